@@ -1,0 +1,70 @@
+# Everything a developer types. PYTHON is the interpreter to use, VENV where its packages go.
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 7071
+BIN := $(VENV)/bin
+# One lock for all platforms and Pythons, with no address of a package index in it.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
+  --no-emit-index-url --no-emit-find-links $(UPGRADE)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench format lint types check lock clean
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=... for another port)
+	@$(BIN)/python -m local --port $(PORT)
+
+test: $(VENV)/.dev .venv-mcp1/.ready ## install and run all tests
+	@$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev ## measure what the app adds to a call of the provider
+	@$(BIN)/python -m tests.bench.latency
+
+format: $(VENV)/.dev ## format the code
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix-only .
+
+lint: $(VENV)/.dev ## format check, lint, import rules, requirements, secrets
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	@$(BIN)/deptry . 2> $(VENV)/deptry.log || { cat $(VENV)/deptry.log; exit 1; }
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+types: $(VENV)/.dev ## strict type check
+	@$(BIN)/mypy --no-error-summary
+
+check: lint types ## lint and types
+
+lock: $(VENV)/.dev ## write requirements.txt and requirements-dev.txt from their .in files
+	@$(LOCK) requirements.in -o requirements.txt
+	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+
+clean: ## remove what was installed and stored
+	@rm -rf .venv .venv-* .local .mypy_cache .pytest_cache .ruff_cache
+
+# Two stamps: who only runs the app need not install what tests it.
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or later is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.venv requirements.txt
+	@echo "Installing what the app needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	@echo "Installing what development needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# SDK 1 and SDK 2 have the same package name, so the older client needs a place of its own.
+.venv-mcp1/.ready: tests/mcp/sdk1/requirements.txt
+	@echo "Installing the MCP client of SDK 1 into .venv-mcp1 ..."
+	@$(PYTHON) -m venv .venv-mcp1
+	@.venv-mcp1/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@

@@ -1,0 +1,62 @@
+"""The Azure Functions app: one HTTP trigger for each route of the application."""
+
+from collections.abc import Awaitable, Callable
+
+import azure.functions as func
+from azurefunctions.extensions.http.fastapi import Request, Response
+from fastapi.routing import iter_route_contexts
+from starlette.types import Receive, Scope, Send
+
+from shared.app import create_app
+from shared.asgi import AsgiResponse
+
+_ASGI_KEYS = frozenset(
+    {
+        "type",
+        "asgi",
+        "http_version",
+        "method",
+        "scheme",
+        "path",
+        "raw_path",
+        "query_string",
+        "headers",
+        "client",
+        "server",
+        "extensions",
+    }
+)
+"""What the server put into the scope; the rest is the worker's own routing and would mislead ours."""
+
+api = create_app()
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+
+
+async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
+    request = {key: value for key, value in scope.items() if key in _ASGI_KEYS}
+    await api({**request, "root_path": ""}, receive, send)
+
+
+def _handler(name: str) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(req: Request) -> Response:
+        return AsgiResponse(_serve)
+
+    handle.__name__ = name
+    return handle
+
+
+def _add_triggers() -> None:
+    answers_preflight: set[str] = set()
+    for route in iter_route_contexts(api.routes):
+        if not (route.name and route.path and route.methods):
+            raise TypeError(f"A route without a name, path or methods has no trigger: {route!r}")
+        methods = sorted(route.methods)
+        # Without OPTIONS the host answers a browser's preflight with 404. One function of a path has it.
+        if route.path not in answers_preflight:
+            methods.append("OPTIONS")
+            answers_preflight.add(route.path)
+        trigger = app.route(route.path.lstrip("/"), methods=methods)
+        app.function_name(route.name)(trigger(_handler(route.name)))
+
+
+_add_triggers()

@@ -1,0 +1,113 @@
+"""Runs the Functions app without Core Tools; ``mcp-stdio`` serves its MCP server over stdio."""
+
+import argparse
+import asyncio
+import importlib
+import json
+import logging
+import os
+import sys
+
+from local.config import ConfigError, apply_local_settings, route_prefix
+from local.host import create_host
+from local.provider import stand_in_if_needed
+from local.server import LoopbackServer, stop_on_signals
+from local.stdio import serve_stdio
+from shared.auth import generate_key
+from shared.settings import Settings, load_settings
+
+DEFAULT_PORT = 7071
+
+
+def main() -> int:
+    """Runs the command line and returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["serve", "mcp-stdio"], default="serve")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        apply_local_settings()
+        if options.command == "mcp-stdio":
+            return asyncio.run(serve_stdio())
+        return asyncio.run(_serve(options.port))
+    except ConfigError as error:
+        return _fail(str(error))
+
+
+async def _serve(port: int) -> int:
+    key = _key_for_this_run()
+    async with stand_in_if_needed() as is_stand_in:
+        function_app = importlib.import_module("function_app")
+        prefix = route_prefix()
+        try:
+            server = LoopbackServer(create_host(function_app, prefix), port)
+        except OSError:
+            return _fail(
+                f"Port {port} is taken. Stop what uses it, or choose another: --port {port + 1}"
+            )
+        stop_on_signals(server)
+        sys.stdout.write(_banner(f"http://localhost:{port}/{prefix}".rstrip("/"), key, is_stand_in))
+        sys.stdout.flush()
+        await server.run_until_stopped()
+    return 0
+
+
+def _key_for_this_run() -> str | None:
+    settings = load_settings()
+    if settings.problems or _has_key(settings):
+        return None
+    key = generate_key()
+    os.environ["MCP_API_KEY"] = key
+    return key
+
+
+def _has_key(settings: Settings) -> bool:
+    return bool(settings.api_keys or settings.mcp_api_key or settings.mcp_server_api_key)
+
+
+def _banner(base_url: str, key: str | None, is_stand_in: bool) -> str:
+    shown_key = key or "$MCP_API_KEY"
+    auth = f'-H "Authorization: Bearer {shown_key}"'
+    body = '-H "Content-Type: application/json"'
+    chat = json.dumps({"message": "What is the current server time?"})
+    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    accept = '-H "Accept: application/json, text/event-stream"'
+    key_line = (
+        f"{key}\n             (for this run; set MCP_API_KEY in local.settings.json to keep one)"
+        if key
+        else "the one in your settings; the commands below expect it in $MCP_API_KEY"
+    )
+    provider = (
+        "none configured: a local STAND-IN answers, not a model.\n"
+        "             Set OPENAI_API_KEY in local.settings.json for a real one."
+        if is_stand_in
+        else "as configured"
+    )
+    problems = "".join(f"  PROBLEM    {problem}\n" for problem in load_settings().problems)
+    return f"""
+OpenAI MCP Functions is running. Press Ctrl-C to stop.
+
+  API        {base_url}
+  MCP        {base_url}/mcp
+  Key        {key_line}
+  Provider   {provider}
+{problems}
+Try:
+
+curl -s {base_url}/chat {auth} {body} -d '{chat}'
+
+curl -s {base_url}/tools {auth}
+
+curl -s {base_url}/mcp {auth} {body} {accept} -d '{call}'
+
+"""
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

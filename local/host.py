@@ -1,0 +1,47 @@
+"""A host for what ``function_app`` registers: its triggers, served by uvicorn as they are."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import Any
+
+from fastapi import Request
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_CATCH_ALL = re.compile(r"\{\*(\w+)\}")
+
+
+def create_host(function_app: ModuleType, prefix: str) -> Starlette:
+    """Returns an ASGI application with one route for each HTTP trigger.
+
+    Args:
+        function_app: The module of the Functions app, loaded.
+        prefix: The route prefix of ``host.json``.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        api = function_app.api
+        async with api.router.lifespan_context(api):
+            yield
+
+    routes = [_route(function, prefix) for function in function_app.app.get_functions()]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _route(function: Any, prefix: str) -> Route:
+    trigger = function.get_trigger()
+    handler: Handler = function.get_user_function()
+    template = _CATCH_ALL.sub(r"{\1:path}", trigger.route)
+    path = "/" + "/".join(part for part in (prefix, template) if part)
+
+    async def endpoint(request: Request) -> Response:
+        return await handler(Request(request.scope, request.receive))
+
+    methods = [method.value for method in trigger.methods]
+    return Route(path, endpoint, methods=methods, name=function.get_function_name())

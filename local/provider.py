@@ -1,0 +1,27 @@
+"""Starts the stand-in for OpenAI where no provider is configured."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from local.server import LOOPBACK, LoopbackServer
+from local.stand_in import create_stand_in
+from shared.openai_service import OpenAIService
+from shared.settings import load_settings
+
+
+@asynccontextmanager
+async def stand_in_if_needed() -> AsyncIterator[bool]:
+    """Runs the stand-in while the block runs and points the settings to it, if there is no provider.
+
+    Yields:
+        Whether the stand-in runs.
+    """
+    settings = load_settings()
+    if settings.problems or OpenAIService(settings).is_configured:
+        yield False
+        return
+    server = LoopbackServer(create_stand_in())
+    os.environ["OPENAI_BASE_URL"] = f"http://{LOOPBACK}:{server.port}/v1"
+    async with server.running():
+        yield True

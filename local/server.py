@@ -1,0 +1,84 @@
+"""uvicorn servers on loopback that stop together and cleanly."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+LOOPBACK = "127.0.0.1"
+GRACE_SECONDS = 5
+
+
+class LoopbackServer(uvicorn.Server):
+    """A server on the loopback address that leaves signals to whoever runs it.
+
+    Args:
+        app: What to serve.
+        port: Where; 0 takes a free port.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        super().__init__(config)
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((LOOPBACK, port))
+
+    @property
+    def port(self) -> int:
+        """The port that is served."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def listen(self) -> None:
+        """Accepts connections already: requests wait, instead of failing, until the server serves."""
+        self._socket.listen()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+    async def run_until_stopped(self) -> None:
+        """Serves until `stop`."""
+        await self.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Lets requests finish for a few seconds, then ends; called again, ends at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serves while the block runs."""
+        self.listen()
+        task = asyncio.create_task(self.run_until_stopped())
+        try:
+            yield
+        finally:
+            self.stop()
+            await task
+
+
+def stop_on_signals(server: LoopbackServer) -> None:
+    """Stops the server on Ctrl-C and on a request to terminate."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        server.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)

@@ -1,0 +1,9 @@
+"""A stand-in for the OpenAI API: no model, fixed rules, real wire formats.
+
+It lets a newcomer try the whole app without a key, and tests meet a real HTTP server that can be told
+to fail. It says in every answer that it is a stand-in. The deployed app never contains it.
+"""
+
+from local.stand_in.app import create_stand_in
+
+__all__ = ["create_stand_in"]

@@ -1,0 +1,46 @@
+"""The same MCP server over standard input and output, for clients that start a command."""
+
+import sys
+from typing import Any
+
+from local.provider import stand_in_if_needed
+from shared.app import make_mcp_server, make_registry
+from shared.auth import Principal
+from shared.deadline import Deadline
+from shared.openai_service import OpenAIService
+from shared.settings import DEFAULT_SCOPES, load_settings
+from shared.tools import ToolContext
+
+LOCAL_PRINCIPAL = Principal("local", DEFAULT_SCOPES)
+"""Who calls over stdio: whoever could start the process. There is no key to check."""
+
+
+async def serve_stdio() -> int:
+    """Serves until standard input ends; everything that is not protocol goes to standard error.
+
+    Returns:
+        The exit status.
+    """
+    from mcp.server.stdio import stdio_server
+
+    async with stand_in_if_needed() as is_stand_in:
+        settings = load_settings()
+        if settings.problems:
+            sys.stderr.write("\n".join(settings.problems) + "\n")
+            return 1
+        if is_stand_in:
+            sys.stderr.write(
+                "No provider is configured: a local stand-in answers, not a model. "
+                "Set OPENAI_API_KEY in local.settings.json for a real one.\n"
+            )
+
+        def make_context(request: Any) -> ToolContext:
+            deadline = Deadline.after(settings.request_deadline_seconds)
+            return ToolContext(LOCAL_PRINCIPAL, deadline, request.session.report_progress)
+
+        openai = OpenAIService(settings)
+        server = make_mcp_server(make_registry(settings, openai), make_context)
+        async with stdio_server() as (read_stream, write_stream):
+            await server.run(read_stream, write_stream, server.create_initialization_options())
+        await openai.aclose()
+    return 0

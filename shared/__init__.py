@@ -1,0 +1,3 @@
+"""What all functions of the app share: services, tools, agent, MCP server and HTTP routes."""
+
+__version__ = "0.1.0"

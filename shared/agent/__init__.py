@@ -1,0 +1,6 @@
+"""The chat agent: the loop, its events, and the tools it offers the model."""
+
+from shared.agent.events import ChatAnswer, ChatCompleted, ChatEvent
+from shared.agent.loop import Agent, ChatTurn
+
+__all__ = ["Agent", "ChatAnswer", "ChatCompleted", "ChatEvent", "ChatTurn"]

@@ -1,0 +1,95 @@
+"""What happens while the agent answers; JSON answers are the last event, streams all of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from shared.openai_service import Usage
+
+
+class ToolCallRecord(TypedDict):
+    """One tool call in an answer.
+
+    Attributes:
+        arguments: The arguments as a JSON object, or as the model wrote them where they are none.
+        result: The result as a JSON object, or as text where the tool failed or returns text.
+    """
+
+    name: str
+    arguments: dict[str, Any] | str
+    result: Any
+    is_error: bool
+    duration_ms: int
+
+
+class ChatAnswer(TypedDict):
+    """The whole answer to one message.
+
+    Attributes:
+        conversation_id: The stored conversation; null where none is stored.
+        turns: How often the model was called.
+        usage: Tokens of all turns; null where the provider reported none.
+    """
+
+    answer: str
+    conversation_id: str | None
+    model: str
+    finish_reason: str | None
+    tool_calls: list[ToolCallRecord]
+    usage: Usage | None
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCreated:
+    """The agent began to work."""
+
+    conversation_id: str | None
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDelta:
+    """The next piece of text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The model called a tool."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolProgressed:
+    """A tool reported how far it has come."""
+
+    id: str
+    progress: float
+    total: float | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A tool returned, or failed."""
+
+    id: str
+    record: ToolCallRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCompleted:
+    """The answer is complete; always the last event of an answer that did not fail."""
+
+    answer: ChatAnswer
+
+
+ChatEvent = (
+    ChatCreated | ChatDelta | ToolCallStarted | ToolProgressed | ToolFinished | ChatCompleted
+)

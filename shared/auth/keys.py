@@ -1,0 +1,74 @@
+"""API keys: names and digests from the settings, compared in constant time."""
+
+import hashlib
+import hmac
+import secrets
+
+from shared.auth.guard import HeaderGetter
+from shared.auth.principal import Principal
+from shared.settings import DEFAULT_SCOPES, Settings
+
+SHARED_KEY_PRINCIPAL = "default"
+"""Principal of the key that MCP_API_KEY or MCP_SERVER_API_KEY holds in plain text."""
+
+
+def generate_key() -> str:
+    """Returns a new random key of 256 bits in URL-safe characters."""
+    return secrets.token_urlsafe(32)
+
+
+class KeyAuthenticator:
+    """Recognises callers by API key.
+
+    Args:
+        keys: Each principal with the SHA-256 digest of its key, in lower-case hex digits.
+    """
+
+    def __init__(self, keys: list[tuple[str, Principal]]) -> None:
+        self._keys = [(digest.encode(), principal) for digest, principal in keys]
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *extra_keys: str) -> "KeyAuthenticator | None":
+        """Returns the authenticator for the configured keys, None where there are none.
+
+        Args:
+            settings: Where the keys are.
+            extra_keys: Further keys in plain text for the shared principal.
+        """
+        shared_keys = [
+            secret.get_secret_value()
+            for secret in (settings.mcp_api_key, settings.mcp_server_api_key)
+            if secret is not None
+        ]
+        keys = [
+            (record.sha256, Principal(name, record.scopes))
+            for name, record in settings.api_keys.items()
+        ]
+        keys += [
+            (_digest(key), Principal(SHARED_KEY_PRINCIPAL, DEFAULT_SCOPES))
+            for key in (*shared_keys, *extra_keys)
+        ]
+        return cls(keys) if keys else None
+
+    async def authenticate(self, header: HeaderGetter) -> Principal | None:
+        """Returns the principal whose key one of the three headers holds."""
+        digests = [_digest(key).encode() for key in _presented_keys(header)]
+        found = None
+        for known, principal in self._keys:
+            for digest in digests:
+                if hmac.compare_digest(known, digest):
+                    found = principal
+        return found
+
+
+def _presented_keys(header: HeaderGetter) -> list[str]:
+    keys = []
+    scheme, _, token = (header("authorization") or "").partition(" ")
+    if scheme.lower() == "bearer":
+        keys.append(token.strip())
+    keys += [header("x-api-key") or "", header("x-functions-key") or ""]
+    return [key for key in keys if key]
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()

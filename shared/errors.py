@@ -1,0 +1,247 @@
+"""Every error a caller can be answered with, and what HTTP makes of it.
+
+Exceptions of libraries do not leave the module that calls the library; they become one of these::
+
+    GatewayError
+    ├── Unauthorized             401  unauthorized
+    ├── InsufficientScope        403  insufficient_scope
+    ├── ForbiddenOrigin          403  forbidden_origin
+    ├── NotFound                 404  not_found
+    ├── InvalidRequest           422  invalid_request
+    │   └── MalformedJson        400  invalid_request
+    ├── TooLarge                 413  too_large
+    ├── DeadlineExceeded         504  deadline_exceeded
+    ├── NotConfigured            503  not_configured
+    │   └── AuthNotConfigured    503  auth_not_configured
+    └── ProviderError
+        ├── ProviderRejected     400  provider_rejected
+        ├── ContentFiltered      400  content_filtered
+        ├── ProviderCredentials  502  provider_credentials
+        ├── RateLimited          429  rate_limited
+        ├── QuotaExceeded        429  quota_exceeded
+        ├── ProviderUnavailable  502  provider_unavailable
+        │   └── ProviderDisconnected
+        └── ProviderTruncated    502  provider_truncated
+
+A bug is not in the tree: it is answered with 500 ``internal_error`` and the request id, and logged.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any, ClassVar
+
+
+class GatewayError(Exception):
+    """The root: an error with an HTTP status, a stable code and a sentence for the caller.
+
+    Args:
+        detail: One sentence that names the field or setting and says what to do.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers that belong to the HTTP answer."""
+        return {}
+
+    @property
+    def body_detail(self) -> Any:
+        """What stands in ``detail`` of the HTTP answer."""
+        return self.detail
+
+
+class Unauthorized(GatewayError):
+    """Raised when a request carries no key or a key that nobody has."""
+
+    status = 401
+    code = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A valid API key is required: send it as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
+        )
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The scheme to authenticate with (RFC 9110, section 11.6.1)."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class InsufficientScope(GatewayError):
+    """Raised when the caller is known but lacks a scope."""
+
+    status = 403
+    code = "insufficient_scope"
+
+
+class ForbiddenOrigin(GatewayError):
+    """Raised when a browser sends a request from an origin that is not allowed."""
+
+    status = 403
+    code = "forbidden_origin"
+
+
+class NotFound(GatewayError):
+    """Raised for an id that does not exist or belongs to another principal."""
+
+    status = 404
+    code = "not_found"
+
+
+class InvalidRequest(GatewayError):
+    """Raised when a body, a parameter or a tool argument is wrong.
+
+    Args:
+        detail: The whole complaint as text, for MCP clients and models.
+        errors: The same as FastAPI's list (``loc``, ``msg``, ``type``), for HTTPS clients.
+    """
+
+    status = 422
+    code = "invalid_request"
+
+    def __init__(self, detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(detail)
+        self.errors = tuple(errors)
+
+    @classmethod
+    def for_field(cls, field: str, complaint: str) -> "InvalidRequest":
+        """Builds the error for one field of the body.
+
+        Args:
+            field: The field's name as the caller wrote it.
+            complaint: What is wrong with it, as a sentence.
+        """
+        error = {"type": "value_error", "loc": ("body", field), "msg": complaint}
+        return cls(f"{field}: {complaint}", [error])
+
+    @property
+    def body_detail(self) -> Any:
+        """FastAPI's list where there is one, else the sentence."""
+        return list(self.errors) if self.errors else self.detail
+
+
+class MalformedJson(InvalidRequest):
+    """Raised when a body is not JSON at all."""
+
+    status = 400
+
+
+class TooLarge(GatewayError):
+    """Raised when a request body is over the limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class DeadlineExceeded(GatewayError):
+    """Raised when the budget of a request is used up."""
+
+    status = 504
+    code = "deadline_exceeded"
+
+
+class NotConfigured(GatewayError):
+    """Raised when a capability needs settings that are missing; the sentence names them."""
+
+    status = 503
+    code = "not_configured"
+
+
+class AuthNotConfigured(NotConfigured):
+    """Raised in Azure while no key is configured, so that nothing is open by accident."""
+
+    code = "auth_not_configured"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No API key is configured. "
+            "Set API_KEYS, MCP_API_KEY or MCP_SERVER_API_KEY in the app settings."
+        )
+
+
+class ProviderError(GatewayError):
+    """The root of what the provider of a model did wrong or refused."""
+
+
+class ProviderRejected(ProviderError):
+    """Raised when the provider calls the request wrong; its message is passed on."""
+
+    status = 400
+    code = "provider_rejected"
+
+
+class ContentFiltered(ProviderError):
+    """Raised when the provider's content filter refused the prompt or the answer."""
+
+    status = 400
+    code = "content_filtered"
+
+
+class ProviderCredentials(ProviderError):
+    """Raised when the provider refuses our credentials; its text is not passed on, it may quote them."""
+
+    status = 502
+    code = "provider_credentials"
+
+
+class RateLimited(ProviderError):
+    """Raised when the provider says 429 and no retry fits into the deadline.
+
+    Args:
+        detail: A sentence for the caller.
+        retry_after: Seconds that the provider asks us to wait; None where it says nothing.
+    """
+
+    status = 429
+    code = "rate_limited"
+    default_retry_after: ClassVar[float] = 5
+
+    def __init__(self, detail: str, retry_after: float | None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again, in whole seconds (RFC 9110, section 10.2.3)."""
+        seconds = self.default_retry_after if self.retry_after is None else self.retry_after
+        return {"Retry-After": str(max(1, ceil(seconds)))}
+
+
+class QuotaExceeded(ProviderError):
+    """Raised when the provider's quota is spent: waiting does not help."""
+
+    status = 429
+    code = "quota_exceeded"
+
+
+class ProviderUnavailable(ProviderError):
+    """Raised when the provider cannot be reached, fails, or answers with something unreadable."""
+
+    status = 502
+    code = "provider_unavailable"
+
+
+class ProviderDisconnected(ProviderUnavailable):
+    """Raised when there is no answer because the connection failed.
+
+    Args:
+        detail: A sentence for the caller.
+        was_sent: Whether the provider may have got the request, and may bill it.
+    """
+
+    def __init__(self, detail: str, *, was_sent: bool) -> None:
+        super().__init__(detail)
+        self.was_sent = was_sent
+
+
+class ProviderTruncated(ProviderError):
+    """Raised when the provider's answer ends before it is complete."""
+
+    status = 502
+    code = "provider_truncated"

@@ -1,0 +1,131 @@
+"""JSON-RPC batches, which revision 2025-03-26 has and which the SDK refuses.
+
+A batch is split, its messages are answered side by side as if each had come alone, and the answers
+share one event stream.
+Source: https://modelcontextprotocol.io/specification/2025-03-26/basic/transports
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
+
+MAX_BATCH_MESSAGES = 100
+MAX_PARALLEL_MESSAGES = 8
+BATCH_REVISION = "2025-03-26"
+
+Exchange = Callable[[bytes, Receive, Send], Awaitable[None]]
+"""Answers one message as if it had been the whole body."""
+
+_SSE_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def read_batch(scope: Scope, body: bytes) -> list[Any] | None:
+    """Returns the messages of a batch, None where the body is none or the revision knows none.
+
+    Clients of that revision send no version header; later ones that send it have no batches.
+    """
+    if Headers(scope=scope).get("mcp-protocol-version", BATCH_REVISION) != BATCH_REVISION:
+        return None
+    if not body.lstrip().startswith(b"["):
+        return None
+    try:
+        messages = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return messages if isinstance(messages, list) else None
+
+
+async def answer_batch(
+    messages: list[Any], exchange: Exchange, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answers the messages of a batch in one event stream, or with 202 where none wants an answer.
+
+    Args:
+        messages: At most 100.
+        exchange: Answers one message.
+        scope: Of the whole request.
+        receive: Of the whole request; its body has been read.
+        send: Of the whole request.
+    """
+    if not 0 < len(messages) <= MAX_BATCH_MESSAGES:
+        complaint = f"A batch holds 1 to {MAX_BATCH_MESSAGES} messages"
+        error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": complaint}}
+        await JSONResponse(error, status_code=400)(scope, receive, send)
+        return
+    wants_answer = not all(map(_wants_no_answer, messages))
+    places = asyncio.Semaphore(MAX_PARALLEL_MESSAGES)
+    gone = asyncio.Event()
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    async def wait_until_gone() -> Message:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def answer_one(message: Any) -> None:
+        async with places:
+            answer = _EventWriter(send if wants_answer else None)
+            await exchange(json.dumps(message).encode(), wait_until_gone, answer)
+
+    if wants_answer:
+        await send({"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS})
+    watcher = asyncio.create_task(watch())
+    try:
+        await asyncio.gather(*map(answer_one, messages))
+    finally:
+        watcher.cancel()
+    if wants_answer:
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    else:
+        await send({"type": "http.response.start", "status": 202, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _EventWriter:
+    """The `send` of one message's answer: writes it as events into the stream of the batch.
+
+    Args:
+        send: The `send` of the batch; None where nobody waits for the answer.
+    """
+
+    def __init__(self, send: Send | None) -> None:
+        self._send = send
+        self._is_stream = False
+        self._document = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            content_type = Headers(raw=message.get("headers", [])).get("content-type", "")
+            self._is_stream = content_type.startswith("text/event-stream")
+            return
+        body = message.get("body", b"")
+        if self._is_stream:
+            await self._write(body)
+            return
+        self._document += body
+        if not message.get("more_body", False) and self._document:
+            await self._write(b"event: message\r\ndata: " + self._document + b"\r\n\r\n")
+
+    async def _write(self, body: bytes) -> None:
+        if self._send is not None and body:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _wants_no_answer(message: Any) -> bool:
+    if not isinstance(message, dict):
+        return False
+    is_notification = "method" in message and "id" not in message
+    is_response = "id" in message and ("result" in message or "error" in message)
+    return is_notification or is_response

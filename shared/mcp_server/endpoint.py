@@ -1,0 +1,115 @@
+"""Hosts any MCP server at one HTTP route, stateless, for both eras of the protocol.
+
+The official SDK speaks the protocol; this module adds what it leaves to its host: one start for
+concurrent first requests, and the batches of revision 2025-03-26.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from starlette.types import Message, Receive, Scope, Send
+
+from shared.mcp_server.batch import answer_batch, read_batch
+
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+
+
+class McpEndpoint:
+    """An MCP server behind HTTP POST.
+
+    Nothing is imported or started before the first request. It starts the SDK's session manager in a
+    task of its own, because the manager's task group belongs to the task that enters it.
+
+    Args:
+        make_server: Builds the server; called once, in a thread, because it imports the SDK.
+    """
+
+    def __init__(self, make_server: Callable[[], "Server[Any]"]) -> None:
+        self._make_server = make_server
+        self._starting = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._manager: StreamableHTTPSessionManager | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one POST, or every message of a batch.
+
+        Args:
+            body: The whole body, already read and of a size that the caller allows.
+            scope: Of the request; its ``state`` reaches the server's handlers.
+            receive: Of the request; only waited on for the client's leaving.
+            send: Of the request.
+        """
+        manager = await self._start()
+
+        async def exchange(message: bytes, receive_one: Receive, send_one: Send) -> None:
+            # Every message has a scope of its own: the SDK's parts keep things in it.
+            await manager.asgi_app({**scope}, _replay(message, receive_one), send_one)
+
+        messages = read_batch(scope, body)
+        if messages is None:
+            await exchange(body, receive, send)
+        else:
+            await answer_batch(messages, exchange, scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Ends the session manager and what it still serves."""
+        self._stopping.set()
+        if self._running is not None:
+            await self._running
+
+    async def _start(self) -> "StreamableHTTPSessionManager":
+        async with self._starting:
+            if self._manager is None:
+                manager = await asyncio.to_thread(self._make_manager)
+                started = asyncio.get_running_loop().create_future()
+                self._running = asyncio.create_task(self._hold_open(manager, started))
+                await started
+                self._manager = manager
+        return self._manager
+
+    async def _hold_open(
+        self, manager: "StreamableHTTPSessionManager", started: "asyncio.Future[None]"
+    ) -> None:
+        try:
+            async with manager.run():
+                started.set_result(None)
+                await self._stopping.wait()
+        except Exception as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    def _make_manager(self) -> "StreamableHTTPSessionManager":
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+        from mcp.server.transport_security import TransportSecuritySettings
+
+        # At info the SDK says with every request what our request log says better.
+        logging.getLogger("mcp").setLevel(logging.WARNING)
+        return StreamableHTTPSessionManager(
+            self._make_server(),
+            json_response=False,
+            stateless=True,
+            # The SDK's host check knows only localhost; origins are checked by the route.
+            security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+            max_request_body_size=MAX_BODY_BYTES,
+        )
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    is_read = False
+
+    async def replay() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await receive()
+        is_read = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

@@ -1,0 +1,122 @@
+"""Our tools and resources as an MCP server: importing this module imports the ``mcp`` SDK.
+
+`McpEndpoint` has it imported on the first request, off the event loop.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import mcp_types as types
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+
+from shared import __version__
+from shared.errors import GatewayError
+from shared.tools import ToolContext, ToolRegistry, ToolSpec
+
+SERVER_NAME = "openai-mcp-functions"
+MODELS_URI = "models://supported"
+
+INSTRUCTIONS = (
+    "Tools of OpenAI, Azure OpenAI or a compatible provider. list_supported_models says which of "
+    "their capabilities are configured here. Media come back as URLs."
+)
+
+RequestContext = Any
+"""The SDK's ``ServerRequestContext``; its ``request`` is the HTTP request, None over stdio."""
+
+MakeContext = Callable[[RequestContext], ToolContext]
+"""Says on whose behalf and until when a request of the protocol runs."""
+
+
+def build_server(registry: ToolRegistry, make_context: MakeContext) -> Server[Any]:
+    """Builds the MCP server; it keeps nothing between requests.
+
+    Args:
+        registry: The tools.
+        make_context: Called once for each request.
+    """
+
+    async def list_tools(
+        request: RequestContext, params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        specs = await registry.list(make_context(request))
+        return types.ListToolsResult(tools=[_as_tool(spec) for spec in specs])
+
+    async def call_tool(
+        request: RequestContext, params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        try:
+            result = await registry.call(params.name, params.arguments or {}, make_context(request))
+        except GatewayError as error:
+            # An exception would reach the client as an opaque internal error.
+            return _tool_error(error.detail)
+        if result.is_error:
+            return _tool_error(result.text)
+        return types.CallToolResult(
+            content=[types.TextContent(type="text", text=result.text)],
+            structured_content=result.structured,
+        )
+
+    async def list_resources(
+        request: RequestContext, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        return types.ListResourcesResult(resources=[_MODELS_RESOURCE])
+
+    async def read_resource(
+        request: RequestContext, params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        if str(params.uri) != MODELS_URI:
+            raise MCPError(
+                types.INVALID_PARAMS,
+                f"There is no resource '{params.uri}'. The resources are: {MODELS_URI}.",
+                {"uri": str(params.uri)},
+            )
+        result = await registry.call("list_supported_models", {}, make_context(request))
+        if result.is_error:
+            raise MCPError(types.INTERNAL_ERROR, result.text)
+        contents = types.TextResourceContents(
+            uri=MODELS_URI, mime_type="application/json", text=result.text
+        )
+        return types.ReadResourceResult(contents=[contents])
+
+    return Server(
+        SERVER_NAME,
+        version=__version__,
+        title="OpenAI MCP Functions",
+        instructions=INSTRUCTIONS,
+        get_tool_input_schema=_input_schemas(registry),
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_read_resource=read_resource,
+    )
+
+
+_MODELS_RESOURCE = types.Resource(
+    name="supported_models",
+    title="Supported models",
+    uri=MODELS_URI,
+    description="The configured model of each capability, as list_supported_models tells it.",
+    mime_type="application/json",
+)
+
+
+def _input_schemas(registry: ToolRegistry) -> Callable[[str], dict[str, Any] | None]:
+    schemas = {tool.name: tool.spec.input_schema for tool in registry}
+    return schemas.get
+
+
+def _as_tool(spec: ToolSpec) -> types.Tool:
+    return types.Tool(
+        name=spec.name,
+        title=spec.title,
+        description=spec.description,
+        input_schema=spec.input_schema,
+        output_schema=spec.output_schema,
+        annotations=types.ToolAnnotations.model_validate(spec.annotations),
+    )
+
+
+def _tool_error(text: str) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True)

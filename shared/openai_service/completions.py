@@ -1,0 +1,230 @@
+"""Chat completions: what we ask, and what we make of the answer, whole or streamed.
+
+Source: https://platform.openai.com/docs/api-reference/chat
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from typing_extensions import TypedDict
+
+from shared.errors import ProviderUnavailable
+
+if TYPE_CHECKING:
+    from openai.types import CompletionUsage
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+
+Message = Mapping[str, Any]
+"""A chat message as the API takes it."""
+
+
+class Usage(TypedDict):
+    """Tokens that a provider counted; null where it did not report them."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+
+
+def sum_usage(usages: Sequence[Usage | None]) -> Usage | None:
+    """Adds up several calls; null where no call reported the number, and for no report at all."""
+    reported = [usage for usage in usages if usage is not None]
+    if not reported:
+        return None
+
+    def total(key: str) -> int | None:
+        numbers = [usage[key] for usage in reported if usage[key] is not None]  # type: ignore[literal-required]
+        return sum(numbers) if numbers else None
+
+    return Usage(
+        prompt_tokens=total("prompt_tokens"),
+        completion_tokens=total("completion_tokens"),
+        total_tokens=total("total_tokens"),
+        cached_tokens=total("cached_tokens"),
+        reasoning_tokens=total("reasoning_tokens"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model wants called.
+
+    Attributes:
+        id: The provider's id of the call, or ours where it gave none.
+        name: The function's name.
+        arguments: What should be a JSON object; models do make mistakes.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+    def as_message_part(self) -> dict[str, Any]:
+        """Returns the call as it stands in an assistant message."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A complete answer of a model.
+
+    Attributes:
+        text: The answer, or the refusal where the model refused; empty when it only calls tools.
+        tool_calls: The functions that it wants called.
+        model: The model that answered, as the provider names it.
+        finish_reason: Why it stopped: ``stop``, ``length``, ``tool_calls``, ``content_filter``.
+        usage: The tokens counted; None where the provider reported none.
+    """
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    model: str
+    finish_reason: str | None
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One call of the chat completions API; what is None or empty is not sent.
+
+    Attributes:
+        messages: The conversation.
+        model: Model or deployment; None for the configured one.
+        options: Further parameters under the API's own names.
+        extra: Parameters that the SDK does not know, put into the body as they are.
+    """
+
+    messages: Sequence[Message]
+    model: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def parameters(self, default_model: str) -> dict[str, Any]:
+        """Returns the keyword arguments for the SDK."""
+        parameters = {key: value for key, value in self.options.items() if value is not None}
+        parameters |= {"model": self.model or default_model, "messages": list(self.messages)}
+        if self.extra:
+            parameters["extra_body"] = dict(self.extra)
+        return parameters
+
+
+def read_completion(answer: "ChatCompletion") -> Completion:
+    """Reads a whole answer.
+
+    Raises:
+        ProviderUnavailable: The answer is no chat completion.
+    """
+    # The SDK does not validate: a foreign document arrives as a model without its fields, text as str.
+    choices = getattr(answer, "choices", None)
+    if not choices or getattr(choices[0], "message", None) is None:
+        raise ProviderUnavailable(
+            "The provider's answer is not a chat completion. Check its base URL."
+        )
+    choice = choices[0]
+    message = choice.message
+    calls = [
+        ToolCall(call.id or _new_id(), call.function.name, call.function.arguments or "")
+        for call in message.tool_calls or ()
+        if call.type == "function" or getattr(call, "function", None)
+    ]
+    return Completion(
+        text=message.content or message.refusal or "",
+        tool_calls=tuple(calls),
+        model=answer.model or "",
+        finish_reason=choice.finish_reason,
+        usage=_read_usage(answer.usage),
+    )
+
+
+@dataclass
+class _PartialCall:
+    id: str | None
+    name: str = ""
+    arguments: str = ""
+
+
+class CompletionReader:
+    """Puts a streamed answer together, chunk by chunk.
+
+    Attributes:
+        finish_reason: None until the provider said why it stopped; a stream that ends before that
+            was cut.
+        usage: What the provider counted so far.
+    """
+
+    def __init__(self) -> None:
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self._model = ""
+        self._text: list[str] = []
+        self._calls: list[_PartialCall] = []
+        self._slots: dict[int | None, int] = {}
+
+    def add(self, chunk: "ChatCompletionChunk") -> str:
+        """Takes the next chunk and returns the text in it, which may be empty."""
+        self._model = chunk.model or self._model
+        if chunk.usage is not None:
+            self.usage = _read_usage(chunk.usage)
+        if not chunk.choices:
+            return ""
+        choice = chunk.choices[0]
+        self.finish_reason = choice.finish_reason or self.finish_reason
+        if choice.delta is None:
+            return ""
+        for part in choice.delta.tool_calls or ():
+            self._add_call(part)
+        text = choice.delta.content or choice.delta.refusal or ""
+        self._text.append(text)
+        return text
+
+    def _add_call(self, part: "ChoiceDeltaToolCall") -> None:
+        # Some compatible providers send whole calls that all carry index 0, or none at all: an id
+        # that differs from the slot's begins a new call.
+        slot = self._slots.get(part.index)
+        if slot is None or (part.id and self._calls[slot].id not in (None, part.id)):
+            slot = self._slots[part.index] = len(self._calls)
+            self._calls.append(_PartialCall(part.id or None))
+        call = self._calls[slot]
+        call.id = call.id or part.id
+        if part.function is not None:
+            call.name += part.function.name or ""
+            call.arguments += part.function.arguments or ""
+
+    def result(self) -> Completion:
+        """Returns what the chunks add up to."""
+        calls = (ToolCall(call.id or _new_id(), call.name, call.arguments) for call in self._calls)
+        return Completion(
+            text="".join(self._text),
+            tool_calls=tuple(calls),
+            model=self._model,
+            finish_reason=self.finish_reason,
+            usage=self.usage,
+        )
+
+
+CompletionStream = AsyncGenerator[str | Completion, None]
+"""Pieces of text as they come, and the complete answer as the last item."""
+
+
+def _read_usage(usage: "CompletionUsage | None") -> Usage | None:
+    if usage is None:
+        return None
+    prompt = usage.prompt_tokens_details
+    completion = usage.completion_tokens_details
+    return Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+        cached_tokens=prompt.cached_tokens if prompt else None,
+        reasoning_tokens=completion.reasoning_tokens if completion else None,
+    )
+
+
+def _new_id() -> str:
+    return f"call_{uuid4().hex}"

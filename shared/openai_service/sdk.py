@@ -1,0 +1,224 @@
+"""All that touches the ``openai`` SDK and ``azure.identity``: importing this module imports the SDK.
+
+`OpenAIService` imports it on first use, off the event loop, because the import takes most of a second.
+"""
+
+import email.utils
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import httpx2
+import openai
+
+from shared.errors import (
+    ContentFiltered,
+    GatewayError,
+    ProviderCredentials,
+    ProviderDisconnected,
+    ProviderRejected,
+    ProviderTruncated,
+    ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
+)
+from shared.openai_service.endpoints import Connection
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+CONNECT_TIMEOUT_SECONDS = 10
+
+_NO_KEY = "none"
+"""Sent to compatible endpoints that want no key: the SDK insists on one."""
+
+_FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An SDK client and the credential that lives as long as it.
+
+    Attributes:
+        api: The SDK's client, with its retries off and no timeout but for connecting: the deadline
+            of the request limits the rest.
+        connection: What it is connected to.
+    """
+
+    api: openai.AsyncOpenAI
+    connection: Connection
+    credential: "AsyncTokenCredential | None" = None
+
+    async def aclose(self) -> None:
+        """Closes connections and the credential."""
+        await self.api.close()
+        if self.credential is not None:
+            await self.credential.close()
+
+
+def open_client(
+    connection: Connection, *, in_azure: bool, identity_client_id: str | None
+) -> Client:
+    """Makes the client for a connection; nothing is sent yet.
+
+    Args:
+        connection: What to connect to.
+        in_azure: Whether a managed identity is there; elsewhere the developer's login is used.
+        identity_client_id: The user-assigned identity; None for the system-assigned one.
+    """
+    credential = _credential(in_azure, identity_client_id) if connection.uses_identity else None
+    token_provider = None
+    if credential is not None:
+        from azure.identity.aio import get_bearer_token_provider
+
+        token_provider = get_bearer_token_provider(credential, connection.token_scope or "")
+    key = connection.api_key.get_secret_value() if connection.api_key else None
+    http_client = openai.DefaultAsyncHttpxClient(
+        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS)
+    )
+    api: openai.AsyncOpenAI
+    if connection.api_version:
+        api = openai.AsyncAzureOpenAI(
+            azure_endpoint=connection.base_url,
+            api_version=connection.api_version,
+            api_key=key,
+            azure_ad_token_provider=token_provider,
+            max_retries=0,
+            http_client=http_client,
+        )
+    else:
+        api = openai.AsyncOpenAI(
+            base_url=connection.base_url,
+            api_key=token_provider or key or _NO_KEY,
+            organization=connection.organization,
+            project=connection.project,
+            max_retries=0,
+            http_client=http_client,
+        )
+    return Client(api, connection, credential)
+
+
+def _credential(in_azure: bool, client_id: str | None) -> "AsyncTokenCredential":
+    from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
+
+    if in_azure:
+        return ManagedIdentityCredential(client_id=client_id)
+    return DefaultAzureCredential(exclude_managed_identity_credential=True)
+
+
+@contextmanager
+def provider_errors(connection: Connection) -> Iterator[None]:
+    """Turns what the SDK and the identity raise into our exceptions.
+
+    Raises:
+        ProviderError: In place of theirs.
+    """
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise _from_status(error, connection) from error
+    except openai.APIConnectionError as error:
+        raise _from_connection(error) from error
+    except openai.APIError as error:
+        raise _from_stream(error) from error
+    except ValueError as error:
+        # The SDK lets the decoder's error through when a 200 is not the JSON that it says it is.
+        raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
+    except Exception as error:
+        if not connection.uses_identity or not type(error).__module__.startswith("azure."):
+            raise
+        raise ProviderCredentials(
+            "No token for Azure OpenAI could be had. Give the app's identity the role 'Cognitive "
+            "Services OpenAI User', check AZURE_CLIENT_ID, or set AZURE_OPENAI_API_KEY."
+        ) from error
+
+
+def _from_status(error: openai.APIStatusError, connection: Connection) -> GatewayError:
+    status = error.status_code
+    if status in (401, 403):
+        settings = (
+            "the role assignment of the app's identity"
+            if connection.uses_identity
+            else connection.key_setting
+        )
+        return ProviderCredentials(
+            f"The provider refused this app's credentials with status {status}. Check {settings}."
+        )
+    if status == 429:
+        if "insufficient_quota" in (error.code, error.type):
+            return QuotaExceeded(
+                "The provider says that its quota is spent. Raise the quota or the billing limit there."
+            )
+        return RateLimited(
+            "The provider is limiting the rate of requests. Try again after the time in Retry-After.",
+            _retry_after(error.response.headers),
+        )
+    if _is_filtered(error):
+        return ContentFiltered(_filter_message(error))
+    if status >= 500 or status == 408:
+        return ProviderUnavailable(f"The provider failed with status {status}. Try again.")
+    return ProviderRejected(f"The provider rejected the request: {_message(error)}")
+
+
+def _from_stream(error: openai.APIError) -> GatewayError:
+    if _is_filtered(error):
+        return ContentFiltered(_filter_message(error))
+    if "insufficient_quota" in (error.code, error.type):
+        return QuotaExceeded("The provider says that its quota is spent. Raise it there.")
+    return ProviderUnavailable("The provider failed while it was answering. Try again.")
+
+
+def _from_connection(error: openai.APIConnectionError) -> GatewayError:
+    cause = error.__cause__
+    if isinstance(cause, httpx2.RemoteProtocolError) and "complete message body" in str(cause):
+        return truncated()
+    was_sent = not isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
+    what = "dropped the connection" if was_sent else "cannot be reached"
+    return ProviderDisconnected(
+        f"The provider {what}. Check its base URL in the settings, or try again.", was_sent=was_sent
+    )
+
+
+def truncated() -> ProviderTruncated:
+    """Returns the error for an answer that ends before it is complete."""
+    return ProviderTruncated("The provider's answer ended before it was complete. Try again.")
+
+
+def _message(error: openai.APIError) -> str:
+    body = error.body
+    message = body.get("message") if isinstance(body, Mapping) else None
+    return str(message or error.message)[:2000]
+
+
+def _is_filtered(error: openai.APIError) -> bool:
+    inner = error.body.get("innererror") if isinstance(error.body, Mapping) else None
+    inner_code = inner.get("code") if isinstance(inner, Mapping) else None
+    return error.code in _FILTER_CODES or inner_code == "ResponsibleAIPolicyViolation"
+
+
+def _filter_message(error: openai.APIError) -> str:
+    return f"The provider's content filter refused the request: {_message(error)}"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    if value is None or (seconds := _number(value)) is not None:
+        return None if value is None else seconds
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None

@@ -1,0 +1,1 @@
+"""HTTP: one router for each area, and what all of them share."""

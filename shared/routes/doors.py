@@ -1,0 +1,93 @@
+"""How a request gets in: who is it, how large is it, until when must it be answered."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message
+
+from shared.auth import Guard, Principal
+from shared.deadline import Deadline
+from shared.errors import TooLarge
+from shared.settings import Scope
+from shared.tools import ToolContext
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+
+RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+async def admit(request: Request, guard: Guard, scope: Scope | None) -> Principal:
+    """Lets the caller in and notes it in the request's state, for the handler and the log.
+
+    Raises:
+        GatewayError: The caller may not come in, as `Guard.admit` says.
+    """
+    principal = await guard.admit(request.headers.get, scope)
+    request.state.principal = principal
+    return principal
+
+
+async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Returns the body.
+
+    Args:
+        request: Whose body has not been read yet.
+        limit: Most bytes to take.
+
+    Raises:
+        TooLarge: The body is larger.
+    """
+    declared = request.headers.get("content-length", "")
+    too_large = TooLarge(f"The request body may have at most {limit} bytes. Send less.")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+def guarded(guard: Guard, scope: Scope) -> type[APIRoute]:
+    """Returns a class of routes that let nobody in without the scope.
+
+    A dependency would come too late: FastAPI reads and decodes the body before it.
+
+    Args:
+        guard: Who decides.
+        scope: What a caller needs.
+    """
+
+    class GuardedRoute(APIRoute):
+        def get_route_handler(self) -> RouteHandler:
+            handler = super().get_route_handler()
+
+            async def handle(request: Request) -> Response:
+                await admit(request, guard, scope)
+                body = await read_body(request)
+
+                async def replay() -> Message:
+                    return {"type": "http.request", "body": body, "more_body": False}
+
+                return await handler(Request(request.scope, replay))
+
+            return handle
+
+    return GuardedRoute
+
+
+def tool_context(request: Request) -> ToolContext:
+    """Returns on whose behalf and until when the request runs."""
+    return ToolContext(request.state.principal, request_deadline(request))
+
+
+def request_deadline(request: Request) -> Deadline:
+    """Returns the deadline that began with the request."""
+    deadline: Deadline = request.state.deadline
+    return deadline
+
+
+Context = Annotated[ToolContext, Depends(tool_context)]

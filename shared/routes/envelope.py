@@ -1,0 +1,148 @@
+"""What surrounds every request: its id, its deadline, its line in the log, and the last resort."""
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.deadline import Deadline
+from shared.errors import NotConfigured
+from shared.routes.errors import error_response, internal_error_response
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID_HEADER = "x-request-id"
+CLIENT_CLOSED_REQUEST = 499
+"""Logged as the status where the client left before the answer: nginx's convention."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestEnvelope:
+    """Gives each request an id and a deadline, logs one line, and answers for bugs.
+
+    The line holds nothing that the caller wrote but the request id: the route is the template, never
+    the path or the query.
+
+    Args:
+        app: What answers.
+        deadline_seconds: Budget of one request.
+    """
+
+    def __init__(self, app: ASGIApp, deadline_seconds: float) -> None:
+        self._app = app
+        self._deadline_seconds = deadline_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = monotonic()
+        request_id = _request_id(scope)
+        # Extended in place, so that what inner layers put there is here for the log.
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state |= {"request_id": request_id, "deadline": Deadline.after(self._deadline_seconds)}
+        status = CLIENT_CLOSED_REQUEST
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("Unhandled error in request %s", request_id)
+            if status != CLIENT_CLOSED_REQUEST:
+                raise
+            await internal_error_response(request_id)(scope, receive, send_with_id)
+        finally:
+            _log(scope, state, status, started)
+
+
+class ConfigurationGate:
+    """Answers 503 to everything but the open routes while a setting is malformed.
+
+    Args:
+        app: What answers otherwise.
+        problems: A sentence for each malformed setting.
+        open_paths: Routes that work all the same.
+    """
+
+    def __init__(self, app: ASGIApp, problems: Sequence[str], open_paths: Sequence[str]) -> None:
+        self._app = app
+        self._problems = tuple(problems)
+        self._open_paths = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http" or not self._problems or scope["path"] in self._open_paths:
+            await self._app(scope, receive, send)
+            return
+        response = error_response(Request(scope), NotConfigured(" ".join(self._problems)))
+        await response(scope, receive, send)
+
+
+class Cors:
+    """Cross-origin answers for browsers, with more origins allowed at the MCP endpoint.
+
+    Args:
+        app: What answers.
+        origins: Origins allowed everywhere; ``*`` allows all, without credentials.
+        mcp_origins: Origins allowed at the MCP endpoint besides.
+        mcp_path: Where that is.
+    """
+
+    def __init__(
+        self, app: ASGIApp, origins: Sequence[str], mcp_origins: Sequence[str], mcp_path: str
+    ) -> None:
+        self._everywhere = _cors(app, origins)
+        self._mcp = _cors(app, (*origins, *mcp_origins))
+        self._mcp_path = mcp_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        is_mcp = scope["type"] == "http" and scope["path"] == self._mcp_path
+        await (self._mcp if is_mcp else self._everywhere)(scope, receive, send)
+
+
+def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=["*"] if "*" in origins else list(origins),
+        allow_credentials="*" not in origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-Id", "Retry-After", "Location", "WWW-Authenticate"],
+    )
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def _log(scope: Scope, state: dict[str, Any], status: int, started: float) -> None:
+    principal = state.get("principal")
+    line = {
+        "request_id": state["request_id"],
+        "method": scope["method"],
+        "route": getattr(scope.get("route"), "path", None),
+        "status": status,
+        "duration_ms": round((monotonic() - started) * 1000, 1),
+        "principal": principal.name if principal else None,
+    }
+    logger.info("request %s", json.dumps(line))

@@ -1,0 +1,99 @@
+"""What errors look like on the wire, and which ones a route documents."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from shared.errors import GatewayError, InvalidRequest, MalformedJson, NotFound
+
+
+class ErrorBody(BaseModel):
+    """Body of every answer that is an error.
+
+    Attributes:
+        detail: A sentence that says what to do; for 422 a list with one entry for each wrong field.
+        code: What happened, for programs.
+        request_id: The id to look for in the log.
+    """
+
+    detail: str | list[dict[str, Any]]
+    code: str
+    request_id: str
+
+
+COMMON_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": description}
+    for status, description in {
+        400: "The body is not JSON, or the provider rejected the request.",
+        401: "No valid API key.",
+        403: "The key lacks a scope.",
+        404: "Unknown id.",
+        413: "The body is too large.",
+        422: "A field is wrong.",
+        429: "The provider limits the rate, or its quota is spent.",
+        500: "A bug.",
+        502: "The provider failed.",
+        503: "Something is not configured.",
+        504: "The deadline is over.",
+    }.items()
+}
+"""The error answers that any guarded route can give, for its documentation."""
+
+
+def error_response(request: Request, error: GatewayError) -> JSONResponse:
+    """Returns the answer for an error."""
+    return _respond(
+        request, error.status, error.code, error.body_detail, headers=dict(error.headers)
+    )
+
+
+def internal_error_response(request_id: str) -> JSONResponse:
+    """Returns the answer for a bug: the request id and nothing else."""
+    detail = "Internal error. Report the request id to the operator of this service."
+    body = {"detail": detail, "code": GatewayError.code, "request_id": request_id}
+    return JSONResponse(body, status_code=GatewayError.status)
+
+
+def install_error_handlers(api: FastAPI) -> None:
+    """Makes every error of the application look the same."""
+
+    async def on_gateway_error(request: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, GatewayError):
+            raise error
+        return error_response(request, error)
+
+    async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        complaints = [
+            {key: complaint[key] for key in ("type", "loc", "msg")} for complaint in error.errors()
+        ]
+        if any(complaint["type"] == "json_invalid" for complaint in complaints):
+            return error_response(request, MalformedJson("The body is not valid JSON."))
+        return error_response(request, InvalidRequest("The request is invalid.", complaints))
+
+    async def on_http_error(request: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, HTTPException):
+            raise error
+        code = {404: NotFound.code, 405: "method_not_allowed"}.get(
+            error.status_code, InvalidRequest.code
+        )
+        return _respond(
+            request, error.status_code, code, error.detail, headers=dict(error.headers or {})
+        )
+
+    api.add_exception_handler(GatewayError, on_gateway_error)
+    api.add_exception_handler(RequestValidationError, on_validation_error)
+    api.add_exception_handler(HTTPException, on_http_error)
+
+
+def _respond(
+    request: Request, status: int, code: str, detail: Any, headers: dict[str, str]
+) -> JSONResponse:
+    body = {"detail": detail, "code": code, "request_id": request.state.request_id}
+    return JSONResponse(jsonable_encoder(body), status_code=status, headers=headers)

@@ -1,0 +1,58 @@
+"""`POST /mcp`: the MCP endpoint."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from shared.asgi import AsgiResponse
+from shared.auth import Guard
+from shared.errors import ForbiddenOrigin
+from shared.mcp_server import MAX_BODY_BYTES, McpEndpoint
+from shared.routes.doors import admit, read_body, tool_context
+from shared.tools import ToolContext
+
+MCP_PATH = "/mcp"
+
+
+def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> APIRouter:
+    """Returns the route of the MCP endpoint.
+
+    Args:
+        endpoint: What speaks MCP.
+        guard: Who decides who may come in.
+        origins: Origins that a browser may come from, ``*`` for any; programs send none.
+    """
+    router = APIRouter()
+    allowed_origins = frozenset(origins)
+
+    # GET would open a stream that never says anything, DELETE would end a session that is not there:
+    # the server keeps no sessions, and the protocol's answer to both is then 405.
+    @router.api_route(
+        MCP_PATH, methods=["GET", "POST", "DELETE"], name="mcp", include_in_schema=False
+    )
+    async def mcp(request: Request) -> Response:
+        if request.method != "POST":
+            return Response(status_code=405, headers={"Allow": "POST"})
+        _check_origin(request.headers.get("origin"), allowed_origins)
+        await admit(request, guard, "tools")
+        body = await read_body(request, MAX_BODY_BYTES)
+        return AsgiResponse(partial(endpoint.answer, body))
+
+    return router
+
+
+def mcp_context(protocol_request: Any) -> ToolContext:
+    """Returns the context of one MCP request from the HTTP request that carried it."""
+    request: Request = protocol_request.request
+    report = protocol_request.session.report_progress
+    context = tool_context(request)
+    return ToolContext(context.principal, context.deadline, report)
+
+
+def _check_origin(origin: str | None, allowed: frozenset[str]) -> None:
+    if origin is not None and "*" not in allowed and origin not in allowed:
+        raise ForbiddenOrigin(
+            "This origin may not call the MCP endpoint. Add it to MCP_ALLOWED_ORIGINS."
+        )

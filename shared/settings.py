@@ -1,0 +1,292 @@
+"""The only module that reads the environment: every setting, typed, validated and described.
+
+A blank value counts as unset. A malformed value does not stop the process: it is listed in
+`Settings.problems`, the app then answers with that text, and ``GET /health`` shows it.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+Scope = Literal["chat", "tools", "connections", "act-as"]
+
+DEFAULT_SCOPES: frozenset[Scope] = frozenset({"chat", "tools", "connections"})
+"""What a key may do when nobody says otherwise: everything but speaking for somebody else."""
+
+PRINCIPAL_PATTERN = re.compile(r"[A-Za-z0-9._@-]{1,128}")
+"""Names of principals, whoever names them: keys, the ``X-User-Id`` header, routes."""
+
+
+def _complain(sentence: str) -> PydanticCustomError:
+    # A custom error's text reaches the operator as it is, without pydantic's "Value error, " before it.
+    return PydanticCustomError("setting", "{sentence}", {"sentence": sentence})
+
+
+def _json_object(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        decoded = json.loads(value)
+    except ValueError:
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise _complain("is not a JSON object")
+    return decoded
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise _complain("is not a URL: write it as https://HOST/PATH, without a query")
+    return value.rstrip("/")
+
+
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = tuple(filter(None, (part.strip().rstrip("/") for part in value.split(","))))
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and not (parts.scheme and parts.netloc and not parts.path):
+            raise _complain(
+                "is not a comma-separated list of origins: write each as https://HOST, or *"
+            )
+    return origins
+
+
+BaseUrl = Annotated[str, BeforeValidator(_base_url)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
+
+
+class KeyRecord(BaseModel):
+    """One entry of API_KEYS.
+
+    Attributes:
+        sha256: SHA-256 of the key, as 64 hex digits in lower case.
+        scopes: What the key may do.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    scopes: frozenset[Scope] = DEFAULT_SCOPES
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_digest(cls, value: object) -> object:
+        return {"sha256": value} if isinstance(value, str) else value
+
+    @field_validator("sha256")
+    @classmethod
+    def _is_digest(cls, value: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{64}", value.lower()):
+            raise _complain("is not a SHA-256 digest of 64 hex digits")
+        return value.lower()
+
+
+class Settings(BaseModel):
+    """All settings of the app; each is the environment variable of the same name in upper case.
+
+    Attributes:
+        in_azure: Whether the process runs in Azure and not on a developer's machine.
+        problems: One sentence for each malformed setting; such a setting has its default here.
+    """
+
+    model_config = ConfigDict(frozen=True, alias_generator=str.upper, populate_by_name=True)
+
+    in_azure: bool = Field(default=False, alias="")
+    problems: tuple[str, ...] = Field(default=(), alias="")
+
+    api_keys: Annotated[dict[str, KeyRecord], BeforeValidator(_json_object)] = Field(
+        default={},
+        description='JSON object: name → SHA-256 hex digest of the key, or {"sha256", "scopes"}.',
+    )
+    mcp_api_key: SecretStr | None = Field(None, description="One shared key in plain text.")
+    mcp_server_api_key: SecretStr | None = Field(None, description="Another name of MCP_API_KEY.")
+
+    openai_api_key: SecretStr | None = Field(
+        None, description="Key of OpenAI or a compatible endpoint."
+    )
+    openai_base_url: BaseUrl | None = Field(None, description="Base URL of a compatible endpoint.")
+    openai_organization: str | None = Field(None, description="OpenAI organization id.")
+    openai_project: str | None = Field(None, description="OpenAI project id.")
+    openai_temperature: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="Sampling temperature where a caller gives none; unset: not sent.",
+    )
+
+    azure_openai_endpoint: BaseUrl | None = Field(
+        None,
+        description="Turns Azure mode on: https://NAME.openai.azure.com or …services.ai.azure.com.",
+    )
+    azure_openai_api_key: SecretStr | None = Field(
+        None, description="Key; without it the managed identity or developer login is used."
+    )
+    azure_openai_api_version: str | None = Field(
+        None, description="Set: the dated API; unset: the v1 API."
+    )
+    azure_openai_token_scope: str | None = Field(
+        None,
+        description="Token scope of the identity; unset: the one that fits the endpoint's domain.",
+    )
+    azure_client_id: str | None = Field(
+        None, description="Client id of the user-assigned identity; unset: the system-assigned one."
+    )
+    azure_openai_chat_deployment: str | None = Field(None, description="Deployment for chat.")
+    azure_openai_image_deployment: str | None = Field(None, description="Deployment for images.")
+    azure_openai_audio_deployment: str | None = Field(None, description="Deployment for speech.")
+    azure_openai_transcription_deployment: str | None = Field(
+        None, description="Deployment for transcription."
+    )
+    azure_openai_video_deployment: str | None = Field(None, description="Deployment for video.")
+
+    gemini_api_key: SecretStr | None = Field(
+        None, description="Key of Google's OpenAI-compatible endpoint."
+    )
+
+    openai_chat_model: str | None = Field(None, description="Model for chat (alias OPENAI_MODEL).")
+    openai_image_model: str | None = Field(None, description="Model for images.")
+    openai_audio_model: str | None = Field(None, description="Model for speech.")
+    openai_transcription_model: str | None = Field(None, description="Model for transcription.")
+    openai_video_model: str | None = Field(None, description="Model for video; has no default.")
+
+    openai_chat_base_url: BaseUrl | None = Field(None, description="Another endpoint for chat.")
+    openai_chat_api_key: SecretStr | None = Field(
+        None, description="Its key; unset: OPENAI_API_KEY."
+    )
+    openai_image_base_url: BaseUrl | None = Field(None, description="Another endpoint for images.")
+    openai_image_api_key: SecretStr | None = Field(
+        None, description="Its key; unset: OPENAI_API_KEY."
+    )
+    openai_audio_base_url: BaseUrl | None = Field(None, description="Another endpoint for speech.")
+    openai_audio_api_key: SecretStr | None = Field(
+        None, description="Its key; unset: OPENAI_API_KEY."
+    )
+    openai_transcription_base_url: BaseUrl | None = Field(
+        None, description="Another endpoint for transcription."
+    )
+    openai_transcription_api_key: SecretStr | None = Field(
+        None, description="Its key; unset: OPENAI_API_KEY."
+    )
+    openai_video_base_url: BaseUrl | None = Field(None, description="Another endpoint for video.")
+    openai_video_api_key: SecretStr | None = Field(
+        None, description="Its key; unset: OPENAI_API_KEY."
+    )
+
+    chat_system_prompt: str | None = Field(
+        None, description="System prompt of the chat agent; unset: the built-in one."
+    )
+    chat_max_turns: int = Field(
+        10, ge=1, le=50, description="Model calls with tools in one chat request."
+    )
+
+    request_deadline_seconds: float = Field(
+        200, gt=0, le=230, description="Budget of one request; Azure's front end cuts at 230 s."
+    )
+    cors_allowed_origins: Origins = Field(
+        default=(), description="Comma-separated origins, or * (then without credentials)."
+    )
+    mcp_allowed_origins: Origins = Field(
+        default=(), description="Origins that a browser MCP client may send, beside CORS's."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Log level."
+    )
+    build_id: str = Field("dev", description="Shown by /health; the pipeline sets the commit.")
+
+    @field_validator("api_keys")
+    @classmethod
+    def _have_principal_names(cls, value: dict[str, KeyRecord]) -> dict[str, KeyRecord]:
+        if not all(PRINCIPAL_PATTERN.fullmatch(name) for name in value):
+            raise _complain("has a name that is not 1 to 128 of A-Z a-z 0-9 . _ @ -")
+        return value
+
+    @field_validator("azure_openai_endpoint")
+    @classmethod
+    def _is_azure_resource(cls, value: str | None) -> str | None:
+        if value and urlsplit(value).path:
+            raise _complain("has a path: give the resource only, as https://NAME.openai.azure.com")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _ignore_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+SETTING_NAMES: Mapping[str, str] = {
+    name.upper(): field.description or ""
+    for name, field in Settings.model_fields.items()
+    if name not in ("in_azure", "problems")
+}
+"""Every setting that the code reads, with its meaning."""
+
+_ALIASES = {"OPENAI_MODEL": "OPENAI_CHAT_MODEL"}
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings; malformed ones are listed in `Settings.problems` and keep their default.
+
+    Args:
+        environ: The variables to read; the process environment when not given.
+    """
+    source = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for name in (*SETTING_NAMES, *_ALIASES):
+        if value := source.get(name, "").strip():
+            values.setdefault(_ALIASES.get(name, name), value)
+
+    in_azure = _runs_in_azure(source)
+    problems: dict[str, str] = {}
+    if in_azure:
+        problems |= _insecure_urls(values)
+    for name in problems:
+        del values[name]
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        for complaint in error.errors(include_input=False, include_context=False):
+            problems.setdefault(str(complaint["loc"][0]), _sentence(complaint))
+        settings = Settings.model_validate({k: v for k, v in values.items() if k not in problems})
+    return settings.model_copy(update={"in_azure": in_azure, "problems": tuple(problems.values())})
+
+
+def _sentence(complaint: Mapping[str, Any]) -> str:
+    name, *path = (str(step) for step in complaint["loc"])
+    where = f"{name}, entry {'.'.join(path)}," if path else name
+    message = str(complaint["msg"])
+    if complaint["type"] != "setting":
+        message = f"is malformed: {message[:1].lower()}{message[1:]}"
+    return f"The setting {where} {message}."
+
+
+def _runs_in_azure(environ: Mapping[str, str]) -> bool:
+    # Core Tools mimics some of App Service's variables, but always says that it is Core Tools.
+    if environ.get("FUNCTIONS_CORETOOLS_ENVIRONMENT"):
+        return False
+    return bool(environ.get("WEBSITE_SITE_NAME") or environ.get("WEBSITE_INSTANCE_ID"))
+
+
+def _insecure_urls(values: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: f"The setting {name} must begin with https:// in Azure."
+        for name, value in values.items()
+        if name.endswith(("_BASE_URL", "_ENDPOINT")) and value.lower().startswith("http://")
+    }

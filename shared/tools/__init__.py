@@ -1,0 +1,18 @@
+"""Tools: the registry that derives their three doors, and one module for each family of them."""
+
+from shared.tools.context import ReportProgress, ToolContext, discard_progress
+from shared.tools.registry import Tool, ToolRegistry, tool
+from shared.tools.toolset import JsonObject, ToolResult, Toolset, ToolSpec
+
+__all__ = [
+    "JsonObject",
+    "ReportProgress",
+    "Tool",
+    "ToolContext",
+    "ToolRegistry",
+    "ToolResult",
+    "ToolSpec",
+    "Toolset",
+    "discard_progress",
+    "tool",
+]

@@ -1,0 +1,33 @@
+"""The clock: a result that no model can make up."""
+
+from datetime import UTC, datetime
+
+from typing_extensions import TypedDict
+
+from shared.tools.context import ToolContext
+from shared.tools.registry import tool
+
+
+class ServerTime(TypedDict):
+    """Result of `ClockTools.server_time`."""
+
+    server_time: str
+
+
+class ClockTools:
+    """Tools that tell the time."""
+
+    @tool(title="Server time", read_only=True, idempotent=True, open_world=False)
+    async def server_time(self, context: ToolContext) -> ServerTime:
+        """Returns the current date and time of this server in UTC.
+
+        The answer begins with ``[MCP Server Time]``, which proves that it comes from here and not from
+        a model's memory; quote it as it is.
+        """
+        return current_server_time()
+
+
+def current_server_time() -> ServerTime:
+    """Returns the time to the second, marked as ours."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return {"server_time": f"[MCP Server Time] {now} (UTC)"}

@@ -1,0 +1,130 @@
+"""What this app is configured to use, and until when the provider keeps it."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+
+from typing_extensions import TypedDict
+
+from shared.deadline import Deadline
+from shared.errors import GatewayError
+from shared.openai_service import Capability, OpenAIService
+from shared.tools.context import ToolContext
+from shared.tools.registry import tool
+
+logger = logging.getLogger(__name__)
+
+MODEL_LIST_DEADLINE_SECONDS = 10
+
+
+class CapabilityModel(TypedDict):
+    """What serves one capability.
+
+    Attributes:
+        configured: Whether anything does.
+        provider: ``openai``, ``azure``, ``gemini`` or ``compatible``.
+        model: The model; null in Azure where only the deployment is configured.
+        deployment: The deployment in Azure.
+        available: Whether the provider lists the model; null where it cannot tell.
+        shutdown_date: The day on which the provider switches the model off, where it announces one.
+        days_left: Days until then, negative afterwards.
+    """
+
+    configured: bool
+    provider: str | None
+    model: str | None
+    deployment: str | None
+    available: bool | None
+    shutdown_date: str | None
+    days_left: int | None
+
+
+class SupportedModels(TypedDict):
+    """Result of `ModelTools.list_supported_models`."""
+
+    chat: CapabilityModel
+    image: CapabilityModel
+    audio: CapabilityModel
+    transcription: CapabilityModel
+    video: CapabilityModel
+
+
+class ModelTools:
+    """Tools about models.
+
+    Args:
+        openai: Where the models are.
+    """
+
+    def __init__(self, openai: OpenAIService) -> None:
+        self._openai = openai
+
+    @tool(title="List supported models", read_only=True, idempotent=True)
+    async def list_supported_models(self, context: ToolContext) -> SupportedModels:
+        """Lists the configured model or deployment for chat, image, audio, transcription and video.
+
+        Also says whether the provider still offers it and when the provider shuts it down.
+        """
+        deadline = context.deadline.within(MODEL_LIST_DEADLINE_SECONDS)
+        rows = await asyncio.gather(*(self._describe(each, deadline) for each in Capability))
+        chat, image, audio, transcription, video = rows
+        return {
+            "chat": chat,
+            "image": image,
+            "audio": audio,
+            "transcription": transcription,
+            "video": video,
+        }
+
+    async def _describe(self, capability: Capability, deadline: Deadline) -> CapabilityModel:
+        endpoint = self._openai.find_endpoint(capability)
+        if endpoint is None:
+            return _row(configured=False)
+        listed: Mapping[str, str | None] | None
+        try:
+            listed = await self._openai.list_models(capability, deadline)
+        except GatewayError as error:
+            logger.warning("The provider's models for %s are unknown: %s", capability, error.code)
+            listed = None
+        # Google lists its models as models/NAME and takes both forms.
+        names = (endpoint.model, f"models/{endpoint.model}")
+        found = next((name for name in names if listed and name in listed), None)
+        return _row(
+            configured=True,
+            provider=endpoint.connection.provider,
+            model=endpoint.model,
+            deployment=endpoint.deployment,
+            available=None if listed is None or endpoint.model is None else found is not None,
+            shutdown_date=listed[found] if listed and found else None,
+        )
+
+
+def _row(
+    *,
+    configured: bool,
+    provider: str | None = None,
+    model: str | None = None,
+    deployment: str | None = None,
+    available: bool | None = None,
+    shutdown_date: str | None = None,
+) -> CapabilityModel:
+    return {
+        "configured": configured,
+        "provider": provider,
+        "model": model,
+        "deployment": deployment,
+        "available": available,
+        "shutdown_date": shutdown_date,
+        "days_left": _days_left(shutdown_date),
+    }
+
+
+def _days_left(shutdown_date: str | None) -> int | None:
+    if shutdown_date is None:
+        return None
+    try:
+        day = date.fromisoformat(shutdown_date[:10])
+    except ValueError:
+        return None
+    return (day - datetime.now(UTC).date()).days

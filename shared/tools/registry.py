@@ -1,0 +1,217 @@
+"""A tool is one typed async method; all that is said of it elsewhere is derived here.
+
+From the signature come the JSON Schema of the arguments and of the result, from the Google-style
+docstring the descriptions, from the decorator the title and MCP's hints::
+
+    class ClockTools:
+        @tool(title="Server time", read_only=True, open_world=False)
+        async def server_time(self, context: ToolContext) -> ServerTime:
+            '''Returns the current time of this server.'''
+"""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar, get_type_hints
+
+import docstring_parser
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import to_json
+
+from shared.errors import DeadlineExceeded, GatewayError, InvalidRequest, NotFound
+from shared.tools.context import ToolContext
+from shared.tools.schema import tidy
+from shared.tools.toolset import JsonObject, ToolResult, ToolSpec
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[..., Awaitable[Any]]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+_MARK = "__tool_traits__"
+
+
+class ToolArguments(BaseModel):
+    """Base of every tool's arguments: a name that the tool does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    title: str
+    annotations: Mapping[str, Any]
+
+
+def tool(
+    *,
+    title: str,
+    read_only: bool = False,
+    destructive: bool = False,
+    idempotent: bool = False,
+    open_world: bool = True,
+) -> Callable[[HandlerT], HandlerT]:
+    """Marks an async method as a tool; the method's name is the tool's name.
+
+    Args:
+        title: The name to show to people.
+        read_only: It changes nothing.
+        destructive: It may delete or overwrite something.
+        idempotent: Calling it again with the same arguments changes nothing more.
+        open_world: It talks to the outside world, such as a provider.
+    """
+    annotations = {
+        "title": title,
+        "readOnlyHint": read_only,
+        "destructiveHint": destructive,
+        "idempotentHint": idempotent,
+        "openWorldHint": open_world,
+    }
+
+    def mark(handler: HandlerT) -> HandlerT:
+        setattr(handler, _MARK, _Traits(title, annotations))
+        return handler
+
+    return mark
+
+
+class Tool:
+    """One tool, ready to be called with arguments that nobody has checked yet.
+
+    Args:
+        handler: The marked method, bound to its services.
+
+    Raises:
+        TypeError: The method lacks an annotation or a described parameter.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        traits: _Traits = getattr(handler, _MARK)
+        documentation = docstring_parser.parse(
+            handler.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE
+        )
+        hints = get_type_hints(handler, include_extras=True)
+        self._handler = handler
+        self._result: TypeAdapter[Any] = TypeAdapter(hints["return"])
+        self.name: str = handler.__name__
+        self.title = traits.title
+        self.annotations = traits.annotations
+        self.description = (documentation.description or "").strip()
+        self.result_type = hints["return"]
+        self.arguments_model = _arguments_model(handler, hints, documentation)
+
+    @cached_property
+    def spec(self) -> ToolSpec:
+        """What callers are told about the tool."""
+        return ToolSpec(
+            name=self.name,
+            title=self.title,
+            description=self.description,
+            input_schema=tidy(self.arguments_model.model_json_schema()),
+            output_schema=tidy(self._result.json_schema(mode="serialization")),
+            annotations=self.annotations,
+        )
+
+    async def call(self, arguments: ToolArguments, context: ToolContext) -> JsonObject:
+        """Runs the tool with checked arguments and returns its result as a JSON object."""
+        values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
+        result = await self._handler(**values, context=context)
+        dumped: JsonObject = self._result.dump_python(result, mode="json")
+        return dumped
+
+    def check(self, arguments: Mapping[str, Any]) -> ToolArguments:
+        """Checks arguments.
+
+        Raises:
+            InvalidRequest: They are wrong; the text names each field.
+        """
+        try:
+            return self.arguments_model.model_validate(arguments)
+        except ValidationError as error:
+            raise _invalid(error) from error
+
+
+class ToolRegistry:
+    """Our own tools, as a `Toolset` and by name.
+
+    Args:
+        families: Objects whose methods are marked with `tool`.
+    """
+
+    def __init__(self, families: Iterable[object]) -> None:
+        self._tools = {found.name: found for family in families for found in _find_tools(family)}
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools.values())
+
+    def get(self, name: str) -> Tool:
+        """Returns a tool by name.
+
+        Raises:
+            NotFound: There is none of this name.
+        """
+        if found := self._tools.get(name):
+            return found
+        raise NotFound(f"There is no tool named '{name}'. The tools are: {', '.join(self._tools)}.")
+
+    async def list(self, context: ToolContext) -> Sequence[ToolSpec]:
+        """Returns all tools."""
+        return [found.spec for found in self]
+
+    async def call(self, name: str, arguments: JsonObject, context: ToolContext) -> ToolResult:
+        """Calls a tool for a caller who takes errors as results: an MCP client or the agent.
+
+        Raises:
+            NotFound: There is none of this name.
+            DeadlineExceeded: The request's budget is used up.
+        """
+        found = self.get(name)
+        try:
+            structured = await found.call(found.check(arguments), context)
+        except DeadlineExceeded:
+            raise
+        except GatewayError as error:
+            return ToolResult(error.detail, is_error=True)
+        except Exception:
+            logger.exception("Tool %s failed", name)
+            return ToolResult(f"The tool '{name}' failed because of a bug in it.", is_error=True)
+        return ToolResult(to_json(structured).decode(), structured)
+
+
+def _find_tools(family: object) -> Iterator[Tool]:
+    for name in vars(type(family)):
+        member = getattr(family, name)
+        if hasattr(member, _MARK):
+            yield Tool(member)
+
+
+def _arguments_model(
+    handler: Handler, hints: Mapping[str, Any], documentation: docstring_parser.Docstring
+) -> type[ToolArguments]:
+    descriptions = {param.arg_name: param.description for param in documentation.params}
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(handler).parameters.items():
+        if name == "context":
+            continue
+        if name not in descriptions:
+            raise TypeError(f"{handler.__qualname__}: the docstring does not describe '{name}'")
+        required = parameter.default is inspect.Parameter.empty
+        default = ... if required else parameter.default
+        info = FieldInfo.from_annotated_attribute(hints[name], default)
+        info.description = " ".join((descriptions[name] or "").split())
+        fields[name] = (info.annotation, info)
+    model_name = handler.__name__.title().replace("_", "") + "Arguments"
+    return create_model(model_name, __base__=ToolArguments, **fields)
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    complaints = error.errors(include_url=False, include_context=False, include_input=False)
+    sentences = [
+        f"{'.'.join(str(step) for step in complaint['loc']) or 'arguments'}: {complaint['msg']}"
+        for complaint in complaints
+    ]
+    errors = [{**complaint, "loc": ("body", *complaint["loc"])} for complaint in complaints]
+    return InvalidRequest("Invalid arguments. " + "; ".join(sentences), errors)

@@ -1,0 +1,183 @@
+"""Text tools: one call of a chat model each, without conversation and without tools."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from shared.errors import ContentFiltered, InvalidRequest
+from shared.openai_service import Completion, CompletionRequest, Message, OpenAIService, Usage
+from shared.tools.context import ToolContext
+from shared.tools.registry import tool
+
+MAX_PROMPT_CHARS = 1_000_000
+MAX_MESSAGES = 500
+
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+TopP = Annotated[float, Field(ge=0, le=1)]
+MaxTokens = Annotated[int, Field(ge=1)]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class ChatMessage(TypedDict):
+    """A message as the Chat Completions API takes it."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[dict[str, Any]]
+
+
+class ChatCompletionResult(TypedDict):
+    """Result of `TextTools.chat_completion`."""
+
+    text: str
+    parsed: Any
+    model: str
+    finish_reason: str | None
+    usage: Usage | None
+
+
+class GenerateResult(TypedDict):
+    """Result of `TextTools.generate`."""
+
+    text: str
+    model: str
+    finish_reason: str | None
+
+
+class TextTools:
+    """Tools that write text.
+
+    Args:
+        openai: Where the models are.
+        temperature: Sampling temperature where a caller gives none; None leaves it to the model.
+    """
+
+    def __init__(self, openai: OpenAIService, temperature: float | None = None) -> None:
+        self._openai = openai
+        self._temperature = temperature
+
+    @tool(title="Chat completion", read_only=True)
+    async def chat_completion(
+        self,
+        context: ToolContext,
+        prompt: Prompt | None = None,
+        messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+        | None = None,
+        system_prompt: str | None = None,
+        model: str | None = None,
+        json_mode: bool = False,
+        json_schema: dict[str, Any] | None = None,
+        temperature: Temperature | None = None,
+        top_p: TopP | None = None,
+        max_tokens: MaxTokens | None = None,
+        stop: str | Annotated[list[str], Field(min_length=1, max_length=4)] | None = None,
+        seed: int | None = None,
+        reasoning_effort: ReasoningEffort | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> ChatCompletionResult:
+        """Asks a chat model once and returns its answer, as text or as JSON.
+
+        Args:
+            prompt: What to ask; give either this or messages.
+            messages: A whole conversation instead of a prompt, oldest message first.
+            system_prompt: Instructions for the model, put before everything else.
+            model: Model to use, in Azure the deployment; the configured one when left out.
+            json_mode: Makes the model answer with a JSON object, returned in parsed.
+            json_schema: JSON Schema that the answer must follow, returned in parsed.
+            temperature: Sampling temperature from 0 to 2; reasoning models refuse it.
+            top_p: Nucleus sampling from 0 to 1; reasoning models refuse it.
+            max_tokens: Most tokens of the answer, reasoning included.
+            stop: Up to four texts at which the model stops.
+            seed: Seed for answers that can be repeated, as far as the provider honours it.
+            reasoning_effort: How much a reasoning model thinks.
+            metadata: Key-value pairs that the provider keeps with the completion.
+        """
+        if (prompt is None) == (messages is None):
+            raise InvalidRequest.for_field("prompt", "give either prompt or messages, not both")
+        conversation: list[Message] = [*messages] if messages else [_user_message(prompt)]
+        if system_prompt:
+            conversation.insert(0, {"role": "system", "content": system_prompt})
+        options = {
+            "temperature": self._temperature if temperature is None else temperature,
+            "top_p": top_p,
+            "max_completion_tokens": max_tokens,
+            "stop": stop,
+            "seed": seed,
+            "reasoning_effort": reasoning_effort,
+            "metadata": metadata,
+            "response_format": _response_format(json_mode, json_schema),
+        }
+        request = CompletionRequest(conversation, model, options)
+        answer = _unfiltered(await self._openai.complete(request, context.deadline))
+        wants_json = json_mode or json_schema is not None
+        return {
+            "text": answer.text,
+            "parsed": _parse(answer.text) if wants_json else None,
+            "model": answer.model,
+            "finish_reason": answer.finish_reason,
+            "usage": answer.usage,
+        }
+
+    @tool(title="Generate text", read_only=True)
+    async def generate(
+        self,
+        context: ToolContext,
+        prompt: Prompt,
+        model: str | None = None,
+        temperature: Temperature | None = None,
+        max_tokens: MaxTokens | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> GenerateResult:
+        """Sends a prompt to a chat model and returns what it writes.
+
+        Args:
+            prompt: What to send.
+            model: Model to use, in Azure the deployment; the configured one when left out.
+            temperature: Sampling temperature from 0 to 2; reasoning models refuse it.
+            max_tokens: Most tokens of the answer, reasoning included.
+            extra: Further parameters of the provider's API, passed on as they are.
+        """
+        if taken := sorted({"messages", "model", "stream"} & (extra or {}).keys()):
+            raise InvalidRequest.for_field("extra", f"must not contain {', '.join(taken)}")
+        options = {
+            "temperature": self._temperature if temperature is None else temperature,
+            "max_completion_tokens": max_tokens,
+        }
+        request = CompletionRequest([_user_message(prompt)], model, options, extra or {})
+        answer = _unfiltered(await self._openai.complete(request, context.deadline))
+        return {
+            "text": answer.text,
+            "model": answer.model,
+            "finish_reason": answer.finish_reason,
+        }
+
+
+def _user_message(text: str | None) -> Message:
+    return {"role": "user", "content": text}
+
+
+def _response_format(json_mode: bool, json_schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    if json_schema is not None:
+        # Both a bare schema and the API's own wrapper, {"name", "schema", "strict"}, are taken.
+        is_wrapped = isinstance(json_schema.get("schema"), dict)
+        wrapper = json_schema if is_wrapped else {"schema": json_schema}
+        return {"type": "json_schema", "json_schema": {"name": "answer", **wrapper}}
+    return {"type": "json_object"} if json_mode else None
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        # finish_reason tells why: the answer was cut at max_tokens, or the model refused in prose.
+        return None
+
+
+def _unfiltered(answer: Completion) -> Completion:
+    if answer.finish_reason == "content_filter" and not answer.text:
+        raise ContentFiltered(
+            "The provider's content filter withheld the whole answer. Change the prompt."
+        )
+    return answer

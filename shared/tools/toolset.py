@@ -1,0 +1,62 @@
+"""What the agent and the MCP server see of tools, wherever these run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from shared.tools.context import ToolContext
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """What a caller is told about a tool.
+
+    Attributes:
+        name: The name to call it by.
+        title: The name to show to people.
+        description: What it does, for models and people.
+        input_schema: JSON Schema of its arguments.
+        output_schema: JSON Schema of its result; None where it declares none.
+        annotations: MCP's hints, such as ``readOnlyHint``.
+    """
+
+    name: str
+    title: str
+    description: str
+    input_schema: JsonObject
+    output_schema: JsonObject | None
+    annotations: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of a call.
+
+    Attributes:
+        text: The result as text for models, or what went wrong.
+        structured: The result as a JSON object; None for an error or a tool without one.
+        is_error: Whether the tool failed.
+    """
+
+    text: str
+    structured: JsonObject | None = None
+    is_error: bool = False
+
+
+class Toolset(Protocol):
+    """Tools of one origin: our own, or those of a connected MCP server."""
+
+    async def list(self, context: ToolContext) -> Sequence[ToolSpec]:
+        """Returns the tools that the caller may call."""
+        ...
+
+    async def call(self, name: str, arguments: JsonObject, context: ToolContext) -> ToolResult:
+        """Calls a tool; what goes wrong in it is a result with ``is_error``.
+
+        Raises:
+            NotFound: The toolset has no such tool.
+            DeadlineExceeded: The request's budget is used up.
+        """
+        ...

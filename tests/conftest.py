@@ -1,0 +1,152 @@
+"""Real parts for all tests: an upstream HTTP server, the application, and servers that serve it."""
+
+import asyncio
+import hashlib
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from local.server import LOOPBACK, LoopbackServer
+from local.stand_in import create_stand_in
+from shared.app import create_app
+from shared.settings import load_settings
+
+KEY = "a-key-for-tests"
+AUTH = {"Authorization": f"Bearer {KEY}"}
+
+collect_ignore: list[str] = []
+if sys.version_info < (3, 13):
+    collect_ignore.append("worker")
+
+
+def pytest_report_header() -> list[str]:
+    if sys.version_info < (3, 13):
+        return ["tests/worker: not collected, the Functions worker library needs Python 3.13"]
+    return []
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class ThreadServer:
+    """Serves an ASGI application on loopback from a thread of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._server = LoopbackServer(app)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.origin = f"http://{LOOPBACK}:{self._server.port}"
+
+    def _run(self) -> None:
+        asyncio.run(self._server.run_until_stopped())
+
+    def __enter__(self) -> "ThreadServer":
+        self._server.listen()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+        self._thread.join()
+
+
+class StandIn:
+    """The stand-in as tests see it: where it is, what it was asked, what it is to do wrong."""
+
+    def __init__(self, origin: str) -> None:
+        self.base_url = f"{origin}/v1"
+        self._client = httpx2.Client(base_url=origin)
+
+    def fault(self, **fault: Any) -> None:
+        """Queues a fault for the next request, or for several with ``times``."""
+        self._client.post("/faults", json=fault).raise_for_status()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Returns path, headers and body of all requests since the test began."""
+        seen: list[dict[str, Any]] = self._client.get("/requests").json()
+        return seen
+
+    def bodies(self) -> list[dict[str, Any]]:
+        """Returns the bodies of all requests since the test began."""
+        return [request["body"] for request in self.requests()]
+
+    def reset(self) -> None:
+        self._client.delete("/faults").raise_for_status()
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture(scope="session")
+def stand_in_server() -> Iterator[StandIn]:
+    with ThreadServer(create_stand_in()) as server:
+        stand_in = StandIn(server.origin)
+        yield stand_in
+        stand_in.close()
+
+
+@pytest.fixture
+def stand_in(stand_in_server: StandIn) -> StandIn:
+    stand_in_server.reset()
+    return stand_in_server
+
+
+@pytest.fixture
+def environment(stand_in: StandIn) -> dict[str, str]:
+    """The app settings of a working app; tests change what they need."""
+    return {"MCP_API_KEY": KEY, "OPENAI_BASE_URL": stand_in.base_url, "OPENAI_API_KEY": "sk-test"}
+
+
+MakeClient = Callable[..., httpx2.AsyncClient]
+
+
+@pytest.fixture
+async def make_client() -> AsyncIterator[MakeClient]:
+    """Makes clients that call the application in this process, with the key unless told otherwise."""
+    async with AsyncExitStack() as stack:
+
+        def make(
+            environment: dict[str, str], headers: dict[str, str] | None = None
+        ) -> httpx2.AsyncClient:
+            app = create_app(load_settings(environment))
+            client = httpx2.AsyncClient(
+                transport=httpx2.ASGITransport(app),
+                base_url="http://app",
+                headers=AUTH if headers is None else headers,
+            )
+            stack.push_async_callback(_close, app, client)
+            return client
+
+        yield make
+
+
+async def _close(app: FastAPI, client: httpx2.AsyncClient) -> None:
+    await client.aclose()
+    async with app.router.lifespan_context(app):
+        pass
+
+
+@pytest.fixture
+def client(make_client: MakeClient, environment: dict[str, str]) -> httpx2.AsyncClient:
+    """A client of a working app."""
+    return make_client(environment)
+
+
+@pytest.fixture
+def app_origin(environment: dict[str, str]) -> Iterator[str]:
+    """Origin of a working app behind a real HTTP server."""
+    with ThreadServer(create_app(load_settings(environment))) as server:
+        yield server.origin
+
+
+def digest(key: str) -> str:
+    """Returns what API_KEYS holds for a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
