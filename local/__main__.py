@@ -1,4 +1,7 @@
-"""Runs the Functions app without Core Tools; ``mcp-stdio`` serves its MCP server over stdio."""
+"""Runs the Functions app without Core Tools.
+
+``mcp-stdio`` serves its MCP server over stdio, ``stand-in`` only the stand-in for OpenAI.
+"""
 
 import argparse
 import asyncio
@@ -8,10 +11,13 @@ import logging
 import os
 import sys
 
+from starlette.types import ASGIApp
+
 from local.config import ConfigError, apply_local_settings, route_prefix
 from local.host import create_host
 from local.provider import stand_in_if_needed
-from local.server import LoopbackServer, stop_on_signals
+from local.server import LOOPBACK, LoopbackServer, stop_on_signals
+from local.stand_in import create_stand_in
 from local.stdio import serve_stdio
 from shared.auth import generate_key
 from shared.settings import Settings, load_settings
@@ -21,36 +27,63 @@ DEFAULT_PORT = 7071
 
 def main() -> int:
     """Runs the command line and returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["serve", "mcp-stdio"], default="serve")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["serve", "mcp-stdio", "stand-in"],
+        default="serve",
+        help="serve: the app; mcp-stdio: its MCP server over stdio; stand-in: only that for OpenAI",
+    )
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0: any"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         apply_local_settings()
         if options.command == "mcp-stdio":
             return asyncio.run(serve_stdio())
+        if options.command == "stand-in":
+            return asyncio.run(_serve_stand_in(options.port))
         return asyncio.run(_serve(options.port))
     except ConfigError as error:
-        return _fail(str(error))
+        sys.stderr.write(f"{error}\n")
+        return 1
 
 
 async def _serve(port: int) -> int:
     key = _key_for_this_run()
     async with stand_in_if_needed() as is_stand_in:
-        function_app = importlib.import_module("function_app")
         prefix = route_prefix()
-        try:
-            server = LoopbackServer(create_host(function_app, prefix), port)
-        except OSError:
-            return _fail(
-                f"Port {port} is taken. Stop what uses it, or choose another: --port {port + 1}"
-            )
-        stop_on_signals(server)
-        sys.stdout.write(_banner(f"http://localhost:{port}/{prefix}".rstrip("/"), key, is_stand_in))
-        sys.stdout.flush()
+        server = _listen(create_host(importlib.import_module("function_app"), prefix), port)
+        base_url = f"http://localhost:{server.port}/{prefix}".rstrip("/")
+        _print(_banner(base_url, key, is_stand_in))
         await server.run_until_stopped()
     return 0
+
+
+async def _serve_stand_in(port: int) -> int:
+    server = _listen(create_stand_in(), port)
+    _print(
+        "The stand-in for OpenAI is running; it is no model. Press Ctrl-C to stop.\n"
+        f"OPENAI_BASE_URL=http://{LOOPBACK}:{server.port}/v1\n"
+    )
+    await server.run_until_stopped()
+    return 0
+
+
+def _listen(app: ASGIApp, port: int) -> LoopbackServer:
+    try:
+        server = LoopbackServer(app, port)
+    except OSError as error:
+        raise ConfigError(
+            f"Port {port} is taken. Stop what uses it, or choose another: --port {port + 1}"
+        ) from error
+    stop_on_signals(server)
+    # What is printed next may be tried at once.
+    server.listen()
+    return server
 
 
 def _key_for_this_run() -> str | None:
@@ -104,9 +137,9 @@ curl -s {base_url}/mcp {auth} {body} {accept} -d '{call}'
 """
 
 
-def _fail(message: str) -> int:
-    sys.stderr.write(f"{message}\n")
-    return 1
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ DEFAULT_ROUTE_PREFIX = "api"
 
 
 class ConfigError(Exception):
-    """Raised when a file cannot be used; the sentence names the file."""
+    """Raised when a file or a port cannot be used; the sentence names it."""
 
 
 def apply_local_settings(path: Path = SETTINGS_FILE) -> None:

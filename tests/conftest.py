@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -150,3 +151,11 @@ def app_origin(environment: dict[str, str]) -> Iterator[str]:
 def digest(key: str) -> str:
     """Returns what API_KEYS holds for a key."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port that refuses connections: bound, so that nobody else takes it, but not listening."""
+    with socket.socket() as bound:
+        bound.bind((LOOPBACK, 0))
+        yield bound.getsockname()[1]

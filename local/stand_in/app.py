@@ -1,4 +1,4 @@
-"""The stand-in's routes: OpenAI's under ``/v1``, and switches for tests beside them."""
+"""The stand-in's routes: OpenAI's under any base path, and switches for tests beside them."""
 
 import asyncio
 import json
@@ -33,8 +33,9 @@ class StandIn:
     def routes(self) -> list[Route]:
         """Returns all routes."""
         return [
-            Route("/v1/chat/completions", self._complete, methods=["POST"]),
-            Route("/v1/models", self._models, methods=["GET"]),
+            # OpenAI's base path is /v1; Azure has /openai/v1 and /openai/deployments/NAME.
+            Route("/{base:path}/chat/completions", self._complete, methods=["POST"]),
+            Route("/{base:path}/models", self._models, methods=["GET"]),
             Route("/faults", self._set_fault, methods=["POST"]),
             Route("/faults", self._clear_faults, methods=["DELETE"]),
             Route("/requests", self._seen, methods=["GET"]),
@@ -56,7 +57,7 @@ class StandIn:
             return StreamingResponse(_events(list(chunks), fault), media_type="text/event-stream")
         document = json.dumps(whole_body(body["model"], answer)).encode()
         if fault.cut == "connection":
-            return _CutResponse(document)
+            return _CutResponse(document, media_type="application/json")
         return Response(document, media_type="application/json")
 
     async def _models(self, request: Request) -> Response:
@@ -93,7 +94,8 @@ class StandIn:
         raw = await request.body()
         body = json.loads(raw) if raw else None
         headers = dict(request.headers)
-        self.requests.append({"path": request.url.path, "headers": headers, "body": body})
+        seen = {"path": request.url.path, "query": dict(request.query_params)}
+        self.requests.append({**seen, "headers": headers, "body": body})
         return body
 
 
@@ -103,8 +105,6 @@ def create_stand_in() -> Starlette:
 
 
 def _failure(fault: Fault) -> Response | None:
-    if fault.cut == "before":
-        return _CutResponse(None)
     if fault.status is not None:
         return _error(fault.status, fault.message, fault.code, fault.headers)
     if fault.body is not None:
@@ -140,20 +140,11 @@ async def _events(chunks: list[dict[str, Any]], fault: Fault) -> AsyncIterator[b
 
 
 class _CutResponse(Response):
-    """Breaks the connection before the answer, or in the middle of it.
-
-    Args:
-        document: What to send half of; None to send nothing.
-    """
-
-    def __init__(self, document: bytes | None) -> None:
-        super().__init__(document, media_type="application/json")
-        self._has_document = document is not None
+    """Breaks the connection in the middle of the answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._has_document:
-            half = bytes(self.body)[: len(self.body) // 2]
-            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-            await send(start)
-            await send({"type": "http.response.body", "body": half, "more_body": True})
+        half = bytes(self.body)[: len(self.body) // 2]
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": half, "more_body": True})
         raise ConnectionAbortedError

@@ -18,7 +18,7 @@ class Fault(BaseModel):
         delay: Seconds to wait before anything else.
         chunk_delay: Seconds to wait before every piece of a stream.
         cut: ``connection`` breaks the connection in the middle of the answer, ``clean`` ends a stream
-            properly but too early, ``before`` breaks it before the answer.
+            properly but too early.
         body: Answer 200 with this text, as JSON that it may not be.
         tool_arguments: What to write as the arguments of tool calls in place of JSON.
         call_tools: Names of tools to call, offered or not.
@@ -35,7 +35,7 @@ class Fault(BaseModel):
     headers: dict[str, str] = {}
     delay: float = 0
     chunk_delay: float = 0
-    cut: Literal["connection", "clean", "before"] | None = None
+    cut: Literal["connection", "clean"] | None = None
     body: str | None = None
     tool_arguments: str | None = None
     call_tools: list[str] | None = None

@@ -1,11 +1,13 @@
 """How a request gets in: who is it, how large is it, until when must it be answered."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
-from starlette.types import Message
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
 from shared.auth import Guard, Principal
 from shared.deadline import Deadline
@@ -52,7 +54,7 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
 
 def guarded(guard: Guard, scope: Scope) -> type[APIRoute]:
-    """Returns a class of routes that let nobody in without the scope.
+    """Returns a class of routes that let nobody in without the scope, and stop when the caller leaves.
 
     A dependency would come too late: FastAPI reads and decodes the body before it.
 
@@ -72,11 +74,33 @@ def guarded(guard: Guard, scope: Scope) -> type[APIRoute]:
                 async def replay() -> Message:
                     return {"type": "http.request", "body": body, "more_body": False}
 
-                return await handler(Request(request.scope, replay))
+                return await _unless_client_leaves(
+                    handler(Request(request.scope, replay)), request.receive
+                )
 
             return handle
 
     return GuardedRoute
+
+
+async def _unless_client_leaves(work: Coroutine[Any, Any, Response], receive: Receive) -> Response:
+    # Servers do not cancel a handler whose client has left, and the provider bills to the end.
+    handling = asyncio.create_task(work)
+    leaving = asyncio.create_task(_wait_for_disconnect(receive))
+    try:
+        await asyncio.wait({handling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not handling.done():
+            raise ClientDisconnect
+        return handling.result()
+    finally:
+        handling.cancel()
+        leaving.cancel()
+        await asyncio.gather(handling, leaving, return_exceptions=True)
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def tool_context(request: Request) -> ToolContext:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.deadline import Deadline
@@ -62,6 +62,8 @@ class RequestEnvelope:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            logger.debug("The client of request %s left", request_id)
         except Exception:
             logger.exception("Unhandled error in request %s", request_id)
             if status != CLIENT_CLOSED_REQUEST:

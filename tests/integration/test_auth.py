@@ -1,0 +1,182 @@
+import json
+import logging
+
+import httpx2
+import pytest
+
+from shared.errors import Unauthorized
+from tests.conftest import KEY, MakeClient, digest
+
+PROTECTED = [
+    ("GET", "/tools"),
+    ("GET", "/server_time"),
+    ("POST", "/tools/server_time"),
+    ("POST", "/tools/chat_completion"),
+    ("POST", "/chat"),
+    ("POST", "/mcp"),
+    ("GET", "/health?deep=true"),
+]
+
+NO_KEY: list[dict[str, str]] = [
+    {},
+    {"Authorization": "Bearer wrong-key"},
+    {"Authorization": f"Basic {KEY}"},
+    {"Authorization": KEY},
+    {"Authorization": "Bearer"},
+    {"X-Api-Key": "wrong-key"},
+    {"x-functions-key": "wrong-key"},
+    {"Authorization": "Bearer wrong-key", "X-Api-Key": "wrong-key"},
+    {"Cookie": f"key={KEY}"},
+    {"X-Key": KEY},
+]
+
+
+@pytest.mark.parametrize("headers", NO_KEY)
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+async def test_without_a_valid_key_every_protected_route_answers_401(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    method: str,
+    path: str,
+    headers: dict[str, str],
+) -> None:
+    response = await make_client(environment, headers).request(method, path)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.json() == {
+        "detail": Unauthorized().detail,
+        "code": "unauthorized",
+        "request_id": response.headers["x-request-id"],
+    }
+
+
+@pytest.mark.parametrize("parameter", ["code", "key", "api_key", "apikey", "access_token"])
+async def test_key_in_the_url_lets_nobody_in_and_is_not_logged(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    parameter: str,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = make_client(environment, {})
+    response = await client.get(f"/tools?{parameter}={KEY}")
+    assert response.status_code == 401
+    response = await client.post("/chat", json={"message": "hi", parameter: KEY})
+    assert response.status_code == 401
+    assert KEY not in caplog.text
+
+
+async def test_wrong_key_is_not_logged(
+    make_client: MakeClient, environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for headers in NO_KEY:
+        await make_client(environment, headers).get("/tools")
+    assert "request " in caplog.text
+    assert "wrong-key" not in caplog.text
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY}"},
+        {"Authorization": f"bearer {KEY}"},
+        {"X-Api-Key": KEY},
+        {"x-functions-key": KEY},
+        {"Authorization": "Bearer wrong-key", "X-Api-Key": KEY},
+    ],
+)
+async def test_key_counts_in_each_of_its_headers(
+    make_client: MakeClient, environment: dict[str, str], headers: dict[str, str]
+) -> None:
+    response = await make_client(environment, headers).get("/tools")
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("setting", ["MCP_API_KEY", "MCP_SERVER_API_KEY"])
+async def test_shared_key_has_two_names(make_client: MakeClient, setting: str) -> None:
+    client = make_client({setting: "shared"}, {"X-Api-Key": "shared"})
+    assert (await client.get("/server_time")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "allowed"),
+    [("chat", {"/chat"}), ("tools", {"/tools/server_time", "/mcp"}), ("connections", set())],
+)
+async def test_missing_scope_answers_403(
+    make_client: MakeClient, environment: dict[str, str], scope: str, allowed: set[str]
+) -> None:
+    key = {"sha256": digest("k"), "scopes": [scope]}
+    environment |= {"API_KEYS": json.dumps({"limited": key})}
+    client = make_client(environment, {"X-Api-Key": "k"})
+    for path in ("/chat", "/tools/server_time", "/mcp"):
+        response = await client.post(path)
+        if path in allowed:
+            assert response.status_code != 403
+        else:
+            assert response.status_code == 403
+            assert response.json()["code"] == "insufficient_scope"
+            assert "API_KEYS" in response.json()["detail"]
+
+
+async def test_key_is_checked_before_the_body_is_looked_at(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    response = await make_client(environment, {}).post("/chat", content=b"{broken")
+    assert response.status_code == 401
+
+
+async def call_as(client: httpx2.AsyncClient, user: str) -> httpx2.Response:
+    return await client.post("/tools/server_time", headers={"X-User-Id": user})
+
+
+async def test_only_act_as_may_name_a_user(
+    make_client: MakeClient, environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    front_end = {"sha256": digest("front"), "scopes": ["tools", "act-as"]}
+    environment |= {"API_KEYS": json.dumps({"front-end": front_end, "plain": digest("plain")})}
+
+    allowed = make_client(environment, {"X-Api-Key": "front"})
+    assert (await call_as(allowed, "ada@example.com")).status_code == 200
+    assert '"principal": "ada@example.com"' in caplog.text
+    response = await call_as(allowed, "../ada")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert "X-User-Id" in response.json()["detail"]
+
+    for key in ("plain", KEY):
+        response = await call_as(make_client(environment, {"X-Api-Key": key}), "ada")
+        assert (response.status_code, response.json()["code"]) == (403, "insufficient_scope")
+        assert "act-as" in response.json()["detail"]
+
+
+async def test_azure_without_any_key_is_closed(make_client: MakeClient) -> None:
+    client = make_client({"WEBSITE_SITE_NAME": "app"}, {"X-Api-Key": "anything"})
+    response = await client.get("/tools")
+    assert response.status_code == 503
+    assert response.json()["code"] == "auth_not_configured"
+    assert "MCP_API_KEY" in response.json()["detail"]
+
+
+async def test_locally_a_key_is_generated_and_printed_once(
+    make_client: MakeClient, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = make_client({}, {})
+    printed = capsys.readouterr().out
+    key = printed.split()[-1]
+    assert len(key) >= 43
+    assert (await client.get("/tools")).status_code == 401
+    response = await client.get("/tools", headers={"X-Api-Key": key})
+    assert response.status_code == 200
+    assert key not in caplog.text
+    assert capsys.readouterr().out == ""
+
+
+async def test_open_routes_want_no_key(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    client = make_client(environment, {})
+    for path in ("/health", "/openapi.json"):
+        assert (await client.get(path)).status_code == 200

@@ -1,0 +1,198 @@
+import json
+import logging
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from tests.conftest import MakeClient
+
+ORIGIN = "https://app.example"
+
+
+def request_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    prefix = "request "
+    return [
+        json.loads(record.getMessage().removeprefix(prefix))
+        for record in caplog.records
+        if record.name == "shared.routes.envelope" and record.getMessage().startswith(prefix)
+    ]
+
+
+async def test_request_id_of_the_caller_is_answered_and_logged(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    response = await client.get("/tools", headers={"X-Request-Id": "trace-1"})
+    assert response.headers["x-request-id"] == "trace-1"
+    (line,) = request_lines(caplog)
+    assert line.pop("duration_ms") is not None
+    assert line == {
+        "request_id": "trace-1",
+        "method": "GET",
+        "route": "/tools",
+        "status": 200,
+        "principal": "default",
+    }
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "<script>"])
+async def test_odd_request_id_is_replaced(client: httpx2.AsyncClient, given: str) -> None:
+    response = await client.get("/health", headers={"X-Request-Id": given})
+    assert response.headers["x-request-id"] != given
+    assert len(response.headers["x-request-id"]) == 32
+
+
+async def test_log_holds_no_content(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "shared")
+    await client.post("/chat?q=in-the-query", json={"message": "in-the-message server_time"})
+    await client.get("/no/such/in-the-path")
+    assert [line["route"] for line in request_lines(caplog)] == ["/chat", None]
+    for secret in ("in-the-query", "in-the-message", "in-the-path", "MCP Server Time"):
+        assert secret not in caplog.text
+
+
+async def test_unknown_route_has_the_error_shape(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/.well-known/oauth-protected-resource")
+    assert response.status_code == 404
+    assert response.json() == {
+        "detail": "Not Found",
+        "code": "not_found",
+        "request_id": response.headers["x-request-id"],
+    }
+
+
+async def test_wrong_method_says_which_is_right(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/chat")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json()["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("path", ["/chat", "/tools/generate"])
+async def test_broken_json_answers_400(client: httpx2.AsyncClient, path: str) -> None:
+    response = await client.post(
+        path, content=b'{"message": ', headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 400
+    assert response.json() == {
+        "detail": "The body is not valid JSON.",
+        "code": "invalid_request",
+        "request_id": response.headers["x-request-id"],
+    }
+
+
+async def test_wrong_field_answers_422_with_fastapis_list(client: httpx2.AsyncClient) -> None:
+    response = await client.post("/chat", json={"mesage": "hi", "max_turns": 0})
+    assert response.status_code == 422
+    assert response.json() == {
+        "detail": [
+            {"type": "missing", "loc": ["body", "message"], "msg": "Field required"},
+            {
+                "type": "greater_than_equal",
+                "loc": ["body", "max_turns"],
+                "msg": "Input should be greater than or equal to 1",
+            },
+            {
+                "type": "extra_forbidden",
+                "loc": ["body", "mesage"],
+                "msg": "Extra inputs are not permitted",
+            },
+        ],
+        "code": "invalid_request",
+        "request_id": response.headers["x-request-id"],
+    }
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    for _ in range(5):
+        yield b"x" * 1024 * 1024
+
+
+@pytest.mark.parametrize("path", ["/chat", "/tools/chat_completion", "/mcp"])
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_oversize_body_answers_413(
+    client: httpx2.AsyncClient, path: str, is_streamed: bool
+) -> None:
+    content = pieces() if is_streamed else b"x" * 5 * 1024 * 1024
+    response = await client.post(path, content=content)
+    assert response.status_code == 413
+    assert response.json() == {
+        "detail": "The request body may have at most 4194304 bytes. Send less.",
+        "code": "too_large",
+        "request_id": response.headers["x-request-id"],
+    }
+
+
+async def test_bug_answers_500_with_nothing_but_the_request_id(
+    client: httpx2.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def explode() -> None:
+        raise RuntimeError("internals")
+
+    monkeypatch.setattr("shared.routes.tools.current_server_time", explode)
+    response = await client.get("/server_time")
+    assert response.status_code == 500
+    assert response.json() == {
+        "detail": "Internal error. Report the request id to the operator of this service.",
+        "code": "internal_error",
+        "request_id": response.headers["x-request-id"],
+    }
+    assert "internals" in caplog.text
+    assert response.headers["x-request-id"] in caplog.text
+
+
+async def preflight(client: httpx2.AsyncClient, path: str, origin: str) -> httpx2.Response:
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,mcp-protocol-version",
+    }
+    return await client.options(path, headers=headers)
+
+
+async def test_listed_origin_may_call_with_credentials(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    client = make_client(environment | {"CORS_ALLOWED_ORIGINS": ORIGIN})
+    response = await preflight(client, "/chat", ORIGIN)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert response.headers["access-control-allow-credentials"] == "true"
+    assert "authorization" in response.headers["access-control-allow-headers"]
+    response = await client.get("/tools", headers={"Origin": ORIGIN})
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert "X-Request-Id" in response.headers["access-control-expose-headers"]
+    response = await preflight(client, "/chat", "https://evil.example")
+    assert "access-control-allow-origin" not in response.headers
+
+
+async def test_any_origin_may_call_without_credentials(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    client = make_client(environment | {"CORS_ALLOWED_ORIGINS": "*"})
+    response = await preflight(client, "/chat", ORIGIN)
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in response.headers
+
+
+async def test_mcp_origin_may_call_the_mcp_endpoint_only(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    client = make_client(environment | {"MCP_ALLOWED_ORIGINS": ORIGIN})
+    response = await preflight(client, "/mcp", ORIGIN)
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    response = await preflight(client, "/chat", ORIGIN)
+    assert "access-control-allow-origin" not in response.headers
+
+
+async def test_error_answers_carry_cors_headers_too(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    client = make_client(environment | {"CORS_ALLOWED_ORIGINS": ORIGIN}, {})
+    response = await client.get("/tools", headers={"Origin": ORIGIN})
+    assert response.status_code == 401
+    assert response.headers["access-control-allow-origin"] == ORIGIN

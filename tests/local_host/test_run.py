@@ -1,0 +1,210 @@
+"""`python -m local` as a newcomer meets it: its console, its commands, its end."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.config import ConfigError, apply_local_settings, route_prefix
+from local.server import LOOPBACK
+from tests.conftest import StandIn
+
+PROJECT = Path(__file__).parent.parent.parent
+
+
+class App:
+    """A running ``python -m local`` and what it printed before it served."""
+
+    def __init__(self, port: int, environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "local", "--port", str(port)],
+            cwd=PROJECT,
+            env={"PATH": os.environ["PATH"], **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        lines: list[str] = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if line.startswith("curl") and "/mcp" in line:
+                break
+        self.banner = "".join(lines)
+        if not lines:
+            pytest.fail(f"python -m local did not start: {self.process.communicate()[1]}")
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> str:
+        """Ends it and returns what it wrote to standard error."""
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=20)
+        return errors
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as briefly_bound:
+        briefly_bound.bind((LOOPBACK, 0))
+        port: int = briefly_bound.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def app(free_port: int) -> Iterator[App]:
+    running = App(free_port, {})
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+def run_command(command: str, environment: dict[str, str] | None = None) -> str:
+    completed = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], **(environment or {})},
+    )
+    return completed.stdout
+
+
+def commands(banner: str) -> list[str]:
+    return [line for line in banner.splitlines() if line.startswith("curl")]
+
+
+def test_newcomer_gets_a_key_and_three_commands_that_work(app: App) -> None:
+    assert re.search(r"^  Key +\S{43}$", app.banner, re.MULTILINE)
+    assert "STAND-IN" in app.banner
+    chat, tools, mcp = map(run_command, commands(app.banner))
+    answer = json.loads(chat)
+    assert "[MCP Server Time]" in answer["answer"]
+    assert "[stand-in]" in answer["answer"]
+    assert [call["name"] for call in answer["tool_calls"]] == ["server_time"]
+    assert json.loads(tools)["count"] == 4
+    (data,) = [line for line in mcp.splitlines() if line.startswith("data: ")]
+    listed = json.loads(data.removeprefix("data: "))["result"]["tools"]
+    assert "server_time" in [tool["name"] for tool in listed]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_cleanly_when_told_to(app: App, number: signal.Signals) -> None:
+    run_command(commands(app.banner)[0])
+    errors = app.stop(number)
+    assert app.process.returncode == 0
+    assert "Traceback" not in errors
+    assert "Error" not in errors
+
+
+def test_one_line_is_logged_for_each_request(app: App) -> None:
+    for command in commands(app.banner):
+        run_command(command)
+    lines = [line for line in app.stop().splitlines() if " request " in line]
+    routes = [json.loads(line.split(" request ")[1])["route"] for line in lines]
+    assert routes == ["/chat", "/tools", "/mcp"]
+
+
+def test_configured_provider_and_key_are_used_and_not_printed(
+    free_port: int, stand_in: StandIn
+) -> None:
+    environment = {
+        "OPENAI_BASE_URL": stand_in.base_url,
+        "OPENAI_API_KEY": "sk-configured",
+        "MCP_API_KEY": "my-own-key",
+    }
+    app = App(free_port, environment)
+    try:
+        assert "STAND-IN" not in app.banner
+        answer = json.loads(run_command(commands(app.banner)[0], {"MCP_API_KEY": "my-own-key"}))
+        assert "[MCP Server Time]" in answer["answer"]
+        assert stand_in.requests()[0]["headers"]["authorization"] == "Bearer sk-configured"
+    finally:
+        errors = app.stop()
+    for secret in ("sk-configured", "my-own-key"):
+        assert secret not in app.banner + errors
+
+
+def test_malformed_setting_is_shown_and_the_app_answers_with_it(free_port: int) -> None:
+    app = App(free_port, {"CHAT_MAX_TURNS": "many", "MCP_API_KEY": "k"})
+    try:
+        assert "PROBLEM    The setting CHAT_MAX_TURNS" in app.banner
+        health = json.loads(run_command(f"curl -s http://localhost:{free_port}/health"))
+        assert health["status"] == "degraded"
+    finally:
+        errors = app.stop()
+    assert "Traceback" not in errors
+
+
+def test_taken_port_is_a_sentence(app: App, free_port: int) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "local", "--port", str(free_port)],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert second.returncode == 1
+    assert second.stderr.strip() == (
+        f"Port {free_port} is taken. Stop what uses it, or choose another: --port {free_port + 1}"
+    )
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "local.settings.json"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_local_settings_fill_what_the_environment_leaves_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SETTING_ONE", "environment")
+    monkeypatch.delenv("SETTING_TWO", raising=False)
+    values = {"SETTING_ONE": "file", "SETTING_TWO": "file"}
+    apply_local_settings(write(tmp_path, "\ufeff" + json.dumps({"Values": values})))
+    assert (os.environ["SETTING_ONE"], os.environ.pop("SETTING_TWO")) == ("environment", "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "local.settings.json is not valid JSON"),
+        ("[]", "must hold a JSON object"),
+        ('{"Values": []}', "'Values' must be a JSON object"),
+        ('{"Values": {"A_NUMBER": 5}}', "'A_NUMBER' in 'Values' must be a string"),
+    ],
+)
+def test_broken_local_settings_are_a_sentence(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        apply_local_settings(write(tmp_path, text))
+
+
+def test_missing_local_settings_are_fine(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    apply_local_settings(tmp_path / "none.json")
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("host", "prefix"),
+    [
+        ({}, "api"),
+        ({"extensions": {"http": {"routePrefix": ""}}}, ""),
+        ({"extensions": {"http": {"routePrefix": "/v2/"}}}, "v2"),
+    ],
+)
+def test_route_prefix_is_read_as_the_functions_host_does(
+    tmp_path: Path, host: dict[str, object], prefix: str
+) -> None:
+    path = tmp_path / "host.json"
+    path.write_text(json.dumps(host))
+    assert route_prefix(path) == prefix

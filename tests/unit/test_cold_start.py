@@ -1,0 +1,56 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ["openai", "azure.identity", "azure.storage", "mcp", "msal", "aiohttp"]
+
+SCRIPT = """
+import asyncio, json, sys
+import function_app
+steps = {"import": sorted(sys.modules)}
+
+async def get_health():
+    statuses = []
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+    async def send(message):
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+        "scheme": "http", "path": "/health", "raw_path": b"/health", "query_string": b"",
+        "headers": [], "client": None, "server": None,
+    }
+    await function_app.api(scope, receive, send)
+    return statuses
+
+steps["status"] = asyncio.run(get_health())
+steps["health"] = sorted(sys.modules)
+json.dump(steps, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def steps() -> dict[str, list[str]]:
+    environment = {
+        "MCP_API_KEY": "k",
+        "AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com",
+    }
+    completed = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True
+    )
+    result: dict[str, list[str]] = json.loads(completed.stdout)
+    return result
+
+
+def test_health_answers_in_a_fresh_process(steps: dict[str, list[str]]) -> None:
+    assert steps["status"] == [200]
+
+
+@pytest.mark.parametrize("step", ["import", "health"])
+@pytest.mark.parametrize("module", HEAVY)
+def test_heavy_module_is_not_loaded(steps: dict[str, list[str]], step: str, module: str) -> None:
+    loaded = [name for name in steps[step] if name == module or name.startswith(f"{module}.")]
+    assert loaded == []

@@ -1,0 +1,122 @@
+import json
+
+import pytest
+from pydantic import SecretStr
+
+from shared.settings import SETTING_NAMES, KeyRecord, load_settings
+from tests.conftest import digest
+
+MALFORMED = {
+    "API_KEYS": '["x1y2"]',
+    "OPENAI_BASE_URL": "api.example.com",
+    "OPENAI_TEMPERATURE": "warm",
+    "AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com/openai/v1",
+    "OPENAI_CHAT_BASE_URL": "ftp://host",
+    "OPENAI_IMAGE_BASE_URL": "//host",
+    "OPENAI_AUDIO_BASE_URL": "https:///v1",
+    "OPENAI_TRANSCRIPTION_BASE_URL": "https://host?x=1",
+    "OPENAI_VIDEO_BASE_URL": "host",
+    "CHAT_MAX_TURNS": "-777",
+    "REQUEST_DEADLINE_SECONDS": "231",
+    "CORS_ALLOWED_ORIGINS": "example.com",
+    "MCP_ALLOWED_ORIGINS": "https://a.example/path",
+    "LOG_LEVEL": "loud",
+}
+"""Every setting that can be malformed; the others take any text."""
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    settings = load_settings({})
+    assert settings.problems == ()
+    assert not settings.in_azure
+    assert settings.model_dump(exclude_none=True) == {
+        "in_azure": False,
+        "problems": (),
+        "api_keys": {},
+        "chat_max_turns": 10,
+        "request_deadline_seconds": 200,
+        "cors_allowed_origins": (),
+        "mcp_allowed_origins": (),
+        "log_level": "info",
+        "build_id": "dev",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(SETTING_NAMES))
+def test_blank_setting_counts_as_unset(name: str) -> None:
+    assert load_settings({name: "  "}) == load_settings({})
+
+
+@pytest.mark.parametrize(("name", "value"), MALFORMED.items())
+def test_malformed_setting_is_named_without_its_value(name: str, value: str) -> None:
+    settings = load_settings({name: value})
+    assert len(settings.problems) == 1
+    assert f"The setting {name}" in settings.problems[0]
+    assert value not in settings.problems[0]
+    assert settings.model_copy(update={"problems": ()}) == load_settings({})
+
+
+def test_each_malformed_setting_is_listed() -> None:
+    assert len(load_settings(MALFORMED).problems) == len(MALFORMED)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{",
+        '{"name": "not-a-digest"}',
+        '{"name": 5}',
+        '{"a name with spaces": "%s"}' % ("0" * 64),
+        '{"name": {"sha256": "%s", "scopes": ["everything"]}}' % ("0" * 64),
+        '{"name": {"scopes": ["chat"]}}',
+        '{"name": {"sha256": "%s", "typo": 1}}' % ("0" * 64),
+    ],
+)
+def test_malformed_key_names_the_setting_and_not_the_digest(value: str) -> None:
+    problems = load_settings({"API_KEYS": value}).problems
+    assert [problem.split()[2].strip(",") for problem in problems] == ["API_KEYS"]
+    assert "0" * 64 not in problems[0]
+
+
+def test_keys_are_read_in_both_forms() -> None:
+    keys = {
+        "plain": digest("a").upper(),
+        "scoped": {"sha256": digest("b"), "scopes": ["chat", "act-as"]},
+    }
+    settings = load_settings({"API_KEYS": json.dumps(keys)})
+    assert settings.problems == ()
+    assert settings.api_keys == {
+        "plain": KeyRecord(sha256=digest("a")),
+        "scoped": KeyRecord(sha256=digest("b"), scopes=frozenset({"chat", "act-as"})),
+    }
+
+
+def test_openai_model_is_another_name_of_the_chat_model() -> None:
+    assert load_settings({"OPENAI_MODEL": "m"}).openai_chat_model == "m"
+    both = {"OPENAI_MODEL": "m", "OPENAI_CHAT_MODEL": "c"}
+    assert load_settings(both).openai_chat_model == "c"
+
+
+def test_lists_of_origins_are_split() -> None:
+    settings = load_settings({"CORS_ALLOWED_ORIGINS": " https://a.example/, http://b.example:1 ,"})
+    assert settings.cors_allowed_origins == ("https://a.example", "http://b.example:1")
+
+
+def test_settings_do_not_show_secrets() -> None:
+    settings = load_settings({"OPENAI_API_KEY": "sk-secret", "MCP_API_KEY": "hunter2"})
+    assert settings.openai_api_key == SecretStr("sk-secret")
+    assert "sk-secret" not in repr(settings)
+    assert "hunter2" not in repr(settings)
+
+
+def test_azure_takes_no_insecure_endpoint() -> None:
+    insecure = {"WEBSITE_SITE_NAME": "app", "OPENAI_BASE_URL": "HTTP://10.0.0.4/v1"}
+    settings = load_settings(insecure)
+    assert settings.in_azure
+    assert settings.problems == ("The setting OPENAI_BASE_URL must begin with https:// in Azure.",)
+    assert settings.openai_base_url is None
+
+
+def test_core_tools_is_not_azure() -> None:
+    environ = {"WEBSITE_SITE_NAME": "app", "FUNCTIONS_CORETOOLS_ENVIRONMENT": "1"}
+    assert not load_settings(environ).in_azure
