@@ -1,0 +1,54 @@
+"""The README's promises, tried as a reader would."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KEY
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+CURLS = [
+    command
+    for block in blocks("sh")
+    for command in re.findall(r"^curl (?:.*\\\n)*.*$", block, re.MULTILINE)
+]
+
+
+def test_there_are_commands_to_try() -> None:
+    assert len(CURLS) == 2
+
+
+@pytest.mark.parametrize("command", CURLS)
+def test_command_works_as_written(command: str, app_origin: str) -> None:
+    completed = subprocess.run(
+        ["bash", "-c", command.replace("http://localhost:7071", app_origin)],
+        env={"MCP_API_KEY": KEY, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer = json.loads(completed.stdout)
+    assert "detail" not in answer
+    assert answer["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("snippet", blocks("json"))
+def test_client_settings_are_json(snippet: str) -> None:
+    assert json.loads(snippet)
+
+
+def test_keys_are_made_as_written() -> None:
+    (block,) = [block for block in blocks("sh") if "sha256sum" in block]
+    completed = subprocess.run(["bash", "-c", block], capture_output=True, text=True, check=True)
+    keys = json.loads(completed.stdout)
+    assert re.fullmatch("[0-9a-f]{64}", keys["alice"])
+    assert keys["web"] == {"sha256": keys["alice"], "scopes": ["chat", "act-as"]}
