@@ -1,9 +1,11 @@
 """The Azure Functions app: one HTTP trigger for each route of the application."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import azure.functions as func
-from azurefunctions.extensions.http.fastapi import Request, Response
+from azurefunctions.extensions.http.fastapi import Request, Response, web
+from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
@@ -27,6 +29,10 @@ _ASGI_KEYS = frozenset(
     }
 )
 """What the server put into the scope; the rest is the worker's own routing and would mislead ours."""
+
+# The worker's own server is a plain FastAPI application: its /openapi.json, /docs and /redoc would come
+# before our functions of these names, whose invocations would then wait for their request for ever.
+web.FastAPI = partial(FastAPI, openapi_url=None)
 
 api = create_app()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)

@@ -70,6 +70,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=f"Chat and tools of OpenAI-compatible providers. MCP clients connect to {MCP_PATH}.",
         docs_url=None,
         redoc_url=None,
+        # Behind the Functions host a redirect would name the scheme http, and carry keys over it.
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     install_error_handlers(api)

@@ -92,49 +92,23 @@ class Agent:
         """
         target = self._openai.endpoint(Capability.CHAT).target
         offer = await make_offer(self._toolsets, turn.tools, context)
-        messages: list[dict[str, Any]] = [
-            {"role": "system", "content": turn.system_prompt or self._system_prompt},
-            {"role": "user", "content": turn.message},
-        ]
-        records: list[ToolCallRecord] = []
-        usages: list[Usage | None] = []
+        state = _State(turn, turn.system_prompt or self._system_prompt)
         turns_with_tools = turn.max_turns or self._max_turns
         yield ChatCreated(None, turn.model or target)
         while True:
-            may_call = bool(offer.tools) and len(usages) < turns_with_tools
-            completion: Completion | None = None
-            request = self._request(turn, messages, offer if may_call else None)
-            async with aclosing(self._openai.stream(request, context.deadline)) as stream:
-                async for piece in stream:
-                    if isinstance(piece, Completion):
-                        completion = piece
-                    else:
-                        yield ChatDelta(piece)
-            if completion is None:
-                raise AssertionError("unreachable: the stream ends with a completion or raises")
-            usages.append(completion.usage)
-            if not (may_call and completion.tool_calls):
+            may_call = bool(offer.tools) and len(state.usages) < turns_with_tools
+            async with aclosing(self._ask(state, offer if may_call else None, context)) as texts:
+                async for text in texts:
+                    yield ChatDelta(text)
+            calls = state.take_calls() if may_call else ()
+            if not calls:
                 break
-            messages.append(_assistant_message(completion))
-            results: dict[str, str] = {}
-            async with aclosing(run_calls(completion.tool_calls, offer, context)) as events:
-                async for event, text in events:
+            async with aclosing(run_calls(calls, offer, context)) as events:
+                async for event, text_for_model in events:
                     if isinstance(event, ToolFinished):
-                        records.append(event.record)
-                        results[event.id] = text or ""
+                        state.add_result(event, text_for_model or "")
                     yield event
-            messages += [_tool_message(call, results[call.id]) for call in completion.tool_calls]
-        yield ChatCompleted(
-            ChatAnswer(
-                answer=completion.text,
-                conversation_id=None,
-                model=completion.model,
-                finish_reason=completion.finish_reason,
-                tool_calls=records,
-                usage=sum_usage(usages),
-                turns=len(usages),
-            )
-        )
+        yield ChatCompleted(state.answer())
 
     async def answer(self, turn: ChatTurn, context: ToolContext) -> ChatAnswer:
         """Returns the complete answer: the fold of `events`.
@@ -148,22 +122,78 @@ class Agent:
                     return event.answer
         raise AssertionError("unreachable: the events end with ChatCompleted or raise")
 
-    def _request(
-        self, turn: ChatTurn, messages: Sequence[dict[str, Any]], offer: ToolOffer | None
-    ) -> CompletionRequest:
+    async def _ask(
+        self, state: "_State", offer: ToolOffer | None, context: ToolContext
+    ) -> AsyncGenerator[str, None]:
         options: dict[str, Any] = {"temperature": self._temperature}
         if offer is not None:
             options["tools"] = offer.as_functions()
-        return CompletionRequest(list(messages), turn.model, options)
+        request = CompletionRequest(state.messages(), state.turn.model, options)
+        async with aclosing(self._openai.stream(request, context.deadline)) as stream:
+            async for piece in stream:
+                if isinstance(piece, Completion):
+                    state.add_completion(piece)
+                else:
+                    yield piece
 
 
-def _assistant_message(completion: Completion) -> dict[str, Any]:
-    return {
-        "role": "assistant",
-        "content": completion.text or None,
-        "tool_calls": [call.as_message_part() for call in completion.tool_calls],
-    }
+class _State:
+    """What has been said in one request so far."""
 
+    def __init__(self, turn: ChatTurn, system_prompt: str) -> None:
+        self.turn = turn
+        self.usages: list[Usage | None] = []
+        self._messages: list[dict[str, Any]] = [
+            {"role": "system", "content": system_prompt},
+            {"role": "user", "content": turn.message},
+        ]
+        self._results: dict[str, dict[str, Any]] = {}
+        self._records: list[ToolCallRecord] = []
+        self._last: Completion | None = None
 
-def _tool_message(call: ToolCall, text: str) -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": call.id, "content": text}
+    def messages(self) -> list[dict[str, Any]]:
+        """Returns the conversation for the model; results stand in the order of the calls."""
+        return [*self._messages, *self._results.values()]
+
+    def add_completion(self, completion: Completion) -> None:
+        """Takes a complete answer of the model."""
+        self._last = completion
+        self.usages.append(completion.usage)
+
+    def take_calls(self) -> Sequence[ToolCall]:
+        """Returns the calls of the last answer and makes room for their results."""
+        self._messages = self.messages()
+        self._results = {}
+        if self._last is None or not self._last.tool_calls:
+            return ()
+        calls = self._last.tool_calls
+        self._messages.append(
+            {
+                "role": "assistant",
+                "content": self._last.text or None,
+                "tool_calls": [call.as_message_part() for call in calls],
+            }
+        )
+        self._results = {
+            call.id: {"role": "tool", "tool_call_id": call.id, "content": ""} for call in calls
+        }
+        return calls
+
+    def add_result(self, event: ToolFinished, text: str) -> None:
+        """Takes the result of a call."""
+        self._records.append(event.record)
+        self._results[event.id]["content"] = text
+
+    def answer(self) -> ChatAnswer:
+        """Returns the whole answer, made of the last completion."""
+        if self._last is None:
+            raise AssertionError("unreachable: the stream ends with a completion or raises")
+        return ChatAnswer(
+            answer=self._last.text,
+            conversation_id=None,
+            model=self._last.model,
+            finish_reason=self._last.finish_reason,
+            tool_calls=self._records,
+            usage=sum_usage(self.usages),
+            turns=len(self.usages),
+        )

@@ -1,0 +1,82 @@
+"""Holds the provider's answers back, so that tests of what happens meanwhile need not race."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tests.worker.process import TIMEOUT_SECONDS
+
+
+class Hold:
+    """One time of holding back, seen from the test's thread.
+
+    Attributes:
+        asked: Set when a request waits for its answer.
+        left: Set when the client of such a request has gone.
+        over: Set when answers may be sent again.
+    """
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.left = threading.Event()
+        self.over = threading.Event()
+
+
+class Gate:
+    """A provider whose answers can be held back before their first byte.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._hold: Hold | None = None
+
+    @contextmanager
+    def holding(self) -> Iterator[Hold]:
+        """Holds all answers back until `Hold.over` is set, at the latest when the block ends."""
+        self._hold = hold = Hold()
+        try:
+            yield hold
+        finally:
+            self._hold = None
+            hold.over.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request of the OpenAI API."""
+        is_held = scope["type"] == "http" and scope["path"].startswith("/v1/")
+
+        async def send_later(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._hold:
+                await _wait(self._hold, receive)
+            await send(message)
+
+        await self._app(scope, receive, send_later if is_held else send)
+
+
+async def _wait(hold: Hold, receive: Receive) -> None:
+    over = asyncio.create_task(asyncio.to_thread(hold.over.wait))
+    left = asyncio.create_task(_wait_for_disconnect(receive))
+    hold.asked.set()
+    try:
+        await asyncio.wait({over, left}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        # A streamed response may see its client leave before this does, and be cancelled.
+        if not hold.over.is_set():
+            hold.left.set()
+        over.cancel()
+        left.cancel()
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def happened(event: threading.Event) -> bool:
+    """Waits for an event; False where it does not come."""
+    return await asyncio.to_thread(event.wait, TIMEOUT_SECONDS)

@@ -1,0 +1,251 @@
+"""A minimal Functions host: the project in Microsoft's worker library, behind an HTTP front.
+
+``python -m tests.worker.host`` writes one line of JSON about what it loaded to its standard output,
+then serves until it is terminated. Whatever the worker and the application write goes to the standard
+error. A process loads one application only: the library and the application keep global state.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import anyio
+import azure_functions_runtime as library
+import httpx2
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from local.config import PROJECT, route_prefix
+from local.server import LoopbackServer
+from tests.worker.messages import Message, StatusResult, http_input, make_request
+
+logger = logging.getLogger("tests.worker.host")
+
+_OWN_HEADERS = {b"connection", b"date", b"keep-alive", b"server", b"transfer-encoding"}
+"""Headers of one connection only: the front and the worker's server each write theirs."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """An HTTP function that the worker indexed."""
+
+    id: str
+    name: str
+    parameter: str
+    route: str
+    methods: list[str]
+
+
+class WorkerFailure(Exception):
+    """Raised when the worker answers that it failed; holds its message and stack trace."""
+
+
+class Worker:
+    """The worker library, addressed as the host does.
+
+    Attributes:
+        functions: What it indexed.
+        http_uri: Where its HTTP server is.
+    """
+
+    def __init__(self) -> None:
+        self.functions: list[Function] = []
+        self.http_uri = ""
+
+    async def load(self, project: Path) -> None:
+        """Loads and indexes the application.
+
+        Raises:
+            WorkerFailure: The worker cannot load it.
+        """
+        started = await library.worker_init_request(
+            make_request(
+                "worker_init_request", capabilities={}, function_app_directory=str(project)
+            )
+        )
+        _check(started)
+        # The worker leaves out both where it found nothing, and fails in silence.
+        self.http_uri = started.capabilities.get("HttpUri", "")
+        indexed = await library.functions_metadata_request(make_request("functions_metadata"))
+        _check(indexed)
+        self.functions = [_read(metadata) for metadata in indexed.function_metadata_results or ()]
+        for function in self.functions:
+            request = make_request("function_load_request", function_id=function.id)
+            _check(await library.function_load_request(request))
+
+    async def invoke(
+        self, function: Function, invocation_id: str, request: Request, parameters: dict[str, str]
+    ) -> None:
+        """Runs a function for a request that goes to the worker's HTTP server."""
+        trigger = http_input(function.parameter, request.method, str(request.url), parameters)
+        done = await library.invocation_request(
+            make_request(
+                "invocation_request",
+                invocation_id=invocation_id,
+                function_id=function.id,
+                input_data=[trigger],
+                trigger_metadata={},
+                trace_context=Message(trace_parent="", trace_state="", attributes={}),
+                retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
+            )
+        )
+        try:
+            _check(done)
+        except WorkerFailure:
+            logger.exception("Function %s failed", function.name)
+
+
+class Front:
+    """The host's HTTP server: picks the function, invokes it, and forwards request and answer.
+
+    Args:
+        worker: What has the functions.
+        prefix: The route prefix of ``host.json``.
+    """
+
+    def __init__(self, worker: Worker, prefix: str) -> None:
+        self._worker = worker
+        functions = sorted(worker.functions, key=lambda function: _precedence(function.route))
+        self._routes = [(_pattern(prefix, function.route), function) for function in functions]
+        # The worker's server may be still starting; the real host tries again too.
+        self._transport = httpx2.AsyncHTTPTransport(
+            retries=5, limits=httpx2.Limits(max_connections=None)
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        # uvicorn takes the error that this raises for a lifespan as "has none".
+        request = Request(scope, receive)
+        function, parameters = self._find(request.method, scope["path"])
+        if function is None:
+            await Response(status_code=404)(scope, receive, send)
+            return
+        body = await request.body()
+        invocation_id = str(uuid4())
+        async with anyio.create_task_group() as group:
+            group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
+            group.start_soon(self._worker.invoke, function, invocation_id, request, parameters)
+            await self._forward(request, body, invocation_id, send)
+            group.cancel_scope.cancel()
+
+    def _find(self, method: str, path: str) -> tuple[Function | None, dict[str, str]]:
+        for pattern, function in self._routes:
+            if method in function.methods and (match := pattern.fullmatch(path)):
+                return function, match.groupdict()
+        return None, {}
+
+    async def _forward(self, request: Request, body: bytes, invocation_id: str, send: Send) -> None:
+        target = request.scope["raw_path"].decode()
+        query = f"?{request.url.query}" if request.url.query else ""
+        forwarded = httpx2.Request(
+            request.method,
+            f"{self._worker.http_uri}{target}{query}",
+            headers=[
+                *_passed_on(request.headers.raw),
+                (b"x-ms-invocation-id", invocation_id.encode()),
+            ],
+            content=body,
+        )
+        answer = await self._transport.handle_async_request(forwarded)
+        async with aclosing(answer):
+            headers = _passed_on(answer.headers.raw)
+            start = {"type": "http.response.start", "status": answer.status_code}
+            await send({**start, "headers": headers})
+            async for piece in answer.aiter_raw():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def _passed_on(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name.lower() not in _OWN_HEADERS]
+
+
+def _check(response: Any) -> None:
+    if response.result.status != StatusResult.Success:
+        error = response.result.exception
+        raise WorkerFailure(f"{error.message}\n{error.stack_trace}")
+
+
+def _read(metadata: Any) -> Function:
+    bindings = [json.loads(binding) for binding in metadata.raw_bindings]
+    (trigger,) = [binding for binding in bindings if binding["type"] == "httpTrigger"]
+    return Function(
+        id=metadata.function_id,
+        name=metadata.name,
+        parameter=trigger["name"],
+        route=trigger["route"],
+        methods=trigger["methods"],
+    )
+
+
+def _precedence(template: str) -> list[int]:
+    """Orders templates as the host does: segment by segment text, then parameter, then the rest."""
+    return [
+        2 if segment.startswith("{*") else 1 if segment.startswith("{") else 0
+        for segment in template.split("/")
+    ]
+
+
+def _pattern(prefix: str, template: str) -> re.Pattern[str]:
+    segments = [part for part in f"{prefix}/{template}".split("/") if part]
+    return re.compile("".join(map(_segment, segments)) + "/?", re.IGNORECASE)
+
+
+def _segment(template: str) -> str:
+    if template.startswith("{*"):
+        return f"(?:/(?P<{template[2:-1]}>.*))?"
+    if template.startswith("{"):
+        return f"/(?P<{template[1:-1]}>[^/]+)"
+    return "/" + re.escape(template)
+
+
+def _arrange_path() -> None:
+    # As in Azure, where the application's folder comes last: whatever is installed wins.
+    others = [entry for entry in sys.path if Path(entry).resolve() != PROJECT]
+    sys.path[:] = [*others, str(PROJECT)]
+
+
+async def main() -> int:
+    """Loads the project and serves it; returns the exit status."""
+    report, sys.stdout = sys.stdout, sys.stderr
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    _arrange_path()
+    worker = Worker()
+    errors: list[str] = []
+    try:
+        await worker.load(PROJECT)
+    except WorkerFailure as failure:
+        errors.append(str(failure))
+    server = LoopbackServer(Front(worker, route_prefix()))
+    server.listen()
+    document = {
+        "origin": f"http://127.0.0.1:{server.port}",
+        "functions": [asdict(function) for function in worker.functions],
+        "errors": errors,
+        "shared": getattr(sys.modules.get("shared"), "__file__", None),
+    }
+    report.write(json.dumps(document) + "\n")
+    report.flush()
+    if errors:
+        return 1
+    await server.run_until_stopped()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,143 @@
+"""Starts `tests.worker.host` in a process of its own and watches what it writes."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import httpx2
+
+from local.config import PROJECT
+from tests.conftest import AUTH
+
+TIMEOUT_SECONDS = 60
+"""Patience with anything that must happen: far more than it takes on a slow machine."""
+
+
+class Lines:
+    """The lines that a process writes to a stream, read by a thread so that it never has to wait.
+
+    Args:
+        stream: Read until its end.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._lines: list[str] = []
+        self._has_ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            with self._changed:
+                self._lines.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
+
+    def __str__(self) -> str:
+        with self._changed:
+            return "".join(self._lines)
+
+    def first(self, is_wanted: Callable[[str], bool]) -> str | None:
+        """Waits for a line; None where the stream ends without it, or the time is up."""
+
+        def found() -> str | None:
+            return next(filter(is_wanted, self._lines), None)
+
+        with self._changed:
+            self._changed.wait_for(lambda: found() or self._has_ended, TIMEOUT_SECONDS)
+            return found()
+
+    def join(self) -> None:
+        """Waits until the stream has ended."""
+        self._thread.join()
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """A running host.
+
+    Attributes:
+        origin: Where it serves.
+        functions: Name, route and methods of the functions that the worker indexed.
+        shared_file: The file of the package ``shared`` that it imported.
+        log: What it logs.
+    """
+
+    origin: str
+    functions: list[dict[str, Any]]
+    shared_file: str
+    log: Lines
+
+    def client(self, headers: dict[str, str] | None = None) -> httpx2.AsyncClient:
+        """Returns a client, with the key unless told otherwise."""
+        return httpx2.AsyncClient(
+            base_url=self.origin,
+            headers=AUTH if headers is None else headers,
+            timeout=TIMEOUT_SECONDS,
+        )
+
+    async def logged_request(self, request_id: str) -> dict[str, Any]:
+        """Waits for the line that the application logs at the end of a request."""
+        mark = f'"request_id": "{request_id}"'
+        line = await asyncio.to_thread(self.log.first, lambda line: mark in line)
+        assert line, f"No line about request {request_id}:\n{self.log}"
+        document: dict[str, Any] = json.loads(line[line.index("{") :])
+        return document
+
+
+@contextmanager
+def run_worker(settings: dict[str, str]) -> Iterator[WorkerProcess]:
+    """Runs a host with these app settings and none of this process.
+
+    Raises:
+        AssertionError: It did not come up; the message says why.
+    """
+    environment = {"PATH": os.environ["PATH"], **settings}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.worker.host"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        report, log = Lines(process.stdout), Lines(process.stderr)
+        try:
+            yield _worker(report, log)
+        finally:
+            _stop(process)
+            report.join()
+            log.join()
+
+
+def _worker(report: Lines, log: Lines) -> WorkerProcess:
+    line = report.first(lambda line: True)
+    assert line, f"The host did not come up:\n{log}"
+    document = json.loads(line)
+    assert document["errors"] == [], "\n".join(document["errors"])
+    functions = [
+        {key: function[key] for key in ("name", "route", "methods")}
+        for function in document["functions"]
+    ]
+    return WorkerProcess(document["origin"], functions, document["shared"], log)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    try:
+        process.wait(TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise

@@ -1,0 +1,77 @@
+"""What the worker finds in the application."""
+
+from pathlib import Path
+
+from fastapi.routing import iter_route_contexts
+
+from local.config import PROJECT
+from shared.app import create_app
+from shared.settings import load_settings
+from tests.worker.process import WorkerProcess, run_worker
+
+CONTRACT = {
+    "openapi": "openapi.json",
+    "health": "health",
+    "server_time": "server_time",
+    "tools_list": "tools",
+    "tool_chat_completion": "tools/chat_completion",
+    "tool_generate": "tools/generate",
+    "tool_list_supported_models": "tools/list_supported_models",
+    "tool_server_time": "tools/server_time",
+    "chat": "chat",
+    "mcp": "mcp",
+}
+
+
+def test_every_route_of_the_application_is_a_function(
+    worker: WorkerProcess, app_settings: dict[str, str]
+) -> None:
+    routes = iter_route_contexts(create_app(load_settings(app_settings)).routes)
+    expected = {(route.name, route.path, frozenset(route.methods or ())) for route in routes}
+    indexed = {
+        (function["name"], f"/{function['route']}", frozenset(function["methods"]) - {"OPTIONS"})
+        for function in worker.functions
+    }
+    assert indexed == expected
+    assert len(worker.functions) == len(expected)
+
+
+def test_functions_have_the_names_and_routes_of_the_contract(worker: WorkerProcess) -> None:
+    indexed = {function["name"]: function["route"] for function in worker.functions}
+    assert {name: indexed.get(name) for name in CONTRACT} == CONTRACT
+
+
+def test_one_function_of_each_path_answers_preflights(worker: WorkerProcess) -> None:
+    answering = [
+        function["route"] for function in worker.functions if "OPTIONS" in function["methods"]
+    ]
+    assert sorted(answering) == sorted({function["route"] for function in worker.functions})
+
+
+def test_worker_imports_the_package_shared_of_this_project(worker: WorkerProcess) -> None:
+    assert Path(worker.shared_file) == PROJECT / "shared" / "__init__.py"
+
+
+async def test_malformed_setting_leaves_the_functions_and_a_health_that_names_it(
+    worker: WorkerProcess, app_settings: dict[str, str]
+) -> None:
+    malformed = {**app_settings, "CHAT_MAX_TURNS": "many"}
+    (problem,) = load_settings(malformed).problems
+    assert "CHAT_MAX_TURNS" in problem
+    with run_worker(malformed) as process:
+        assert process.functions == worker.functions
+        async with process.client() as client:
+            health = await client.get("/health")
+            assert health.status_code == 200
+            assert {key: health.json()[key] for key in ("status", "problems")} == {
+                "status": "degraded",
+                "problems": [problem],
+            }
+            for method, path in [("GET", "/tools"), ("POST", "/chat"), ("POST", "/mcp")]:
+                refused = await client.request(method, path)
+                assert refused.status_code == 503
+                assert refused.json() == {
+                    "detail": problem,
+                    "code": "not_configured",
+                    "request_id": refused.headers["x-request-id"],
+                }

@@ -1,0 +1,97 @@
+"""Answers that take their time: pieces arrive as they are made, and who leaves is not worked for."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from shared.routes.envelope import CLIENT_CLOSED_REQUEST
+from tests.worker.gate import Gate, happened
+from tests.worker.process import TIMEOUT_SECONDS, WorkerProcess
+
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+
+
+def tool_call(call_id: int, name: str, **arguments: Any) -> dict[str, Any]:
+    params = {"name": name, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": call_id, "method": "tools/call", "params": params}
+
+
+SLOW_CALL = tool_call(2, "chat_completion", prompt="Think.")
+
+
+async def test_a_piece_of_a_stream_arrives_while_the_next_is_being_made(
+    caller: httpx2.AsyncClient, gate: Gate
+) -> None:
+    batch = [tool_call(1, "server_time"), SLOW_CALL]
+    with gate.holding() as hold:
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            caller.stream("POST", "/mcp", json=batch, headers=ACCEPT) as response,
+        ):
+            pieces = aiter(httpx2.EventSource(response))
+            first = json.loads((await anext(pieces)).data)
+            hold.over.set()
+            rest = [json.loads(piece.data) async for piece in pieces]
+    assert [first["id"], *(answer["id"] for answer in rest)] == [1, 2]
+    assert not rest[0]["result"].get("isError")
+
+
+async def test_the_stream_of_an_mcp_call_begins_before_its_result(
+    caller: httpx2.AsyncClient, gate: Gate
+) -> None:
+    with gate.holding() as hold:
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            caller.stream("POST", "/mcp", json=SLOW_CALL, headers=ACCEPT) as response,
+        ):
+            assert response.status_code == 200
+            assert response.headers["content-type"].startswith("text/event-stream")
+            hold.over.set()
+            events = [event async for event in httpx2.EventSource(response) if event.data]
+    (answer,) = (json.loads(event.data) for event in events)
+    assert answer["id"] == SLOW_CALL["id"]
+    assert answer["result"]["structuredContent"]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/chat", {"message": "Think."}), ("/tools/chat_completion", {"prompt": "Think."})],
+)
+async def test_when_the_client_leaves_the_provider_is_not_waited_for(
+    worker: WorkerProcess, gate: Gate, path: str, body: dict[str, Any]
+) -> None:
+    request_id = f"left{path.replace('/', '-')}"
+    async with worker.client() as leaver:
+        request = leaver.post(path, json=body, headers={"X-Request-Id": request_id})
+        await leave_while_held(request, gate)
+    assert (await worker.logged_request(request_id))["status"] == CLIENT_CLOSED_REQUEST
+    async with worker.client() as other:
+        assert (await other.post("/chat", json={"message": "Hello"})).status_code == 200
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_when_an_mcp_client_leaves_the_provider_is_not_waited_for(
+    caller: httpx2.AsyncClient, worker: WorkerProcess, gate: Gate, mode: str
+) -> None:
+    async def think() -> None:
+        transport = streamable_http_client(f"{worker.origin}/mcp", http_client=caller)
+        async with Client(transport, mode=mode) as client:
+            await client.call_tool("chat_completion", {"prompt": "Think."})
+
+    await leave_while_held(think(), gate)
+    assert (await caller.get("/health")).status_code == 200
+
+
+async def leave_while_held(exchange: Coroutine[Any, Any, Any], gate: Gate) -> None:
+    with gate.holding() as hold:
+        task = asyncio.create_task(exchange)
+        assert await happened(hold.asked)
+        task.cancel()
+        await asyncio.wait([task])
+        assert await happened(hold.left), "The provider is still waited for."
