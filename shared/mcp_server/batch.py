@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 MAX_BATCH_MESSAGES = 100
@@ -56,10 +57,8 @@ async def answer_batch(
         receive: Of the whole request; its body has been read.
         send: Of the whole request.
     """
-    if not 0 < len(messages) <= MAX_BATCH_MESSAGES:
-        complaint = f"A batch holds 1 to {MAX_BATCH_MESSAGES} messages"
-        error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": complaint}}
-        await JSONResponse(error, status_code=400)(scope, receive, send)
+    if refusal := _refuse(messages, scope):
+        await refusal(scope, receive, send)
         return
     wants_answer = not all(map(_wants_no_answer, messages))
     places = asyncio.Semaphore(MAX_PARALLEL_MESSAGES)
@@ -91,6 +90,24 @@ async def answer_batch(
     else:
         await send({"type": "http.response.start", "status": 202, "headers": []})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _refuse(messages: list[Any], scope: Scope) -> Response | None:
+    # Once the stream of the batch has begun, its messages' own refusals could not change the status.
+    from mcp.server.streamable_http import check_accept_headers
+
+    if not Headers(scope=scope).get("content-type", "").startswith("application/json"):
+        return _error(400, "The Content-Type header must be application/json")
+    if not all(check_accept_headers(Request(scope))):
+        return _error(406, "The Accept header must have application/json and text/event-stream")
+    if not 0 < len(messages) <= MAX_BATCH_MESSAGES:
+        return _error(400, f"A batch holds 1 to {MAX_BATCH_MESSAGES} messages")
+    return None
+
+
+def _error(status: int, message: str) -> Response:
+    error = {"code": -32600, "message": message}
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=status)
 
 
 class _EventWriter:
@@ -126,6 +143,6 @@ class _EventWriter:
 def _wants_no_answer(message: Any) -> bool:
     if not isinstance(message, dict):
         return False
-    is_notification = "method" in message and "id" not in message
+    is_notification = isinstance(message.get("method"), str) and "id" not in message
     is_response = "id" in message and ("result" in message or "error" in message)
     return is_notification or is_response

@@ -36,6 +36,7 @@ class McpEndpoint:
         self._stopping = asyncio.Event()
         self._manager: StreamableHTTPSessionManager | None = None
         self._running: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one POST, or every message of a batch.
@@ -46,6 +47,24 @@ class McpEndpoint:
             receive: Of the request; only waited on for the client's leaving.
             send: Of the request.
         """
+        serving = asyncio.create_task(self._serve(body, scope, receive, send))
+        self._serving.add(serving)
+        try:
+            await serving
+        finally:
+            self._serving.discard(serving)
+
+    async def aclose(self) -> None:
+        """Ends what is still being served, then the session manager."""
+        serving = list(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        self._stopping.set()
+        if self._running is not None:
+            await self._running
+
+    async def _serve(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         manager = await self._start()
 
         async def exchange(message: bytes, receive_one: Receive, send_one: Send) -> None:
@@ -57,12 +76,6 @@ class McpEndpoint:
             await exchange(body, receive, send)
         else:
             await answer_batch(messages, exchange, scope, receive, send)
-
-    async def aclose(self) -> None:
-        """Ends the session manager and what it still serves."""
-        self._stopping.set()
-        if self._running is not None:
-            await self._running
 
     async def _start(self) -> "StreamableHTTPSessionManager":
         async with self._starting:

@@ -1,0 +1,252 @@
+"""The official client of SDK 2, in both eras of the protocol, against the app over HTTP."""
+
+import json
+import re
+from typing import Any
+
+import httpx2
+import jsonschema  # type: ignore[import-untyped]
+import mcp_types as types
+import pytest
+from mcp import Client, MCPError
+
+from shared import __version__
+from tests.conftest import AUTH, StandIn
+from tests.mcp.support import MODES, SERVER_TIME, TOOLS, connected
+
+TRAITS = {
+    "chat_completion": ("Chat completion", True, False, False, True),
+    "generate": ("Generate text", True, False, False, True),
+    "list_supported_models": ("List supported models", True, False, True, True),
+    "server_time": ("Server time", True, False, True, False),
+}
+"""Title, and the hints readOnly, destructive, idempotent and openWorld."""
+
+CALLS: dict[str, dict[str, Any]] = {
+    "chat_completion": {"prompt": "Say hello.", "max_tokens": 10},
+    "generate": {"prompt": "Say hello."},
+    "list_supported_models": {},
+    "server_time": {},
+}
+
+
+def text_of(result: types.CallToolResult) -> str:
+    """The text of a result that holds nothing but one text."""
+    [content] = result.content
+    assert isinstance(content, types.TextContent)
+    return content.text
+
+
+async def test_client_ends_up_with_the_newest_revision_of_its_era(
+    mcp_client: Client, mode: str
+) -> None:
+    assert mcp_client.protocol_version == MODES[mode]
+
+
+async def test_server_says_what_it_is_and_can(mcp_client: Client) -> None:
+    assert mcp_client.server_info == types.Implementation(
+        name="openai-mcp-functions", title="OpenAI MCP Functions", version=__version__
+    )
+    assert mcp_client.server_capabilities == types.ServerCapabilities(
+        tools=types.ToolsCapability(list_changed=False),
+        resources=types.ResourcesCapability(list_changed=False, subscribe=False),
+    )
+    assert "list_supported_models" in (mcp_client.instructions or "")
+
+
+async def test_tools_have_titles_and_all_hints(mcp_client: Client) -> None:
+    tools = (await mcp_client.list_tools()).tools
+    assert {tool.name: (tool.title, tool.annotations) for tool in tools} == {
+        name: (
+            title,
+            types.ToolAnnotations(
+                title=title,
+                read_only_hint=read_only,
+                destructive_hint=destructive,
+                idempotent_hint=idempotent,
+                open_world_hint=open_world,
+            ),
+        )
+        for name, (title, read_only, destructive, idempotent, open_world) in TRAITS.items()
+    }
+
+
+async def test_tools_and_all_their_parameters_are_described(mcp_client: Client) -> None:
+    for tool in (await mcp_client.list_tools()).tools:
+        assert tool.description, tool.name
+        for name, parameter in tool.input_schema.get("properties", {}).items():
+            assert parameter.get("description"), f"{tool.name}: {name}"
+
+
+async def test_tools_have_valid_schemas_of_objects_for_arguments_and_result(
+    mcp_client: Client,
+) -> None:
+    for tool in (await mcp_client.list_tools()).tools:
+        for schema in (tool.input_schema, tool.output_schema):
+            assert schema is not None, tool.name
+            assert schema["type"] == "object", tool.name
+            jsonschema.Draft202012Validator.check_schema(schema)
+
+
+async def test_tools_are_the_same_as_over_https(mcp_client: Client, origin: str) -> None:
+    tools = (await mcp_client.list_tools()).tools
+    async with httpx2.AsyncClient(base_url=origin, headers=AUTH) as https:
+        over_https = (await https.get("/tools")).json()["tools"]
+    shown = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
+    assert shown == over_https
+
+
+@pytest.mark.parametrize("name", TOOLS)
+async def test_tool_returns_what_its_output_schema_promises(mcp_client: Client, name: str) -> None:
+    [tool] = [tool for tool in (await mcp_client.list_tools()).tools if tool.name == name]
+    result = await mcp_client.call_tool(name, CALLS[name])
+    assert not result.is_error, text_of(result)
+    jsonschema.validate(result.structured_content, tool.output_schema)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+async def test_text_of_a_result_is_its_structured_content(mcp_client: Client, name: str) -> None:
+    result = await mcp_client.call_tool(name, CALLS[name])
+    assert json.loads(text_of(result)) == result.structured_content
+
+
+async def test_chat_completion_answers(mcp_client: Client, stand_in: StandIn) -> None:
+    stand_in.fault(text="Good day.")
+    result = await mcp_client.call_tool(
+        "chat_completion", {"prompt": "Say hello.", "temperature": 0.5}
+    )
+    assert result.structured_content == {
+        "text": "Good day.",
+        "parsed": None,
+        "model": "gpt-6-luna",
+        "finish_reason": "stop",
+        "usage": {
+            "prompt_tokens": 2,
+            "completion_tokens": 2,
+            "total_tokens": 4,
+            "cached_tokens": 0,
+            "reasoning_tokens": 0,
+        },
+    }
+    assert stand_in.bodies() == [
+        {
+            "model": "gpt-6-luna",
+            "messages": [{"role": "user", "content": "Say hello."}],
+            "temperature": 0.5,
+        }
+    ]
+
+
+async def test_generate_answers(mcp_client: Client, stand_in: StandIn) -> None:
+    stand_in.fault(text="Good day.")
+    result = await mcp_client.call_tool("generate", {"prompt": "Say hello."})
+    assert result.structured_content == {
+        "text": "Good day.",
+        "model": "gpt-6-luna",
+        "finish_reason": "stop",
+    }
+
+
+async def test_list_supported_models_answers_for_every_capability(mcp_client: Client) -> None:
+    result = await mcp_client.call_tool("list_supported_models")
+    assert result.structured_content is not None
+    rows = {
+        capability: (row["configured"], row["provider"], row["model"], row["available"])
+        for capability, row in result.structured_content.items()
+    }
+    assert rows == {
+        "chat": (True, "compatible", "gpt-6-luna", True),
+        "image": (True, "compatible", "gpt-image-2.5-flare", True),
+        "audio": (True, "compatible", "gpt-4o-mini-tts", True),
+        "transcription": (True, "compatible", "gpt-transcribe", True),
+        "video": (False, None, None, None),
+    }
+
+
+async def test_server_time_bears_the_mark_of_the_server(mcp_client: Client) -> None:
+    result = await mcp_client.call_tool("server_time")
+    assert result.structured_content is not None
+    assert [*result.structured_content] == ["server_time"]
+    assert re.fullmatch(SERVER_TIME, result.structured_content["server_time"])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "field"),
+    [
+        ("chat_completion", {"prompt": "Hello", "temperature": 5}, "temperature"),
+        ("chat_completion", {"messages": [{"role": "nobody", "content": ""}]}, "messages.0.role"),
+        ("chat_completion", {}, "prompt"),
+        ("generate", {}, "prompt"),
+        ("generate", {"prompt": "Hello", "max_tokens": "many"}, "max_tokens"),
+        ("generate", {"prompt": "Hello", "extra": {"stream": True}}, "extra"),
+        ("list_supported_models", {"capability": "chat"}, "capability"),
+        ("server_time", {"timezone": "CET"}, "timezone"),
+    ],
+)
+async def test_bad_argument_is_an_error_that_names_the_field(
+    mcp_client: Client, name: str, arguments: dict[str, Any], field: str
+) -> None:
+    result = await mcp_client.call_tool(name, arguments)
+    assert (result.is_error, result.structured_content) == (True, None)
+    assert f"{field}: " in text_of(result)
+
+
+async def test_unknown_tool_is_an_error_that_names_the_tools(mcp_client: Client) -> None:
+    result = await mcp_client.call_tool("paint")
+    assert (result.is_error, text_of(result)) == (
+        True,
+        f"There is no tool named 'paint'. The tools are: {', '.join(TOOLS)}.",
+    )
+
+
+async def test_failing_provider_is_an_error_without_the_providers_text(
+    mcp_client: Client, stand_in: StandIn
+) -> None:
+    stand_in.fault(status=401, message="Incorrect API key provided: sk-secret", times=10)
+    result = await mcp_client.call_tool("generate", {"prompt": "Hello"})
+    assert result.is_error
+    assert "sk-secret" not in text_of(result)
+
+
+async def test_resources_are_listed(mcp_client: Client) -> None:
+    assert (await mcp_client.list_resources()).resources == [
+        types.Resource(
+            name="supported_models",
+            title="Supported models",
+            uri="models://supported",
+            description=(
+                "The configured model of each capability, as list_supported_models tells it."
+            ),
+            mime_type="application/json",
+        )
+    ]
+
+
+async def test_resource_of_models_says_what_the_tool_says(mcp_client: Client) -> None:
+    [contents] = (await mcp_client.read_resource("models://supported")).contents
+    assert isinstance(contents, types.TextResourceContents)
+    assert (contents.uri, contents.mime_type) == ("models://supported", "application/json")
+    told = await mcp_client.call_tool("list_supported_models")
+    assert json.loads(contents.text) == told.structured_content
+
+
+async def test_unknown_resource_is_an_error_that_names_the_resources(mcp_client: Client) -> None:
+    with pytest.raises(MCPError) as caught:
+        await mcp_client.read_resource("models://imagined")
+    assert caught.value.error == types.ErrorData(
+        code=types.INVALID_PARAMS,
+        message="There is no resource 'models://imagined'. The resources are: models://supported.",
+        data={"uri": "models://imagined"},
+    )
+
+
+async def test_method_that_the_server_lacks_is_not_found(mcp_client: Client) -> None:
+    with pytest.raises(MCPError) as caught:
+        await mcp_client.list_prompts()
+    assert caught.value.code == types.METHOD_NOT_FOUND
+
+
+async def test_client_with_a_wrong_key_does_not_connect(origin: str, mode: str) -> None:
+    with pytest.RaisesGroup(MCPError, flatten_subgroups=True):
+        async with connected(f"{origin}/mcp", mode, {"Authorization": "Bearer wrong"}):
+            pass
