@@ -45,14 +45,17 @@ class KeyAuthenticator:
             for name, record in settings.api_keys.items()
         ]
         keys += [
-            (_digest(key), Principal(SHARED_KEY_PRINCIPAL, DEFAULT_SCOPES))
+            (_digest(key.encode()), Principal(SHARED_KEY_PRINCIPAL, DEFAULT_SCOPES))
             for key in (*shared_keys, *extra_keys)
         ]
         return cls(keys) if keys else None
 
     async def authenticate(self, header: HeaderGetter) -> Principal | None:
         """Returns the principal whose key one of the three headers holds."""
-        digests = [_digest(key).encode() for key in _presented_keys(header)]
+        # Header values are bytes, read as Latin-1: encoded back, they are what the caller sent.
+        digests = [
+            _digest(key.encode("latin-1", "replace")).encode() for key in _presented_keys(header)
+        ]
         found = None
         for known, principal in self._keys:
             for digest in digests:
@@ -70,5 +73,5 @@ def _presented_keys(header: HeaderGetter) -> list[str]:
     return [key for key in keys if key]
 
 
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+def _digest(key: bytes) -> str:
+    return hashlib.sha256(key).hexdigest()

@@ -32,9 +32,8 @@ class McpEndpoint:
 
     def __init__(self, make_server: Callable[[], "Server[Any]"]) -> None:
         self._make_server = make_server
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[StreamableHTTPSessionManager] | None = None
         self._stopping = asyncio.Event()
-        self._manager: StreamableHTTPSessionManager | None = None
         self._running: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -59,7 +58,8 @@ class McpEndpoint:
         serving = list(self._serving)
         for task in serving:
             task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        starting = [self._starting] if self._starting else []
+        await asyncio.gather(*serving, *starting, return_exceptions=True)
         self._stopping.set()
         if self._running is not None:
             await self._running
@@ -78,14 +78,23 @@ class McpEndpoint:
             await answer_batch(messages, exchange, scope, receive, send)
 
     async def _start(self) -> "StreamableHTTPSessionManager":
-        async with self._starting:
-            if self._manager is None:
-                manager = await asyncio.to_thread(self._make_manager)
-                started = asyncio.get_running_loop().create_future()
-                self._running = asyncio.create_task(self._hold_open(manager, started))
-                await started
-                self._manager = manager
-        return self._manager
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._launch())
+        starting = self._starting
+        try:
+            # Shielded: whoever came first may leave, and the others still wait for this start.
+            return await asyncio.shield(starting)
+        except Exception:
+            if self._starting is starting:
+                self._starting = None
+            raise
+
+    async def _launch(self) -> "StreamableHTTPSessionManager":
+        manager = await asyncio.to_thread(self._make_manager)
+        started = asyncio.get_running_loop().create_future()
+        self._running = asyncio.create_task(self._hold_open(manager, started))
+        await started
+        return manager
 
     async def _hold_open(
         self, manager: "StreamableHTTPSessionManager", started: "asyncio.Future[None]"

@@ -127,6 +127,13 @@ async def test_key_is_checked_before_the_body_is_looked_at(
     assert response.status_code == 401
 
 
+async def test_key_may_have_any_letters(make_client: MakeClient) -> None:
+    client = make_client({"MCP_API_KEY": "schlüssel-鍵"}, {})
+    presented = "schlüssel-鍵".encode()
+    response = await client.get("/tools", headers=[(b"X-Api-Key", presented)])
+    assert response.status_code == 200
+
+
 async def call_as(client: httpx2.AsyncClient, user: str) -> httpx2.Response:
     return await client.post("/tools/server_time", headers={"X-User-Id": user})
 
