@@ -54,17 +54,17 @@ $(VENV)/.venv:
 
 $(VENV)/.run: $(VENV)/.venv requirements.txt
 	@echo "Installing what the app needs into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	@echo "Installing what development needs into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 # SDK 1 and SDK 2 have the same package name, so the older client needs a place of its own.
 .venv-mcp1/.ready: tests/mcp/sdk1/requirements.txt
 	@echo "Installing the MCP client of SDK 1 into .venv-mcp1 ..."
 	@$(PYTHON) -m venv .venv-mcp1
-	@.venv-mcp1/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@.venv-mcp1/bin/python -m pip install -qq --disable-pip-version-check -r $<
 	@touch $@
