@@ -261,7 +261,7 @@ async def test_parallel_calls_are_bounded(
     agent = Agent(openai, [ToolRegistry([tools])], system_prompt=None, max_turns=5)
     stand_in.fault(call_tools=["meet"] * one_too_many)
     with pytest.raises(DeadlineExceeded):
-        await agent.answer(ChatTurn("go"), make_context(1))
+        await agent.answer(ChatTurn("go"), make_context(3))
     await openai.aclose()
 
 
@@ -270,7 +270,7 @@ async def test_deadline_ends_a_hanging_tool(
 ) -> None:
     stand_in.fault(call_tools=["hang", "hang"])
     with pytest.raises(DeadlineExceeded):
-        await agent.answer(ChatTurn("go"), make_context(1))
+        await agent.answer(ChatTurn("go"), make_context(3))
     assert tools.cancelled == 2
 
 
