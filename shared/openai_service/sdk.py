@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from json import JSONDecodeError
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -123,7 +124,7 @@ def provider_errors(connection: Connection) -> Iterator[None]:
         raise _from_connection(error) from error
     except openai.APIError as error:
         raise _from_stream(error) from error
-    except ValueError as error:
+    except (JSONDecodeError, UnicodeDecodeError) as error:
         # The SDK lets the decoder's error through when a 200 is not the JSON that it says it is.
         raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
     except Exception as error:

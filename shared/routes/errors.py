@@ -1,5 +1,6 @@
 """What errors look like on the wire, and which ones a route documents."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -70,9 +71,7 @@ def install_error_handlers(api: FastAPI) -> None:
     async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, RequestValidationError):
             raise error
-        complaints = [
-            {key: complaint[key] for key in ("type", "loc", "msg")} for complaint in error.errors()
-        ]
+        complaints = [_plain(complaint) for complaint in error.errors()]
         if any(complaint["type"] == "json_invalid" for complaint in complaints):
             return error_response(request, MalformedJson("The body is not valid JSON."))
         return error_response(request, InvalidRequest("The request is invalid.", complaints))
@@ -80,6 +79,9 @@ def install_error_handlers(api: FastAPI) -> None:
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):
             raise error
+        if error.status_code == 400:
+            # FastAPI's own, for a body that is no UTF-8, too deep, or has numbers without end.
+            return error_response(request, MalformedJson("The body is not valid JSON."))
         code = {404: NotFound.code, 405: "method_not_allowed"}.get(
             error.status_code, InvalidRequest.code
         )
@@ -90,6 +92,14 @@ def install_error_handlers(api: FastAPI) -> None:
     api.add_exception_handler(GatewayError, on_gateway_error)
     api.add_exception_handler(RequestValidationError, on_validation_error)
     api.add_exception_handler(HTTPException, on_http_error)
+
+
+def _plain(complaint: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {key: complaint[key] for key in ("type", "loc", "msg")}
+    if plain["loc"] == ("body",):
+        # pydantic speaks of dictionaries, and the usual reason is a header that is not there.
+        plain["msg"] = "Send a JSON object, with the header 'Content-Type: application/json'"
+    return plain
 
 
 def _respond(

@@ -35,9 +35,13 @@ _MARK = "__tool_traits__"
 
 
 class ToolArguments(BaseModel):
-    """Base of every tool's arguments: a name that the tool does not know is an error."""
+    """Base of every tool's arguments.
 
-    model_config = ConfigDict(extra="forbid")
+    They are what the JSON Schema says and nothing else: no unknown names, no text for numbers, and no
+    NaN, which Python reads but JSON does not have.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 from typing_extensions import TypedDict
 
 from shared.errors import ContentFiltered, InvalidRequest
@@ -25,7 +25,7 @@ class ChatMessage(TypedDict):
     """A message as the Chat Completions API takes it."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[dict[str, Any]]
+    content: str | list[dict[str, JsonValue]]
 
 
 class ChatCompletionResult(TypedDict):
@@ -68,7 +68,7 @@ class TextTools:
         system_prompt: str | None = None,
         model: str | None = None,
         json_mode: bool = False,
-        json_schema: dict[str, Any] | None = None,
+        json_schema: dict[str, JsonValue] | None = None,
         temperature: Temperature | None = None,
         top_p: TopP | None = None,
         max_tokens: MaxTokens | None = None,
@@ -128,7 +128,7 @@ class TextTools:
         model: str | None = None,
         temperature: Temperature | None = None,
         max_tokens: MaxTokens | None = None,
-        extra: dict[str, Any] | None = None,
+        extra: dict[str, JsonValue] | None = None,
     ) -> GenerateResult:
         """Sends a prompt to a chat model and returns what it writes.
 
@@ -158,7 +158,9 @@ def _user_message(text: str | None) -> Message:
     return {"role": "user", "content": text}
 
 
-def _response_format(json_mode: bool, json_schema: dict[str, Any] | None) -> dict[str, Any] | None:
+def _response_format(
+    json_mode: bool, json_schema: dict[str, JsonValue] | None
+) -> dict[str, Any] | None:
     if json_schema is not None:
         # Both a bare schema and the API's own wrapper, {"name", "schema", "strict"}, are taken.
         is_wrapped = isinstance(json_schema.get("schema"), dict)

@@ -83,6 +83,38 @@ async def test_broken_json_answers_400(client: httpx2.AsyncClient, path: str) ->
     }
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff{}", b'{"message": "\xff"}', b'{"message": ' + b"[" * 100_000, b"1" * 5000],
+    ids=["no UTF-8", "no UTF-8 inside", "too deep", "too long a number"],
+)
+async def test_unreadable_json_answers_400(client: httpx2.AsyncClient, content: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = await client.post("/chat", content=content, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+    assert response.json()["detail"] == "The body is not valid JSON."
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        (b'{"message": "hi"}', "text/plain"),
+        (b'{"message": "hi"}', "application/x-www-form-urlencoded"),
+        (b"[]", "application/json"),
+        (b"null", "application/json"),
+        (b"", "application/json"),
+    ],
+)
+async def test_body_that_is_no_json_object_says_how_to_send_one(
+    client: httpx2.AsyncClient, content: bytes, content_type: str
+) -> None:
+    response = await client.post("/chat", content=content, headers={"Content-Type": content_type})
+    assert response.status_code == 422
+    (complaint,) = response.json()["detail"]
+    assert complaint["loc"] == ["body"]
+    assert "Content-Type: application/json" in complaint["msg"]
+
+
 async def test_wrong_field_answers_422_with_fastapis_list(client: httpx2.AsyncClient) -> None:
     response = await client.post("/chat", json={"mesage": "hi", "max_turns": 0})
     assert response.status_code == 422

@@ -160,6 +160,9 @@ async def test_answer_that_is_cut_has_nothing_parsed(client: httpx2.AsyncClient)
         ({"prompt": "a", "messages": [{"role": "user", "content": "b"}]}, "prompt"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": "a", "temperature": 3}, "temperature"),
+        ({"prompt": "a", "temperature": True}, "temperature"),
+        ({"prompt": "a", "temperature": "1"}, "temperature"),
+        ({"prompt": "a", "seed": 1.5}, "seed"),
         ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
         ({"prompt": "a", "colour": "red"}, "colour"),
         ({"messages": []}, "messages"),
@@ -186,6 +189,18 @@ async def test_generate_passes_extra_on(client: httpx2.AsyncClient, stand_in: St
         "top_k": 3,
         "temperature": 0.1,
     }
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+async def test_number_that_json_does_not_have_is_refused(
+    client: httpx2.AsyncClient, stand_in: StandIn, number: str
+) -> None:
+    content = f'{{"prompt": "Hi", "extra": {{"x": [{number}]}}}}'
+    headers = {"Content-Type": "application/json"}
+    response = await client.post("/tools/generate", content=content, headers=headers)
+    assert response.status_code == 422, response.text
+    assert response.json()["detail"][0]["loc"][:3] == ["body", "extra", "x"]
+    assert stand_in.requests() == []
 
 
 @pytest.mark.parametrize("taken", ["messages", "model", "stream"])
