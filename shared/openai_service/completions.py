@@ -3,8 +3,8 @@
 Source: https://platform.openai.com/docs/api-reference/chat
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -129,13 +129,13 @@ def read_completion(answer: "ChatCompletion") -> Completion:
     choice = choices[0]
     message = choice.message
     calls = [
-        ToolCall(call.id or _new_id(), call.function.name, call.function.arguments or "")
+        ToolCall(call.id or "", call.function.name, call.function.arguments or "")
         for call in message.tool_calls or ()
         if call.type == "function" or getattr(call, "function", None)
     ]
     return Completion(
         text=message.content or message.refusal or "",
-        tool_calls=tuple(calls),
+        tool_calls=_with_distinct_ids(calls),
         model=answer.model or "",
         finish_reason=choice.finish_reason,
         usage=_read_usage(answer.usage),
@@ -198,10 +198,10 @@ class CompletionReader:
 
     def result(self) -> Completion:
         """Returns what the chunks add up to."""
-        calls = (ToolCall(call.id or _new_id(), call.name, call.arguments) for call in self._calls)
+        calls = (ToolCall(call.id or "", call.name, call.arguments) for call in self._calls)
         return Completion(
             text="".join(self._text),
-            tool_calls=tuple(calls),
+            tool_calls=_with_distinct_ids(calls),
             model=self._model,
             finish_reason=self.finish_reason,
             usage=self.usage,
@@ -226,5 +226,11 @@ def _read_usage(usage: "CompletionUsage | None") -> Usage | None:
     )
 
 
-def _new_id() -> str:
-    return f"call_{uuid4().hex}"
+def _with_distinct_ids(calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+    # Some compatible providers give no id, or the function's name for one: results need to find their call.
+    distinct: dict[str, ToolCall] = {}
+    for call in calls:
+        is_fine = call.id and call.id not in distinct
+        call_id = call.id if is_fine else f"call_{uuid4().hex}"
+        distinct[call_id] = replace(call, id=call_id)
+    return tuple(distinct.values())

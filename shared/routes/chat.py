@@ -18,7 +18,7 @@ MAX_NAMED_TOOLS = 128
 class ChatRequest(BaseModel):
     """Body of `POST /chat`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     message: Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS)] = Field(
         description="What the user says."

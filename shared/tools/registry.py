@@ -41,7 +41,9 @@ class ToolArguments(BaseModel):
     NaN, which Python reads but JSON does not have.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 @dataclass(frozen=True, slots=True)

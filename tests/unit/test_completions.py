@@ -89,6 +89,14 @@ def test_call_without_an_id_gets_one() -> None:
     assert (call.name, call.arguments) == ("one", "{}")
 
 
+def test_calls_under_one_id_get_ids_of_their_own() -> None:
+    first, second = read(
+        chunk(call_delta(0, "same", "one", "{}")), chunk(call_delta(1, "same", "two", "{}"), "stop")
+    ).tool_calls
+    assert (first.id, first.name, second.name) == ("same", "one", "two")
+    assert second.id.startswith("call_")
+
+
 def test_refusal_is_the_text() -> None:
     assert read(chunk({"refusal": "No."}, "stop")).text == "No."
 
