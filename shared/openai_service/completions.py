@@ -227,7 +227,7 @@ def _read_usage(usage: "CompletionUsage | None") -> Usage | None:
 
 
 def _with_distinct_ids(calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
-    # Some compatible providers give no id, or the function's name for one: results need to find their call.
+    # Some compatible providers give no id, or the same one twice; results have to find their calls.
     distinct: dict[str, ToolCall] = {}
     for call in calls:
         is_fine = call.id and call.id not in distinct
