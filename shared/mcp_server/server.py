@@ -63,6 +63,11 @@ def build_server(registry: ToolRegistry, make_context: MakeContext) -> Server[An
     ) -> types.ListResourcesResult:
         return types.ListResourcesResult(resources=[_MODELS_RESOURCE])
 
+    async def list_resource_templates(
+        request: RequestContext, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=[])
+
     async def read_resource(
         request: RequestContext, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
@@ -89,6 +94,7 @@ def build_server(registry: ToolRegistry, make_context: MakeContext) -> Server[An
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=list_resources,
+        on_list_resource_templates=list_resource_templates,
         on_read_resource=read_resource,
     )
 

@@ -1,5 +1,6 @@
 """`POST /mcp`: the MCP endpoint."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,8 @@ from shared.tools import ToolContext
 
 MCP_PATH = "/mcp"
 
+_LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
+
 
 def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> APIRouter:
     """Returns the route of the MCP endpoint.
@@ -22,7 +25,8 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
     Args:
         endpoint: What speaks MCP.
         guard: Who decides who may come in.
-        origins: Origins that a browser may come from, ``*`` for any; programs send none.
+        origins: Origins that a browser may come from besides our own, ``*`` for any; programs send
+            none.
     """
     router = APIRouter()
     allowed_origins = frozenset(origins)
@@ -35,7 +39,7 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
     async def mcp(request: Request) -> Response:
         if request.method != "POST":
             return Response(status_code=405, headers={"Allow": "POST"})
-        _check_origin(request.headers.get("origin"), allowed_origins)
+        _check_origin(request, allowed_origins)
         await admit(request, guard, "tools")
         body = await read_body(request, MAX_BODY_BYTES)
         return AsgiResponse(partial(endpoint.answer, body))
@@ -51,8 +55,18 @@ def mcp_context(protocol_request: Any) -> ToolContext:
     return ToolContext(context.principal, context.deadline, report)
 
 
-def _check_origin(origin: str | None, allowed: frozenset[str]) -> None:
-    if origin is not None and "*" not in allowed and origin not in allowed:
-        raise ForbiddenOrigin(
-            "This origin may not call the MCP endpoint. Add it to MCP_ALLOWED_ORIGINS."
-        )
+def _check_origin(request: Request, allowed: frozenset[str]) -> None:
+    origin = request.headers.get("origin")
+    if origin is None or "*" in allowed or origin in allowed or _is_same_origin(request, origin):
+        return
+    raise ForbiddenOrigin(
+        "This origin may not call the MCP endpoint. Add it to MCP_ALLOWED_ORIGINS."
+    )
+
+
+def _is_same_origin(request: Request, origin: str) -> bool:
+    # A page whose name was rebound to our address shows its own name as the host as well, so the same
+    # host proves something only where that name needs a certificate or is nobody else's.
+    host = request.headers.get("host", "")
+    is_loopback = _LOOPBACK_HOST.fullmatch(host) is not None
+    return origin == f"https://{host}" or (is_loopback and origin == f"http://{host}")

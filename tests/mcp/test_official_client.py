@@ -209,6 +209,7 @@ async def test_failing_provider_is_an_error_without_the_providers_text(
 
 
 async def test_resources_are_listed(mcp_client: Client) -> None:
+    assert (await mcp_client.list_resource_templates()).resource_templates == []
     assert (await mcp_client.list_resources()).resources == [
         types.Resource(
             name="supported_models",

@@ -130,6 +130,27 @@ async def test_allowed_origin_is_answered_and_may_read_the_answer(
     assert response.headers["access-control-allow-origin"] == sender
 
 
+@pytest.mark.parametrize(
+    ("host", "sender", "status"),
+    [
+        ("localhost:7071", "http://localhost:7071", 200),
+        ("127.0.0.1:7071", "http://127.0.0.1:7071", 200),
+        ("[::1]:7071", "http://[::1]:7071", 200),
+        ("app.example", "https://app.example", 200),
+        ("localhost:7071", "http://localhost:3000", 403),
+        ("rebound.example", "http://rebound.example", 403),
+        ("localhost.rebound.example", "http://localhost.rebound.example", 403),
+        ("[", "http://[", 403),
+        ("app.example", "https://other.example", 403),
+    ],
+)
+async def test_own_origin_is_allowed_where_no_name_can_be_rebound(
+    wire: httpx2.AsyncClient, host: str, sender: str, status: int
+) -> None:
+    response = await wire.post("/mcp", json=PING, headers={"Host": host, "Origin": sender})
+    assert response.status_code == status
+
+
 @pytest.mark.parametrize("sender", [MCP_ORIGIN, PAGE_ORIGIN])
 async def test_preflight_of_an_allowed_origin_allows_what_clients_send(
     wire: httpx2.AsyncClient, sender: str
