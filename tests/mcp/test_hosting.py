@@ -166,11 +166,14 @@ async def test_server_whose_start_fails_is_an_error_and_is_started_anew(
     assert (statuses, started) == ([500, 200, 200], 2)
 
 
-async def test_first_request_that_is_cancelled_leaves_the_start_to_the_next(work: Work) -> None:
+async def test_first_request_that_is_cancelled_leaves_its_start_to_the_others(work: Work) -> None:
+    made = 0
     is_being_made = threading.Event()
     may_be_made = threading.Event()
 
     def make_server() -> Server[Any]:
+        nonlocal made
+        made += 1
         is_being_made.set()
         assert may_be_made.wait(TIMEOUT)
         return fixture_server(work)
@@ -181,10 +184,10 @@ async def test_first_request_that_is_cancelled_leaves_the_start_to_the_next(work
     async with asyncio.timeout(TIMEOUT):
         await asyncio.to_thread(is_being_made.wait, TIMEOUT)
         first.cancel()
-        may_be_made.set()
-        assert await second == 200
         with pytest.raises(asyncio.CancelledError):
             await first
+        may_be_made.set()
+        assert (await second, made) == (200, 1)
         await endpoint.aclose()
 
 
