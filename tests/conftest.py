@@ -27,10 +27,11 @@ if sys.version_info < (3, 13):
     collect_ignore.append("worker")
 
 
-def pytest_report_header() -> list[str]:
-    if sys.version_info < (3, 13):
-        return ["tests/worker: not collected, the Functions worker library needs Python 3.13"]
-    return []
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if "worker" in collect_ignore:
+        terminalreporter.write_line(
+            "tests/worker was left out: the Functions worker library needs Python 3.13."
+        )
 
 
 @pytest.fixture(scope="session")

@@ -63,10 +63,8 @@ async def fresh_origin() -> AsyncIterator[str]:
 async def test_50_first_requests_at_once_are_all_answered(fresh_origin: str) -> None:
     call = {"name": "server_time"}
     modern_body, modern_headers = modern_request("tools/call", call)
-    # It says that it runs a moment before it listens.
-    transport = httpx2.AsyncHTTPTransport(retries=5)
     async with httpx2.AsyncClient(
-        base_url=fresh_origin, headers={**HEADERS, **AUTH}, timeout=TIMEOUT, transport=transport
+        base_url=fresh_origin, headers={**HEADERS, **AUTH}, timeout=TIMEOUT
     ) as http:
         responses = await asyncio.gather(
             *(
