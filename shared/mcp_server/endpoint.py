@@ -78,16 +78,10 @@ class McpEndpoint:
             await answer_batch(messages, exchange, scope, receive, send)
 
     async def _start(self) -> "StreamableHTTPSessionManager":
-        if self._starting is None:
+        if self._starting is None or _has_failed(self._starting):
             self._starting = asyncio.create_task(self._launch())
-        starting = self._starting
-        try:
-            # Shielded: whoever came first may leave, and the others still wait for this start.
-            return await asyncio.shield(starting)
-        except Exception:
-            if self._starting is starting:
-                self._starting = None
-            raise
+        # Shielded: whoever came first may leave, and the others still wait for this start.
+        return await asyncio.shield(self._starting)
 
     async def _launch(self) -> "StreamableHTTPSessionManager":
         manager = await asyncio.to_thread(self._make_manager)
@@ -122,6 +116,10 @@ class McpEndpoint:
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             max_request_body_size=MAX_BODY_BYTES,
         )
+
+
+def _has_failed(task: "asyncio.Task[Any]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -191,6 +191,35 @@ async def test_first_request_that_is_cancelled_leaves_its_start_to_the_others(wo
         await endpoint.aclose()
 
 
+async def test_start_that_fails_after_everybody_left_is_not_held_against_the_next(
+    work: Work,
+) -> None:
+    is_being_made = threading.Event()
+    may_fail = threading.Event()
+    made = 0
+
+    def make_server() -> Server[Any]:
+        nonlocal made
+        made += 1
+        if made == 1:
+            is_being_made.set()
+            assert may_fail.wait(TIMEOUT)
+            raise RuntimeError("Not now.")
+        return fixture_server(work)
+
+    endpoint = McpEndpoint(make_server)
+    before = asyncio.all_tasks()
+    first = asyncio.create_task(status_of(endpoint))
+    async with asyncio.timeout(TIMEOUT):
+        await asyncio.to_thread(is_being_made.wait, TIMEOUT)
+        first.cancel()
+        may_fail.set()
+        await asyncio.wait(asyncio.all_tasks() - before)
+        assert await status_of(endpoint) == 200
+        await endpoint.aclose()
+    assert made == 2
+
+
 async def status_of(endpoint: McpEndpoint) -> int:
     """The status with which the endpoint answers a ping, without a server in between."""
     statuses: list[int] = []
