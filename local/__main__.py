@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from local.config import ConfigError, apply_local_settings, route_prefix
 from local.host import create_host
 from local.provider import stand_in_if_needed
-from local.server import LOOPBACK, LoopbackServer, stop_on_signals
+from local.server import LOOPBACK, LoopbackServer, exit_on_signals, stop_on_signals
 from local.stand_in import create_stand_in
 from local.stdio import serve_stdio
 from shared.auth import generate_key
@@ -43,6 +43,7 @@ def main() -> int:
     try:
         apply_local_settings()
         if options.command == "mcp-stdio":
+            exit_on_signals()
             return asyncio.run(serve_stdio())
         if options.command == "stand-in":
             return asyncio.run(_serve_stand_in(options.port))
@@ -76,9 +77,10 @@ async def _serve_stand_in(port: int) -> int:
 def _listen(app: ASGIApp, port: int) -> LoopbackServer:
     try:
         server = LoopbackServer(app, port)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"Port {port} is taken. Stop what uses it, or choose another: --port {port + 1}"
+            f"Port {port} cannot be used: {error}. Stop what uses it, or choose another from 1024 "
+            "to 65535: make run PORT=..., or --port ..."
         ) from error
     stop_on_signals(server)
     # What is printed next may be tried at once.

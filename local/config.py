@@ -32,7 +32,8 @@ def apply_local_settings(path: Path = SETTINGS_FILE) -> None:
     for name, value in values.items():
         if not isinstance(value, str):
             raise ConfigError(f"{path.name}: '{name}' in 'Values' must be a string in quotes.")
-        os.environ.setdefault(name, value)
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = value
 
 
 def route_prefix(path: Path = HOST_FILE) -> str:

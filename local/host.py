@@ -31,7 +31,10 @@ def create_host(function_app: ModuleType, prefix: str) -> Starlette:
             yield
 
     routes = [_route(function, prefix) for function in function_app.app.get_functions()]
-    return Starlette(routes=routes, lifespan=lifespan)
+    host = Starlette(routes=routes, lifespan=lifespan)
+    # The Functions host does not redirect either.
+    host.router.redirect_slashes = False
+    return host
 
 
 def _route(function: Any, prefix: str) -> Route:

@@ -1,6 +1,7 @@
 """uvicorn servers on loopback that stop together and cleanly."""
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -73,6 +74,16 @@ class LoopbackServer(uvicorn.Server):
         finally:
             self.stop()
             await task
+
+
+def exit_on_signals() -> None:
+    """Ends the process at once: for one whose thread waits for input, which nothing can cancel."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        os._exit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
 
 
 def stop_on_signals(server: LoopbackServer) -> None:

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from local.provider import stand_in_if_needed
-from shared.app import make_mcp_server, make_registry
+from shared.app import configure_logging, make_mcp_server, make_registry
 from shared.auth import Principal
 from shared.deadline import Deadline
 from shared.openai_service import OpenAIService
@@ -25,8 +25,8 @@ async def serve_stdio() -> int:
 
     async with stand_in_if_needed() as is_stand_in:
         settings = load_settings()
+        configure_logging(settings)
         if settings.problems:
-            sys.stderr.write("\n".join(settings.problems) + "\n")
             return 1
         if is_stand_in:
             sys.stderr.write(

@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: The settings; read from the environment when not given.
     """
     settings = settings or load_settings()
-    _configure_logging(settings)
+    configure_logging(settings)
     guard = _make_guard(settings)
     openai = OpenAIService(settings)
     registry = make_registry(settings, openai)
@@ -113,7 +113,8 @@ def _make_guard(settings: Settings) -> Guard:
     return Guard([authenticator] if authenticator else [])
 
 
-def _configure_logging(settings: Settings) -> None:
+def configure_logging(settings: Settings) -> None:
+    """Sets the log level, keeps other loggers from writing URLs, and logs what is malformed."""
     logging.getLogger("shared").setLevel(settings.log_level.upper())
     # Both write a line with a URL for every request; ours leaves out what a caller put into the URL.
     logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from shared.auth import Guard, Principal
 from shared.deadline import Deadline
-from shared.errors import TooLarge
+from shared.errors import MalformedJson, TooLarge
 from shared.settings import Scope
 from shared.tools import ToolContext
 
@@ -70,6 +71,7 @@ def guarded(guard: Guard, scope: Scope) -> type[APIRoute]:
             async def handle(request: Request) -> Response:
                 await admit(request, guard, scope)
                 body = await read_body(request)
+                _check_json(request, body)
 
                 async def replay() -> Message:
                     return {"type": "http.request", "body": body, "more_body": False}
@@ -81,6 +83,17 @@ def guarded(guard: Guard, scope: Scope) -> type[APIRoute]:
             return handle
 
     return GuardedRoute
+
+
+def _check_json(request: Request, body: bytes) -> None:
+    # Python's own decoder, which FastAPI uses, takes NaN, halves of characters and any depth: nothing
+    # that could be sent on to a provider, or back to the caller.
+    if not body or "json" not in request.headers.get("content-type", ""):
+        return
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise MalformedJson("The body is not valid JSON.") from error
 
 
 async def _unless_client_leaves(work: Coroutine[Any, Any, Response], receive: Receive) -> Response:

@@ -147,4 +147,6 @@ def _log(scope: Scope, state: dict[str, Any], status: int, started: float) -> No
         "duration_ms": round((monotonic() - started) * 1000, 1),
         "principal": principal.name if principal else None,
     }
+    if "error_code" in state:
+        line["code"] = state["error_code"]
     logger.info("request %s", json.dumps(line))

@@ -105,5 +105,6 @@ def _plain(complaint: Mapping[str, Any]) -> dict[str, Any]:
 def _respond(
     request: Request, status: int, code: str, detail: Any, headers: dict[str, str]
 ) -> JSONResponse:
+    request.state.error_code = code
     body = {"detail": detail, "code": code, "request_id": request.state.request_id}
     return JSONResponse(jsonable_encoder(body), status_code=status, headers=headers)

@@ -153,9 +153,23 @@ def test_taken_port_is_a_sentence(app: App, free_port: int) -> None:
         timeout=60,
     )
     assert second.returncode == 1
-    assert second.stderr.strip() == (
-        f"Port {free_port} is taken. Stop what uses it, or choose another: --port {free_port + 1}"
-    )
+    assert f"Port {free_port} cannot be used" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_stdio_ends_on_the_first_signal() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "local", "mcp-stdio"],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"]},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -168,7 +182,7 @@ def test_local_settings_fill_what_the_environment_leaves_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SETTING_ONE", "environment")
-    monkeypatch.delenv("SETTING_TWO", raising=False)
+    monkeypatch.setenv("SETTING_TWO", " ")
     values = {"SETTING_ONE": "file", "SETTING_TWO": "file"}
     apply_local_settings(write(tmp_path, "\ufeff" + json.dumps({"Values": values})))
     assert (os.environ["SETTING_ONE"], os.environ.pop("SETTING_TWO")) == ("environment", "file")
