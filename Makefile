@@ -38,8 +38,9 @@ types: $(VENV)/.dev ## strict type check
 
 check: lint types ## lint and types
 
-lock: $(VENV)/.dev ## write requirements.txt and requirements-dev.txt from their .in files
+lock: $(VENV)/.dev ## write the requirements.txt files from their .in files
 	@$(LOCK) requirements.in -o requirements.txt
+	@$(LOCK) local/requirements.in -c requirements.txt -o local/requirements.txt
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 
 clean: ## remove what was installed and stored
@@ -52,9 +53,9 @@ $(VENV)/.venv:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.run: $(VENV)/.venv requirements.txt
+$(VENV)/.run: $(VENV)/.venv requirements.txt local/requirements.txt
 	@echo "Installing what the app needs into $(VENV) ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt -r local/requirements.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt

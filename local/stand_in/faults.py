@@ -17,13 +17,20 @@ class Fault(BaseModel):
         headers: Headers of the error, such as ``Retry-After``.
         delay: Seconds to wait before anything else.
         chunk_delay: Seconds to wait before every piece of a stream.
-        cut: ``connection`` breaks the connection in the middle of the answer, ``clean`` ends a stream
+        cut: ``connection`` breaks the connection in the middle of the answer, ``clean`` ends it
             properly but too early.
         body: Answer 200 with this text, as JSON that it may not be.
         tool_arguments: What to write as the arguments of tool calls in place of JSON.
         call_tools: Names of tools to call, offered or not.
         finish_reason: What to give as the reason for the end.
-        text: What to answer.
+        text: What to answer, or to have heard.
+        as_url: Give this as the address of a picture or a finished video, and not the bytes.
+        video_error: Let the video fail with this message, from its next ``GET`` on.
+        bytes: Make the video's content this many bytes long, which hold no picture.
+        no_thumbnail: Have none of the video.
+        hold_video: Leave the video as far as it is at this ``GET``.
+
+    What concerns videos may come with the ``POST`` that makes one or any ``GET`` of it, and stays.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,6 +48,11 @@ class Fault(BaseModel):
     call_tools: list[str] | None = None
     finish_reason: str | None = None
     text: str | None = None
+    as_url: str | None = None
+    video_error: str | None = None
+    bytes: int | None = Field(None, ge=0)
+    no_thumbnail: bool = False
+    hold_video: bool = False
 
 
 class FaultQueue:
