@@ -14,6 +14,8 @@ from local.stand_in.faults import Fault
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
+_FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
+
 
 class Refusal(Exception):
     """The stand-in answers with an error of its own accord, in OpenAI's format.
@@ -69,7 +71,7 @@ class Body:
         Raises:
             Refusal: It is not what its content type says.
         """
-        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        if request.headers.get("content-type", "").startswith(_FORM_TYPES):
             return await cls._of_form(request)
         raw = await request.body()
         try:

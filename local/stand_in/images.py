@@ -19,6 +19,7 @@ from local.stand_in.reception import document
 MIN_SIDE, MAX_SIDE = 16, 4096
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 _AUTO_SIZE = "1024x1024"
+_PNG_COLOURS = 32
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -81,6 +82,8 @@ def encode(image: Image.Image, output_format: str, quality: int = 75) -> bytes:
     buffer = io.BytesIO()
     if output_format == "jpeg":
         image = image.convert("RGB")
+    elif output_format == "png":
+        image = image.quantize(_PNG_COLOURS)
     image.save(buffer, output_format.upper(), quality=quality)
     return buffer.getvalue()
 
