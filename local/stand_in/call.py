@@ -145,6 +145,12 @@ class Call:
         return found
 
 
+def missing(name: str) -> Refusal:
+    """Returns the refusal of a request without a parameter that it must have."""
+    message = f"Missing required parameter: '{name}'."
+    return Refusal(message, code="missing_required_parameter", param=name)
+
+
 def _put(fields: dict[str, Any], name: str, value: Any) -> None:
     if name not in fields:
         fields[name] = value
@@ -158,7 +164,6 @@ def _refusal(error: ValidationError) -> Refusal:
     problem = error.errors()[0]
     name = str(problem["loc"][0])
     if problem["type"] == "missing":
-        message, code = f"Missing required parameter: '{name}'.", "missing_required_parameter"
-    else:
-        message, code = f"Invalid '{name}': {problem['msg'].removeprefix('Value error, ')}.", "invalid_value"
-    return Refusal(message, code=code, param=name)
+        return missing(name)
+    reason = problem["msg"].removeprefix("Value error, ")
+    return Refusal(f"Invalid '{name}': {reason}.", param=name)

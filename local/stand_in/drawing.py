@@ -12,6 +12,7 @@ Colour = tuple[int, int, int, int]
 
 _MAX_CHARACTERS = 1000
 _SMALLEST_FONT = 8
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Card:
                 break
             size = max(_SMALLEST_FONT, size * 4 // 5)
         if len(lines) + 2 > room:
-            lines = [*lines[: max(0, room - 3)], "\N{HORIZONTAL ELLIPSIS}"]
+            lines = [*lines[: max(0, room - 3)], _ELLIPSIS]
         return Layout([TITLE, *lines, *([self.note] if self.note else [])][:room], size, margin)
 
 
@@ -92,7 +93,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def printable(text: str) -> str:
     """Returns the beginning of a text, in one line and without what no font and no XML can show."""
     shown = "".join(c if c.isprintable() or c.isspace() else "" for c in text[:_MAX_CHARACTERS])
-    return " ".join(shown.split())
+    return " ".join(shown.split()) + (_ELLIPSIS if len(text) > _MAX_CHARACTERS else "")
 
 
 def wrap(text: str, width: int, font_size: int) -> list[str]:

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
-from local.stand_in.call import Call, Refusal, Upload
+from local.stand_in.call import Call, Refusal, Upload, missing
 from local.stand_in.drawing import Card
 from local.stand_in.reception import document
 
@@ -67,8 +67,7 @@ async def edit_images(call: Call) -> Response:
     parameters = call.parse(ImageParameters)
     inputs = call.uploads("image", "image[]")
     if not inputs:
-        message = "Missing required parameter: 'image'."
-        raise Refusal(message, code="missing_required_parameter", param="image")
+        raise missing("image")
     for number, upload in enumerate(inputs, 1):
         await _opened_size(upload, f"image {number}")
     note = f"edit of {len(inputs)} {'image' if len(inputs) == 1 else 'images'}"

@@ -16,7 +16,7 @@ from local.stand_in.faults import Fault, FaultQueue
 Handler = Callable[[Call], Awaitable[Response]]
 
 PIECE_BYTES = 4096
-"""How much of a file is sent at once."""
+"""How much of a file is sent at once, at most."""
 
 
 class Reception:
@@ -78,7 +78,9 @@ def document(content: Any, fault: Fault, headers: dict[str, str] | None = None) 
 
 def file(content: bytes, media_type: str, fault: Fault) -> Response:
     """Returns an answer of bytes, sent in pieces."""
-    pieces = [content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES)]
+    # Two pieces at least, so that every file can be cut.
+    size = max(1, min(PIECE_BYTES, -(-len(content) // 2)))
+    pieces = [content[start : start + size] for start in range(0, len(content), size)]
     return stream(pieces, len(pieces), media_type, fault)
 
 

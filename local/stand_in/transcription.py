@@ -3,12 +3,12 @@
 from typing import Literal
 
 from pydantic import BaseModel
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from local.stand_in import riff
-from local.stand_in.call import Call, Refusal, Upload
+from local.stand_in.call import Call, Refusal, Upload, missing
 from local.stand_in.completion import MARK
-from local.stand_in.reception import document
+from local.stand_in.reception import document, file
 
 
 class TranscriptionParameters(BaseModel):
@@ -26,11 +26,10 @@ async def transcribe(call: Call) -> Response:
         raise Refusal("Invalid 'stream': the stand-in does not stream text.", param="stream")
     uploads = call.uploads("file")
     if not uploads:
-        message = "Missing required parameter: 'file'."
-        raise Refusal(message, code="missing_required_parameter", param="file")
+        raise missing("file")
     text = call.fault.text or f"{MARK} {_heard(uploads[0])}"
     if parameters.response_format == "text":
-        return PlainTextResponse(f"{text}\n")
+        return file(f"{text}\n".encode(), "text/plain", call.fault)
     return document({"text": text}, call.fault)
 
 
