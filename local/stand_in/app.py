@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from local.stand_in.call import Call, Refusal
@@ -63,7 +63,8 @@ class StandIn:
         return Response(status_code=204)
 
     async def _seen(self, request: Request) -> Response:
-        return JSONResponse(self._reception.requests)
+        # In ASCII, which can show what is no Unicode too.
+        return Response(json.dumps(self._reception.requests), media_type="application/json")
 
 
 def create_stand_in() -> Starlette:

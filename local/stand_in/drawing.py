@@ -1,7 +1,10 @@
 """Pictures that say what they are: a mark, a text that is wrapped to fit, and a note."""
 
 import zlib
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -10,7 +13,7 @@ TITLE = "stand-in"
 
 Colour = tuple[int, int, int, int]
 
-_MAX_CHARACTERS = 1000
+_MAX_CHARACTERS = 500
 _SMALLEST_FONT = 8
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
@@ -109,13 +112,16 @@ def wrap(text: str, width: int, font_size: int) -> list[str]:
         if line:
             lines.append(line)
         while measure(word) > width and len(word) > 1:
-            kept = next(
-                n for n in range(len(word) - 1, 0, -1) if n == 1 or measure(word[:n]) <= width
-            )
+            kept = _fitting(word[: max(1, width)], width, measure)
             lines.append(word[:kept])
             word = word[kept:]
         line = word
     return [*lines, line] if line else lines
+
+
+def _fitting(word: str, width: int, measure: Callable[[str], float]) -> int:
+    ends = range(1, len(word) + 1)
+    return max(1, bisect_right(ends, width, key=lambda end: ceil(measure(word[:end]))))
 
 
 def _line_height(font_size: int) -> int:

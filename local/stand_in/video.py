@@ -1,6 +1,7 @@
 """What the stand-in answers where others make videos: jobs that are done after a few looks."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import time
@@ -23,6 +24,7 @@ MAX_SECONDS = 60
 POLL_AFTER_MS = 100
 """How long it asks callers to wait before they look again."""
 
+_FRAME_QUALITY = 60
 _STEPS = [("queued", 0), ("in_progress", 50), ("completed", 100)]
 
 
@@ -49,8 +51,12 @@ class Job:
         note: What else came with it.
         id: Its name in the API.
         step: Its place in the way from queued to completed.
+        created_at: When it was asked for, in seconds since 1970.
         error: Why it failed, once it has.
-        faults: What went wrong with the requests for it that say something of videos.
+        url: Where it is, if it is not here.
+        coming_error: Why it will fail when it is next looked at.
+        bytes: How long its content is to be, if it is not a real one.
+        no_thumbnail: Whether it has none.
     """
 
     parameters: VideoParameters
@@ -174,20 +180,24 @@ def _shown(job: Job, fault: Fault) -> Response:
 
 
 def _thumbnail(job: Job) -> bytes:
-    return _frame(parse_size(job.parameters.size), job.parameters.prompt, job.note, 0)
+    return next(_frames(parse_size(job.parameters.size), job.parameters.prompt, job.note, 1))
 
 
 @lru_cache(maxsize=4)
 def _film(size: tuple[int, int], prompt: str, note: str, seconds: int) -> bytes:
-    count = seconds * FRAMES_PER_SECOND
-    frames = [_frame(size, prompt, note, number / count) for number in range(count)]
+    frames = list(_frames(size, prompt, note, seconds * FRAMES_PER_SECOND))
     return webm.video(frames, size, 1000 // FRAMES_PER_SECOND)
 
 
-def _frame(size: tuple[int, int], prompt: str, note: str, progress: float) -> bytes:
+def _frames(size: tuple[int, int], prompt: str, note: str, count: int) -> Iterator[bytes]:
+    """Yields pictures in which a ball goes from left to right."""
     width, height = size
-    image = Card(size, prompt, note, seed=prompt).draw().convert("RGB")
+    card = Card(size, prompt, note, seed=prompt).draw().convert("RGB")
     radius = max(2, min(size) // 16)
-    x, y = radius + progress * (width - 2 * radius), height - 2 * radius
-    ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill="orange")
-    return encode(image, "webp", 60)
+    y = height - 2 * radius
+    for number in range(count):
+        x = radius + (width - 2 * radius) * number // count
+        image = card.copy()
+        box = (x - radius, y - radius, x + radius, y + radius)
+        ImageDraw.Draw(image).ellipse(box, fill="orange")
+        yield encode(image, "webp", _FRAME_QUALITY)

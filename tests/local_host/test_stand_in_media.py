@@ -114,6 +114,12 @@ def test_long_prompt_is_cut_to_what_fits(http: httpx2.Client) -> None:
     assert len(lines) < 12
 
 
+@pytest.mark.parametrize("size", ["16x2048", "2048x64"])
+def test_word_that_is_too_long_for_a_line_is_broken(http: httpx2.Client, size: str) -> None:
+    (content,) = files(generate(http, prompt="W" * 30_000, output_format="svg", size=size))
+    assert content.decode().count("W") in range(1, 501)
+
+
 def test_transparent_background_is_transparent(http: httpx2.Client) -> None:
     (content,) = files(generate(http, background="transparent", size="64x64"))
     assert opened(content).convert("RGBA").getpixel((63, 63))[3] == 0  # type: ignore[index]
@@ -621,3 +627,11 @@ def test_broken_bodies_are_refused(http: httpx2.Client) -> None:
     assert "JSON" in error(broken_json)
     headers = {"Content-Type": "multipart/form-data"}
     assert "form" in error(http.post("/images/edits", content=b"--x", headers=headers))
+
+
+def test_text_that_is_no_unicode_is_refused_and_recorded(
+    http: httpx2.Client, stand_in: StandIn
+) -> None:
+    body = b'{"model": "m", "prompt": "\\ud800"}'
+    assert "'prompt'" in error(http.post("/images/generations", content=body))
+    assert stand_in.bodies() == [{"model": "m", "prompt": "\ud800"}]
