@@ -1,0 +1,127 @@
+"""The transport under the client; importing this module imports the HTTP library.
+
+`httpx2.AsyncHTTPTransport` offers no way to give it a network backend, and one put in behind its back
+would silently be gone with the next version. So this is a transport of our own over the public pool.
+"""
+
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import httpcore2
+import httpx2
+
+from shared.errors import ForbiddenAddress
+from shared.outbound.network import GuardedBackend
+
+MAX_CONNECTIONS = 20
+KEEPALIVE_SECONDS = 30
+
+
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    """Sends requests to public https addresses only.
+
+    Args:
+        allow_private: Whether http, and loopback, private and carrier networks are allowed too.
+    """
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=_ssl_context(),
+            max_connections=MAX_CONNECTIONS,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=GuardedBackend(allow_private=allow_private),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Sends a request.
+
+        Raises:
+            ForbiddenAddress: The URL or an address of its host may not be reached; nothing was sent.
+            httpx2.TransportError: The host does not answer, or not properly.
+        """
+        check_parsed_url(request.url, allow_private=self._allow_private)
+        if not isinstance(request.stream, AsyncIterable):
+            raise TypeError("The body of a request must be an asynchronous iterable.")
+        core_request = httpcore2.Request(
+            method=request.method,
+            url=httpcore2.URL(
+                scheme=request.url.raw_scheme,
+                host=request.url.raw_host,
+                port=request.url.port,
+                target=request.url.raw_path,
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        with _httpx_errors():
+            response = await self._pool.handle_async_request(core_request)
+        return httpx2.Response(
+            response.status,
+            headers=response.headers,
+            stream=_ResponseStream(response),
+            extensions=response.extensions,
+        )
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._pool.aclose()
+
+
+class _ResponseStream(httpx2.AsyncByteStream):
+    def __init__(self, response: httpcore2.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _httpx_errors():
+            async for chunk in self._response.aiter_stream():
+                yield chunk
+
+    async def aclose(self) -> None:
+        with _httpx_errors():
+            await self._response.aclose()
+
+
+def check_parsed_url(url: httpx2.URL, *, allow_private: bool) -> None:
+    """Makes sure that a URL is one that may be called, as far as that shows without resolving it.
+
+    Raises:
+        ForbiddenAddress: It may not.
+    """
+    schemes = ("https", "http") if allow_private else ("https",)
+    if url.scheme not in schemes:
+        raise ForbiddenAddress(f"The URL must begin with '{schemes[0]}://'.")
+    if not url.host:
+        raise ForbiddenAddress("The URL must name a host.")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ForbiddenAddress("The URL's port must be 1 to 65535.")
+    if url.userinfo:
+        raise ForbiddenAddress("The URL must not hold a user name or a password.")
+
+
+@lru_cache(maxsize=1)
+def _ssl_context() -> ssl.SSLContext:
+    # SSL_CERT_FILE and SSL_CERT_DIR count, as in the app's other clients: they are the operator's.
+    return httpx2.create_ssl_context()
+
+
+_CORE_ERRORS = (
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
+)
+
+
+@contextmanager
+def _httpx_errors() -> Iterator[None]:
+    """Turns what the pool raises into what users of `httpx2` catch; the two name them alike."""
+    try:
+        yield
+    except _CORE_ERRORS as error:
+        kind = getattr(httpx2, type(error).__name__, httpx2.TransportError)
+        raise kind(str(error)) from error
