@@ -24,6 +24,18 @@ from shared.outbound import transport
 
 _dialled: list[Any] = []
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "socket.connect":
@@ -129,6 +141,10 @@ class Authority:
         certificate = (
             _builder(name, self.certificate.subject, key, is_expired=is_expired)
             .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
+                critical=False,
+            )
             .sign(self.key, hashes.SHA256())
         )
         path = self.folder / f"{name}-{is_expired}.pem"
@@ -169,6 +185,8 @@ def make_authority(folder: Path) -> Authority:
     certificate = (
         _builder("Test authority", None, key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(_SIGNS_CERTIFICATES, critical=True)
         .sign(key, hashes.SHA256())
     )
     authority = Authority(folder, key, certificate)
