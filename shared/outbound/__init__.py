@@ -19,7 +19,7 @@ video lies: each of them may name a machine that only this app can reach, and ge
 Importing this package is cheap: the HTTP library is imported by the first `open_client`.
 """
 
-from shared.outbound.client import check_url, open_client
+from shared.outbound.client import AnswerTooLarge, check_url, open_client
 from shared.outbound.download import Download, DownloadFailed, download
 
-__all__ = ["Download", "DownloadFailed", "check_url", "download", "open_client"]
+__all__ = ["AnswerTooLarge", "Download", "DownloadFailed", "check_url", "download", "open_client"]

@@ -13,6 +13,7 @@ import httpcore2
 import httpx2
 
 from shared.errors import ForbiddenAddress
+from shared.outbound.client import AnswerTooLarge
 from shared.outbound.network import GuardedBackend
 
 MAX_CONNECTIONS = 20
@@ -24,10 +25,12 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
     Args:
         allow_private: Whether http, and loopback, private and carrier networks are allowed too.
+        max_body_bytes: How long an answer may be that is no event stream; None for any length.
     """
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, *, allow_private: bool, max_body_bytes: int | None = None) -> None:
         self._allow_private = allow_private
+        self._max_body_bytes = max_body_bytes
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=_ssl_context(),
             max_connections=MAX_CONNECTIONS,
@@ -40,6 +43,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
         Raises:
             ForbiddenAddress: The URL or an address of its host may not be reached; nothing was sent.
+            AnswerTooLarge: The answer says that it is too long; reading it can raise the same.
             httpx2.TransportError: The host does not answer, or not properly.
         """
         check_parsed_url(request.url, allow_private=self._allow_private)
@@ -59,10 +63,16 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         )
         with _httpx_errors():
             response = await self._pool.handle_async_request(core_request)
+        headers = httpx2.Headers(response.headers)
+        try:
+            limit = _checked_limit(headers, self._max_body_bytes)
+        except BaseException:
+            await response.aclose()
+            raise
         return httpx2.Response(
             response.status,
-            headers=response.headers,
-            stream=_ResponseStream(response),
+            headers=headers,
+            stream=_ResponseStream(response, limit),
             extensions=response.extensions,
         )
 
@@ -72,12 +82,17 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
 
 class _ResponseStream(httpx2.AsyncByteStream):
-    def __init__(self, response: httpcore2.Response) -> None:
+    def __init__(self, response: httpcore2.Response, limit: int | None) -> None:
         self._response = response
+        self._limit = limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
         with _httpx_errors():
             async for chunk in self._response.aiter_stream():
+                received += len(chunk)
+                if self._limit is not None and received > self._limit:
+                    raise _too_large(self._limit)
                 yield chunk
 
     async def aclose(self) -> None:
@@ -100,6 +115,25 @@ def check_parsed_url(url: httpx2.URL, *, allow_private: bool) -> None:
         raise ForbiddenAddress("The URL's port must be 1 to 65535.")
     if url.userinfo:
         raise ForbiddenAddress("The URL must not hold a user name or a password.")
+
+
+def _checked_limit(headers: httpx2.Headers, max_bytes: int | None) -> int | None:
+    """Returns how many bytes may be read, None for any number.
+
+    An event stream lives as long as it likes; what reads it limits its events.
+    """
+    if max_bytes is None or headers.get("content-type", "").startswith("text/event-stream"):
+        return None
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        # It could unfold to any size, and was not asked for.
+        raise httpx2.DecodingError("The server compressed its answer without being asked to.")
+    if int(headers.get("content-length", 0)) > max_bytes:
+        raise _too_large(max_bytes)
+    return max_bytes
+
+
+def _too_large(max_bytes: int) -> AnswerTooLarge:
+    return AnswerTooLarge(f"The server's answer is larger than {max_bytes} bytes.")
 
 
 @lru_cache(maxsize=1)

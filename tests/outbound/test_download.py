@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from local.server import LOOPBACK
 from shared.errors import ForbiddenAddress, TooLarge
-from shared.outbound import DownloadFailed, download, open_client
+from shared.outbound import AnswerTooLarge, DownloadFailed, download, open_client
 from tests.conftest import ThreadServer
 from tests.outbound.conftest import Listener, Names
 
@@ -261,6 +261,17 @@ async def test_compressed_file_is_refused(client: httpx2.AsyncClient, origin: st
 async def test_url_that_is_none_is_refused(client: httpx2.AsyncClient, url: str) -> None:
     with pytest.raises(ForbiddenAddress, match="URL"):
         await fetch(client, url)
+
+
+@pytest.mark.parametrize("path", ["video", "undeclared"])
+async def test_client_with_a_limit_reads_no_longer_answer(origin: str, path: str) -> None:
+    async with open_client(allow_private=True, max_body_bytes=len(VIDEO)) as client:
+        assert (await client.get(f"{origin}/{path}")).content == VIDEO
+    async with open_client(allow_private=True, max_body_bytes=len(VIDEO) - 1) as client:
+        with pytest.raises(AnswerTooLarge, match=f"{len(VIDEO) - 1} bytes"):
+            await client.get(f"{origin}/{path}")
+        with pytest.raises(httpx2.DecodingError):
+            await client.get(f"{origin}/gzip")
 
 
 async def test_unreachable_server_fails(client: httpx2.AsyncClient, unused_port: int) -> None:
