@@ -8,7 +8,8 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     ├── ForbiddenOrigin          403  forbidden_origin
     ├── NotFound                 404  not_found
     ├── InvalidRequest           422  invalid_request
-    │   └── MalformedJson        400  invalid_request
+    │   ├── MalformedJson        400  invalid_request
+    │   └── ForbiddenAddress     422  invalid_request
     ├── TooLarge                 413  too_large
     ├── DeadlineExceeded         504  deadline_exceeded
     ├── NotConfigured            503  not_configured
@@ -130,6 +131,10 @@ class MalformedJson(InvalidRequest):
     """Raised when a body is not JSON at all."""
 
     status = 400
+
+
+class ForbiddenAddress(InvalidRequest):
+    """Raised when a URL that somebody else names leads where this app does not call."""
 
 
 class TooLarge(GatewayError):

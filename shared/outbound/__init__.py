@@ -1,0 +1,25 @@
+"""HTTP clients for addresses that callers or third parties name.
+
+Threat model. A caller names an MCP server, its metadata names token endpoints, a provider names where a
+video lies: each of them may name a machine that only this app can reach, and get us to call it. So:
+
+- The address that is dialled is checked, not the name. The network backend under the client resolves
+  the name once, checks every answer, and connects to what it has checked. What the resolver makes of
+  ``127.1`` or ``0x7f000001``, or answers the next time it is asked, does not matter.
+- One forbidden answer forbids the name: no honest public host has a private address beside its public
+  one.
+- Loopback, private and carrier networks need ``allow_private``. Link-local addresses, the metadata
+  services of clouds and everything that is no unicast address are refused even then.
+- Only https, without user names and passwords in the URL; http needs ``allow_private``.
+- Proxies and ``.netrc`` of the environment are ignored, and redirects are not followed unless `download`
+  does it, one checked hop at a time, leaving credentials behind at the first other origin.
+- Refusing happens before a connection is opened. The sentence names the rule and the host that was asked
+  for, never the addresses that it resolved to.
+
+Importing this package is cheap: the HTTP library is imported by the first `open_client`.
+"""
+
+from shared.outbound.client import AnswerTooLarge, check_url, open_client
+from shared.outbound.download import Download, DownloadFailed, download
+
+__all__ = ["AnswerTooLarge", "Download", "DownloadFailed", "check_url", "download", "open_client"]
