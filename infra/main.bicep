@@ -313,12 +313,6 @@ var deploymentSettings = toObject(
 
 var chosenSettings = toObject(items(settings), setting => setting.key, setting => string(setting.value))
 
-var vaultSettings = toObject(
-  concat(secretSettings, connectionTokens),
-  name => name,
-  name => '@Microsoft.KeyVault(SecretUri=${keyVault.outputs.uri}secrets/${toLower(replace(name, '_', '-'))})'
-)
-
 // ---------------------------------------------------------------- the app
 
 module app 'modules/app.bicep' = {
@@ -338,7 +332,9 @@ module app 'modules/app.bicep' = {
     hostStorageName: hostStorage.outputs.name
     deploymentContainerUrl: hostStorage.outputs.deploymentContainerUrl
     insightsConnectionString: monitoring.outputs.insightsConnectionString
-    settings: union(chosenSettings, openAiSettings, deploymentSettings, vaultSettings, ownSettings)
+    settings: union(chosenSettings, openAiSettings, deploymentSettings, ownSettings)
+    secretSettings: concat(secretSettings, connectionTokens)
+    keyVaultUri: keyVault.outputs.uri
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
     workspaceId: monitoring.outputs.workspaceId
   }

@@ -47,6 +47,12 @@ param insightsConnectionString string
 @description('Settings of the app by name.')
 param settings { *: string }
 
+@description('Names of settings whose value is a secret of the key vault.')
+param secretSettings string[]
+
+@description('Address of the key vault.')
+param keyVaultUri string
+
 @description('Subnet of outbound traffic; empty for none.')
 param subnetId string
 
@@ -67,6 +73,13 @@ var hostSettings = {
   // The page at / is the app's own.
   AzureWebJobsDisableHomepage: 'true'
 }
+
+// OPENAI_API_KEY is the secret openai-api-key, and so on.
+var vaultSettings = toObject(
+  secretSettings,
+  name => name,
+  name => '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/${toLower(replace(name, '_', '-'))})'
+)
 
 resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   name: planName
@@ -108,7 +121,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
       ftpsState: 'Disabled'
       http20Enabled: true
       remoteDebuggingEnabled: false
-      appSettings: map(items(union(hostSettings, settings)), setting => {
+      appSettings: map(items(union(hostSettings, settings, vaultSettings)), setting => {
         name: setting.key
         value: setting.value
       })
