@@ -1,7 +1,7 @@
 """Makes a key for a caller: the key itself to the standard error, once; its digest for API_KEYS as JSON.
 
-``python -m infra.new_key alice`` prints an object with the entry of alice. With ``--add-to`` the entry joins
-those of an earlier object, so that the output is always the whole of API_KEYS.
+``python -m infra.new_key alice`` prints an object with the entry of alice. With ``--add-to`` the entry
+joins those of an earlier object, so that the output is always the whole of API_KEYS.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Builds what is deployed: the app, its wheels for exactly the runtime's Python, and their bytecode.
 
 ``python -m infra.package``, in the project's folder and with the Python version of the function app
-(``pythonVersion`` in ``infra/modules/app.bicep``), on any system; nothing but pip is needed. It writes into
-the folder ``--output``:
+(``pythonVersion`` in ``infra/modules/app.bicep``), on any system; nothing but pip is needed. It writes
+into the folder ``--output``:
 
 - ``app.zip``: the package. The same sources give the same bytes.
 - ``sbom.json``: its bill of materials, CycloneDX 1.6.
@@ -12,6 +12,7 @@ the folder ``--output``:
 import argparse
 import compileall
 import hashlib
+import importlib
 import json
 import platform
 import py_compile
@@ -38,7 +39,9 @@ DEPLOYED_AT = "/home/site/wwwroot"
 """Where the app lies in Azure, so that stack traces name it."""
 
 # The runtime's image has glibc 2.36; wheels for newer ones would fail there.
-PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(28, 16, -1)] + ["manylinux2014_x86_64"]
+PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(28, 16, -1)] + [
+    "manylinux2014_x86_64"
+]
 LINUX = {
     "os_name": "posix",
     "platform_machine": "x86_64",
@@ -79,7 +82,7 @@ def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, ob
     """Builds the package and returns what ``build.json`` holds.
 
     Args:
-        output: Folder to write into; its earlier content is replaced.
+        output: Folder to write into.
         build_id: Id of the build, the commit as a rule.
         bytecode: Whether to compile.
 
@@ -100,8 +103,9 @@ def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, ob
         if bytecode:
             _compile(root)
         files = sorted(path for path in root.rglob("*") if path.is_file())
-        shutil.rmtree(output, ignore_errors=True)
-        output.mkdir(parents=True)
+        output.mkdir(parents=True, exist_ok=True)
+        # What is built belongs into no commit, whatever the folder.
+        (output / ".gitignore").write_text("*\n")
         archive = output / "app.zip"
         _write_zip(archive, root, files)
         facts: dict[str, object] = {
@@ -129,7 +133,9 @@ def _copy_sources(root: Path) -> None:
 
 
 def _version() -> str:
-    (version,) = re.findall(r'^__version__ = "(.+)"$', _version_file(PROJECT).read_text(), re.MULTILINE)
+    (version,) = re.findall(
+        r'^__version__ = "(.+)"$', _version_file(PROJECT).read_text(), re.MULTILINE
+    )
     return str(version)
 
 
@@ -163,7 +169,9 @@ def _install(root: Path) -> list[dict[str, object]]:
         *("--report", str(report)),
     ]
     if subprocess.run(command, check=False).returncode:  # noqa: S603
-        raise PackageError("pip could not install the wheels of requirements.txt; it says why above.")
+        raise PackageError(
+            "pip could not install the wheels of requirements.txt; it says why above."
+        )
     installed: list[dict[str, object]] = json.loads(report.read_text())["install"]
     report.unlink()
     requirements.unlink()
@@ -174,12 +182,15 @@ def _install(root: Path) -> list[dict[str, object]]:
 
 def _requirements_of_the_runtime() -> Iterator[str]:
     # pip brings this along wherever it is; it judges markers for a system that is not this one.
-    from pip._vendor.packaging.requirements import Requirement
-
-    target = {**LINUX, "python_version": runtime_python(), "python_full_version": f"{runtime_python()}.0"}
+    parse = importlib.import_module("pip._vendor.packaging.requirements").Requirement
+    target = {
+        **LINUX,
+        "python_version": runtime_python(),
+        "python_full_version": f"{runtime_python()}.0",
+    }
     for line in (PROJECT / "requirements.txt").read_text().splitlines():
         if (text := line.split("#")[0].strip()) and not text.startswith("-"):
-            requirement = Requirement(text)
+            requirement = parse(text)
             if requirement.marker is None or requirement.marker.evaluate(target):
                 yield f"{requirement.name}{requirement.specifier}"
 
@@ -219,7 +230,9 @@ def _write_zip(archive: Path, root: Path, files: list[Path]) -> None:
 
 def main() -> int:
     """Runs the command line and returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m infra.package", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.package", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--output", type=Path, default=PROJECT / "dist", help="default: dist")
     parser.add_argument("--build-id", help="default: the commit of the working tree")
     parser.add_argument("--no-bytecode", action="store_true", help="leave bytecode out, to compare")

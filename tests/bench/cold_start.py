@@ -1,7 +1,7 @@
 """Size of the package and its cold start, with and without bytecode; prints, and judges nothing.
 
-Each figure is the median of fresh processes, from the start of the process to the end of its first answer.
-The files are in the page cache: an instance in Azure reads them from its package first.
+Each figure is the median of fresh processes, from the start of the process to the end of its first
+answer. The files are in the page cache: an instance in Azure reads them from its package first.
 """
 
 import statistics
@@ -58,7 +58,9 @@ def main() -> None:
         artifacts: dict[str, Artifact] = {}
         for kind, bytecode in (("with bytecode", True), ("without", False)):
             facts = build(folder / kind / "dist", "bench", bytecode=bytecode)
-            sizes = [f"{int(str(facts[size])) / 1e6:.1f} MB" for size in ("zip_bytes", "unpacked_bytes")]
+            sizes = [
+                f"{int(str(facts[size])) / 1e6:.1f} MB" for size in ("zip_bytes", "unpacked_bytes")
+            ]
             print(f"{kind:15} zip {sizes[0]}, unpacked {sizes[1]}, {facts['files']} files")
             artifacts[kind] = unpack(folder / kind / "dist/app.zip", folder / kind)
         interpreter = statistics.median(_start_of_python() for _ in range(RUNS))

@@ -1,7 +1,7 @@
 """Proves that a deployed app works: ``python -m tests.smoke https://NAME.azurewebsites.net``.
 
-It needs Python 3.11 and nothing else, and a key with the scopes chat and tools in ``SMOKE_API_KEY``. It asks
-a model, and where not told otherwise for one picture, so a run costs some cents.
+It needs Python 3.11 and nothing else, and a key with the scopes chat and tools in ``SMOKE_API_KEY``. It
+asks a model, and where not told otherwise for one picture, so a run costs some cents.
 """
 
 import argparse

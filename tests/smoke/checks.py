@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 TIMEOUT_SECONDS = 240
@@ -28,7 +29,7 @@ class Answer:
     """An HTTP answer, whatever its status."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
 
     def json(self, what: str) -> Any:
@@ -154,7 +155,9 @@ def _check_that_strangers_stay_out(app: App) -> str:
     for path in ("/chat", "/mcp", "/tools/server_time"):
         answer = app.send(path, {}, with_key=False)
         if answer.status != 401 or "Bearer" not in (answer.headers.get("WWW-Authenticate") or ""):
-            raise Failure(f"{path} without a key: HTTP {answer.status} and not 401 with a challenge")
+            raise Failure(
+                f"{path} without a key: HTTP {answer.status} and not 401 with a challenge"
+            )
     return "ok       401 without a key"
 
 
@@ -211,5 +214,7 @@ def _check_picture(app: App) -> str:
     if picture.status != 200 or not kind.startswith("image/"):
         raise Failure(f"the picture's URL answers HTTP {picture.status} with {kind!r}")
     if not picture.body.startswith(_SIGNATURES):
-        raise Failure(f"the picture's URL answers {kind!r}, but its {len(picture.body)} bytes are none")
+        raise Failure(
+            f"the picture's URL answers {kind!r}, but its {len(picture.body)} bytes are none"
+        )
     return f"ok       picture: {len(picture.body)} bytes of {kind} open without a key"
