@@ -1,6 +1,6 @@
 using 'main.bicep'
 
-// For work: one instance always ready, zones, private endpoints. Environment variables come from the
+// For work: two instances always ready, zones, private endpoints. Environment variables come from the
 // pipeline's variable group, or your shell.
 
 param tags = {
@@ -53,7 +53,8 @@ param maximumInstanceCount = 40
 param alwaysReady = [
   {
     name: 'http'
-    instanceCount: 1
+    // Zones need two.
+    instanceCount: 2
   }
 ]
 param zoneRedundant = true
