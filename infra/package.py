@@ -175,9 +175,16 @@ def _install(root: Path) -> list[dict[str, object]]:
     installed: list[dict[str, object]] = json.loads(report.read_text())["install"]
     report.unlink()
     requirements.unlink()
-    # Console scripts are for a shell, and name the interpreter of this machine.
-    shutil.rmtree(root / SITE_PACKAGES / "bin", ignore_errors=True)
+    _remove_console_scripts(root / SITE_PACKAGES)
     return installed
+
+
+def _remove_console_scripts(site_packages: Path) -> None:
+    # They are for a shell, and name the interpreter of the machine that built them.
+    shutil.rmtree(site_packages / "bin", ignore_errors=True)
+    for record in site_packages.glob("*.dist-info/RECORD"):
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if not line.startswith("../../bin/")))
 
 
 def _requirements_of_the_runtime() -> Iterator[str]:

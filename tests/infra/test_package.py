@@ -45,6 +45,16 @@ def test_host_may_read_every_file(package: zipfile.ZipFile) -> None:
     assert modes == {(3, stat.S_IFREG | 0o644)}
 
 
+def test_nothing_in_the_package_depends_on_the_machine_or_the_hour(
+    package: zipfile.ZipFile,
+) -> None:
+    assert {entry.date_time for entry in package.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert package.namelist() == sorted(package.namelist(), key=lambda name: name.split("/"))
+    records = [name for name in package.namelist() if name.endswith(".dist-info/RECORD")]
+    # Console scripts name the interpreter, and their digests would.
+    assert [name for name in records if b"/bin/" in package.read(name)] == []
+
+
 def test_binaries_are_for_the_runtime(package: zipfile.ZipFile) -> None:
     binaries = [Path(name).name for name in package.namelist() if name.endswith(".so")]
     assert binaries

@@ -87,7 +87,7 @@ def test_documentation_names_every_role_that_a_pipeline_may_assign() -> None:
     )
     # Operators get this one by azd or az.
     del roles["keyVaultSecretsOfficer"]
-    (allowed,) = re.findall(r"GuidEquals \{(.+?)\}", DOCS)
+    (allowed,) = re.findall(r'roles="(.+)"', DOCS)
     assert set(allowed.split(", ")) == set(roles.values())
 
 
