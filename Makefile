@@ -2,13 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 7071
+URL ?= http://localhost:$(PORT)
+COVERAGE_VERSION = 7.17.3
 BIN := $(VENV)/bin
 # One lock for all platforms and Pythons, with no address of a package index in it.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
   --no-emit-index-url --no-emit-find-links $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench format lint types check lock clean
+.PHONY: help run test coverage bench coldstart package smoke format lint types check lock clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,8 +21,24 @@ run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=..
 test: $(VENV)/.dev .venv-mcp1/.ready ## install and run all tests
 	@$(BIN)/python -m pytest
 
+coverage: $(VENV)/.dev .venv-mcp1/.ready ## run all tests and write JUnit and coverage reports to test-results
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check coverage==$(COVERAGE_VERSION)
+	@mkdir -p test-results && echo '*' > test-results/.gitignore
+	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage run --source shared,function_app \
+	  -m pytest --junitxml test-results/junit.xml
+	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage xml -q -o test-results/coverage.xml
+
 bench: $(VENV)/.dev ## measure what the app adds to a call of the provider
 	@$(BIN)/python -m tests.bench.latency
+
+coldstart: $(VENV)/.dev ## measure size and cold start of the package (PYTHON=python3.13)
+	@$(BIN)/python -m tests.bench.cold_start
+
+package: ## build what is deployed into dist (PYTHON=python3.13)
+	@$(PYTHON) -m infra.package
+
+smoke: ## prove that the app at URL=... works; SMOKE_API_KEY holds a key
+	@$(PYTHON) -m tests.smoke $(URL) $(SMOKE_OPTIONS)
 
 format: $(VENV)/.dev ## format the code
 	@$(BIN)/ruff format --quiet .

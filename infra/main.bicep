@@ -1,0 +1,390 @@
+// The whole deployment, into one resource group: function app, identity, storage, models, key vault,
+// monitoring, alerts, and where wanted a virtual network. docs/deploy.md says how to use it.
+
+targetScope = 'resourceGroup'
+
+import { AlwaysReady, ApiKeys, Budget, ModelDeployment, OptionalSettings, SecretSetting } from 'modules/types.bicep'
+
+// ---------------------------------------------------------------- what and where
+
+@description('Part of the name of every resource.')
+@minLength(2)
+@maxLength(10)
+param workload string = 'oaimcp'
+
+@description('Region of everything but the models.')
+param location string = resourceGroup().location
+
+@description('Tags of every resource.')
+param tags object = {}
+
+@description('Build that /health shows: the commit that was packaged.')
+param buildId string = 'dev'
+
+// ---------------------------------------------------------------- who may call
+
+@description('Keys of callers, as digests. Without any the app answers 503.')
+param apiKeys ApiKeys = {}
+
+@description('Digest of the key that a pipeline makes for its smoke test and then forgets; empty for none.')
+param smokeKeySha256 string = ''
+
+@description('Principal that may write secrets into the key vault; empty for none.')
+param operatorPrincipalId string = ''
+
+// ---------------------------------------------------------------- models
+
+@description('create: an Azure OpenAI account and its deployments. existing: one that there is already, at openAiEndpoint. none: another provider, by its key in the key vault.')
+param azureOpenAi 'create' | 'existing' | 'none' = 'create'
+
+@description('Endpoint of the existing Azure OpenAI account, such as https://NAME.openai.azure.com.')
+param openAiEndpoint string = ''
+
+@description('Region of the Azure OpenAI account.')
+param openAiLocation string = location
+
+@description('Model deployments, to be created, or existing ones to be used.')
+param modelDeployments ModelDeployment[] = []
+
+// ---------------------------------------------------------------- settings of the app
+
+@description('Settings of the app that differ from their defaults.')
+param settings OptionalSettings = {}
+
+@description('Settings of the app whose value is in the key vault; OPENAI_API_KEY is its secret openai-api-key. Name only those that have been put there.')
+param secretSettings SecretSetting[] = []
+
+@description('Further secrets by the names that bearer_token_setting of MCP_SERVERS uses.')
+param connectionTokens string[] = []
+
+// ---------------------------------------------------------------- size
+
+@description('Memory of an instance in MB.')
+@allowed([512, 2048, 4096])
+param instanceMemoryMB int = 2048
+
+@description('Most instances at a time: the limit of what a rush, or an attack, can cost.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstanceCount int = 40
+
+@description('Requests that one instance answers at a time.')
+@minValue(1)
+@maxValue(1000)
+param httpConcurrency int = 50
+
+@description('Instances that never scale in; they cost money while idle and answer without a cold start.')
+param alwaysReady AlwaysReady[] = []
+
+@description('Whether app and storage survive the loss of a zone. It cannot be changed later.')
+param zoneRedundant bool = false
+
+// ---------------------------------------------------------------- data
+
+@description('Days after which media are deleted; 0 keeps them.')
+@minValue(0)
+param mediaRetentionDays int = 30
+
+@description('Days in which an Idempotency-Key returns the first result.')
+@minValue(1)
+param idempotencyRetentionDays int = 2
+
+@description('Whether nobody can purge a deleted key vault before its time. It cannot be switched off again.')
+param purgeProtection bool = true
+
+// ---------------------------------------------------------------- network
+
+@description('Whether storage and models are reached by private endpoints only. The app itself stays public.')
+param privateNetworking bool = false
+
+@description('With private networking: whether signed links to media still open from the Internet.')
+param mediaLinksFromInternet bool = true
+
+@description('With private networking: address space of the network, /24 or larger.')
+param networkAddressPrefix string = '10.20.0.0/24'
+
+// ---------------------------------------------------------------- watch
+
+@description('Days that logs are kept.')
+@minValue(30)
+@maxValue(730)
+param logRetentionDays int = 30
+
+@description('Gigabytes of logs that a day may bring; -1 for no limit.')
+param logDailyQuotaGb int = 1
+
+@description('Addresses that get alerts and budget warnings.')
+param alertEmails string[] = []
+
+@description('Responses with status 500 or 503 in 15 minutes that raise no alert yet.')
+@minValue(0)
+param alertFailures int = 5
+
+@description('Seconds that the 95th percentile of the requests may take.')
+@minValue(1)
+param alertLatencySeconds int = 60
+
+@description('Responses with status 429 in 15 minutes that raise no alert yet.')
+@minValue(0)
+param alertThrottled int = 20
+
+@description('Responses with status 502 or 504 in 15 minutes that raise no alert yet.')
+@minValue(0)
+param alertProviderErrors int = 5
+
+@description('Monthly budget; it needs alertEmails. Without it there is none.')
+param budget Budget?
+
+// ---------------------------------------------------------------- names
+
+var token = uniqueString(resourceGroup().id)
+var baseName = '${toLower(workload)}-${token}'
+var createsOpenAi = azureOpenAi == 'create'
+
+var blobZone = 'privatelink.blob.${environment().suffixes.storage}'
+var openAiZone = 'privatelink.openai.azure.com'
+
+// ---------------------------------------------------------------- identity and monitoring
+
+module identity 'modules/identity.bicep' = {
+  name: 'identity'
+  params: {
+    name: 'id-${baseName}'
+    location: location
+    tags: tags
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  name: 'monitoring'
+  params: {
+    workspaceName: 'log-${baseName}'
+    insightsName: 'appi-${baseName}'
+    location: location
+    tags: tags
+    retentionDays: logRetentionDays
+    dailyQuotaGb: logDailyQuotaGb
+    senderPrincipalId: identity.outputs.principalId
+  }
+}
+
+// ---------------------------------------------------------------- storage, models, secrets
+
+module hostStorage 'modules/host-storage.bicep' = {
+  name: 'host-storage'
+  params: {
+    name: 'sthost${token}'
+    location: location
+    tags: tags
+    zoneRedundant: zoneRedundant
+    publicNetworkAccess: !privateNetworking
+    appPrincipalId: identity.outputs.principalId
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module dataStorage 'modules/data-storage.bicep' = {
+  name: 'data-storage'
+  params: {
+    name: 'stdata${token}'
+    location: location
+    tags: tags
+    zoneRedundant: zoneRedundant
+    publicNetworkAccess: !privateNetworking || mediaLinksFromInternet
+    mediaRetentionDays: mediaRetentionDays
+    idempotencyRetentionDays: idempotencyRetentionDays
+    appPrincipalId: identity.outputs.principalId
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module openAi 'modules/openai.bicep' = if (createsOpenAi) {
+  name: 'openai'
+  params: {
+    name: 'oai-${baseName}'
+    location: openAiLocation
+    tags: tags
+    deployments: modelDeployments
+    publicNetworkAccess: !privateNetworking
+    appPrincipalId: identity.outputs.principalId
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module keyVault 'modules/key-vault.bicep' = {
+  name: 'key-vault'
+  params: {
+    name: take('kv-${token}', 24)
+    location: location
+    tags: tags
+    purgeProtection: purgeProtection
+    appPrincipalId: identity.outputs.principalId
+    operatorPrincipalId: operatorPrincipalId
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+// ---------------------------------------------------------------- network
+
+module network 'modules/network.bicep' = if (privateNetworking) {
+  name: 'network'
+  params: {
+    name: 'vnet-${baseName}'
+    location: location
+    tags: tags
+    addressPrefix: networkAddressPrefix
+    dnsZoneNames: [blobZone, openAiZone]
+  }
+}
+
+module hostStorageEndpoint 'modules/private-endpoint.bicep' = if (privateNetworking) {
+  name: 'host-storage-endpoint'
+  params: {
+    name: 'pe-host-${baseName}'
+    location: location
+    tags: tags
+    subnetId: network!.outputs.endpointSubnetId
+    targetId: hostStorage.outputs.id
+    groupId: 'blob'
+    dnsZoneId: network!.outputs.dnsZoneIds[0]
+  }
+}
+
+module dataStorageEndpoint 'modules/private-endpoint.bicep' = if (privateNetworking) {
+  name: 'data-storage-endpoint'
+  params: {
+    name: 'pe-data-${baseName}'
+    location: location
+    tags: tags
+    subnetId: network!.outputs.endpointSubnetId
+    targetId: dataStorage.outputs.id
+    groupId: 'blob'
+    dnsZoneId: network!.outputs.dnsZoneIds[0]
+  }
+}
+
+module openAiPrivateEndpoint 'modules/private-endpoint.bicep' = if (privateNetworking && createsOpenAi) {
+  name: 'openai-endpoint'
+  params: {
+    name: 'pe-openai-${baseName}'
+    location: location
+    tags: tags
+    subnetId: network!.outputs.endpointSubnetId
+    targetId: openAi!.outputs.id
+    groupId: 'account'
+    dnsZoneId: network!.outputs.dnsZoneIds[1]
+  }
+}
+
+// ---------------------------------------------------------------- settings
+
+var smokeKey = empty(smokeKeySha256)
+  ? {}
+  : {
+      smoke: {
+        sha256: smokeKeySha256
+        scopes: ['chat', 'tools']
+      }
+    }
+var keys = union(apiKeys, smokeKey)
+
+var ownSettings = {
+  API_KEYS: empty(keys) ? '' : string(keys)
+  AZURE_BLOB_CONTAINER: dataStorage.outputs.mediaContainerName
+  AZURE_BLOB_STATE_CONTAINER: dataStorage.outputs.stateContainerName
+  AZURE_CLIENT_ID: identity.outputs.clientId
+  AZURE_STORAGE_ACCOUNT_URL: dataStorage.outputs.blobEndpoint
+  BUILD_ID: buildId
+}
+
+var openAiSettings = azureOpenAi == 'none'
+  ? {}
+  : {
+      AZURE_OPENAI_ENDPOINT: createsOpenAi ? openAi!.outputs.endpoint : openAiEndpoint
+    }
+
+// AZURE_OPENAI_CHAT_DEPLOYMENT, AZURE_OPENAI_IMAGE_DEPLOYMENT, AZURE_OPENAI_AUDIO_DEPLOYMENT,
+// AZURE_OPENAI_TRANSCRIPTION_DEPLOYMENT, AZURE_OPENAI_VIDEO_DEPLOYMENT
+var deploymentSettings = toObject(
+  azureOpenAi == 'none' ? [] : modelDeployments,
+  deployment => 'AZURE_OPENAI_${toUpper(deployment.capability)}_DEPLOYMENT',
+  deployment => deployment.name
+)
+
+var chosenSettings = toObject(items(settings), setting => setting.key, setting => string(setting.value))
+
+// ---------------------------------------------------------------- the app
+
+module app 'modules/app.bicep' = {
+  name: 'app'
+  params: {
+    name: 'func-${baseName}'
+    planName: 'plan-${baseName}'
+    location: location
+    tags: tags
+    zoneRedundant: zoneRedundant
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    httpConcurrency: httpConcurrency
+    alwaysReady: alwaysReady
+    identityId: identity.outputs.id
+    identityClientId: identity.outputs.clientId
+    hostStorageName: hostStorage.outputs.name
+    deploymentContainerUrl: hostStorage.outputs.deploymentContainerUrl
+    insightsConnectionString: monitoring.outputs.insightsConnectionString
+    settings: union(chosenSettings, openAiSettings, deploymentSettings, ownSettings)
+    secretSettings: concat(secretSettings, connectionTokens)
+    keyVaultUri: keyVault.outputs.uri
+    subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
+    workspaceId: monitoring.outputs.workspaceId
+  }
+  // Without these names the host would not find its storage when it starts.
+  dependsOn: [
+    hostStorageEndpoint
+    dataStorageEndpoint
+    openAiPrivateEndpoint
+  ]
+}
+
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts'
+  params: {
+    namePrefix: baseName
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+    emails: alertEmails
+    failureThreshold: alertFailures
+    latencyThresholdSeconds: alertLatencySeconds
+    throttlingThreshold: alertThrottled
+    providerErrorThreshold: alertProviderErrors
+  }
+}
+
+module monthlyBudget 'modules/budget.bicep' = if (budget != null) {
+  name: 'budget'
+  params: {
+    name: 'budget-${baseName}'
+    budget: budget!
+    emails: alertEmails
+  }
+}
+
+// In capitals, because azd puts them into its environment by these names.
+@description('Name of the function app: where the package goes.')
+output APP_NAME string = app.outputs.name
+
+@description('Where the app answers.')
+output APP_URL string = app.outputs.url
+
+@description('Where MCP clients connect.')
+output MCP_URL string = '${app.outputs.url}/mcp'
+
+@description('Principal of the app, for roles on what this deployment does not create.')
+output APP_PRINCIPAL_ID string = identity.outputs.principalId
+
+@description('Key vault for secrets of providers and the encryption key.')
+output KEY_VAULT_NAME string = keyVault.outputs.name
+
+@description('Storage account of media, for a CDN before it.')
+output DATA_STORAGE_NAME string = dataStorage.outputs.name

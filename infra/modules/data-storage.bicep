@@ -1,0 +1,202 @@
+// Storage of the app: media, and in another container everything else that must last.
+
+import { roles } from 'roles.bicep'
+
+@description('Name of the storage account.')
+param name string
+
+@description('Region.')
+param location string
+
+@description('Tags.')
+param tags object
+
+@description('Whether the account survives the loss of a zone.')
+param zoneRedundant bool
+
+@description('Whether the account can be reached from outside the virtual network.')
+param publicNetworkAccess bool
+
+@description('Days after which media are deleted; 0 keeps them.')
+param mediaRetentionDays int
+
+@description('Days after which the records of idempotency keys are deleted.')
+param idempotencyRetentionDays int
+
+@description('Principal of the app.')
+param appPrincipalId string
+
+@description('Workspace for diagnostics.')
+param workspaceId string
+
+var mediaContainerName = 'media'
+var stateContainerName = 'state'
+
+resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
+  name: name
+  location: location
+  tags: tags
+  kind: 'StorageV2'
+  sku: {
+    name: zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
+  }
+  properties: {
+    accessTier: 'Hot'
+    allowBlobPublicAccess: false
+    allowCrossTenantReplication: false
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
+    isHnsEnabled: false
+    isLocalUserEnabled: false
+    minimumTlsVersion: 'TLS1_2'
+    supportsHttpsTrafficOnly: true
+    publicNetworkAccess: publicNetworkAccess ? 'Enabled' : 'Disabled'
+    networkAcls: {
+      // Behind a firewall the lifecycle rules count as a trusted service.
+      bypass: 'AzureServices'
+      defaultAction: publicNetworkAccess ? 'Allow' : 'Deny'
+    }
+  }
+
+  resource blobs 'blobServices' = {
+    name: 'default'
+    properties: {
+      deleteRetentionPolicy: {
+        enabled: true
+        days: 7
+      }
+      containerDeleteRetentionPolicy: {
+        enabled: true
+        days: 7
+      }
+    }
+
+    resource media 'containers' = {
+      name: mediaContainerName
+    }
+
+    resource state 'containers' = {
+      name: stateContainerName
+    }
+  }
+}
+
+// The index records of media lie in the state container; they go when the media go.
+var mediaRules = [
+  {
+    name: 'delete-old-media'
+    type: 'Lifecycle'
+    enabled: true
+    definition: {
+      filters: {
+        blobTypes: ['blockBlob']
+        prefixMatch: ['${mediaContainerName}/', '${stateContainerName}/media/']
+      }
+      actions: {
+        baseBlob: {
+          delete: {
+            daysAfterModificationGreaterThan: mediaRetentionDays
+          }
+        }
+      }
+    }
+  }
+]
+
+var idempotencyRules = [
+  {
+    name: 'delete-old-idempotency-records'
+    type: 'Lifecycle'
+    enabled: true
+    definition: {
+      filters: {
+        blobTypes: ['blockBlob']
+        prefixMatch: ['${stateContainerName}/idempotency/']
+      }
+      actions: {
+        baseBlob: {
+          delete: {
+            daysAfterModificationGreaterThan: idempotencyRetentionDays
+          }
+        }
+      }
+    }
+  }
+]
+
+resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01-01' = {
+  parent: account
+  name: 'default'
+  properties: {
+    policy: {
+      rules: concat(idempotencyRules, mediaRetentionDays > 0 ? mediaRules : [])
+    }
+  }
+  dependsOn: [
+    account::blobs
+  ]
+}
+
+resource canUseMedia 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account::blobs::media.id, appPrincipalId, roles.storageBlobDataContributor)
+  scope: account::blobs::media
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.storageBlobDataContributor
+    )
+  }
+}
+
+resource canUseState 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account::blobs::state.id, appPrincipalId, roles.storageBlobDataContributor)
+  scope: account::blobs::state
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.storageBlobDataContributor
+    )
+  }
+}
+
+// Signed links need a user delegation key, which only the account as a whole can give.
+resource canSignLinks 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, appPrincipalId, roles.storageBlobDelegator)
+  scope: account
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.storageBlobDelegator
+    )
+  }
+}
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-workspace'
+  scope: account::blobs
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'StorageWrite'
+        enabled: true
+      }
+      {
+        category: 'StorageDelete'
+        enabled: true
+      }
+    ]
+  }
+}
+
+output id string = account.id
+output name string = account.name
+output blobEndpoint string = account.properties.primaryEndpoints.blob
+output mediaContainerName string = mediaContainerName
+output stateContainerName string = stateContainerName

@@ -1,0 +1,262 @@
+"""Builds what is deployed: the app, its wheels for exactly the runtime's Python, and their bytecode.
+
+``python -m infra.package``, in the project's folder and with the Python version of the function app
+(``pythonVersion`` in ``infra/modules/app.bicep``), on any system; nothing but pip is needed. It writes
+into the folder ``--output``:
+
+- ``app.zip``: the package. The same sources give the same bytes.
+- ``sbom.json``: its bill of materials, CycloneDX 1.6.
+- ``build.json``: the build's id, the package's SHA-256 and its sizes.
+"""
+
+import argparse
+import compileall
+import hashlib
+import importlib
+import json
+import platform
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra.sbom import bill_of_materials
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+CONTENT = ("function_app.py", "host.json", "shared")
+"""All that goes in beside the wheels."""
+
+SITE_PACKAGES = Path(".python_packages/lib/site-packages")
+"""Where the worker looks for packages, before everything else."""
+
+DEPLOYED_AT = "/home/site/wwwroot"
+"""Where the app lies in Azure, so that stack traces name it."""
+
+# The runtime's image has glibc 2.36; wheels for newer ones would fail there.
+PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(28, 16, -1)] + [
+    "manylinux2014_x86_64"
+]
+LINUX = {
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Linux",
+    "sys_platform": "linux",
+}
+"""The runtime, in the words of requirement markers."""
+
+
+class PackageError(Exception):
+    """Raised when no package can be built; the sentence says why and what to do."""
+
+
+def runtime_python() -> str:
+    """Returns the Python version that the template asks for."""
+    template = (PROJECT / "infra/modules/app.bicep").read_text()
+    (version,) = re.findall(r"^var pythonVersion = '(3\.\d+)'$", template, re.MULTILINE)
+    return str(version)
+
+
+def current_build() -> str:
+    """Returns the commit of the working tree, with ``-dirty`` where it was changed since."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return f"{commit}-dirty" if _git("status", "--porcelain", "--", *CONTENT) else commit
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(PROJECT), *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return done.stdout.strip()
+
+
+def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, object]:
+    """Builds the package and returns what ``build.json`` holds.
+
+    Args:
+        output: Folder to write into.
+        build_id: Id of the build, the commit as a rule.
+        bytecode: Whether to compile.
+
+    Raises:
+        PackageError: This Python is not the runtime's, or pip found no wheel.
+    """
+    expected = runtime_python()
+    if f"{sys.version_info.major}.{sys.version_info.minor}" != expected:
+        raise PackageError(
+            f"The function app runs Python {expected}, and bytecode fits one version only: run this "
+            f"with Python {expected}, not {platform.python_version()}."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        _copy_sources(root)
+        _stamp(root, build_id)
+        components = _install(root)
+        if bytecode:
+            _compile(root)
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        output.mkdir(parents=True, exist_ok=True)
+        # What is built belongs into no commit, whatever the folder.
+        (output / ".gitignore").write_text("*\n")
+        archive = output / "app.zip"
+        _write_zip(archive, root, files)
+        facts: dict[str, object] = {
+            "build": build_id,
+            "python": expected,
+            "sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
+            "zip_bytes": archive.stat().st_size,
+            "unpacked_bytes": sum(path.stat().st_size for path in files),
+            "files": len(files),
+        }
+    sbom = bill_of_materials(_version(), build_id, components)
+    (output / "sbom.json").write_text(json.dumps(sbom, indent=2) + "\n")
+    (output / "build.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return facts
+
+
+def _copy_sources(root: Path) -> None:
+    leave_out = shutil.ignore_patterns("__pycache__", "*.pyc", ".DS_Store")
+    for name in CONTENT:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=leave_out)
+        else:
+            shutil.copy(source, root / name)
+
+
+def _version() -> str:
+    (version,) = re.findall(
+        r'^__version__ = "(.+)"$', _version_file(PROJECT).read_text(), re.MULTILINE
+    )
+    return str(version)
+
+
+def _version_file(root: Path) -> Path:
+    return root / "shared/__init__.py"
+
+
+def _stamp(root: Path, build_id: str) -> None:
+    # BUILD_ID is a setting: it would name the new build while the old code still runs.
+    path = _version_file(root)
+    version = f'__version__ = "{_version()}'
+    path.write_text(path.read_text().replace(version, f"{version}+{local_version(build_id)}"))
+
+
+def local_version(build_id: str) -> str:
+    """Returns a build's id as the part of a version number that follows the plus sign."""
+    return re.sub(r"[^a-z0-9]+", ".", build_id.lower()).strip(".")
+
+
+def _install(root: Path) -> list[dict[str, object]]:
+    report = root / "pip-report.json"
+    requirements = root / "requirements.txt"
+    requirements.write_text("\n".join(_requirements_of_the_runtime()))
+    command = [
+        *(sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"),
+        *("--target", str(root / SITE_PACKAGES), "--requirement", str(requirements)),
+        # The lock is complete, and pip would take the markers of dependencies for this machine's.
+        *("--no-deps", "--only-binary", ":all:", "--no-compile"),
+        *("--implementation", "cp", "--python-version", runtime_python()),
+        *(option for name in PLATFORMS for option in ("--platform", name)),
+        *("--report", str(report)),
+    ]
+    if subprocess.run(command, check=False).returncode:  # noqa: S603
+        raise PackageError(
+            "pip could not install the wheels of requirements.txt; it says why above."
+        )
+    installed: list[dict[str, object]] = json.loads(report.read_text())["install"]
+    report.unlink()
+    requirements.unlink()
+    _remove_console_scripts(root / SITE_PACKAGES)
+    return installed
+
+
+def _remove_console_scripts(site_packages: Path) -> None:
+    # They are for a shell, and name the interpreter of the machine that built them.
+    shutil.rmtree(site_packages / "bin", ignore_errors=True)
+    for record in site_packages.glob("*.dist-info/RECORD"):
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if not line.startswith("../../bin/")))
+
+
+def _requirements_of_the_runtime() -> Iterator[str]:
+    # pip brings this along wherever it is; it judges markers for a system that is not this one.
+    parse = importlib.import_module("pip._vendor.packaging.requirements").Requirement
+    target = {
+        **LINUX,
+        "python_version": runtime_python(),
+        "python_full_version": f"{runtime_python()}.0",
+    }
+    for line in (PROJECT / "requirements.txt").read_text().splitlines():
+        if (text := line.split("#")[0].strip()) and not text.startswith("-"):
+            requirement = parse(text)
+            if requirement.marker is None or requirement.marker.evaluate(target):
+                yield f"{requirement.name}{requirement.specifier}"
+
+
+def _compile(root: Path) -> None:
+    # Timestamps do not survive packaging, and without a valid one Python compiles at each start.
+    done = compileall.compile_dir(
+        str(root),
+        maxlevels=50,
+        quiet=2,
+        force=True,
+        stripdir=str(root),
+        prependdir=DEPLOYED_AT,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        workers=0,
+    )
+    broken = [path for path in root.rglob("*.py") if not _bytecode_of(path).exists()]
+    if not done and any(SITE_PACKAGES not in path.relative_to(root).parents for path in broken):
+        raise PackageError(f"These files do not compile: {', '.join(map(str, broken))}.")
+
+
+def _bytecode_of(path: Path) -> Path:
+    return path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+
+
+def _write_zip(archive: Path, root: Path, files: list[Path]) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
+        for path in files:
+            # The same date always, so that equal content gives equal bytes.
+            entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            # Without Unix permissions the host mounts files that it cannot read, and finds no function.
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            package.writestr(entry, path.read_bytes())
+
+
+def main() -> int:
+    """Runs the command line and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.package", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--output", type=Path, default=PROJECT / "dist", help="default: dist")
+    parser.add_argument("--build-id", help="default: the commit of the working tree")
+    parser.add_argument("--no-bytecode", action="store_true", help="leave bytecode out, to compare")
+    parser.add_argument("--print-build-id", action="store_true", help="print the id and do no more")
+    options = parser.parse_args()
+    build_id = options.build_id or current_build()
+    if options.print_build_id:
+        sys.stdout.write(f"{build_id}\n")
+        return 0
+    try:
+        facts = build(options.output, build_id, bytecode=not options.no_bytecode)
+    except PackageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("".join(f"{name}: {value}\n" for name, value in facts.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

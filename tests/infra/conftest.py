@@ -1,0 +1,19 @@
+"""What the tests of the deployment share."""
+
+import sys
+
+import pytest
+
+from infra.package import runtime_python
+
+collect_ignore: list[str] = []
+if f"{sys.version_info.major}.{sys.version_info.minor}" != runtime_python():
+    collect_ignore += ["test_package.py", "artifact.py"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if collect_ignore:
+        terminalreporter.write_line(
+            "tests/infra/test_package.py was left out: a package is built with the runtime's Python "
+            f"{runtime_python()} only."
+        )

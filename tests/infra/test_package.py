@@ -1,0 +1,116 @@
+"""The package as it is deployed: what is in it, and that the real worker loads it alone."""
+
+import json
+import re
+import stat
+import zipfile
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from infra.package import CONTENT, SITE_PACKAGES, build, local_version
+from shared import __version__
+from shared.app import create_app
+from shared.settings import load_settings
+from tests.conftest import AUTH, KEY, StandIn
+from tests.infra.artifact import COMPILED, running, unpack
+
+BUILD = "0123456789abcdef0123456789abcdef01234567-dirty"
+RPC = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+
+
+@pytest.fixture(scope="session")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real package, with the wheels that pip finds."""
+    folder = tmp_path_factory.mktemp("package") / "dist"
+    build(folder, BUILD)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def package(output: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(output / "app.zip")
+
+
+def test_package_holds_the_app_and_its_wheels_and_nothing_else(package: zipfile.ZipFile) -> None:
+    top = {name.split("/")[0] for name in package.namelist()}
+    assert top == {*CONTENT, "__pycache__", ".python_packages"}
+    assert [name for name in package.namelist() if "local.settings" in name] == []
+
+
+def test_host_may_read_every_file(package: zipfile.ZipFile) -> None:
+    modes = {(entry.create_system, entry.external_attr >> 16) for entry in package.infolist()}
+    assert modes == {(3, stat.S_IFREG | 0o644)}
+
+
+def test_nothing_in_the_package_depends_on_the_machine_or_the_hour(
+    package: zipfile.ZipFile,
+) -> None:
+    assert {entry.date_time for entry in package.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert package.namelist() == sorted(package.namelist(), key=lambda name: name.split("/"))
+    records = [name for name in package.namelist() if name.endswith(".dist-info/RECORD")]
+    # Console scripts name the interpreter, and their digests would.
+    assert [name for name in records if b"/bin/" in package.read(name)] == []
+
+
+def test_binaries_are_for_the_runtime(package: zipfile.ZipFile) -> None:
+    binaries = [Path(name).name for name in package.namelist() if name.endswith(".so")]
+    assert binaries
+    assert [
+        name for name in binaries if not re.search(r"\.(cpython-313-x86_64-.+|abi3)\.so$", name)
+    ] == []
+
+
+def test_every_module_has_bytecode_that_no_clock_can_spoil(package: zipfile.ZipFile) -> None:
+    names = set(package.namelist())
+    modules = [Path(name) for name in names if name.endswith(".py")]
+    bytecode = [str(m.parent / "__pycache__" / f"{m.stem}.cpython-313.pyc") for m in modules]
+    assert [name for name in bytecode if name not in names] == []
+    # PEP 552: 1 says that it goes by a hash, without the 2 that would have it checked.
+    assert {package.read(name)[4:8] for name in bytecode} == {b"\x01\0\0\0"}
+
+
+def test_bill_of_materials_lists_every_distribution_with_its_digest(
+    output: Path, package: zipfile.ZipFile
+) -> None:
+    bill = json.loads((output / "sbom.json").read_text())
+    listed = {(c["name"].lower().replace("_", "-"), c["version"]) for c in bill["components"]}
+    prefix = f"{SITE_PACKAGES.as_posix()}/"
+    installed = {
+        match.groups()
+        for name in package.namelist()
+        if (match := re.fullmatch(rf"{re.escape(prefix)}([^/]+)-([^/]+)\.dist-info/METADATA", name))
+    }
+    assert listed == {(name.lower().replace("_", "-"), version) for name, version in installed}
+    assert all(len(c["hashes"][0]["content"]) == 64 for c in bill["components"])
+
+
+async def test_worker_loads_the_unpacked_package_alone_and_compiles_nothing(
+    output: Path, tmp_path: Path, stand_in: StandIn
+) -> None:
+    settings = {
+        "MCP_API_KEY": KEY,
+        "OPENAI_BASE_URL": stand_in.base_url,
+        "OPENAI_API_KEY": "sk-test",
+        "BUILD_ID": BUILD,
+    }
+    artifact = unpack(output / "app.zip", tmp_path)
+    # One without bytecode, so that this test can tell.
+    (artifact.root / "shared/__pycache__/deadline.cpython-313.pyc").unlink()
+    with running(artifact, settings) as app:
+        assert app.report["shared"] == str(artifact.root / "shared/__init__.py")
+        indexed = {function["name"] for function in app.report["functions"]}
+        routes = create_app(load_settings(settings)).openapi()["paths"].values()
+        assert len(indexed) >= len(routes)
+        async with httpx2.AsyncClient(base_url=app.origin, headers=AUTH, timeout=60) as client:
+            health = (await client.get("/health")).json()
+            assert health["version"] == f"{__version__}+{local_version(BUILD)}"
+            assert health["build"] == BUILD
+            listed = await client.post("/mcp", json=RPC, headers=ACCEPT)
+            assert '"server_time"' in listed.text
+            chat = await client.post("/chat", json={"message": "What is the server time?"})
+            assert chat.json()["answer"]
+    compiled = [line for line in str(app.log).splitlines() if line.startswith(COMPILED)]
+    assert compiled == [f"{COMPILED}{artifact.root / 'shared/deadline.py'}"]
