@@ -18,18 +18,19 @@ help: ## show this
 run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=... for another port)
 	@$(BIN)/python -m local --port $(PORT)
 
-test: $(VENV)/.dev .venv-mcp1/.ready ## install and run all tests
+test: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready ## install and run all tests
 	@$(BIN)/python -m pytest
 
-coverage: $(VENV)/.dev .venv-mcp1/.ready ## run all tests and write JUnit and coverage reports to test-results
+coverage: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready ## run all tests and write JUnit and coverage reports to test-results
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check coverage==$(COVERAGE_VERSION)
 	@mkdir -p test-results && echo '*' > test-results/.gitignore
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage run --source shared,function_app \
 	  -m pytest --junitxml test-results/junit.xml
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage xml -q -o test-results/coverage.xml
 
-bench: $(VENV)/.dev ## measure what the app adds to a call of the provider
+bench: $(VENV)/.dev .azurite/.ready ## measure what the app adds to a call, and the memory of a large video
 	@$(BIN)/python -m tests.bench.latency
+	@$(BIN)/python -m tests.bench.video_memory
 
 coldstart: $(VENV)/.dev ## measure size and cold start of the package (PYTHON=python3.13)
 	@$(BIN)/python -m tests.bench.cold_start
@@ -62,7 +63,7 @@ lock: $(VENV)/.dev ## write the requirements.txt files from their .in files
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 
 clean: ## remove what was installed and stored
-	@rm -rf .venv .venv-* .local .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-* .azurite .local .mypy_cache .pytest_cache .ruff_cache
 
 # Two stamps: who only runs the app need not install what tests it.
 $(VENV)/.venv:
@@ -79,6 +80,15 @@ $(VENV)/.run: $(VENV)/.venv requirements.txt local/requirements.txt
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	@echo "Installing what development needs into $(VENV) ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Microsoft's emulator of Blob Storage, which runs on Node.js.
+.azurite/.ready: Makefile
+	@for command in node npm; do command -v $$command > /dev/null || { \
+	  echo "$$command is missing: the tests run Azurite, which needs Node.js 20 or later." >&2; exit 1; }; done
+	@echo "Installing Azurite into .azurite ..."
+	@mkdir -p .azurite
+	@npm install --prefix .azurite --silent --no-save --no-package-lock --no-audit --no-fund azurite@3.37.0
 	@touch $@
 
 # SDK 1 and SDK 2 have the same package name, so the older client needs a place of its own.

@@ -7,6 +7,8 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     ├── InsufficientScope        403  insufficient_scope
     ├── ForbiddenOrigin          403  forbidden_origin
     ├── NotFound                 404  not_found
+    ├── Conflict                 409  conflict
+    │   └── IdempotencyMismatch  409  idempotency_mismatch
     ├── InvalidRequest           422  invalid_request
     │   ├── MalformedJson        400  invalid_request
     │   └── ForbiddenAddress     422  invalid_request
@@ -14,6 +16,7 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     ├── DeadlineExceeded         504  deadline_exceeded
     ├── NotConfigured            503  not_configured
     │   └── AuthNotConfigured    503  auth_not_configured
+    ├── StorageUnavailable       503  storage_unavailable
     └── ProviderError
         ├── ProviderRejected     400  provider_rejected
         ├── ContentFiltered      400  content_filtered
@@ -30,6 +33,10 @@ A bug is not in the tree: it is answered with 500 ``internal_error`` and the req
 from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar
+
+
+def _seconds(seconds: float) -> str:
+    return str(max(1, ceil(seconds)))
 
 
 class GatewayError(Exception):
@@ -58,14 +65,19 @@ class GatewayError(Exception):
 
 
 class Unauthorized(GatewayError):
-    """Raised when a request carries no key or a key that nobody has."""
+    """Raised when a request carries no key or a key that nobody has.
+
+    Args:
+        reason: A sentence that comes first, with a space after it.
+    """
 
     status = 401
     code = "unauthorized"
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str = "") -> None:
         super().__init__(
-            "A valid API key is required: send it as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
+            f"{reason}A valid API key is required: send it as 'Authorization: Bearer KEY' or "
+            "'X-Api-Key: KEY'."
         )
 
     @property
@@ -93,6 +105,33 @@ class NotFound(GatewayError):
 
     status = 404
     code = "not_found"
+
+
+class Conflict(GatewayError):
+    """Raised when somebody else is at it: another writer, or the first run of the same request.
+
+    Args:
+        detail: A sentence for the caller.
+        retry_after: Seconds after which to try again; None where that would not help.
+    """
+
+    status = 409
+    code = "conflict"
+
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again, in whole seconds."""
+        return {} if self.retry_after is None else {"Retry-After": _seconds(self.retry_after)}
+
+
+class IdempotencyMismatch(Conflict):
+    """Raised when an idempotency key comes again with another request."""
+
+    code = "idempotency_mismatch"
 
 
 class InvalidRequest(GatewayError):
@@ -170,6 +209,13 @@ class AuthNotConfigured(NotConfigured):
         )
 
 
+class StorageUnavailable(GatewayError):
+    """Raised when storage cannot be reached, is full or refuses us; the sentence names the setting."""
+
+    status = 503
+    code = "storage_unavailable"
+
+
 class ProviderError(GatewayError):
     """The root of what the provider of a model did wrong or refused."""
 
@@ -215,7 +261,7 @@ class RateLimited(ProviderError):
     def headers(self) -> Mapping[str, str]:
         """When to try again, in whole seconds (RFC 9110, section 10.2.3)."""
         seconds = self.default_retry_after if self.retry_after is None else self.retry_after
-        return {"Retry-After": str(max(1, ceil(seconds)))}
+        return {"Retry-After": _seconds(seconds)}
 
 
 class QuotaExceeded(ProviderError):

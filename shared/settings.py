@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -69,6 +70,32 @@ def _origins(value: object) -> object:
     return origins
 
 
+def _connection_string(value: str) -> str:
+    parts = dict(part.partition("=")[::2] for part in value.split(";") if part)
+    is_development = parts.get("UseDevelopmentStorage", "").lower() == "true"
+    if not is_development and not {"AccountName", "AccountKey"} <= parts.keys():
+        raise _complain(
+            "is not a connection string with AccountName and AccountKey, or UseDevelopmentStorage=true"
+        )
+    return value
+
+
+def _container_name(value: str) -> str:
+    if not re.fullmatch(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*", value):
+        raise _complain("is not a container name: 3 to 63 lower-case letters, digits and hyphens")
+    return value
+
+
+def _blob_path(value: str) -> str:
+    path = value.strip("/")
+    if path and not all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", p) for p in path.split("/")):
+        raise _complain("is not a path of folders with names of A-Z a-z 0-9 . _ -")
+    return path
+
+
+ConnectionString = Annotated[SecretStr, BeforeValidator(_connection_string)]
+ContainerName = Annotated[str, BeforeValidator(_container_name)]
+BlobPath = Annotated[str, BeforeValidator(_blob_path)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
 
@@ -104,12 +131,14 @@ class Settings(BaseModel):
 
     Attributes:
         in_azure: Whether the process runs in Azure and not on a developer's machine.
+        own_url: Where the app answers, without a slash at the end.
         problems: One sentence for each malformed setting; such a setting has its default here.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=str.upper, populate_by_name=True)
 
     in_azure: bool = Field(default=False, alias="")
+    own_url: str = Field(default="http://localhost:7071", alias="")
     problems: tuple[str, ...] = Field(default=(), alias="")
 
     api_keys: Annotated[dict[str, KeyRecord], BeforeValidator(_json_object)] = Field(
@@ -190,6 +219,31 @@ class Settings(BaseModel):
         None, description="Its key; unset: OPENAI_API_KEY."
     )
 
+    azure_storage_connection_string: ConnectionString | None = Field(
+        None, description="Blob Storage by connection string, Azurite too."
+    )
+    azure_storage_account_url: BaseUrl | None = Field(
+        None, description="Blob Storage by identity: https://NAME.blob.core.windows.net."
+    )
+    azure_blob_container: ContainerName = Field("media", description="Container of media.")
+    azure_blob_state_container: ContainerName = Field(
+        "state", description="Container of everything else durable."
+    )
+    azure_blob_public_base_url: BaseUrl | None = Field(
+        None,
+        description="Public or CDN base URL of the media container; unset: signed URLs.",
+    )
+    azure_blob_path_prefix: BlobPath = Field("", description="Begins the names of all media.")
+    azure_blob_image_root: BlobPath = Field("images", description="Folder of images.")
+    azure_blob_audio_root: BlobPath = Field("audio", description="Folder of audio clips.")
+    azure_blob_video_root: BlobPath = Field("videos", description="Folder of videos.")
+    local_storage_path: str | None = Field(
+        None, description="Folder for local work, used where no Azure storage is set."
+    )
+    media_url_ttl_seconds: int = Field(
+        3600, ge=1, le=6 * 24 * 3600, description="Lifetime of a signed URL in seconds."
+    )
+
     chat_system_prompt: str | None = Field(
         None, description="System prompt of the chat agent; unset: the built-in one."
     )
@@ -205,6 +259,10 @@ class Settings(BaseModel):
     )
     mcp_allowed_origins: Origins = Field(
         default=(), description="Origins that a browser MCP client may send, beside CORS's."
+    )
+    connections_allow_private_networks: bool = Field(
+        default=False,
+        description="Lets connections and downloads reach private addresses, without https too.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Log level."
@@ -225,6 +283,14 @@ class Settings(BaseModel):
             raise _complain("has a path: give the resource only, as https://NAME.openai.azure.com")
         return value
 
+    @field_validator("azure_blob_state_container")
+    @classmethod
+    def _is_apart_from_media(cls, value: str, info: ValidationInfo) -> str:
+        # A public base URL for the media would show everything else as well.
+        if value == info.data.get("azure_blob_container"):
+            raise _complain("must differ from AZURE_BLOB_CONTAINER")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _ignore_case(cls, value: object) -> object:
@@ -234,7 +300,7 @@ class Settings(BaseModel):
 SETTING_NAMES: Mapping[str, str] = {
     name.upper(): field.description or ""
     for name, field in Settings.model_fields.items()
-    if name not in ("in_azure", "problems")
+    if name not in ("in_azure", "own_url", "problems")
 }
 """Every setting that the code reads, with its meaning."""
 
@@ -256,16 +322,23 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     in_azure = _runs_in_azure(source)
     problems: dict[str, str] = {}
     if in_azure:
-        problems |= _insecure_urls(values)
+        problems |= _unfit_for_azure(values)
     for name in problems:
         del values[name]
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        for complaint in error.errors(include_input=False, include_context=False):
-            problems.setdefault(str(complaint["loc"][0]), _sentence(complaint))
-        settings = Settings.model_validate({k: v for k, v in values.items() if k not in problems})
-    return settings.model_copy(update={"in_azure": in_azure, "problems": tuple(problems.values())})
+    settings = None
+    while settings is None:
+        try:
+            settings = Settings.model_validate(values)
+        except ValidationError as error:
+            # One that falls back to its default can make another wrong that was right beside it.
+            for complaint in error.errors(include_input=False, include_context=False):
+                name = str(complaint["loc"][0])
+                problems.setdefault(name, _sentence(complaint))
+                values.pop(name, None)
+    found: dict[str, Any] = {"in_azure": in_azure, "problems": tuple(problems.values())}
+    if host := source.get("WEBSITE_HOSTNAME", "").strip():
+        found["own_url"] = f"{'https' if in_azure else 'http'}://{host}"
+    return settings.model_copy(update=found)
 
 
 def _sentence(complaint: Mapping[str, Any]) -> str:
@@ -284,9 +357,15 @@ def _runs_in_azure(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("WEBSITE_SITE_NAME") or environ.get("WEBSITE_INSTANCE_ID"))
 
 
-def _insecure_urls(values: Mapping[str, str]) -> dict[str, str]:
-    return {
+def _unfit_for_azure(values: Mapping[str, str]) -> dict[str, str]:
+    problems = {
         name: f"The setting {name} must begin with https:// in Azure."
         for name, value in values.items()
-        if name.endswith(("_BASE_URL", "_ENDPOINT")) and value.lower().startswith("http://")
+        if name.endswith(("_URL", "_ENDPOINT")) and value.lower().startswith("http://")
     }
+    if "LOCAL_STORAGE_PATH" in values:
+        problems["LOCAL_STORAGE_PATH"] = (
+            "The setting LOCAL_STORAGE_PATH is for local work: an instance's disk goes away with it. "
+            "Remove it and set AZURE_STORAGE_ACCOUNT_URL."
+        )
+    return problems

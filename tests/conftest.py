@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,11 +16,29 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from local.server import LOOPBACK, LoopbackServer
-from local.stand_in import create_stand_in
+from local.stand_in import VIDEO_MODEL, create_stand_in
 from shared.app import create_app
 from shared.settings import load_settings
+from shared.storage import IdempotencyStore, MediaStore, Storage
+from shared.tools import PaidCalls
+from tests.storage import azurite as azurite_process
+from tests.storage.azurite import OAuthAzurite
 
 KEY = "a-key-for-tests"
+TOOLS = [
+    "chat_completion",
+    "generate",
+    "generate_image",
+    "edit_image",
+    "synthesize_speech",
+    "transcribe_audio",
+    "generate_video",
+    "get_video",
+    "list_supported_models",
+    "server_time",
+]
+"""Our own tools, in the order in which they are listed."""
+
 AUTH = {"Authorization": f"Bearer {KEY}"}
 
 collect_ignore: list[str] = []
@@ -101,10 +120,39 @@ def stand_in(stand_in_server: StandIn) -> StandIn:
     return stand_in_server
 
 
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[str]:
+    """The connection string of a running Azurite."""
+    port = azurite_process.free_port()
+    with azurite_process.running(port):
+        yield azurite_process.connection_string(port)
+
+
+@pytest.fixture(scope="session")
+def azurite_with_oauth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OAuthAzurite]:
+    """A running Azurite that lets only identities in."""
+    with azurite_process.running_with_oauth(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
 @pytest.fixture
-def environment(stand_in: StandIn) -> dict[str, str]:
+def environment(stand_in: StandIn, tmp_path: Path) -> dict[str, str]:
     """The app settings of a working app; tests change what they need."""
-    return {"MCP_API_KEY": KEY, "OPENAI_BASE_URL": stand_in.base_url, "OPENAI_API_KEY": "sk-test"}
+    return {
+        "MCP_API_KEY": KEY,
+        "OPENAI_BASE_URL": stand_in.base_url,
+        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_VIDEO_MODEL": VIDEO_MODEL,
+        "LOCAL_STORAGE_PATH": str(tmp_path / "storage"),
+    }
+
+
+@pytest.fixture
+def paid_calls(tmp_path: Path) -> PaidCalls:
+    """What runs paid tools, over a folder."""
+    settings = load_settings({"LOCAL_STORAGE_PATH": str(tmp_path / "storage")})
+    storage = Storage(settings)
+    return PaidCalls(IdempotencyStore(storage), MediaStore(storage, settings))
 
 
 MakeClient = Callable[..., httpx2.AsyncClient]

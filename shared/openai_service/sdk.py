@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json import JSONDecodeError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import openai
@@ -25,10 +25,12 @@ from shared.errors import (
     QuotaExceeded,
     RateLimited,
 )
+from shared.identity import open_credential
 from shared.openai_service.endpoints import Connection
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from openai._types import RequestOptions
 
 CONNECT_TIMEOUT_SECONDS = 10
 
@@ -69,9 +71,9 @@ def open_client(
         in_azure: Whether a managed identity is there; elsewhere the developer's login is used.
         identity_client_id: The user-assigned identity; None for the system-assigned one.
     """
-    credential = _credential(in_azure, identity_client_id) if connection.uses_identity else None
-    token_provider = None
-    if credential is not None:
+    credential = token_provider = None
+    if connection.uses_identity:
+        credential = open_credential(in_azure=in_azure, client_id=identity_client_id)
         from azure.identity.aio import get_bearer_token_provider
 
         token_provider = get_bearer_token_provider(credential, connection.token_scope or "")
@@ -101,12 +103,27 @@ def open_client(
     return Client(api, connection, credential)
 
 
-def _credential(in_azure: bool, client_id: str | None) -> "AsyncTokenCredential":
-    from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
-
-    if in_azure:
-        return ManagedIdentityCredential(client_id=client_id)
-    return DefaultAzureCredential(exclude_managed_identity_credential=True)
+async def open_stream(
+    api: openai.AsyncOpenAI, path: str, parameters: Mapping[str, str]
+) -> httpx2.Response | str:
+    """Opens bytes for reading, or returns the URL to which the provider sends us for them."""
+    # The SDK would follow a redirect to wherever it leads.
+    options: RequestOptions = {"params": parameters, "follow_redirects": False}
+    try:
+        # With this type the SDK returns the response as it is, not yet read.
+        response: Any = await api.get(
+            path,
+            cast_to=httpx2.Response,
+            options=options,
+            stream=True,
+            stream_cls=openai.AsyncStream[Any],
+        )
+    except openai.APIStatusError as error:
+        if location := error.response.headers.get("location"):
+            return str(error.response.url.join(location))
+        raise
+    opened: httpx2.Response = response
+    return opened
 
 
 @contextmanager
@@ -124,6 +141,9 @@ def provider_errors(connection: Connection) -> Iterator[None]:
         raise _from_connection(error) from error
     except openai.APIError as error:
         raise _from_stream(error) from error
+    except httpx2.TransportError as error:
+        # Bytes that we read ourselves, without the SDK between: the answer had begun.
+        raise truncated() from error
     except (JSONDecodeError, UnicodeDecodeError) as error:
         # The SDK lets the decoder's error through when a 200 is not the JSON that it says it is.
         raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
@@ -154,7 +174,7 @@ def _from_status(error: openai.APIStatusError, connection: Connection) -> Gatewa
             )
         return RateLimited(
             "The provider is limiting the rate of requests. Try again after the time in Retry-After.",
-            _retry_after(error.response.headers),
+            retry_after(error.response.headers),
         )
     if _is_filtered(error):
         return ContentFiltered(_filter_message(error))
@@ -203,7 +223,8 @@ def _filter_message(error: openai.APIError) -> str:
     return f"The provider's content filter refused the request: {_message(error)}"
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Returns the seconds to wait that an answer's headers ask for, None where they do not."""
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / 1000
     value = headers.get("retry-after")

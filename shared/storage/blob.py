@@ -1,0 +1,377 @@
+"""Objects as blobs of Azure Blob Storage; importing this module imports the Azure SDK."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+)
+from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings, StorageErrorCode
+from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
+
+from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
+from shared.storage.objects import (
+    ContentHeaders,
+    LogFull,
+    ObjectChanged,
+    ObjectConflict,
+    ObjectExists,
+    ObjectInfo,
+    ObjectMissing,
+    ObjectPage,
+    ObjectStream,
+    RangeNotSatisfiable,
+    check_name,
+)
+
+T = TypeVar("T")
+
+PARALLEL_BLOCKS = 4
+"""Blocks of one upload on their way at a time; with the one being filled they bound its memory."""
+
+_UNMET = frozenset(
+    {
+        StorageErrorCode.BLOB_ALREADY_EXISTS,
+        StorageErrorCode.CONDITION_NOT_MET,
+        StorageErrorCode.APPEND_POSITION_CONDITION_NOT_MET,
+        StorageErrorCode.INVALID_BLOB_TYPE,
+    }
+)
+"""What the service says where a condition of ours does not hold."""
+
+_ABSENT = frozenset({StorageErrorCode.BLOB_NOT_FOUND, StorageErrorCode.CONTAINER_NOT_FOUND})
+_BAD_CURSOR = frozenset(
+    {StorageErrorCode.INVALID_QUERY_PARAMETER_VALUE, StorageErrorCode.OUT_OF_RANGE_INPUT}
+)
+
+
+class BlobStore:
+    """Objects of one container of an account; the container is made when first written to.
+
+    Args:
+        account: The account, which whoever opened it closes.
+        container: The container's name.
+    """
+
+    def __init__(self, account: BlobAccount, container: str) -> None:
+        self._account = account
+        self._container = account.service.get_container_client(container)
+
+    async def create(
+        self, name: str, data: bytes, headers: ContentHeaders | None = None
+    ) -> ObjectInfo:
+        """Stores a new object at once, or not at all."""
+        if len(data) > BLOCK_BYTES:
+            return await self.upload(name, _pieces(data), headers)
+        blob = self._blob(name)
+
+        async def put() -> dict[str, Any]:
+            return await blob.upload_blob(
+                data,
+                length=len(data),
+                overwrite=False,
+                content_settings=_settings(headers),
+                retry_total=0,
+            )
+
+        return _written(name, len(data), await self._write(name, put, ObjectExists(name)))
+
+    async def upload(
+        self, name: str, chunks: AsyncIterable[bytes], headers: ContentHeaders | None = None
+    ) -> ObjectInfo:
+        """Stores a new object of unknown length.
+
+        The SDK's own upload of streams names blocks after their position, so that two writers of one
+        name would mix theirs. These have random names: what is committed is what one writer sent.
+        """
+        blob = self._blob(name)
+        blocks = _blocks(chunks)
+        first = await anext(blocks, b"")
+        second = await anext(blocks, None)
+        if second is None:
+            return await self.create(name, first, headers)
+        block_ids, size = await self._stage(blob, _chain(first, second, blocks))
+
+        async def commit() -> dict[str, Any]:
+            return await blob.commit_block_list(
+                [BlobBlock(block_id) for block_id in block_ids],
+                content_settings=_settings(headers),
+                match_condition=MatchConditions.IfMissing,
+                retry_total=0,
+            )
+
+        return _written(name, size, await self._write(name, commit, ObjectExists(name)))
+
+    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
+        """Replaces an object that has not changed."""
+        blob = self._blob(name)
+
+        async def put() -> dict[str, Any]:
+            return await blob.upload_blob(
+                data,
+                length=len(data),
+                overwrite=True,
+                etag=f'"{etag}"',
+                match_condition=MatchConditions.IfNotModified,
+                retry_total=0,
+            )
+
+        return _written(name, len(data), await self._write(name, put, ObjectChanged(name)))
+
+    async def append(self, name: str, data: bytes, position: int) -> int:
+        """Appends to a log whose size the caller knows."""
+        blob = self._blob(name)
+
+        async def begin() -> dict[str, Any]:
+            return await blob.create_append_blob(
+                match_condition=MatchConditions.IfMissing, retry_total=0
+            )
+
+        async def add() -> dict[str, Any]:
+            return await blob.append_block(
+                data, length=len(data), appendpos_condition=position, retry_total=0
+            )
+
+        if position == 0:
+            # Whoever else begins the log at the same time makes the same empty one.
+            with suppress(ObjectExists):
+                await self._write(name, begin, ObjectExists(name))
+        await self._write(name, add, ObjectChanged(name))
+        return position + len(data)
+
+    async def read(self, name: str) -> tuple[bytes, ObjectInfo]:
+        """Returns a whole object."""
+        async with self.open(name) as stream:
+            return b"".join([chunk async for chunk in stream.chunks]), stream.info
+
+    async def describe(self, name: str) -> ObjectInfo:
+        """Returns what is known of an object."""
+        blob = self._blob(name)
+        with self._errors(name):
+            return _info(await blob.get_blob_properties())
+
+    @asynccontextmanager
+    async def open(
+        self, name: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[ObjectStream]:
+        """Reads an object, or a range of it, piece by piece."""
+        blob = self._blob(name)
+        # Without an offset the SDK knows how to read what is empty.
+        offset = None if start == 0 and end is None else start
+        length = None if end is None else end - start + 1
+        try:
+            with self._errors(name):
+                reader = await blob.download_blob(offset, length, max_concurrency=1)
+        except _EmptyRange as error:
+            info = await self.describe(name)
+            if start > 0:
+                raise RangeNotSatisfiable(info.size) from error
+            yield ObjectStream(info, _nothing())
+            return
+        size = int((reader.properties.content_range or "/0").rpartition("/")[2])
+        if 0 < start >= size:
+            raise RangeNotSatisfiable(size)
+        yield ObjectStream(_info(reader.properties, size), self._chunks(name, reader))
+
+    async def list(self, prefix: str, limit: int = 100, cursor: str | None = None) -> ObjectPage:
+        """Lists objects whose names begin with a prefix, in the order of their names."""
+        pages: Any = self._container.list_blobs(
+            name_starts_with=prefix, results_per_page=limit
+        ).by_page(cursor)
+        try:
+            with self._errors(prefix):
+                page = await _first(pages)
+                objects = tuple([_info(blob) async for blob in page])
+        except (ObjectMissing, StopAsyncIteration):
+            # The container comes with the first object.
+            return ObjectPage((), None)
+        return ObjectPage(objects, pages.continuation_token or None)
+
+    async def delete(self, name: str) -> bool:
+        """Deletes an object and says whether there was one."""
+        blob = self._blob(name)
+        try:
+            with self._errors(name):
+                await blob.delete_blob()
+        except ObjectMissing:
+            return False
+        return True
+
+    async def link(self, name: str, expires_at: datetime) -> str:
+        """Returns a URL with a shared access signature that allows reading only."""
+        blob = self._blob(name)
+        query = await self._account.sign(blob.container_name, name, expires_at)
+        return f"{blob.url}?{query}"
+
+    async def _stage(
+        self, blob: BlobClient, blocks: AsyncIterator[bytes]
+    ) -> tuple[Sequence[str], int]:
+        block_ids = []
+        size = 0
+        places = asyncio.Semaphore(PARALLEL_BLOCKS)
+
+        async def send(block_id: str, block: bytes) -> None:
+            try:
+                await self._write(
+                    blob.blob_name, lambda: blob.stage_block(block_id, block, length=len(block))
+                )
+            finally:
+                places.release()
+
+        try:
+            async with asyncio.TaskGroup() as sending:
+                async for block in blocks:
+                    block_ids.append(b64encode(uuid4().bytes).decode())
+                    size += len(block)
+                    await places.acquire()
+                    sending.create_task(send(block_ids[-1], block))
+        except BaseExceptionGroup as group:
+            # One reason is enough, and callers know it.
+            raise group.exceptions[0] from None
+        return block_ids, size
+
+    async def _write(
+        self,
+        name: str,
+        write: Callable[[], Awaitable[T]],
+        unmet: ObjectConflict | None = None,
+    ) -> T:
+        """Writes, after making the container where it is missing.
+
+        Args:
+            name: The object.
+            write: Makes one attempt.
+            unmet: Raised where the attempt's condition does not hold, or its object is missing.
+        """
+        try:
+            with self._errors(name, unmet):
+                try:
+                    return await write()
+                except ResourceNotFoundError as error:
+                    if _code(error) != StorageErrorCode.CONTAINER_NOT_FOUND:
+                        raise
+                with suppress(ResourceExistsError):
+                    await self._container.create_container()
+                return await write()
+        except ObjectMissing as error:
+            raise unmet or error from error
+
+    @contextmanager
+    def _errors(self, name: str, unmet: ObjectConflict | None = None) -> Iterator[None]:
+        with self._account.errors():
+            try:
+                yield
+            except HttpResponseError as error:
+                code = _code(error)
+                if code in _ABSENT or (code is None and error.status_code == 404):
+                    raise ObjectMissing(name) from error
+                if code == StorageErrorCode.BLOCK_COUNT_EXCEEDS_LIMIT:
+                    raise LogFull(name) from error
+                if unmet is not None and code in _UNMET:
+                    raise unmet from error
+                if error.status_code == 416:
+                    raise _EmptyRange from error
+                raise
+
+    async def _chunks(
+        self, name: str, reader: StorageStreamDownloader[bytes]
+    ) -> AsyncIterator[bytes]:
+        chunks = aiter(reader.chunks())
+        while True:
+            with self._errors(name):
+                try:
+                    chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    return
+            yield chunk
+
+    def _blob(self, name: str) -> BlobClient:
+        return self._container.get_blob_client(check_name(name))
+
+
+class _EmptyRange(Exception):
+    """Raised where a range begins behind the end of an object."""
+
+
+def _code(error: HttpResponseError) -> StorageErrorCode | None:
+    code: StorageErrorCode | None = getattr(error, "error_code", None)
+    return code
+
+
+async def _blocks(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yields the same bytes in blocks of one size, but for the last."""
+    block = bytearray()
+    async for chunk in chunks:
+        block += chunk
+        while len(block) >= BLOCK_BYTES:
+            yield bytes(block[:BLOCK_BYTES])
+            del block[:BLOCK_BYTES]
+    if block:
+        yield bytes(block)
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), BLOCK_BYTES):
+        yield data[start : start + BLOCK_BYTES]
+
+
+async def _chain(first: bytes, second: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    yield second
+    async for block in rest:
+        yield block
+
+
+async def _first(pages: Any) -> Any:
+    try:
+        return await anext(pages)
+    except HttpResponseError as error:
+        if _code(error) in _BAD_CURSOR:
+            raise ValueError("This cursor is not one that a listing gave.") from error
+        raise
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
+
+
+def _bare(etag: str) -> str:
+    # Listings have them without quotes, headers with.
+    return etag.strip('"')
+
+
+def _settings(headers: ContentHeaders | None) -> ContentSettings | None:
+    if headers is None:
+        return None
+    return ContentSettings(
+        content_type=headers.content_type,
+        cache_control=headers.cache_control,
+        content_disposition=headers.disposition,
+    )
+
+
+def _info(properties: BlobProperties, size: int | None = None) -> ObjectInfo:
+    return ObjectInfo(
+        name=properties.name or "",
+        size=(properties.size or 0) if size is None else size,
+        etag=_bare(properties.etag or ""),
+        modified_at=properties.last_modified or datetime.now(UTC),
+    )
+
+
+def _written(name: str, size: int, answer: dict[str, Any]) -> ObjectInfo:
+    return ObjectInfo(
+        name=name,
+        size=size,
+        etag=_bare(answer["etag"]),
+        modified_at=answer["last_modified"],
+    )

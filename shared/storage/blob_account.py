@@ -1,0 +1,168 @@
+"""A storage account: how we are let in, how links are signed, and what its errors mean to us.
+
+Importing this module imports the Azure SDK.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.storage.blob import BlobSasPermissions, UserDelegationKey, generate_blob_sas
+from azure.storage.blob.aio import BlobServiceClient
+
+from shared.errors import StorageUnavailable
+
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 20
+RETRIES = 1
+"""Of reads and of blocks of uploads. Conditional writes have none: a repeat could meet its own first
+attempt, and take it for somebody else's."""
+BLOCK_BYTES = 1024 * 1024
+"""Of uploads and downloads; a few of them are in memory at a time. aiohttp sends larger ones in one go,
+while everything else waits."""
+
+DELEGATION_KEY_LIFETIME = timedelta(days=1)
+CLOCK_SKEW = timedelta(minutes=5)
+
+_BY_STRING = "AZURE_STORAGE_CONNECTION_STRING"
+_BY_IDENTITY = "AZURE_STORAGE_ACCOUNT_URL"
+
+
+class BlobAccount:
+    """A storage account.
+
+    Attributes:
+        service: The SDK's client of it.
+    """
+
+    def __init__(
+        self,
+        service: BlobServiceClient,
+        setting: str,
+        account_key: str | None,
+        credential: AsyncTokenCredential | None,
+    ) -> None:
+        self.service = service
+        self._setting = setting
+        self._account_key = account_key
+        self._credential = credential
+        self._delegation: tuple[datetime, UserDelegationKey] | None = None
+        self._delegating = asyncio.Lock()
+
+    @classmethod
+    def from_connection_string(cls, connection_string: str, **options: Any) -> "BlobAccount":
+        """Opens an account by connection string.
+
+        Args:
+            connection_string: With an account key, or for the local emulator.
+            options: Further ones of the SDK's client.
+
+        Raises:
+            ValueError: The connection string is malformed.
+        """
+        service = BlobServiceClient.from_connection_string(
+            connection_string, **{**_options(), **options}
+        )
+        key = getattr(service.credential, "account_key", None)
+        return cls(service, _BY_STRING, key, None)
+
+    @classmethod
+    def from_identity(
+        cls, account_url: str, credential: AsyncTokenCredential, **options: Any
+    ) -> "BlobAccount":
+        """Opens an account by identity.
+
+        Args:
+            account_url: As ``https://NAME.blob.core.windows.net``.
+            credential: The identity; closed with the account.
+            options: Further ones of the SDK's client.
+        """
+        service = BlobServiceClient(account_url, credential=credential, **{**_options(), **options})
+        return cls(service, _BY_IDENTITY, None, credential)
+
+    async def sign(self, container: str, name: str, expires_at: datetime) -> str:
+        """Returns the query that lets anybody read one object until ``expires_at``.
+
+        By identity it is signed with a user delegation key, because an account that allows no shared
+        keys leaves no other way.
+
+        Raises:
+            StorageUnavailable: The key could not be had.
+        """
+        now = datetime.now(UTC)
+        delegation = None if self._account_key else await self._delegation_key(now, expires_at)
+        signature: str = generate_blob_sas(
+            self.service.account_name or "",
+            container,
+            name,
+            account_key=self._account_key,
+            user_delegation_key=delegation,
+            permission=BlobSasPermissions(read=True),
+            start=now - CLOCK_SKEW,
+            expiry=expires_at,
+        )
+        return signature
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turns what the SDK and the identity raise into our exception.
+
+        Raises:
+            StorageUnavailable: In place of theirs.
+        """
+        try:
+            yield
+        except AzureError as error:
+            raise StorageUnavailable(self._explain(error)) from error
+
+    async def aclose(self) -> None:
+        """Closes connections and the credential."""
+        await self.service.close()
+        if self._credential is not None:
+            await self._credential.close()
+
+    async def _delegation_key(self, now: datetime, needed_until: datetime) -> UserDelegationKey:
+        async with self._delegating:
+            if self._delegation is None or self._delegation[0] < needed_until:
+                until = max(now + DELEGATION_KEY_LIFETIME, needed_until + CLOCK_SKEW)
+                with self.errors():
+                    key = await self.service.get_user_delegation_key(now - CLOCK_SKEW, until)
+                self._delegation = (until, key)
+            return self._delegation[1]
+
+    def _explain(self, error: AzureError) -> str:
+        status = getattr(error, "status_code", None)
+        if status == 403 or isinstance(error, ClientAuthenticationError):
+            remedy = (
+                "Check its account key."
+                if self._setting == _BY_STRING
+                else "Give the app's identity the roles 'Storage Blob Data Contributor' and 'Storage "
+                "Blob Delegator' there, and check AZURE_CLIENT_ID."
+            )
+            return f"The storage account of {self._setting} refuses this app. {remedy}"
+        if isinstance(error, HttpResponseError) and status:
+            code = getattr(error, "error_code", None)
+            reason = f"status {status}" + (f" ({getattr(code, 'value', code)})" if code else "")
+            return f"The storage account of {self._setting} answered with {reason}. Try again."
+        return (
+            f"The storage account of {self._setting} cannot be reached, or is too slow. "
+            "Check the setting and the network, or try again."
+        )
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "connection_timeout": CONNECT_TIMEOUT_SECONDS,
+        "read_timeout": READ_TIMEOUT_SECONDS,
+        "retry_total": RETRIES,
+        "initial_backoff": 1,
+        "increment_base": 1,
+        "max_single_get_size": BLOCK_BYTES,
+        "max_chunk_get_size": BLOCK_BYTES,
+        # Everything is sent in blocks of our own.
+        "max_single_put_size": 2 * BLOCK_BYTES,
+    }

@@ -1,0 +1,81 @@
+"""Formats of media: what they are called, and how their bytes begin."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+MediaKind = Literal["image", "audio", "video"]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFormat:
+    """A format of images, audio or video.
+
+    Attributes:
+        kind: What it holds.
+        content_type: Its media type.
+        extension: How names of its files end, without the dot.
+    """
+
+    kind: MediaKind
+    content_type: str
+    extension: str
+
+
+PNG = MediaFormat("image", "image/png", "png")
+JPEG = MediaFormat("image", "image/jpeg", "jpg")
+WEBP = MediaFormat("image", "image/webp", "webp")
+GIF = MediaFormat("image", "image/gif", "gif")
+SVG = MediaFormat("image", "image/svg+xml", "svg")
+MP3 = MediaFormat("audio", "audio/mpeg", "mp3")
+OGG = MediaFormat("audio", "audio/ogg", "ogg")
+AAC = MediaFormat("audio", "audio/aac", "aac")
+FLAC = MediaFormat("audio", "audio/flac", "flac")
+WAV = MediaFormat("audio", "audio/wav", "wav")
+PCM = MediaFormat("audio", "audio/pcm", "pcm")
+"""Samples without a header, which nothing but the caller's word tells apart from noise."""
+M4A = MediaFormat("audio", "audio/mp4", "m4a")
+MP4 = MediaFormat("video", "video/mp4", "mp4")
+WEBM = MediaFormat("video", "video/webm", "webm")
+
+FORMATS = (PNG, JPEG, WEBP, GIF, SVG, MP3, OGG, AAC, FLAC, WAV, PCM, M4A, MP4, WEBM)
+
+_BY_EXTENSION = {each.extension: each for each in FORMATS}
+
+HEAD_BYTES = 512
+"""As many of the first bytes as `sniff` wants to see, where there are as many."""
+
+_BEGINNINGS = (
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"\xff\xd8\xff", JPEG),
+    (b"GIF8", GIF),
+    (b"ID3", MP3),
+    (b"OggS", OGG),
+    (b"fLaC", FLAC),
+    (b"\x1aE\xdf\xa3", WEBM),
+)
+
+
+def sniff(head: bytes) -> MediaFormat | None:
+    """Returns the format that the first bytes of a file show, None where they show none.
+
+    Source: https://mimesniff.spec.whatwg.org/
+    """
+    for beginning, found in _BEGINNINGS:
+        if head.startswith(beginning):
+            return found
+    if head[:4] == b"RIFF":
+        return {b"WEBP": WEBP, b"WAVE": WAV}.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return M4A if head[8:12] in (b"M4A ", b"M4B ") else MP4
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        # Both begin with the same sync word; the layer that MPEG audio has is never 0.
+        return AAC if head[1] & 0x06 == 0 else MP3
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!--")) and b"<svg" in text):
+        return SVG
+    return None
+
+
+def format_of_name(name: str) -> MediaFormat | None:
+    """Returns the format that a file's name tells, None where it tells none."""
+    return _BY_EXTENSION.get(name.rpartition(".")[2])

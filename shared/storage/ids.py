@@ -1,0 +1,69 @@
+"""Ids of stored things: random, and in the order of their making, newest first.
+
+An id is 44 hex digits: 12 for the time in milliseconds, counted down so that a listing by name begins
+with the newest, then 32 that are random.
+"""
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_END_OF_TIME = (1 << 48) - 1
+_ID = re.compile(r"[0-9a-f]{44}")
+
+
+def new_id() -> str:
+    """Returns a new id of now."""
+    return make_id(datetime.now(UTC), secrets.token_bytes(16))
+
+
+def make_id(moment: datetime, randomness: bytes) -> str:
+    """Returns the id for a moment and 16 random bytes."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return f"{_END_OF_TIME - milliseconds:012x}{randomness.hex()}"
+
+
+def is_id(text: str) -> bool:
+    """Returns whether a text has the form of an id."""
+    return _ID.fullmatch(text) is not None
+
+
+def made_at(id_: str) -> datetime:
+    """Returns the moment that an id was made for."""
+    milliseconds = _END_OF_TIME - int(id_[:12], 16)
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def owner_key(principal_name: str) -> str:
+    """Returns what stands for a principal in the names of stored things: 32 hex digits."""
+    return hashlib.sha256(principal_name.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that a caller wants done once, however often it is tried.
+
+    What is stored for it gets its id from here, so that a second run finds what the first one stored
+    before it died.
+
+    Attributes:
+        seed: 16 random bytes, the same for every run.
+        began_at: When the first run began.
+        is_repeat: Whether an earlier run began and did not finish.
+    """
+
+    seed: bytes
+    began_at: datetime
+    is_repeat: bool = False
+
+    @classmethod
+    def begin(cls) -> "Operation":
+        """Returns a new operation that begins now."""
+        return cls(secrets.token_bytes(16), datetime.now(UTC))
+
+    def id(self, purpose: str) -> str:
+        """Returns the operation's id for one purpose, such as its second picture."""
+        digest = hashlib.sha256(self.seed + purpose.encode()).digest()
+        return make_id(self.began_at, digest[:16])

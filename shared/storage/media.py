@@ -1,0 +1,398 @@
+"""Media: stored once under names of their own, listed by small records, handed out as links.
+
+The object is written first and its record last. What has no record does not exist for anybody, so a
+process that dies in between leaves nothing that could be listed or linked.
+"""
+
+import asyncio
+import io
+from collections.abc import AsyncIterable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NotRequired
+
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
+
+from shared.errors import Conflict, NotFound
+from shared.parallel import gather_limited
+from shared.settings import Settings
+from shared.storage.formats import SVG, MediaFormat, MediaKind
+from shared.storage.ids import is_id, made_at, owner_key
+from shared.storage.objects import (
+    ContentHeaders,
+    ObjectChanged,
+    ObjectExists,
+    ObjectMissing,
+    ObjectStore,
+)
+from shared.storage.service import Storage
+
+MAX_PAGE = 100
+_PARALLEL_READS = 8
+_MEASURED_BYTES = 256 * 1024
+"""Of a picture, to find its size in; the size of a JPEG comes after whatever its camera wrote."""
+_MAX_SCANNED = 1000
+"""Records that one page of a listing looks at, where most are of another kind."""
+
+_EXPIRING = {"id", "url", "content_type", "expires_at"}
+"""What tells a medium apart in the JSON of a result."""
+
+Content = bytes | AsyncIterable[bytes]
+
+
+class Media(TypedDict):
+    """A stored picture, clip or video.
+
+    Attributes:
+        url: Opens in a browser as it is.
+        expires_at: When ``url`` stops to; null for one that never does. ``/media/{id}`` gives a new one.
+    """
+
+    id: str
+    url: str
+    content_type: str
+    size_bytes: int
+    created_at: str
+    expires_at: str | None
+    width: NotRequired[int]
+    height: NotRequired[int]
+    thumbnail_url: NotRequired[str]
+
+
+class MediaRecord(BaseModel):
+    """What the index knows of one medium.
+
+    Attributes:
+        name: The object in the container of media.
+        thumbnail: Object of a still picture of it.
+        is_deleted: Whether its deletion has begun.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    kind: MediaKind
+    name: str
+    content_type: str
+    size_bytes: int
+    created_at: datetime
+    width: int | None = None
+    height: int | None = None
+    thumbnail: str | None = None
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPage:
+    """A part of somebody's media, newest first.
+
+    Attributes:
+        cursor: Where the next part begins; None at the end.
+    """
+
+    records: tuple[MediaRecord, ...]
+    cursor: str | None
+
+
+class MediaStore:
+    """The media of all principals.
+
+    Args:
+        storage: Where they are.
+        settings: Names of folders, public URL and lifetime of links.
+    """
+
+    def __init__(self, storage: Storage, settings: Settings) -> None:
+        self._storage = storage
+        self._prefix = settings.azure_blob_path_prefix
+        self._roots = {
+            "image": settings.azure_blob_image_root,
+            "audio": settings.azure_blob_audio_root,
+            "video": settings.azure_blob_video_root,
+        }
+        # A folder is served by the app itself, whatever is configured for the container.
+        self._public_base_url = None if storage.is_local else settings.azure_blob_public_base_url
+        self._link_lifetime = timedelta(seconds=settings.media_url_ttl_seconds)
+
+    async def save(
+        self,
+        principal: str,
+        media_id: str,
+        content: Content | None,
+        media_format: MediaFormat,
+        thumbnail: tuple[bytes, MediaFormat] | None = None,
+    ) -> MediaRecord:
+        """Stores a medium and then its record; what an earlier run has stored stays as it is.
+
+        Args:
+            principal: Whose it is.
+            media_id: Its id; a second run of the same operation gives the same one.
+            content: The bytes, whole or as they come; None where an earlier run has stored them.
+            media_format: Their format.
+            thumbnail: A still picture of it and its format.
+
+        Raises:
+            StorageUnavailable: It is not stored.
+        """
+        media = await self._storage.media()
+        thumbnail_name = None
+        if thumbnail is not None:
+            still, still_format = thumbnail
+            thumbnail_name = self._name(media_id, still_format, media_format.kind, "-thumbnail")
+            with suppress(ObjectExists):
+                await self._store(media, thumbnail_name, still, still_format)
+        name = self._name(media_id, media_format)
+        if content is not None:
+            with suppress(ObjectExists):
+                await self._store(media, name, content, media_format)
+        record = await self._describe(media, media_id, name, media_format, thumbnail_name)
+        state = await self._storage.state()
+        try:
+            await state.create(_record_name(principal, media_id), record.model_dump_json().encode())
+        except ObjectExists:
+            return await self.find(principal, media_id)
+        return record
+
+    async def check_reachable(self) -> None:
+        """Makes sure, before anything is paid for, that what comes of it can be stored.
+
+        Raises:
+            NotConfigured: There is no storage.
+            StorageUnavailable: It does not answer, or refuses us.
+        """
+        media = await self._storage.media()
+        with suppress(ObjectMissing):
+            await media.describe("is-reachable")
+
+    async def stored_format(
+        self, media_id: str, formats: Iterable[MediaFormat]
+    ) -> MediaFormat | None:
+        """Returns in which of some formats an object was stored under an id, None for in none."""
+        media = await self._storage.media()
+        for media_format in formats:
+            with suppress(ObjectMissing):
+                await media.describe(self._name(media_id, media_format))
+                return media_format
+        return None
+
+    async def find(self, principal: str, media_id: str) -> MediaRecord:
+        """Returns the record of a medium.
+
+        Raises:
+            NotFound: The principal has none of that id.
+        """
+        record, _ = await self._read(principal, media_id)
+        if record.is_deleted:
+            raise _unknown(media_id)
+        return record
+
+    async def read(self, record: MediaRecord) -> bytes:
+        """Returns all bytes of a medium.
+
+        Raises:
+            NotFound: They are gone.
+        """
+        media = await self._storage.media()
+        try:
+            return (await media.read(record.name))[0]
+        except ObjectMissing as error:
+            raise _unknown(record.id) from error
+
+    async def list(
+        self, principal: str, kind: MediaKind | None, limit: int, cursor: str | None
+    ) -> MediaPage:
+        """Returns the next of a principal's media, newest first.
+
+        Args:
+            principal: Whose.
+            kind: Only these; a page may then hold fewer than ``limit`` before the end.
+            limit: Most records to return, up to 100.
+            cursor: Where to begin, from the last page.
+        """
+        state = await self._storage.state()
+        found: list[MediaRecord] = []
+        scanned = 0
+        while True:
+            page = await state.list(f"media/{owner_key(principal)}/", limit - len(found), cursor)
+            scanned += len(page.objects)
+            records = await gather_limited(
+                _PARALLEL_READS, (_load(state, each.name) for each in page.objects)
+            )
+            found += [
+                each
+                for each in records
+                if each and not each.is_deleted and kind in (None, each.kind)
+            ]
+            cursor = page.cursor
+            if cursor is None or len(found) == limit or scanned >= _MAX_SCANNED:
+                return MediaPage(tuple(found), cursor)
+
+    async def delete(self, principal: str, media_id: str) -> None:
+        """Deletes a medium; a deletion that was interrupted is finished by the next one.
+
+        Raises:
+            NotFound: The principal has none of that id.
+        """
+        record, etag = await self._read(principal, media_id)
+        state = await self._storage.state()
+        media = await self._storage.media()
+        name = _record_name(principal, media_id)
+        if not record.is_deleted:
+            # Hidden first: nobody is to be sent to an object that is gone already.
+            hidden = record.model_copy(update={"is_deleted": True})
+            try:
+                await state.replace(name, hidden.model_dump_json().encode(), etag)
+            except ObjectChanged as error:
+                raise Conflict(f"The media '{media_id}' is being deleted.", 1) from error
+        await asyncio.gather(
+            *(media.delete(each) for each in (record.name, record.thumbnail) if each)
+        )
+        await state.delete(name)
+
+    async def present(self, record: MediaRecord) -> Media:
+        """Returns a medium as callers see it, with fresh links."""
+        url, expires_at = await self.link(record.name)
+        media = Media(
+            id=record.id,
+            url=url,
+            content_type=record.content_type,
+            size_bytes=record.size_bytes,
+            created_at=_iso(record.created_at),
+            expires_at=expires_at,
+        )
+        if record.width is not None and record.height is not None:
+            media |= {"width": record.width, "height": record.height}
+        if record.thumbnail is not None:
+            media["thumbnail_url"] = (await self.link(record.thumbnail))[0]
+        return media
+
+    async def link(self, name: str) -> tuple[str, str | None]:
+        """Returns a URL of an object that opens in a browser, and when it stops to."""
+        if self._public_base_url is not None:
+            return f"{self._public_base_url}/{name}", None
+        expires_at = datetime.now(UTC).replace(microsecond=0) + self._link_lifetime
+        url = await (await self._storage.media()).link(name, expires_at)
+        return url, None if url.startswith("file:") else _iso(expires_at)
+
+    async def refresh(self, principal: str, result: Any) -> Any:
+        """Returns a stored result with fresh links in place of those that have expired since."""
+        if isinstance(result, list):
+            return [await self.refresh(principal, item) for item in result]
+        if not isinstance(result, dict):
+            return result
+        if result.keys() >= _EXPIRING and is_id(str(result["id"])):
+            try:
+                return dict(await self.present(await self.find(principal, result["id"])))
+            except NotFound:
+                return result
+        return {key: await self.refresh(principal, value) for key, value in result.items()}
+
+    def _name(
+        self,
+        media_id: str,
+        media_format: MediaFormat,
+        kind: MediaKind | None = None,
+        suffix: str = "",
+    ) -> str:
+        day = f"{made_at(media_id):%Y/%m/%d}"
+        folders = (self._prefix, self._roots[kind or media_format.kind], day)
+        file = f"{media_id}{suffix}.{media_format.extension}"
+        return "/".join([folder for folder in folders if folder] + [file])
+
+    async def _store(
+        self, media: ObjectStore, name: str, content: Content, media_format: MediaFormat
+    ) -> None:
+        headers = media_headers(media_format, name, is_public=self._public_base_url is not None)
+        if isinstance(content, bytes):
+            await media.create(name, content, headers)
+        else:
+            await media.upload(name, content, headers)
+
+    async def _describe(
+        self,
+        media: ObjectStore,
+        media_id: str,
+        name: str,
+        media_format: MediaFormat,
+        thumbnail: str | None,
+    ) -> MediaRecord:
+        # Of what is stored, not of what we hold: an earlier run may have stored other bytes.
+        async with media.open(name, 0, _MEASURED_BYTES - 1) as stream:
+            size = stream.info.size
+            head = (
+                b"".join([chunk async for chunk in stream.chunks])
+                if _has_size(media_format)
+                else b""
+            )
+        width, height = measure(head) if head else (None, None)
+        return MediaRecord(
+            id=media_id,
+            kind=media_format.kind,
+            name=name,
+            content_type=media_format.content_type,
+            size_bytes=size,
+            created_at=made_at(media_id),
+            width=width,
+            height=height,
+            thumbnail=thumbnail,
+        )
+
+    async def _read(self, principal: str, media_id: str) -> tuple[MediaRecord, str]:
+        if not is_id(media_id):
+            raise _unknown(media_id)
+        state = await self._storage.state()
+        try:
+            data, info = await state.read(_record_name(principal, media_id))
+        except ObjectMissing as error:
+            raise _unknown(media_id) from error
+        return MediaRecord.model_validate_json(data), info.etag
+
+
+def media_headers(media_format: MediaFormat, name: str, *, is_public: bool) -> ContentHeaders:
+    """Returns what a medium says of itself when a browser fetches it from Blob Storage."""
+    # A drawing may hold scripts, and Blob Storage cannot send the policy that stops them.
+    disposition = "attachment" if media_format is SVG else "inline"
+    return ContentHeaders(
+        content_type=media_format.content_type,
+        cache_control=f"{'public' if is_public else 'private'}, max-age=31536000, immutable",
+        disposition=f'{disposition}; filename="{name.rpartition("/")[2]}"',
+    )
+
+
+def measure(head: bytes) -> tuple[int, int] | tuple[None, None]:
+    """Returns the width and height that a picture's first bytes tell, in pixels."""
+    # Imported late: only those who store pictures need it.
+    import imagesize
+
+    try:
+        width, height = imagesize.get(io.BytesIO(head))
+    except Exception:  # noqa: BLE001  # Whatever it stumbles over, the picture is stored and paid for.
+        return None, None
+    return (int(width), int(height)) if width > 0 and height > 0 else (None, None)
+
+
+def _has_size(media_format: MediaFormat) -> bool:
+    return media_format.kind == "image"
+
+
+async def _load(state: ObjectStore, name: str) -> MediaRecord | None:
+    try:
+        data, _ = await state.read(name)
+    except ObjectMissing:
+        # Deleted since it was listed.
+        return None
+    return MediaRecord.model_validate_json(data)
+
+
+def _record_name(principal: str, media_id: str) -> str:
+    return f"media/{owner_key(principal)}/{media_id}.json"
+
+
+def _unknown(media_id: str) -> NotFound:
+    return NotFound(f"There is no media '{media_id}'.")
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,126 @@
+"""The two containers of the app, opened when first needed."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shared.errors import NotConfigured
+from shared.identity import open_credential
+from shared.settings import Settings
+from shared.storage.folder import FolderStore
+from shared.storage.links import LinkSigner
+from shared.storage.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from shared.storage.blob_account import BlobAccount
+
+DEFAULT_FOLDER = ".local/storage"
+_LINK_KEY_FILE = "link.key"
+
+
+class Storage:
+    """Blob Storage or a folder, as the settings say; the Azure SDK is imported by the first use.
+
+    Args:
+        settings: Where things are stored.
+        serves_links: Whether the app's own routes can be reached, so that links to a folder's files may
+            lead there; else they are ``file:`` URLs.
+    """
+
+    def __init__(self, settings: Settings, *, serves_links: bool = True) -> None:
+        self._settings = settings
+        self._opening = asyncio.Lock()
+        self._account: BlobAccount | None = None
+        self._stores: tuple[ObjectStore, ObjectStore] | None = None
+        self.signer: LinkSigner | None = None
+        """Signs links to the app's own route; None where Blob Storage or nobody serves the media."""
+        self._folder = _folder(settings)
+        if self._folder is not None and serves_links:
+            self.signer = LinkSigner(self._folder / _LINK_KEY_FILE, settings.own_url)
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is any storage."""
+        return self._folder is not None or _uses_azure(self._settings)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder on this machine."""
+        return self._folder is not None
+
+    async def media(self) -> ObjectStore:
+        """Returns the container of media.
+
+        Raises:
+            NotConfigured: There is no storage.
+            StorageUnavailable: It cannot be opened.
+        """
+        return (await self._open())[0]
+
+    async def state(self) -> ObjectStore:
+        """Returns the container of everything else durable.
+
+        Raises:
+            NotConfigured: There is no storage.
+            StorageUnavailable: It cannot be opened.
+        """
+        return (await self._open())[1]
+
+    def local_file(self, name: str) -> Path | None:
+        """Returns the file of a media object in a folder store; None for Blob Storage."""
+        if self._folder is None:
+            return None
+        return FolderStore(self._folder, self._settings.azure_blob_container, None).path(name)
+
+    async def aclose(self) -> None:
+        """Closes connections and credentials."""
+        account, self._account, self._stores = self._account, None, None
+        if account is not None:
+            await account.aclose()
+
+    async def _open(self) -> tuple[ObjectStore, ObjectStore]:
+        if self._stores is None:
+            async with self._opening:
+                if self._stores is None:
+                    self._stores = await asyncio.to_thread(self._make_stores)
+        return self._stores
+
+    def _make_stores(self) -> tuple[ObjectStore, ObjectStore]:
+        media, state = (
+            self._settings.azure_blob_container,
+            self._settings.azure_blob_state_container,
+        )
+        if self._folder is not None:
+            return (
+                FolderStore(self._folder, media, self.signer),
+                FolderStore(self._folder, state, self.signer),
+            )
+        if not self.is_configured:
+            raise NotConfigured(
+                "No storage is configured. Set AZURE_STORAGE_ACCOUNT_URL, or "
+                "AZURE_STORAGE_CONNECTION_STRING."
+            )
+        from shared.storage.blob import BlobStore
+
+        self._account = _open_account(self._settings)
+        return BlobStore(self._account, media), BlobStore(self._account, state)
+
+
+def _open_account(settings: Settings) -> "BlobAccount":
+    from shared.storage.blob_account import BlobAccount
+
+    if settings.azure_storage_connection_string is not None:
+        secret = settings.azure_storage_connection_string.get_secret_value()
+        return BlobAccount.from_connection_string(secret)
+    credential = open_credential(in_azure=settings.in_azure, client_id=settings.azure_client_id)
+    return BlobAccount.from_identity(settings.azure_storage_account_url or "", credential)
+
+
+def _uses_azure(settings: Settings) -> bool:
+    return bool(settings.azure_storage_connection_string or settings.azure_storage_account_url)
+
+
+def _folder(settings: Settings) -> Path | None:
+    if settings.in_azure or _uses_azure(settings):
+        return None
+    return Path(settings.local_storage_path or DEFAULT_FOLDER).absolute()

@@ -1,0 +1,184 @@
+"""Azurite, Microsoft's emulator of Blob Storage, as a process; `make test` installs it."""
+
+import base64
+import ipaddress
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from azure.core.credentials import AccessToken
+from azure.storage.blob import BlobServiceClient
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from local.server import LOOPBACK
+
+MAIN = Path(__file__).parents[2] / ".azurite/node_modules/azurite/dist/src/blob/main.js"
+ACCOUNT = "devstoreaccount1"
+DEVELOPMENT = BlobServiceClient.from_connection_string("UseDevelopmentStorage=true")
+"""Never sends anything: it only knows the account key that every Azurite has."""
+
+
+@dataclass(frozen=True)
+class OAuthAzurite:
+    """Azurite where only identities are let in.
+
+    Attributes:
+        url: Of the account.
+        certificate: File with the certificate of the server.
+        trusting: Trusts that certificate.
+    """
+
+    url: str
+    certificate: Path
+    trusting: ssl.SSLContext
+
+
+def connection_string(port: int) -> str:
+    """Returns the connection string of an Azurite."""
+    return (
+        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};"
+        f"AccountKey={DEVELOPMENT.credential.account_key};"
+        f"BlobEndpoint=http://{LOOPBACK}:{port}/{ACCOUNT};"
+    )
+
+
+@contextmanager
+def running(port: int, *arguments: str, verify: ssl.SSLContext | bool = True) -> Iterator[None]:
+    """Runs Azurite in memory while the block runs."""
+    node = shutil.which("node")
+    if node is None or not MAIN.exists():
+        pytest.fail("Azurite is not installed: run 'make test', which needs Node.js (node, npm).")
+    command = [node, str(MAIN), "--blobHost", LOOPBACK, "--blobPort", str(port)]
+    command += ["--inMemoryPersistence", "--silent", "--disableTelemetry"]
+    command += ["--skipApiVersionCheck", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        scheme = "https" if arguments else "http"
+        with httpx2.Client(verify=verify) as client:
+            while True:
+                assert process.poll() is None, "Azurite ended by itself"
+                try:
+                    client.get(f"{scheme}://{LOOPBACK}:{port}/")
+                    break
+                except httpx2.TransportError:
+                    continue
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    """Returns a port that nobody uses right now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running_with_oauth(folder: Path) -> Iterator[OAuthAzurite]:
+    """Runs Azurite in its OAuth mode, which needs https."""
+    certificate, key = _write_certificate(folder)
+    port = free_port()
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    options = ["--oauth", "basic", "--cert", str(certificate), "--key", str(key)]
+    with running(port, *options, verify=trusting):
+        yield OAuthAzurite(f"https://{LOOPBACK}:{port}/{ACCOUNT}", certificate, trusting)
+
+
+def _write_certificate(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Azurite for tests")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ipaddress.ip_address(LOOPBACK))
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(identifier, critical=False)
+        .add_extension(_KEY_USAGE, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate_file, key_file
+
+
+_KEY_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    key_cert_sign=True,
+    crl_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def make_token() -> str:
+    """Returns a token that Azurite takes: it reads the claims, and cannot check the signature."""
+    now = datetime.now(UTC)
+    claims = {
+        "aud": "https://storage.azure.com",
+        "iss": "https://sts.windows.net/00000000-0000-0000-0000-000000000000/",
+        "iat": int((now - timedelta(minutes=5)).timestamp()),
+        "nbf": int((now - timedelta(minutes=5)).timestamp()),
+        "exp": int((now + timedelta(hours=1)).timestamp()),
+        "oid": "11111111-1111-1111-1111-111111111111",
+        "sub": "11111111-1111-1111-1111-111111111111",
+        "tid": "00000000-0000-0000-0000-000000000000",
+        "ver": "1.0",
+    }
+    return f"{_encode({'alg': 'RS256', 'typ': 'JWT'})}.{_encode(claims)}.{_encode('unchecked')}"
+
+
+def _encode(part: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+
+
+class TestCredential:
+    """An identity that Azurite lets in."""
+
+    __test__ = False
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        assert scopes == ("https://storage.azure.com/.default",)
+        return AccessToken(make_token(), int(datetime.now(UTC).timestamp()) + 3600)
+
+    async def close(self) -> None:
+        """Has nothing to close."""
+
+    async def __aenter__(self) -> "TestCredential":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Has nothing to close."""
