@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import os
+import socket
 import sys
 
 from starlette.types import ASGIApp
@@ -16,8 +17,8 @@ from starlette.types import ASGIApp
 from local.config import ConfigError, apply_local_settings, route_prefix
 from local.host import create_host
 from local.provider import stand_in_if_needed
-from local.server import LOOPBACK, LoopbackServer, exit_on_signals, stop_on_signals
-from local.stand_in import create_stand_in
+from local.server import LOOPBACK, LoopbackServer, bind, exit_on_signals, stop_on_signals
+from local.stand_in import VIDEO_MODEL, create_stand_in
 from local.stdio import serve_stdio
 from shared.auth import generate_key
 from shared.settings import Settings, load_settings
@@ -57,7 +58,10 @@ async def _serve(port: int) -> int:
     key = _key_for_this_run()
     async with stand_in_if_needed() as is_stand_in:
         prefix = route_prefix()
-        server = _listen(create_host(importlib.import_module("function_app"), prefix), port)
+        bound = _bind(port)
+        # As Core Tools does: links to media lead here.
+        os.environ["WEBSITE_HOSTNAME"] = f"localhost:{bound.getsockname()[1]}"
+        server = _listen(create_host(importlib.import_module("function_app"), prefix), bound)
         base_url = f"http://localhost:{server.port}/{prefix}".rstrip("/")
         _print(_banner(base_url, key, is_stand_in))
         await server.run_until_stopped()
@@ -65,23 +69,28 @@ async def _serve(port: int) -> int:
 
 
 async def _serve_stand_in(port: int) -> int:
-    server = _listen(create_stand_in(), port)
+    server = _listen(create_stand_in(), _bind(port))
     _print(
         "The stand-in for OpenAI is running; it is no model. Press Ctrl-C to stop.\n"
         f"OPENAI_BASE_URL=http://{LOOPBACK}:{server.port}/v1\n"
+        f"OPENAI_VIDEO_MODEL={VIDEO_MODEL}\n"
     )
     await server.run_until_stopped()
     return 0
 
 
-def _listen(app: ASGIApp, port: int) -> LoopbackServer:
+def _bind(port: int) -> socket.socket:
     try:
-        server = LoopbackServer(app, port)
+        return bind(port)
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"Port {port} cannot be used: {error}. Stop what uses it, or choose another from 1024 "
             "to 65535: make run PORT=..., or --port ..."
         ) from error
+
+
+def _listen(app: ASGIApp, bound: socket.socket) -> LoopbackServer:
+    server = LoopbackServer(app, bound)
     stop_on_signals(server)
     # What is printed next may be tried at once.
     server.listen()

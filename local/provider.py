@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from local.server import LOOPBACK, LoopbackServer
-from local.stand_in import create_stand_in
+from local.stand_in import VIDEO_MODEL, create_stand_in
 from shared.openai_service import OpenAIService
 from shared.settings import load_settings
 
@@ -23,5 +23,7 @@ async def stand_in_if_needed() -> AsyncIterator[bool]:
         return
     server = LoopbackServer(create_stand_in())
     os.environ["OPENAI_BASE_URL"] = f"http://{LOOPBACK}:{server.port}/v1"
+    if settings.openai_video_model is None:
+        os.environ["OPENAI_VIDEO_MODEL"] = VIDEO_MODEL
     async with server.running():
         yield True

@@ -15,18 +15,38 @@ LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 5
 
 
+def bind(port: int) -> socket.socket:
+    """Returns a socket on a port of the loopback address, for whoever needs to know it before serving.
+
+    Args:
+        port: The port; 0 takes a free one.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    # asyncio switches Nagle's delays of 40 ms off only for sockets that say that they are TCP.
+    bound = socket.socket(proto=socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((LOOPBACK, port))
+    except (OSError, OverflowError):
+        bound.close()
+        raise
+    return bound
+
+
 class LoopbackServer(uvicorn.Server):
     """A server on the loopback address that leaves signals to whoever runs it.
 
     Args:
         app: What to serve.
-        port: Where; 0 takes a free port.
+        port: Where, as a number, of which 0 takes a free port, or as what `bind` returned.
 
     Raises:
         OSError: The port is taken.
     """
 
-    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+    def __init__(self, app: ASGIApp, port: int | socket.socket = 0) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -35,10 +55,7 @@ class LoopbackServer(uvicorn.Server):
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         super().__init__(config)
-        # asyncio switches Nagle's delays of 40 ms off only for sockets that say that they are TCP.
-        self._socket = socket.socket(proto=socket.IPPROTO_TCP)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind((LOOPBACK, port))
+        self._socket = bind(port) if isinstance(port, int) else port
 
     @property
     def port(self) -> int:

@@ -4,10 +4,10 @@ import sys
 from typing import Any
 
 from local.provider import stand_in_if_needed
-from shared.app import configure_logging, make_mcp_server, make_registry
+from shared.app import configure_logging, make_mcp_server
 from shared.auth import Principal
 from shared.deadline import Deadline
-from shared.openai_service import OpenAIService
+from shared.services import Services
 from shared.settings import DEFAULT_SCOPES, load_settings
 from shared.tools import ToolContext
 
@@ -38,9 +38,9 @@ async def serve_stdio() -> int:
             deadline = Deadline.after(settings.request_deadline_seconds)
             return ToolContext(LOCAL_PRINCIPAL, deadline, request.session.report_progress)
 
-        openai = OpenAIService(settings)
-        server = make_mcp_server(make_registry(settings, openai), make_context)
+        services = Services.make(settings, serves_links=False)
+        server = make_mcp_server(services, make_context)
         async with stdio_server() as (read_stream, write_stream):
             await server.run(read_stream, write_stream, server.create_initialization_options())
-        await openai.aclose()
+        await services.aclose()
     return 0

@@ -4,6 +4,6 @@ It lets a newcomer try the whole app without a key, and tests meet a real HTTP s
 to fail. It says in every answer that it is a stand-in. The deployed app never contains it.
 """
 
-from local.stand_in.app import create_stand_in
+from local.stand_in.app import VIDEO_MODEL, create_stand_in
 
-__all__ = ["create_stand_in"]
+__all__ = ["VIDEO_MODEL", "create_stand_in"]

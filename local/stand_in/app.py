@@ -17,12 +17,14 @@ from local.stand_in.speech import speak
 from local.stand_in.transcription import transcribe
 from local.stand_in.video import Videos
 
+VIDEO_MODEL = "stand-in-video"
+
 MODELS: dict[str, str | None] = {
     "gpt-6-luna": None,
     "gpt-image-2.5-flare": None,
     "gpt-4o-mini-tts": "2027-01-06",
     "gpt-transcribe": None,
-    "stand-in-video": None,
+    VIDEO_MODEL: None,
 }
 """The models it lists, with their shutdown dates: the app's defaults, so that all are available."""
 

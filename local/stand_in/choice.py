@@ -16,7 +16,7 @@ would you your
 _FILLER = frozenset(_FILLER_WORDS.split())
 """Words that say nothing about which tool is meant."""
 
-_ENOUGH = 0.75
+_ENOUGH = 0.6
 
 
 def choose_tools(message: str, functions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -10,7 +10,12 @@ from shared.openai_service.completions import (
     sum_usage,
 )
 from shared.openai_service.endpoints import Capability, Endpoint, Provider
+from shared.openai_service.files import InputFile
+from shared.openai_service.images import GeneratedImages, ImageRequest, ImageUsage
 from shared.openai_service.service import OpenAIService
+from shared.openai_service.speech import SpeechRequest
+from shared.openai_service.transcriptions import TranscriptionRequest
+from shared.openai_service.videos import ProviderVideo, VideoRequest, VideoStatus
 
 __all__ = [
     "Capability",
@@ -18,10 +23,19 @@ __all__ = [
     "CompletionRequest",
     "CompletionStream",
     "Endpoint",
+    "GeneratedImages",
+    "ImageRequest",
+    "ImageUsage",
+    "InputFile",
     "Message",
     "OpenAIService",
     "Provider",
+    "ProviderVideo",
+    "SpeechRequest",
     "ToolCall",
+    "TranscriptionRequest",
     "Usage",
+    "VideoRequest",
+    "VideoStatus",
     "sum_usage",
 ]

@@ -21,5 +21,14 @@ Importing this package is cheap: the HTTP library is imported by the first `open
 
 from shared.outbound.client import AnswerTooLarge, check_url, open_client
 from shared.outbound.download import Download, DownloadFailed, download
+from shared.outbound.downloads import Downloads
 
-__all__ = ["AnswerTooLarge", "Download", "DownloadFailed", "check_url", "download", "open_client"]
+__all__ = [
+    "AnswerTooLarge",
+    "Download",
+    "DownloadFailed",
+    "Downloads",
+    "check_url",
+    "download",
+    "open_client",
+]

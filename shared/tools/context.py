@@ -1,10 +1,11 @@
 """What a tool may know of the call that it serves."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared.auth import Principal
 from shared.deadline import Deadline
+from shared.storage import Operation
 
 ReportProgress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Takes the progress, the total where it is known, and a sentence on what is being done."""
@@ -22,8 +23,12 @@ class ToolContext:
         principal: Who is calling.
         deadline: The budget of the request that the call belongs to.
         report_progress: Tells the caller how far the tool has come.
+        idempotency_key: What the caller calls this request, so that a repeat is not paid for twice.
+        operation: Gives ids to what the call stores.
     """
 
     principal: Principal
     deadline: Deadline
     report_progress: ReportProgress = discard_progress
+    idempotency_key: str | None = None
+    operation: Operation = field(default_factory=Operation.begin)

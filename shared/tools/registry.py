@@ -12,7 +12,7 @@ docstring the descriptions, from the decorator the title and MCP's hints::
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar, get_type_hints
 
@@ -23,6 +23,7 @@ from pydantic_core import to_json
 
 from shared.errors import DeadlineExceeded, GatewayError, InvalidRequest, NotFound
 from shared.tools.context import ToolContext
+from shared.tools.paid import PaidCalls
 from shared.tools.schema import tidy
 from shared.tools.toolset import JsonObject, ToolResult, ToolSpec
 
@@ -50,6 +51,8 @@ class ToolArguments(BaseModel):
 class _Traits:
     title: str
     annotations: Mapping[str, Any]
+    is_paid: bool
+    runs_to_the_end: bool
 
 
 def tool(
@@ -59,6 +62,8 @@ def tool(
     destructive: bool = False,
     idempotent: bool = False,
     open_world: bool = True,
+    paid: bool = False,
+    runs_to_the_end: bool = False,
 ) -> Callable[[HandlerT], HandlerT]:
     """Marks an async method as a tool; the method's name is the tool's name.
 
@@ -68,6 +73,8 @@ def tool(
         destructive: It may delete or overwrite something.
         idempotent: Calling it again with the same arguments changes nothing more.
         open_world: It talks to the outside world, such as a provider.
+        paid: It costs money, so that a repeat with the same idempotency key returns the first result.
+        runs_to_the_end: It stores what it is paid for, so it goes on when its caller leaves.
     """
     annotations = {
         "title": title,
@@ -78,7 +85,7 @@ def tool(
     }
 
     def mark(handler: HandlerT) -> HandlerT:
-        setattr(handler, _MARK, _Traits(title, annotations))
+        setattr(handler, _MARK, _Traits(title, annotations, paid, runs_to_the_end))
         return handler
 
     return mark
@@ -89,18 +96,21 @@ class Tool:
 
     Args:
         handler: The marked method, bound to its services.
+        paid_calls: Runs it where it costs money.
 
     Raises:
         TypeError: The method lacks an annotation or a described parameter.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, paid_calls: PaidCalls) -> None:
         traits: _Traits = getattr(handler, _MARK)
         documentation = docstring_parser.parse(
             handler.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE
         )
         hints = get_type_hints(handler, include_extras=True)
         self._handler = handler
+        self._paid_calls = paid_calls
+        self._traits = traits
         self._result: TypeAdapter[Any] = TypeAdapter(hints["return"])
         self.name: str = handler.__name__
         self.title = traits.title
@@ -123,10 +133,22 @@ class Tool:
 
     async def call(self, arguments: ToolArguments, context: ToolContext) -> JsonObject:
         """Runs the tool with checked arguments and returns its result as a JSON object."""
-        values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
-        result = await self._handler(**values, context=context)
-        dumped: JsonObject = self._result.dump_python(result, mode="json")
-        return dumped
+
+        async def work(its_context: ToolContext) -> JsonObject:
+            values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
+            result = await self._handler(**values, context=its_context)
+            dumped: JsonObject = self._result.dump_python(result, mode="json")
+            return dumped
+
+        if not self._traits.is_paid:
+            if not self._traits.runs_to_the_end:
+                return await work(context)
+            # What it returns differs from call to call, so there is nothing to remember.
+            context = replace(context, idempotency_key=None)
+        request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
+        return await self._paid_calls.run(
+            request, work, context, runs_to_the_end=self._traits.runs_to_the_end
+        )
 
     def check(self, arguments: Mapping[str, Any]) -> ToolArguments:
         """Checks arguments.
@@ -145,10 +167,13 @@ class ToolRegistry:
 
     Args:
         families: Objects whose methods are marked with `tool`.
+        paid_calls: Runs those that cost money.
     """
 
-    def __init__(self, families: Iterable[object]) -> None:
-        self._tools = {found.name: found for family in families for found in _find_tools(family)}
+    def __init__(self, families: Iterable[object], paid_calls: PaidCalls) -> None:
+        self._tools = {
+            found.name: found for family in families for found in _find_tools(family, paid_calls)
+        }
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())
@@ -187,11 +212,11 @@ class ToolRegistry:
         return ToolResult(to_json(structured).decode(), structured)
 
 
-def _find_tools(family: object) -> Iterator[Tool]:
+def _find_tools(family: object, paid_calls: PaidCalls) -> Iterator[Tool]:
     for name in vars(type(family)):
         member = getattr(family, name)
         if hasattr(member, _MARK):
-            yield Tool(member)
+            yield Tool(member, paid_calls)
 
 
 def _arguments_model(

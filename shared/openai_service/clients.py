@@ -1,0 +1,108 @@
+"""Endpoints and the SDK clients that reach them, opened when first needed."""
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from shared.deadline import Deadline
+from shared.errors import NotConfigured
+from shared.openai_service.endpoints import (
+    Capability,
+    Connection,
+    Endpoint,
+    Missing,
+    resolve_endpoints,
+)
+from shared.openai_service.retries import with_retries
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from shared.openai_service.sdk import Client
+
+T = TypeVar("T")
+
+
+class Clients:
+    """The providers' clients, one for each connection, shared by the capabilities that use it.
+
+    Nothing is imported, opened or sent before the first call.
+
+    Args:
+        settings: Where the endpoints come from.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._in_azure = settings.in_azure
+        self._identity_client_id = settings.azure_client_id
+        self._endpoints = resolve_endpoints(settings)
+        self._open_clients: dict[Connection, Client] = {}
+        self._opening = asyncio.Lock()
+
+    def find(self, capability: Capability) -> Endpoint | None:
+        """Returns the capability's endpoint, None where it has none."""
+        endpoint = self._endpoints[capability]
+        return endpoint if isinstance(endpoint, Endpoint) else None
+
+    def endpoint(self, capability: Capability) -> Endpoint:
+        """Returns the capability's endpoint.
+
+        Raises:
+            NotConfigured: It has none; the sentence names the settings.
+        """
+        endpoint = self._endpoints[capability]
+        if isinstance(endpoint, Missing):
+            raise NotConfigured(endpoint.detail)
+        return endpoint
+
+    async def call(
+        self,
+        connection: Connection,
+        use: "Callable[[AsyncOpenAI], Awaitable[T]]",
+        deadline: Deadline,
+        *,
+        repeatable: bool = True,
+    ) -> T:
+        """Calls a provider, again where that is allowed and may help.
+
+        Args:
+            connection: Whom to call.
+            use: Makes one attempt with the SDK's client.
+            deadline: The budget of the whole request.
+            repeatable: Whether a request that may have arrived may be sent again.
+
+        Raises:
+            DeadlineExceeded: No answer in time.
+            ProviderError: The provider failed or refused.
+        """
+        client = await deadline.wait_for(self._client(connection))
+        from shared.openai_service.sdk import provider_errors
+
+        async def attempt() -> T:
+            with provider_errors(connection):
+                return await use(client.api)
+
+        return await with_retries(attempt, deadline, repeatable=repeatable)
+
+    async def aclose(self) -> None:
+        """Closes all clients."""
+        clients, self._open_clients = list(self._open_clients.values()), {}
+        await asyncio.gather(*(client.aclose() for client in clients))
+
+    async def _client(self, connection: Connection) -> "Client":
+        if client := self._open_clients.get(connection):
+            return client
+        async with self._opening:
+            if connection not in self._open_clients:
+                opened = await asyncio.to_thread(self._open, connection)
+                self._open_clients[connection] = opened
+        return self._open_clients[connection]
+
+    def _open(self, connection: Connection) -> "Client":
+        sdk = importlib.import_module("shared.openai_service.sdk")
+        client: Client = sdk.open_client(
+            connection, in_azure=self._in_azure, identity_client_id=self._identity_client_id
+        )
+        return client

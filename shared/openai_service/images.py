@@ -1,0 +1,158 @@
+"""Pictures, drawn or edited.
+
+Source: https://platform.openai.com/docs/api-reference/images
+"""
+
+import asyncio
+import binascii
+from base64 import b64decode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
+
+from shared.deadline import Deadline
+from shared.errors import ProviderUnavailable
+from shared.openai_service.clients import Clients
+from shared.openai_service.endpoints import Capability, Provider
+from shared.openai_service.files import InputFile, idempotency_headers
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from openai.types import Image, ImagesResponse
+
+DECODE_IN_THREAD_CHARS = 1024 * 1024
+"""Base64 that is longer would hold up the event loop for more than some milliseconds."""
+
+
+class ImageUsage(TypedDict):
+    """Tokens that a provider counted for pictures."""
+
+    input_tokens: int | None
+    output_tokens: int | None
+    total_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """One call of the images API; what is None is not sent.
+
+    Attributes:
+        prompt: What to draw.
+        operation_id: The same for every attempt at these pictures.
+        model: Model or deployment; None for the configured one.
+        size: ``WIDTHxHEIGHT`` in pixels, or ``auto``.
+        quality: From ``low`` to ``max``.
+        background: ``transparent``, ``opaque`` or ``auto``.
+        output_format: ``png``, ``webp``, ``jpeg``, ``gif`` or ``svg``.
+        n: How many.
+        images: Pictures to edit; none to draw from nothing.
+        mask: Where the first picture may change: its transparent parts.
+    """
+
+    prompt: str
+    operation_id: str
+    model: str | None = None
+    size: str | None = None
+    quality: str | None = None
+    background: str | None = None
+    output_format: str | None = None
+    n: int | None = None
+    images: Sequence[InputFile] = ()
+    mask: InputFile | None = None
+
+    def parameters(self, target: str, provider: Provider) -> dict[str, Any]:
+        """Returns the keyword arguments for the SDK."""
+        parameters: dict[str, Any] = {
+            "prompt": self.prompt,
+            "model": self.model or target,
+            "size": self.size,
+            "quality": self.quality,
+            "background": self.background,
+            "output_format": self.output_format,
+            "n": self.n,
+            "mask": self.mask.as_part() if self.mask else None,
+            "image": [image.as_part() for image in self.images] or None,
+            # GPT image models refuse the parameter and give base64 anyway; Gemini gives URLs without.
+            "response_format": "b64_json" if provider is Provider.GEMINI else None,
+        }
+        sent = {name: value for name, value in parameters.items() if value is not None}
+        return sent | {"extra_headers": idempotency_headers(self.operation_id)}
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedImages:
+    """What came of a request for pictures.
+
+    Attributes:
+        images: The bytes of each, or the URL to fetch them from.
+        model: The model or deployment that was asked.
+        usage: The tokens counted; None where the provider reported none.
+        revised_prompt: The prompt as the provider changed it.
+    """
+
+    images: tuple[bytes | str, ...]
+    model: str
+    usage: ImageUsage | None
+    revised_prompt: str | None
+
+
+class Images:
+    """The images API of whoever serves images."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    async def generate(self, request: ImageRequest, deadline: Deadline) -> GeneratedImages:
+        """Draws pictures, or edits those that the request has.
+
+        Raises:
+            NotConfigured: No provider for images.
+            DeadlineExceeded: No answer in time.
+            ProviderError: The provider failed or refused.
+        """
+        endpoint = self._clients.endpoint(Capability.IMAGE)
+        parameters = request.parameters(endpoint.target, endpoint.connection.provider)
+
+        async def ask(api: "AsyncOpenAI") -> "ImagesResponse":
+            method = api.images.edit if request.images else api.images.generate
+            answer: ImagesResponse = await method(**parameters)
+            return answer
+
+        answer = await self._clients.call(endpoint.connection, ask, deadline, repeatable=False)
+        rows = getattr(answer, "data", None)
+        if not rows:
+            raise ProviderUnavailable(
+                "The provider's answer holds no images. Check its base URL, or try again."
+            )
+        return GeneratedImages(
+            images=tuple([await _read_image(row) for row in rows]),
+            model=parameters["model"],
+            usage=_read_usage(answer),
+            revised_prompt=next((row.revised_prompt for row in rows if row.revised_prompt), None),
+        )
+
+
+async def _read_image(row: "Image") -> bytes | str:
+    if row.b64_json:
+        try:
+            if len(row.b64_json) > DECODE_IN_THREAD_CHARS:
+                return await asyncio.to_thread(b64decode, row.b64_json)
+            return b64decode(row.b64_json)
+        except binascii.Error as error:
+            raise ProviderUnavailable("The provider's image is not valid base64.") from error
+    if row.url:
+        return row.url
+    raise ProviderUnavailable("The provider's answer holds an image without bytes or URL.")
+
+
+def _read_usage(answer: "ImagesResponse") -> ImageUsage | None:
+    usage = answer.usage
+    if usage is None:
+        return None
+    return ImageUsage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.total_tokens,
+    )

@@ -1,0 +1,86 @@
+"""Speech to text.
+
+Source: https://platform.openai.com/docs/api-reference/audio/createTranscription
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.deadline import Deadline
+from shared.errors import ProviderUnavailable
+from shared.openai_service.clients import Clients
+from shared.openai_service.endpoints import Capability
+from shared.openai_service.files import InputFile, idempotency_headers
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionRequest:
+    """One call of the transcription API; what is None is not sent.
+
+    Attributes:
+        clip: What was said.
+        operation_id: The same for every attempt at this transcription.
+        language: Its language, as ISO 639-1.
+        prompt: Words to expect, or how to write.
+        model: Model or deployment; None for the configured one.
+    """
+
+    clip: InputFile
+    operation_id: str
+    language: str | None = None
+    prompt: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What was said.
+
+    Attributes:
+        text: Its words.
+        model: The model or deployment that was asked.
+    """
+
+    text: str
+    model: str
+
+
+class Transcriptions:
+    """The transcription API of whoever serves it."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    async def create(self, request: TranscriptionRequest, deadline: Deadline) -> Transcription:
+        """Writes down what a clip says.
+
+        Raises:
+            NotConfigured: No provider for transcription.
+            DeadlineExceeded: No answer in time.
+            ProviderError: The provider failed or refused.
+        """
+        endpoint = self._clients.endpoint(Capability.TRANSCRIPTION)
+        model = request.model or endpoint.target
+        options = {"language": request.language, "prompt": request.prompt}
+        parameters: dict[str, Any] = {
+            name: value for name, value in options.items() if value is not None
+        }
+
+        async def ask(api: "AsyncOpenAI") -> object:
+            return await api.audio.transcriptions.create(
+                file=request.clip.as_part(),
+                model=model,
+                extra_headers=idempotency_headers(request.operation_id),
+                **parameters,
+            )
+
+        answer = await self._clients.call(endpoint.connection, ask, deadline, repeatable=False)
+        text = getattr(answer, "text", None)
+        if not isinstance(text, str):
+            raise ProviderUnavailable(
+                "The provider's answer is not a transcription. Check its base URL, or try again."
+            )
+        return Transcription(text, model)

@@ -1,0 +1,216 @@
+"""Image tools: pictures drawn or edited by a model, stored, and returned as URLs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from shared.errors import InvalidRequest, ProviderUnavailable
+from shared.openai_service import (
+    Capability,
+    ImageRequest,
+    ImageUsage,
+    InputFile,
+    OpenAIService,
+)
+from shared.outbound import Downloads
+from shared.parallel import gather_limited
+from shared.storage import Media, MediaStore
+from shared.storage.formats import GIF, HEAD_BYTES, JPEG, PNG, SVG, WEBP, MediaFormat, sniff
+from shared.tools.context import ToolContext
+from shared.tools.inputs import MediaId, read_input
+from shared.tools.registry import tool
+
+MAX_PROMPT_CHARS = 32_000
+MAX_IMAGES = 10
+MAX_INPUT_IMAGES = 16
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+PARALLEL_STORES = 4
+
+OutputFormat = Literal["png", "webp", "jpeg", "gif", "svg"]
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)]
+Size = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{1,4}x[1-9][0-9]{1,4})$")]
+Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
+Background = Literal["transparent", "opaque", "auto"]
+Count = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+
+_FORMATS: dict[str, MediaFormat] = {
+    "png": PNG,
+    "webp": WEBP,
+    "jpeg": JPEG,
+    "gif": GIF,
+    "svg": SVG,
+}
+
+
+class ImageResult(TypedDict):
+    """Result of the image tools.
+
+    Attributes:
+        media: The pictures.
+        usage: Tokens that the provider counted; null where it reported none.
+        revised_prompt: The prompt as the provider changed it; null where it did not.
+    """
+
+    media: list[Media]
+    model: str
+    usage: ImageUsage | None
+    revised_prompt: str | None
+
+
+class ImageTools:
+    """Tools that draw.
+
+    Args:
+        openai: Where the models are.
+        media: Where pictures go, and come from.
+        downloads: Fetches pictures that a provider returns as URLs.
+    """
+
+    def __init__(self, openai: OpenAIService, media: MediaStore, downloads: Downloads) -> None:
+        self._openai = openai
+        self._media = media
+        self._downloads = downloads
+
+    @tool(title="Generate image", paid=True, runs_to_the_end=True)
+    async def generate_image(
+        self,
+        context: ToolContext,
+        prompt: Prompt,
+        model: str | None = None,
+        size: Size | None = None,
+        quality: Quality | None = None,
+        background: Background | None = None,
+        output_format: OutputFormat | None = None,
+        n: Count | None = None,
+    ) -> ImageResult:
+        """Draws, paints or makes a new image, picture or illustration of what a prompt describes.
+
+        The images are stored and come back as URLs that open in a browser.
+
+        Args:
+            prompt: What to draw.
+            model: Model to use, in Azure the deployment; the configured one when left out.
+            size: Width and height in pixels as WIDTHxHEIGHT, such as 1536x1024, or auto.
+            quality: How much work to put into it; more costs more.
+            background: Transparent ones need png or webp.
+            output_format: File format; png when left out.
+            n: How many images, 1 when left out.
+        """
+        request = ImageRequest(
+            prompt, context.operation.id("provider"), model, size, quality, background,
+            output_format, n,
+        )  # fmt: skip
+        return await self._make(request, context)
+
+    @tool(title="Edit image", paid=True, runs_to_the_end=True)
+    async def edit_image(
+        self,
+        context: ToolContext,
+        prompt: Prompt,
+        images: Annotated[list[MediaId], Field(min_length=1, max_length=MAX_INPUT_IMAGES)],
+        mask: MediaId | None = None,
+        model: str | None = None,
+        size: Size | None = None,
+        quality: Quality | None = None,
+        background: Background | None = None,
+        output_format: OutputFormat | None = None,
+        n: Count | None = None,
+    ) -> ImageResult:
+        """Edits or combines images that are stored here already, given by their media ids.
+
+        The originals stay as they are; the new images are stored and come back as URLs.
+
+        Args:
+            prompt: What the new image is to show.
+            images: Media ids of the images to start from.
+            mask: Media id of an image whose transparent parts say where the first image may change.
+            model: Model to use, in Azure the deployment; the configured one when left out.
+            size: Width and height in pixels as WIDTHxHEIGHT, such as 1536x1024, or auto.
+            quality: How much work to put into it; more costs more.
+            background: Transparent ones need png or webp.
+            output_format: File format; png when left out.
+            n: How many images, 1 when left out.
+        """
+        masks = [mask] if mask else []
+        files = await gather_limited(
+            PARALLEL_STORES,
+            [self._input(context, f"images.{index}", each) for index, each in enumerate(images)]
+            + [self._input(context, "mask", each) for each in masks],
+        )
+        request = ImageRequest(
+            prompt, context.operation.id("provider"), model, size, quality, background,
+            output_format, n, files[: len(images)], files[len(images)] if mask else None,
+        )  # fmt: skip
+        return await self._make(request, context)
+
+    async def _make(self, request: ImageRequest, context: ToolContext) -> ImageResult:
+        if request.background == "transparent" and request.output_format not in (
+            None,
+            "png",
+            "webp",
+        ):
+            raise InvalidRequest.for_field("background", "a transparent one needs png or webp")
+        count = request.n or 1
+        steps = count + 1
+        if context.operation.is_repeat and (stored := await self._recover(request, context)):
+            return stored
+        await context.deadline.wait_for(self._media.check_reachable())
+        await context.report_progress(0, steps, "Waiting for the model")
+        made = await self._openai.images.generate(request, context.deadline)
+        await context.report_progress(1, steps, f"Storing {len(made.images)} of {count} images")
+        stored_images = 0
+
+        async def store(index: int, image: bytes | str) -> Media:
+            nonlocal stored_images
+            media = await self._store(index, image, context)
+            stored_images += 1
+            await context.report_progress(
+                1 + stored_images, steps, f"Stored image {stored_images} of {len(made.images)}"
+            )
+            return media
+
+        media = await gather_limited(
+            PARALLEL_STORES, [store(index, image) for index, image in enumerate(made.images)]
+        )
+        return ImageResult(
+            media=media, model=made.model, usage=made.usage, revised_prompt=made.revised_prompt
+        )
+
+    async def _store(self, index: int, image: bytes | str, context: ToolContext) -> Media:
+        data = image if isinstance(image, bytes) else await self._fetch(image, context)
+        found = sniff(data[:HEAD_BYTES])
+        if found is None or found.kind != "image":
+            raise ProviderUnavailable("The provider's answer holds an image in no known format.")
+        owner = context.principal.name
+        media_id = context.operation.id(f"image {index}")
+        async with context.deadline.limit():
+            record = await self._media.save(owner, media_id, data, found)
+            return await self._media.present(record)
+
+    async def _fetch(self, url: str, context: ToolContext) -> bytes:
+        async with (
+            context.deadline.limit(),
+            self._downloads.open(url, max_bytes=MAX_IMAGE_BYTES) as download,
+        ):
+            return b"".join([chunk async for chunk in download.chunks])
+
+    async def _input(self, context: ToolContext, field: str, media_id: str) -> InputFile:
+        owner = context.principal.name
+        return await read_input(self._media, owner, field, media_id, ("image",), context.deadline)
+
+    async def _recover(self, request: ImageRequest, context: ToolContext) -> ImageResult | None:
+        """Returns what an earlier run stored before it died, if it stored everything."""
+        media_format = _FORMATS.get(request.output_format or "png", PNG)
+        media: list[Media] = []
+        async with context.deadline.limit():
+            for index in range(request.n or 1):
+                media_id = context.operation.id(f"image {index}")
+                if await self._media.stored_format(media_id, [media_format]) is None:
+                    return None
+                record = await self._media.save(
+                    context.principal.name, media_id, None, media_format
+                )
+                media.append(await self._media.present(record))
+        model = request.model or self._openai.endpoint(Capability.IMAGE).target
+        return ImageResult(media=media, model=model, usage=None, revised_prompt=None)

@@ -1,0 +1,110 @@
+"""Calls that cost money: once for each idempotency key, and to the end once they have begun."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from shared.errors import GatewayError
+from shared.storage import IdempotencyStore, MediaStore, Operation
+from shared.tools.context import ToolContext
+from shared.tools.toolset import JsonObject
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[ToolContext], Awaitable[JsonObject]]
+
+
+class PaidCalls:
+    """Runs what costs money.
+
+    A caller who leaves does not end what goes into storage, nor what has an idempotency key: it was
+    paid for, and is there when the caller asks again.
+
+    Args:
+        idempotency: Remembers results by key.
+        media: Gives fresh links to results that were remembered.
+    """
+
+    def __init__(self, idempotency: IdempotencyStore, media: MediaStore) -> None:
+        self._idempotency = idempotency
+        self._media = media
+        self._running: set[asyncio.Task[JsonObject]] = set()
+
+    async def run(
+        self, request: bytes, work: Work, context: ToolContext, *, runs_to_the_end: bool
+    ) -> JsonObject:
+        """Runs the work, or returns what it returned when the key was used first.
+
+        Args:
+            request: What the caller asks for, the same for the same request.
+            work: Does it.
+            context: Who asks, under which key.
+            runs_to_the_end: Whether the work goes on without its caller even where there is no key.
+
+        Raises:
+            Conflict: The key is in use, or was used for something else.
+            GatewayError: What the work raises.
+        """
+        if context.idempotency_key is None:
+            # Several calls can share a context, as those of one chat do, but not their ids.
+            context = replace(context, operation=Operation.begin())
+            if not runs_to_the_end:
+                return await work(context)
+            return await self._to_the_end(work, context)
+
+        async def run_once(its_context: ToolContext) -> JsonObject:
+            return await self._run_once(request, work, its_context)
+
+        return await self._to_the_end(run_once, context)
+
+    async def aclose(self) -> None:
+        """Waits for what still runs; each has its deadline."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _run_once(self, request: bytes, work: Work, context: ToolContext) -> JsonObject:
+        async def run(operation: Operation) -> JsonObject:
+            return await work(replace(context, operation=operation))
+
+        result, is_remembered = await self._idempotency.run(
+            context.principal.name, context.idempotency_key or "", request, run, context.deadline
+        )
+        if is_remembered:
+            result = await context.deadline.wait_for(
+                self._media.refresh(context.principal.name, result)
+            )
+        fresh: JsonObject = result
+        return fresh
+
+    async def _to_the_end(self, work: Work, context: ToolContext) -> JsonObject:
+        has_caller = True
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            if has_caller:
+                # Progress is a courtesy; that it cannot be delivered must not end what is paid for.
+                with suppress(Exception):
+                    await context.report_progress(progress, total, message)
+
+        async def run() -> JsonObject:
+            return await work(replace(context, report_progress=report))
+
+        task = asyncio.create_task(run())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            has_caller = False
+            task.add_done_callback(_log_failure)
+            raise
+
+
+def _log_failure(task: "asyncio.Task[JsonObject]") -> None:
+    if task.cancelled():
+        return
+    error = task.exception()
+    if isinstance(error, GatewayError):
+        logger.warning("A paid call whose caller had left failed: %s", error.code)
+    elif error is not None:
+        logger.error("A paid call whose caller had left failed", exc_info=error)

@@ -1,0 +1,172 @@
+"""Speech tools: text spoken by a model and stored, and stored clips written down."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from shared.errors import ProviderTruncated, ProviderUnavailable
+from shared.openai_service import (
+    Capability,
+    OpenAIService,
+    SpeechRequest,
+    TranscriptionRequest,
+)
+from shared.storage import Media, MediaRecord, MediaStore
+from shared.storage.formats import AAC, FLAC, MP3, OGG, PCM, WAV, MediaFormat, sniff
+from shared.tools.context import ToolContext
+from shared.tools.inputs import MediaId, read_input
+from shared.tools.registry import tool
+from shared.tools.streams import peek
+
+MAX_TEXT_CHARS = 4096
+MAX_INSTRUCTIONS_CHARS = 4096
+MAX_CLIP_BYTES = 256 * 1024 * 1024
+DEFAULT_VOICE = "alloy"
+
+ResponseFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
+
+_FORMATS: dict[ResponseFormat, MediaFormat] = {
+    "mp3": MP3,
+    "opus": OGG,
+    "aac": AAC,
+    "flac": FLAC,
+    "wav": WAV,
+    "pcm": PCM,
+}
+
+
+_TOO_LARGE = ProviderUnavailable(f"The provider's clip has more than {MAX_CLIP_BYTES} bytes.")
+
+
+class SpeechResult(TypedDict):
+    """Result of `SpeechTools.synthesize_speech`."""
+
+    media: Media
+    model: str
+    voice: str
+
+
+class TranscriptionResult(TypedDict):
+    """Result of `SpeechTools.transcribe_audio`."""
+
+    text: str
+    model: str
+
+
+class SpeechTools:
+    """Tools that speak and listen.
+
+    Args:
+        openai: Where the models are.
+        media: Where clips go, and come from.
+    """
+
+    def __init__(self, openai: OpenAIService, media: MediaStore) -> None:
+        self._openai = openai
+        self._media = media
+
+    @tool(title="Synthesize speech", paid=True, runs_to_the_end=True)
+    async def synthesize_speech(
+        self,
+        context: ToolContext,
+        text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)],
+        voice: Annotated[str, Field(min_length=1, max_length=100)] = DEFAULT_VOICE,
+        model: str | None = None,
+        response_format: ResponseFormat = "mp3",
+        speed: Annotated[float, Field(ge=0.25, le=4)] | None = None,
+        instructions: Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS)] | None = None,
+    ) -> SpeechResult:
+        """Speaks a text aloud, says or reads it, as a voice clip (text to speech).
+
+        The clip is stored and comes back as a URL that opens in a browser.
+
+        Args:
+            text: What to say.
+            voice: Who says it; which voices there are depends on the model.
+            model: Model to use, in Azure the deployment; the configured one when left out.
+            response_format: File format; pcm is bare samples of 24 kHz, 16 bit, mono.
+            speed: How fast, 1 when left out.
+            instructions: How to say it, such as the mood; older models ignore it.
+        """
+        wanted = _FORMATS[response_format]
+        media_id = context.operation.id("clip")
+        if context.operation.is_repeat and (
+            record := await self._recover(media_id, wanted, context)
+        ):
+            used = model or self._openai.endpoint(Capability.AUDIO).target
+            return {"media": await self._media.present(record), "model": used, "voice": voice}
+        await context.deadline.wait_for(self._media.check_reachable())
+        await context.report_progress(0, 2, "Waiting for the model")
+        request = SpeechRequest(
+            text,
+            voice,
+            response_format,
+            context.operation.id("provider"),
+            model,
+            speed,
+            instructions,
+        )
+        async with self._openai.speech.stream(request, context.deadline) as speech:
+            head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _TOO_LARGE)
+            await context.report_progress(1, 2, "Storing the clip as it comes")
+            async with context.deadline.limit():
+                record = await self._media.save(
+                    context.principal.name, media_id, chunks, _check_format(head, wanted)
+                )
+        await context.report_progress(2, 2, "Stored the clip")
+        return {"media": await self._media.present(record), "model": speech.model, "voice": voice}
+
+    @tool(title="Transcribe audio", read_only=True, paid=True)
+    async def transcribe_audio(
+        self,
+        context: ToolContext,
+        media_id: MediaId,
+        language: Annotated[str, Field(min_length=2, max_length=20)] | None = None,
+        prompt: Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS)] | None = None,
+        model: str | None = None,
+    ) -> TranscriptionResult:
+        """Writes down what a stored voice clip or video says (speech to text).
+
+        Args:
+            media_id: Media id of the clip.
+            language: Its language as ISO 639-1, such as en; helps when it is known.
+            prompt: Names and words to expect.
+            model: Model to use, in Azure the deployment; the configured one when left out.
+        """
+        await context.report_progress(0, 2, "Reading the clip")
+        owner = context.principal.name
+        clip = await read_input(
+            self._media, owner, "media_id", media_id, ("audio", "video"), context.deadline
+        )
+        await context.report_progress(1, 2, "Waiting for the model")
+        request = TranscriptionRequest(
+            clip, context.operation.id("provider"), language, prompt, model
+        )
+        heard = await self._openai.transcriptions.create(request, context.deadline)
+        await context.report_progress(2, 2, "Written down")
+        return {"text": heard.text, "model": heard.model}
+
+    async def _recover(
+        self, media_id: str, media_format: MediaFormat, context: ToolContext
+    ) -> MediaRecord | None:
+        async with context.deadline.limit():
+            if await self._media.stored_format(media_id, [media_format]) is None:
+                return None
+            return await self._media.save(context.principal.name, media_id, None, media_format)
+
+
+def _check_format(head: bytes, wanted: MediaFormat) -> MediaFormat:
+    """Returns the format that the clip really has.
+
+    Raises:
+        ProviderError: It is no audio.
+    """
+    if not head:
+        raise ProviderTruncated("The provider's answer holds no audio. Try again.")
+    if wanted is PCM:
+        return PCM
+    found = sniff(head)
+    if found is None or found.kind != "audio":
+        raise ProviderUnavailable("The provider's answer is not audio in any known format.")
+    return found

@@ -1,0 +1,81 @@
+"""Video tools: order a video, and ask how far it is."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.openai_service import OpenAIService, VideoRequest
+from shared.storage import MediaStore
+from shared.tools.context import ToolContext
+from shared.tools.inputs import MediaId, read_input
+from shared.tools.registry import tool
+from shared.tools.video_jobs import VideoJob, VideoJobs
+
+MAX_PROMPT_CHARS = 32_000
+
+Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")]
+
+
+class VideoTools:
+    """Tools that make videos.
+
+    Args:
+        openai: Where the models are.
+        media: Where pictures to begin with come from.
+        jobs: The jobs.
+    """
+
+    def __init__(self, openai: OpenAIService, media: MediaStore, jobs: VideoJobs) -> None:
+        self._openai = openai
+        self._media = media
+        self._jobs = jobs
+
+    @tool(title="Generate video", paid=True, runs_to_the_end=True)
+    async def generate_video(
+        self,
+        context: ToolContext,
+        prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)],
+        seconds: Annotated[int, Field(ge=1, le=120)] | None = None,
+        size: Size | None = None,
+        model: str | None = None,
+        image: MediaId | None = None,
+    ) -> VideoJob:
+        """Orders a new video, clip or film of what a prompt describes and returns its job at once.
+
+        Making it takes minutes: ask get_video with the job's id, not before retry_after seconds.
+
+        Args:
+            prompt: What to show.
+            seconds: How long; which lengths there are depends on the model.
+            size: Width and height in pixels as WIDTHxHEIGHT, such as 1280x720.
+            model: Model to use, in Azure the deployment; the configured one when left out.
+            image: Media id of an image to begin with.
+        """
+        self._openai.videos.check_configured()
+        job_id = context.operation.id("job")
+        if context.operation.is_repeat and (job := await self._jobs.find(job_id, context)):
+            return job
+        first = None
+        if image is not None:
+            owner = context.principal.name
+            first = await read_input(
+                self._media, owner, "image", image, ("image",), context.deadline
+            )
+        await context.report_progress(0, 1, "Ordering the video")
+        request = VideoRequest(
+            prompt, context.operation.id("provider"), seconds, size, model, first
+        )
+        job = await self._jobs.create(job_id, request, context)
+        await context.report_progress(1, 1, "Ordered; ask get_video how far it is")
+        return job
+
+    @tool(title="Get video", idempotent=True, runs_to_the_end=True)
+    async def get_video(
+        self, context: ToolContext, job_id: Annotated[str, Field(min_length=1, max_length=100)]
+    ) -> VideoJob:
+        """Tells how far a video job is; when it is completed, the result has the video's URL.
+
+        Args:
+            job_id: Id of the job, as generate_video returned it.
+        """
+        return await self._jobs.advance(job_id, context)

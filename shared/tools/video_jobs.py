@@ -1,0 +1,308 @@
+"""Video jobs: ordered from a provider, advanced when somebody asks, and copied into storage once.
+
+Nothing runs between two requests. A job is a record; whoever asks for it makes the provider's next step
+visible, and the first to see it finished copies the video.
+"""
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, NotRequired
+
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
+
+from shared.deadline import Deadline
+from shared.errors import Conflict, NotFound, ProviderError, ProviderRejected, ProviderUnavailable
+from shared.openai_service import OpenAIService, ProviderVideo, VideoRequest, VideoStatus
+from shared.outbound import Downloads
+from shared.storage import (
+    IdempotencyStore,
+    Media,
+    MediaStore,
+    ObjectChanged,
+    ObjectExists,
+    ObjectMissing,
+    Operation,
+    Storage,
+    is_id,
+    owner_key,
+)
+from shared.storage.formats import HEAD_BYTES, MP4, WEBM, MediaFormat, sniff
+from shared.tools.context import ToolContext
+from shared.tools.streams import peek
+
+MAX_VIDEO_BYTES = 1024 * 1024 * 1024
+MAX_THUMBNAIL_BYTES = 16 * 1024 * 1024
+DEFAULT_POLL_SECONDS = 5.0
+MAX_POLL_SECONDS = 300.0
+
+
+_TOO_LARGE = ProviderUnavailable("The provider's file is larger than this app takes.")
+
+
+class VideoError(TypedDict):
+    """Why a job failed, as the provider says."""
+
+    code: str
+    message: str
+
+
+class VideoJob(TypedDict):
+    """A video job.
+
+    Attributes:
+        progress: How far it is, in percent.
+        retry_after: Seconds after which asking again may show something new; absent at the end.
+    """
+
+    id: str
+    status: VideoStatus
+    progress: int
+    media: NotRequired[Media]
+    error: NotRequired[VideoError]
+    retry_after: NotRequired[int]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    provider_id: str
+    status: VideoStatus
+    progress: int
+    poll_seconds: float
+    next_poll_at: datetime
+    media_id: str | None = None
+    error: VideoError | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ("completed", "failed")
+
+
+class VideoJobs:
+    """The video jobs of all principals.
+
+    Args:
+        openai: Where videos are made.
+        storage: Where the records are.
+        media: Where finished videos go.
+        idempotency: Sees to it that each is copied once.
+        downloads: Fetches videos whose provider names a URL for them.
+    """
+
+    def __init__(
+        self,
+        openai: OpenAIService,
+        storage: Storage,
+        media: MediaStore,
+        idempotency: IdempotencyStore,
+        downloads: Downloads,
+    ) -> None:
+        self._openai = openai
+        self._storage = storage
+        self._media = media
+        self._idempotency = idempotency
+        self._downloads = downloads
+
+    async def find(self, job_id: str, context: ToolContext) -> VideoJob | None:
+        """Returns a job as it was last seen, None where the caller has none of that id."""
+        try:
+            record, _ = await context.deadline.wait_for(self._read(job_id, context))
+        except NotFound:
+            return None
+        return await self._present(record, context)
+
+    async def create(self, job_id: str, request: VideoRequest, context: ToolContext) -> VideoJob:
+        """Orders a video and records its job.
+
+        Raises:
+            GatewayError: The provider refused or failed, or storage did.
+        """
+        await context.deadline.wait_for(self._media.check_reachable())
+        ordered = await self._openai.videos.create(request, context.deadline)
+        poll_seconds = _poll_seconds(ordered)
+        record = _Record(
+            id=job_id,
+            provider_id=ordered.id,
+            status="failed" if ordered.status == "failed" else "queued",
+            progress=ordered.progress or 0,
+            poll_seconds=poll_seconds,
+            next_poll_at=_in(poll_seconds),
+            error=_error(ordered),
+        )
+        async with context.deadline.limit():
+            state = await self._storage.state()
+            try:
+                await state.create(_name(job_id, context), record.model_dump_json().encode())
+            except ObjectExists:
+                record, _ = await self._read(job_id, context)
+        return await self._present(record, context)
+
+    async def advance(self, job_id: str, context: ToolContext) -> VideoJob:
+        """Returns a job, after asking the provider once where it is time to.
+
+        Raises:
+            NotFound: The caller has none of that id.
+            GatewayError: The provider did not answer; the job stays as it is.
+        """
+        record, etag = await context.deadline.wait_for(self._read(job_id, context))
+        if record.has_ended or datetime.now(UTC) < record.next_poll_at:
+            return await self._present(record, context)
+        # Written before asking: of several who come at once only one asks.
+        claim = {"next_poll_at": _in(record.poll_seconds)}
+        record, etag, is_ours = await self._replace(record, etag, claim, context)
+        if not is_ours:
+            return await self._present(record, context)
+        await context.report_progress(0, 100, "Asking the provider")
+        try:
+            seen = await self._openai.videos.retrieve(record.provider_id, context.deadline)
+            changes = await self._follow(record, seen, context)
+        except ProviderRejected as error:
+            changes = {"status": "failed", "error": {"code": error.code, "message": error.detail}}
+        if any(getattr(record, name) != value for name, value in changes.items()):
+            record, _, _ = await self._replace(record, etag, changes, context)
+        return await self._present(record, context)
+
+    async def _follow(
+        self, record: _Record, seen: ProviderVideo, context: ToolContext
+    ) -> dict[str, Any]:
+        """Returns what the provider's answer changes in a record; copies a finished video first."""
+        poll_seconds = _poll_seconds(seen)
+        pending = {"poll_seconds": poll_seconds, "next_poll_at": _in(poll_seconds)}
+        if seen.status == "failed":
+            return {"status": "failed", "error": _error(seen)}
+        if seen.status != "completed":
+            progress = record.progress if seen.progress is None else seen.progress
+            await context.report_progress(progress, 100, f"The provider says: {seen.status}")
+            return {"status": seen.status, "progress": progress, **pending}
+        await context.report_progress(100, 100, "Copying the video into storage")
+        try:
+            media_id = await self._copy_once(record, seen, context)
+        except Conflict:
+            return {"status": "in_progress", "progress": 100, **pending}
+        return {"status": "completed", "progress": 100, "media_id": media_id}
+
+    async def _copy_once(self, record: _Record, seen: ProviderVideo, context: ToolContext) -> str:
+        owner = context.principal.name
+
+        async def copy(operation: Operation) -> str:
+            media_id = operation.id("video")
+            async with context.deadline.limit():
+                stored = None
+                if operation.is_repeat:
+                    stored = await self._media.stored_format(media_id, [MP4, WEBM])
+                thumbnail = await self._thumbnail(seen, context.deadline)
+                if stored is not None:
+                    await self._media.save(owner, media_id, None, stored, thumbnail)
+                    return media_id
+                async with self._open(seen, context.deadline) as chunks:
+                    head, whole = await peek(chunks, MAX_VIDEO_BYTES, _TOO_LARGE)
+                    await self._media.save(owner, media_id, whole, _check(head), thumbnail)
+            return media_id
+
+        media_id, _ = await self._idempotency.run(
+            owner, f"video {record.id}", b"", copy, context.deadline, purpose="copy"
+        )
+        return str(media_id)
+
+    @asynccontextmanager
+    async def _open(
+        self, seen: ProviderVideo, deadline: Deadline
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        url = seen.url
+        if url is None:
+            async with self._openai.videos.content(seen.id, "video", deadline) as content:
+                if content.chunks is not None:
+                    yield content.chunks
+                    return
+                url = content.redirect or ""
+        async with self._downloads.open(url, MAX_VIDEO_BYTES) as download:
+            yield download.chunks
+
+    async def _thumbnail(
+        self, seen: ProviderVideo, deadline: Deadline
+    ) -> tuple[bytes, MediaFormat] | None:
+        try:
+            async with self._openai.videos.content(seen.id, "thumbnail", deadline) as content:
+                if content.chunks is None:
+                    return None
+                _, chunks = await peek(content.chunks, MAX_THUMBNAIL_BYTES, _TOO_LARGE)
+                data = b"".join([chunk async for chunk in chunks])
+        except ProviderError:
+            # Not every provider has one, and the video is worth more than its picture.
+            return None
+        found = sniff(data[:HEAD_BYTES])
+        is_picture = found is not None and found.kind == "image" and found.extension != "svg"
+        return (data, found) if found and is_picture else None
+
+    async def _present(self, record: _Record, context: ToolContext) -> VideoJob:
+        job = VideoJob(id=record.id, status=record.status, progress=record.progress)
+        if record.error is not None:
+            job["error"] = record.error
+        if not record.has_ended:
+            wait = (record.next_poll_at - datetime.now(UTC)).total_seconds()
+            job["retry_after"] = max(1, math.ceil(wait))
+        if record.media_id is not None:
+            async with context.deadline.limit():
+                try:
+                    found = await self._media.find(context.principal.name, record.media_id)
+                    job["media"] = await self._media.present(found)
+                except NotFound:
+                    # Deleted by its owner since.
+                    pass
+        return job
+
+    async def _read(self, job_id: str, context: ToolContext) -> tuple[_Record, str]:
+        unknown = NotFound(f"There is no video job '{job_id}'.")
+        if not is_id(job_id):
+            raise unknown
+        state = await self._storage.state()
+        try:
+            data, info = await state.read(_name(job_id, context))
+        except ObjectMissing as error:
+            raise unknown from error
+        return _Record.model_validate_json(data), info.etag
+
+    async def _replace(
+        self, record: _Record, etag: str, changes: dict[str, Any], context: ToolContext
+    ) -> tuple[_Record, str, bool]:
+        """Returns the record as it then is, and whether it is we who changed it."""
+        changed = _Record.model_validate({**record.model_dump(), **changes})
+        async with context.deadline.limit():
+            state = await self._storage.state()
+            try:
+                info = await state.replace(
+                    _name(record.id, context), changed.model_dump_json().encode(), etag
+                )
+            except ObjectChanged:
+                return *await self._read(record.id, context), False
+        return changed, info.etag, True
+
+
+def _name(job_id: str, context: ToolContext) -> str:
+    return f"jobs/{owner_key(context.principal.name)}/{job_id}.json"
+
+
+def _in(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def _poll_seconds(seen: ProviderVideo) -> float:
+    asked = DEFAULT_POLL_SECONDS if seen.poll_after is None else seen.poll_after
+    return min(asked, MAX_POLL_SECONDS)
+
+
+def _error(seen: ProviderVideo) -> VideoError | None:
+    if seen.error is None:
+        return None
+    return {"code": seen.error["code"], "message": seen.error["message"]}
+
+
+def _check(head: bytes) -> MediaFormat:
+    found = sniff(head)
+    if found is None or found.kind != "video":
+        raise ProviderUnavailable("The provider's answer is not a video in any known format.")
+    return found
