@@ -12,18 +12,18 @@ from shared import __version__
 from shared.agent import Agent
 from shared.auth import Guard, KeyAuthenticator, generate_key
 from shared.mcp_server import McpEndpoint
-from shared.openai_service import OpenAIService
 from shared.routes.chat import chat_router
 from shared.routes.envelope import ConfigurationGate, Cors, RequestEnvelope
 from shared.routes.errors import install_error_handlers
 from shared.routes.health import health_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
+from shared.routes.media import media_router
+from shared.routes.openapi import describe_security
 from shared.routes.tools import tools_router
+from shared.routes.videos import videos_router
+from shared.services import Services
 from shared.settings import Settings, load_settings
-from shared.tools import ToolContext, ToolRegistry
-from shared.tools.clock import ClockTools
-from shared.tools.models import ModelTools
-from shared.tools.text import TextTools
+from shared.tools import ToolContext
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -43,16 +43,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     configure_logging(settings)
     guard = _make_guard(settings)
-    openai = OpenAIService(settings)
-    registry = make_registry(settings, openai)
+    services = Services.make(settings)
+    tools = services.tools
     agent = Agent(
-        openai,
-        [registry],
+        services.openai,
+        [tools],
         system_prompt=settings.chat_system_prompt,
         max_turns=settings.chat_max_turns,
         temperature=settings.openai_temperature,
     )
-    mcp = McpEndpoint(lambda: make_mcp_server(registry, mcp_context))
+    mcp = McpEndpoint(lambda: make_mcp_server(services, mcp_context))
     origins = settings.cors_allowed_origins
     mcp_origins = settings.mcp_allowed_origins
 
@@ -62,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # clean end.
         yield
         await mcp.aclose()
-        await openai.aclose()
+        await services.aclose()
 
     api = FastAPI(
         title="OpenAI MCP Functions",
@@ -72,13 +72,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         # Behind the Functions host a redirect would name the scheme http, and carry keys over it.
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
     install_error_handlers(api)
-    api.include_router(health_router(settings, guard, openai))
-    api.include_router(tools_router(registry, guard))
-    api.include_router(chat_router(agent, guard))
+    api.include_router(health_router(settings, guard, services))
+    api.include_router(tools_router(tools, guard))
+    api.include_router(chat_router(agent, services.paid_calls, guard))
+    api.include_router(media_router(services.media, services.storage, guard))
+    api.include_router(videos_router(tools, guard))
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins)))
+    describe_security(api)
     # The last one added is the outermost.
     api.add_middleware(ConfigurationGate, problems=settings.problems, open_paths=OPEN_PATHS)
     api.add_middleware(Cors, origins=origins, mcp_origins=mcp_origins, mcp_path=MCP_PATH)
@@ -86,20 +90,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return api
 
 
-def make_registry(settings: Settings, openai: OpenAIService) -> ToolRegistry:
-    """Returns our own tools; a new family of tools is added here."""
-    return ToolRegistry(
-        [TextTools(openai, settings.openai_temperature), ModelTools(openai), ClockTools()]
-    )
-
-
 def make_mcp_server(
-    registry: ToolRegistry, make_context: Callable[[Any], ToolContext]
+    services: Services, make_context: Callable[[Any], ToolContext]
 ) -> "Server[Any]":
     """Returns our tools as an MCP server; imports the SDK."""
     from shared.mcp_server.server import build_server
 
-    return build_server(registry, make_context)
+    return build_server(services.tools, services.media, make_context)
 
 
 def _make_guard(settings: Settings) -> Guard:
@@ -116,8 +113,9 @@ def _make_guard(settings: Settings) -> Guard:
 def configure_logging(settings: Settings) -> None:
     """Sets the log level, keeps other loggers from writing URLs, and logs what is malformed."""
     logging.getLogger("shared").setLevel(settings.log_level.upper())
-    # Both write a line with a URL for every request; ours leaves out what a caller put into the URL.
+    # All write a line with a URL for every request; ours leaves out what a caller put into the URL.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("azure").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").addFilter(lambda record: False)
     for problem in settings.problems:
         logger.error(problem)

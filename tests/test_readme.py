@@ -24,7 +24,7 @@ CURLS = [
 
 
 def test_there_are_commands_to_try() -> None:
-    assert len(CURLS) == 2
+    assert len(CURLS) == 3
 
 
 @pytest.mark.parametrize("command", CURLS)
@@ -38,7 +38,8 @@ def test_command_works_as_written(command: str, app_origin: str) -> None:
     )
     answer = json.loads(completed.stdout)
     assert "detail" not in answer
-    assert answer["finish_reason"] == "stop"
+    assert answer.get("finish_reason", "stop") == "stop"
+    assert answer.get("media", [{}])
 
 
 @pytest.mark.parametrize("snippet", blocks("json"))

@@ -1,6 +1,7 @@
 """Runs the tool calls of one turn together and reports what happens as it happens."""
 
 import asyncio
+import hashlib
 import json
 import logging
 from collections.abc import AsyncGenerator, Sequence
@@ -69,7 +70,10 @@ async def _run_call(
     async def report(progress: float, total: float | None, message: str | None) -> None:
         queue.put_nowait((ToolProgressed(call.id, progress, total, message), None))
 
-    result = await _call(call.name, arguments, offer, replace(context, report_progress=report))
+    its_context = replace(
+        context, report_progress=report, idempotency_key=_own_key(call, context.idempotency_key)
+    )
+    result = await _call(call.name, arguments, offer, its_context)
     record = ToolCallRecord(
         name=call.name,
         arguments=arguments,
@@ -93,6 +97,13 @@ async def _call(
             is_error=True,
         )
     return await toolset.call(name, arguments, context)
+
+
+def _own_key(call: ToolCall, chat_key: str | None) -> str | None:
+    # A chat that is run again after its instance died finds what its tools have been paid for already.
+    if chat_key is None:
+        return None
+    return hashlib.sha256(f"{chat_key}\n{call.name}\n{call.arguments}".encode()).hexdigest()
 
 
 def _decode(arguments: str) -> dict[str, Any] | str:

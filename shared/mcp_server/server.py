@@ -3,19 +3,25 @@
 `McpEndpoint` has it imported on the first request, off the event loop.
 """
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
 import mcp_types as types
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
+from pydantic_core import to_json
 
 from shared import __version__
-from shared.errors import GatewayError
+from shared.errors import GatewayError, NotFound
+from shared.storage import MediaStore
 from shared.tools import ToolContext, ToolRegistry, ToolSpec
 
 SERVER_NAME = "openai-mcp-functions"
 MODELS_URI = "models://supported"
+MEDIA_SCHEME = "media://"
+MAX_MEDIA_BYTES = 4 * 1024 * 1024
+"""Of a medium that is sent as its bytes, in base64; larger ones are sent as a link."""
 
 INSTRUCTIONS = (
     "Tools of OpenAI, Azure OpenAI or a compatible provider. list_supported_models says which of "
@@ -29,11 +35,14 @@ MakeContext = Callable[[RequestContext], ToolContext]
 """Says on whose behalf and until when a request of the protocol runs."""
 
 
-def build_server(registry: ToolRegistry, make_context: MakeContext) -> Server[Any]:
+def build_server(
+    registry: ToolRegistry, media: MediaStore, make_context: MakeContext
+) -> Server[Any]:
     """Builds the MCP server; it keeps nothing between requests.
 
     Args:
         registry: The tools.
+        media: What ``media://`` resources are.
         make_context: Called once for each request.
     """
 
@@ -66,24 +75,24 @@ def build_server(registry: ToolRegistry, make_context: MakeContext) -> Server[An
     async def list_resource_templates(
         request: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        return types.ListResourceTemplatesResult(resource_templates=[])
+        return types.ListResourceTemplatesResult(resource_templates=[_MEDIA_TEMPLATE])
 
     async def read_resource(
         request: RequestContext, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
-        if str(params.uri) != MODELS_URI:
-            raise MCPError(
-                types.INVALID_PARAMS,
-                f"There is no resource '{params.uri}'. The resources are: {MODELS_URI}.",
-                {"uri": str(params.uri)},
-            )
+        uri = str(params.uri)
+        if uri.startswith(MEDIA_SCHEME):
+            contents = await _read_media(media, uri, make_context(request))
+            return types.ReadResourceResult(contents=[contents])
+        if uri != MODELS_URI:
+            raise _unknown_resource(uri)
         result = await registry.call("list_supported_models", {}, make_context(request))
         if result.is_error:
             raise MCPError(types.INTERNAL_ERROR, result.text)
-        contents = types.TextResourceContents(
+        models = types.TextResourceContents(
             uri=MODELS_URI, mime_type="application/json", text=result.text
         )
-        return types.ReadResourceResult(contents=[contents])
+        return types.ReadResourceResult(contents=[models])
 
     return Server(
         SERVER_NAME,
@@ -106,6 +115,41 @@ _MODELS_RESOURCE = types.Resource(
     description="The configured model of each capability, as list_supported_models tells it.",
     mime_type="application/json",
 )
+
+
+_MEDIA_TEMPLATE = types.ResourceTemplate(
+    name="media",
+    title="Media",
+    uri_template=f"{MEDIA_SCHEME}{{id}}",
+    description="A stored image, clip or video by its id; a large one as JSON with a fresh URL.",
+)
+
+
+async def _read_media(
+    media: MediaStore, uri: str, context: ToolContext
+) -> types.TextResourceContents | types.BlobResourceContents:
+    async with context.deadline.limit():
+        try:
+            record = await media.find(context.principal.name, uri.removeprefix(MEDIA_SCHEME))
+        except NotFound as error:
+            raise _unknown_resource(uri) from error
+        if record.size_bytes <= MAX_MEDIA_BYTES:
+            data = await media.read(record)
+            return types.BlobResourceContents(
+                uri=uri, mime_type=record.content_type, blob=b64encode(data).decode()
+            )
+        shown = await media.present(record)
+    return types.TextResourceContents(
+        uri=uri, mime_type="application/json", text=to_json(shown).decode()
+    )
+
+
+def _unknown_resource(uri: str) -> MCPError:
+    return MCPError(
+        types.INVALID_PARAMS,
+        f"There is no resource '{uri}'. The resources are: {MODELS_URI}, {MEDIA_SCHEME}ID.",
+        {"uri": uri},
+    )
 
 
 def _input_schemas(registry: ToolRegistry) -> Callable[[str], dict[str, Any] | None]:

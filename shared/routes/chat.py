@@ -1,6 +1,6 @@
 """`POST /chat`: the agent, over HTTPS."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +10,7 @@ from shared.auth import Guard
 from shared.errors import NotFound
 from shared.routes.doors import Context, guarded
 from shared.routes.errors import COMMON_ERRORS
+from shared.tools import PaidCalls, ToolContext
 
 MAX_MESSAGE_CHARS = 1_000_000
 MAX_NAMED_TOOLS = 128
@@ -41,12 +42,12 @@ class ChatRequest(BaseModel):
     )
 
 
-def chat_router(agent: Agent, guard: Guard) -> APIRouter:
+def chat_router(agent: Agent, paid_calls: PaidCalls, guard: Guard) -> APIRouter:
     """Returns the routes of the chat agent."""
     router = APIRouter(tags=["chat"], route_class=guarded(guard, "chat"), responses=COMMON_ERRORS)
 
-    @router.post("/chat", name="chat")
-    async def chat(body: ChatRequest, context: Context) -> ChatAnswer:
+    @router.post("/chat", name="chat", response_model=ChatAnswer)
+    async def chat(body: ChatRequest, context: Context) -> object:
         """Answers a message, calling tools where they help."""
         if body.conversation_id is not None:
             raise NotFound(f"There is no conversation '{body.conversation_id}'.")
@@ -59,6 +60,11 @@ def chat_router(agent: Agent, guard: Guard) -> APIRouter:
             tools=body.tools,
             max_turns=body.max_turns,
         )
-        return await agent.answer(turn, context)
+
+        async def answer(its_context: ToolContext) -> dict[str, Any]:
+            return {**await agent.answer(turn, its_context)}
+
+        request = f"chat {body.model_dump_json(exclude_unset=True)}".encode()
+        return await paid_calls.run(request, answer, context, runs_to_the_end=False)
 
     return router

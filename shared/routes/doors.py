@@ -1,6 +1,7 @@
 """How a request gets in: who is it, how large is it, until when must it be answered."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -12,11 +13,14 @@ from starlette.types import Message, Receive
 
 from shared.auth import Guard, Principal
 from shared.deadline import Deadline
-from shared.errors import MalformedJson, TooLarge
+from shared.errors import InvalidRequest, MalformedJson, TooLarge
 from shared.settings import Scope
 from shared.tools import ToolContext
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+
+IDEMPOTENCY_HEADER = "idempotency-key"
+_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -54,14 +58,14 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     return bytes(body)
 
 
-def guarded(guard: Guard, scope: Scope) -> type[APIRoute]:
+def guarded(guard: Guard, scope: Scope | None) -> type[APIRoute]:
     """Returns a class of routes that let nobody in without the scope, and stop when the caller leaves.
 
     A dependency would come too late: FastAPI reads and decodes the body before it.
 
     Args:
         guard: Who decides.
-        scope: What a caller needs.
+        scope: What a caller needs; None where any key will do.
     """
 
     class GuardedRoute(APIRoute):
@@ -118,7 +122,25 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 def tool_context(request: Request) -> ToolContext:
     """Returns on whose behalf and until when the request runs."""
-    return ToolContext(request.state.principal, request_deadline(request))
+    key = request.headers.get(IDEMPOTENCY_HEADER)
+    return ToolContext(
+        request.state.principal,
+        request_deadline(request),
+        idempotency_key=None if key is None else check_idempotency_key(key),
+    )
+
+
+def check_idempotency_key(key: object) -> str:
+    """Returns a key that a caller gave.
+
+    Raises:
+        InvalidRequest: It is not 1 to 255 visible characters.
+    """
+    if isinstance(key, str) and _IDEMPOTENCY_KEY.fullmatch(key):
+        return key
+    raise InvalidRequest(
+        "The idempotency key must be 1 to 255 visible ASCII characters, such as a UUID."
+    )
 
 
 def request_deadline(request: Request) -> Deadline:

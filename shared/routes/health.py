@@ -1,5 +1,7 @@
 """`GET /health`: what is configured, and on request whether it answers."""
 
+import asyncio
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Annotated, Literal
@@ -11,9 +13,10 @@ from shared import __version__
 from shared.auth import Guard
 from shared.deadline import Deadline
 from shared.errors import GatewayError
-from shared.openai_service import Capability, OpenAIService
+from shared.openai_service import Capability
 from shared.routes.doors import admit, request_deadline
 from shared.routes.errors import COMMON_ERRORS
+from shared.services import Services
 from shared.settings import Settings
 
 DEEP_CHECK_SECONDS = 10
@@ -31,10 +34,11 @@ class Health(BaseModel):
     """Answer of `GET /health`.
 
     Attributes:
-        status: ``degraded`` where callers would be refused: no keys, no provider, malformed settings.
+        status: ``degraded`` where callers would be refused: no keys, no provider, no storage, malformed
+            settings.
         active_clients: Live sessions of this instance with other MCP servers.
         problems: A sentence for each malformed setting.
-        deep: With ``deep=true``: ``ok``, or the code of the error that the provider gave.
+        deep: With ``deep=true``, for the provider and for storage: ``ok``, or the code of the error.
     """
 
     status: Literal["healthy", "degraded"]
@@ -48,7 +52,7 @@ class Health(BaseModel):
     deep: dict[str, str] | None = None
 
 
-def health_router(settings: Settings, guard: Guard, openai: OpenAIService) -> APIRouter:
+def health_router(settings: Settings, guard: Guard, services: Services) -> APIRouter:
     """Returns the routes on the app's own state."""
     router = APIRouter(tags=["health"])
     started = monotonic()
@@ -61,16 +65,21 @@ def health_router(settings: Settings, guard: Guard, openai: OpenAIService) -> AP
     )
     async def health(
         request: Request,
-        deep: Annotated[bool, Query(description="Ask the provider too; needs a key.")] = False,
+        deep: Annotated[
+            bool, Query(description="Ask the provider and storage too; needs a key.")
+        ] = False,
     ) -> Health:
         """Says what is configured; always 200, whether healthy or degraded."""
         if deep:
             await admit(request, guard, None)
-        checks = Checks(auth=guard.is_configured, openai=openai.is_configured, storage=False)
-        provider = await _ask_provider(openai, request_deadline(request)) if deep else None
-        is_healthy = (
-            checks.auth and checks.openai and not settings.problems and provider in (None, "ok")
+        checks = Checks(
+            auth=guard.is_configured,
+            openai=services.openai.is_configured,
+            storage=services.storage.is_configured,
         )
+        found = await _look_deep(services, request_deadline(request)) if deep else None
+        is_configured = checks.auth and checks.openai and checks.storage and not settings.problems
+        is_healthy = is_configured and set((found or {}).values()) <= {"ok"}
         return Health(
             status="healthy" if is_healthy else "degraded",
             version=__version__,
@@ -80,15 +89,24 @@ def health_router(settings: Settings, guard: Guard, openai: OpenAIService) -> AP
             active_clients=0,
             checks=checks,
             problems=list(settings.problems),
-            deep={"openai": provider} if provider else None,
+            deep=found,
         )
 
     return router
 
 
-async def _ask_provider(openai: OpenAIService, deadline: Deadline) -> str:
+async def _look_deep(services: Services, deadline: Deadline) -> dict[str, str]:
+    deadline = deadline.within(DEEP_CHECK_SECONDS)
+    openai, storage = await asyncio.gather(
+        _try(services.openai.list_models(Capability.CHAT, deadline)),
+        _try(deadline.wait_for(services.media.check_reachable())),
+    )
+    return {"openai": openai, "storage": storage}
+
+
+async def _try(check: Awaitable[object]) -> str:
     try:
-        await openai.list_models(Capability.CHAT, deadline.within(DEEP_CHECK_SECONDS))
+        await check
     except GatewayError as error:
         return error.code
     return "ok"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,12 @@ from shared.asgi import AsgiResponse
 from shared.auth import Guard
 from shared.errors import ForbiddenOrigin
 from shared.mcp_server import MAX_BODY_BYTES, McpEndpoint
-from shared.routes.doors import admit, read_body, tool_context
+from shared.routes.doors import admit, check_idempotency_key, read_body, tool_context
 from shared.tools import ToolContext
 
 MCP_PATH = "/mcp"
+IDEMPOTENCY_META = "idempotency-key"
+"""Where the ``_meta`` of an MCP request has what HTTPS clients send as ``Idempotency-Key``."""
 
 _LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
@@ -52,7 +55,12 @@ def mcp_context(protocol_request: Any) -> ToolContext:
     request: Request = protocol_request.request
     report = protocol_request.session.report_progress
     context = tool_context(request)
-    return ToolContext(context.principal, context.deadline, report)
+    key = (protocol_request.meta or {}).get(IDEMPOTENCY_META)
+    return replace(
+        context,
+        report_progress=report,
+        idempotency_key=None if key is None else check_idempotency_key(key),
+    )
 
 
 def _check_origin(request: Request, allowed: frozenset[str]) -> None:

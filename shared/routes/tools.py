@@ -12,6 +12,7 @@ from shared.routes.doors import Context, guarded
 from shared.routes.errors import COMMON_ERRORS
 from shared.tools import Tool, ToolRegistry
 from shared.tools.clock import ServerTime, current_server_time
+from shared.tools.video_jobs import VideoJob
 
 
 class ToolDescription(BaseModel):
@@ -67,8 +68,18 @@ def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
             summary=tool.title,
             description=tool.description,
             response_model=tool.result_type,
+            status_code=202 if tool.name == "generate_video" else 200,
         )(_endpoint(tool))
     return router
+
+
+def _job_response(tool_name: str, job: dict[str, Any]) -> JSONResponse:
+    headers = {}
+    if "retry_after" in job:
+        headers["Retry-After"] = str(job["retry_after"])
+    if tool_name != "generate_video":
+        return JSONResponse(job, headers=headers)
+    return JSONResponse(job, 202, headers={"Location": f"/videos/{job['id']}", **headers})
 
 
 def _endpoint(tool: Tool) -> Callable[..., Any]:
@@ -77,7 +88,10 @@ def _endpoint(tool: Tool) -> Callable[..., Any]:
 
     async def call(context: Context, arguments: Any) -> JSONResponse:
         # The result has been checked against its type already: a Response skips doing so again.
-        return JSONResponse(await tool.call(arguments, context))
+        result = await tool.call(arguments, context)
+        if tool.result_type is VideoJob:
+            return _job_response(tool.name, result)
+        return JSONResponse(result)
 
     # FastAPI reads what it documents and checks from the annotations.
     call.__annotations__["arguments"] = Annotated[model, Body()]

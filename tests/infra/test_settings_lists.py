@@ -17,20 +17,10 @@ NOT_DEPLOYED = {
 """Settings of the code that have no place in a deployment."""
 
 NOT_READ_YET = {
-    "AZURE_BLOB_AUDIO_ROOT",
-    "AZURE_BLOB_CONTAINER",
-    "AZURE_BLOB_IMAGE_ROOT",
-    "AZURE_BLOB_PATH_PREFIX",
-    "AZURE_BLOB_PUBLIC_BASE_URL",
-    "AZURE_BLOB_STATE_CONTAINER",
-    "AZURE_BLOB_VIDEO_ROOT",
-    "AZURE_STORAGE_ACCOUNT_URL",
     "CHAT_MAX_HISTORY_TOKENS",
-    "CONNECTIONS_ALLOW_PRIVATE_NETWORKS",
     "CONNECTIONS_ENCRYPTION_KEY",
     "MCP_SERVERS",
     "MCP_STDIO_COMMANDS",
-    "MEDIA_URL_TTL_SECONDS",
 }
 """Settings of the templates whose code is still to come; to be emptied when it is there."""
 

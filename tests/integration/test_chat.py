@@ -21,9 +21,9 @@ from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded
 from shared.openai_service import OpenAIService
 from shared.settings import load_settings
-from shared.tools import ToolContext, ToolRegistry, tool
+from shared.tools import PaidCalls, ToolContext, ToolRegistry, tool
 from shared.tools.clock import ServerTime
-from tests.conftest import AUTH, MakeClient, StandIn, ThreadServer
+from tests.conftest import AUTH, TOOLS, MakeClient, StandIn, ThreadServer
 
 
 async def ask(client: httpx2.AsyncClient, message: str, **fields: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ async def test_model_is_offered_every_tool_and_sees_the_results(
     answer = await ask(client, "server_time and list_supported_models", system_prompt="Be brief")
     first, second = (body for body in stand_in.bodies() if body is not None)
     offered = {each["function"]["name"]: each["function"] for each in first["tools"]}
-    assert set(offered) == {"chat_completion", "generate", "list_supported_models", "server_time"}
+    assert set(offered) == set(TOOLS)
     listed = (await client.get("/tools")).json()["tools"]
     for each in listed:
         assert offered[each["name"]]["parameters"] == each["inputSchema"]
@@ -236,9 +236,11 @@ def tools() -> Rendezvous:
 
 
 @pytest.fixture
-async def agent(environment: dict[str, str], tools: Rendezvous) -> AsyncIterator[Agent]:
+async def agent(
+    environment: dict[str, str], tools: Rendezvous, paid_calls: PaidCalls
+) -> AsyncIterator[Agent]:
     openai = OpenAIService(load_settings(environment))
-    yield Agent(openai, [ToolRegistry([tools])], system_prompt=None, max_turns=5)
+    yield Agent(openai, [ToolRegistry([tools], paid_calls)], system_prompt=None, max_turns=5)
     await openai.aclose()
 
 
@@ -253,12 +255,12 @@ async def test_parallel_calls_run_together(agent: Agent, stand_in: StandIn) -> N
 
 
 async def test_parallel_calls_are_bounded(
-    environment: dict[str, str], stand_in: StandIn, tools: Rendezvous
+    environment: dict[str, str], stand_in: StandIn, tools: Rendezvous, paid_calls: PaidCalls
 ) -> None:
     one_too_many = agent_calls.MAX_PARALLEL_CALLS + 1
     tools.barrier = asyncio.Barrier(one_too_many)
     openai = OpenAIService(load_settings(environment))
-    agent = Agent(openai, [ToolRegistry([tools])], system_prompt=None, max_turns=5)
+    agent = Agent(openai, [ToolRegistry([tools], paid_calls)], system_prompt=None, max_turns=5)
     stand_in.fault(call_tools=["meet"] * one_too_many)
     with pytest.raises(DeadlineExceeded):
         await agent.answer(ChatTurn("go"), make_context(3))

@@ -19,7 +19,7 @@ async def test_working_app_is_healthy(
         "version": "0.1.0",
         "build": "abc123",
         "active_clients": 0,
-        "checks": {"auth": True, "openai": True, "storage": False},
+        "checks": {"auth": True, "openai": True, "storage": True},
         "problems": [],
     }
     assert stand_in.requests() == []
@@ -56,7 +56,7 @@ async def test_deep_check_asks_the_provider(
     make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
 ) -> None:
     response = await make_client(environment).get("/health?deep=true")
-    assert response.json()["deep"] == {"openai": "ok"}
+    assert response.json()["deep"] == {"openai": "ok", "storage": "ok"}
     assert [request["path"] for request in stand_in.requests()] == ["/v1/models"]
 
 
@@ -67,13 +67,14 @@ async def test_deep_check_reports_the_providers_error(
     response = await make_client(environment).get("/health?deep=true")
     assert response.status_code == 200
     assert response.json()["status"] == "degraded"
-    assert response.json()["deep"] == {"openai": "provider_credentials"}
+    assert response.json()["deep"] == {"openai": "provider_credentials", "storage": "ok"}
     assert "sk-secret" not in response.text
 
 
 async def test_deep_check_of_an_unconfigured_app_says_so(make_client: MakeClient) -> None:
-    response = await make_client({"MCP_API_KEY": "k"}, {"X-Api-Key": "k"}).get("/health?deep=1")
-    assert response.json()["deep"] == {"openai": "not_configured"}
+    client = make_client({"MCP_API_KEY": "k", "WEBSITE_SITE_NAME": "app"}, {"X-Api-Key": "k"})
+    response = await client.get("/health?deep=1")
+    assert response.json()["deep"] == {"openai": "not_configured", "storage": "not_configured"}
 
 
 async def test_deep_needs_a_boolean(client: object, make_client: MakeClient) -> None:

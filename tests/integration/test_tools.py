@@ -7,9 +7,8 @@ import httpx2
 import pytest
 
 from shared.settings import SETTING_NAMES
-from tests.conftest import MakeClient, StandIn
+from tests.conftest import TOOLS, MakeClient, StandIn
 
-TOOLS = ["chat_completion", "generate", "list_supported_models", "server_time"]
 USAGE = {"prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"}
 SERVER_TIME = r"\[MCP Server Time\] \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d \(UTC\)"
 
@@ -24,7 +23,7 @@ async def call(client: httpx2.AsyncClient, name: str, **arguments: Any) -> dict[
 async def test_list_describes_every_tool(client: httpx2.AsyncClient) -> None:
     body = (await client.get("/tools")).json()
     assert body["count"] == len(TOOLS)
-    assert sorted(tool["name"] for tool in body["tools"]) == TOOLS
+    assert [tool["name"] for tool in body["tools"]] == TOOLS
     for tool in body["tools"]:
         assert set(tool) == {
             "name",
@@ -56,6 +55,18 @@ async def test_openapi_documents_every_tool(client: httpx2.AsyncClient) -> None:
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/GenerateArguments"}
     assert {"200", "401", "422", "429", "502", "503", "504"} <= set(operation["responses"])
+
+
+async def test_openapi_says_how_to_authenticate(client: httpx2.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
+    operations = {
+        operation["operationId"]: operation["security"]
+        for path in document["paths"].values()
+        for operation in path.values()
+    }
+    assert {name for name, security in operations.items() if not security} == {"health"}
+    assert operations["chat"] == [{"bearer": []}, {"apiKey": []}]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +263,7 @@ async def test_models_are_listed_with_their_end(
         "image": model_row("gpt-image-2.5-flare"),
         "audio": audio,
         "transcription": model_row("gone-1", available=False),
-        "video": NOT_CONFIGURED,
+        "video": model_row("stand-in-video"),
     }
     assert again["chat"] == result["chat"]
     assert [request["path"] for request in stand_in.requests()] == ["/v1/models"]

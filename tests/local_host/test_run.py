@@ -14,7 +14,7 @@ import pytest
 
 from local.config import ConfigError, apply_local_settings, route_prefix
 from local.server import LOOPBACK
-from tests.conftest import StandIn
+from tests.conftest import TOOLS, StandIn
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -88,7 +88,7 @@ def test_newcomer_gets_a_key_and_three_commands_that_work(app: App) -> None:
     assert "[MCP Server Time]" in answer["answer"]
     assert "[stand-in]" in answer["answer"]
     assert [call["name"] for call in answer["tool_calls"]] == ["server_time"]
-    assert json.loads(tools)["count"] == 4
+    assert json.loads(tools)["count"] == len(TOOLS)
     (data,) = [line for line in mcp.splitlines() if line.startswith("data: ")]
     listed = json.loads(data.removeprefix("data: "))["result"]["tools"]
     assert "server_time" in [tool["name"] for tool in listed]

@@ -5,6 +5,7 @@ import httpx2
 import pytest
 from mcp import Client
 
+from local.stand_in import VIDEO_MODEL
 from shared.app import create_app
 from shared.settings import load_settings
 from tests.conftest import AUTH, KEY, StandIn, ThreadServer, digest
@@ -20,7 +21,7 @@ from tests.mcp.support import (
 
 
 @pytest.fixture(scope="module")
-def origin(stand_in_server: StandIn) -> Iterator[str]:
+def origin(stand_in_server: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Origin of one app for all tests of a module: it keeps nothing that they could notice."""
     chat_only = {"sha256": digest(CHAT_ONLY_KEY), "scopes": ["chat"]}
     environment = {
@@ -30,6 +31,8 @@ def origin(stand_in_server: StandIn) -> Iterator[str]:
         "OPENAI_API_KEY": "sk-test",
         "CORS_ALLOWED_ORIGINS": PAGE_ORIGIN,
         "MCP_ALLOWED_ORIGINS": MCP_ORIGIN,
+        "OPENAI_VIDEO_MODEL": VIDEO_MODEL,
+        "LOCAL_STORAGE_PATH": str(tmp_path_factory.mktemp("storage")),
     }
     with ThreadServer(create_app(load_settings(environment))) as server:
         yield server.origin

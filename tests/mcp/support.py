@@ -21,8 +21,6 @@ TIMEOUT = 30
 MODES = {"auto": "2026-07-28", "legacy": "2025-11-25"}
 """How the official client may negotiate, and the revision that it has to end up with."""
 
-TOOLS = ["chat_completion", "generate", "list_supported_models", "server_time"]
-
 SERVER_TIME = r"\[MCP Server Time\] \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d \(UTC\)"
 
 CHAT_ONLY_KEY = "a-key-that-may-only-chat"

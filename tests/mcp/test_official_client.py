@@ -11,23 +11,45 @@ import pytest
 from mcp import Client, MCPError
 
 from shared import __version__
-from tests.conftest import AUTH, StandIn
-from tests.mcp.support import MODES, SERVER_TIME, TOOLS, connected
+from tests.conftest import AUTH, TOOLS, StandIn
+from tests.mcp.support import MODES, SERVER_TIME, connected
 
 TRAITS = {
     "chat_completion": ("Chat completion", True, False, False, True),
     "generate": ("Generate text", True, False, False, True),
+    "generate_image": ("Generate image", False, False, False, True),
+    "edit_image": ("Edit image", False, False, False, True),
+    "synthesize_speech": ("Synthesize speech", False, False, False, True),
+    "transcribe_audio": ("Transcribe audio", True, False, False, True),
+    "generate_video": ("Generate video", False, False, False, True),
+    "get_video": ("Get video", False, False, True, True),
     "list_supported_models": ("List supported models", True, False, True, True),
     "server_time": ("Server time", True, False, True, False),
 }
 """Title, and the hints readOnly, destructive, idempotent and openWorld."""
 
-CALLS: dict[str, dict[str, Any]] = {
-    "chat_completion": {"prompt": "Say hello.", "max_tokens": 10},
-    "generate": {"prompt": "Say hello."},
-    "list_supported_models": {},
-    "server_time": {},
-}
+
+@pytest.fixture
+async def arguments(origin: str, stand_in: StandIn) -> dict[str, dict[str, Any]]:
+    """Arguments with which each tool succeeds; some take what others have stored."""
+    async with httpx2.AsyncClient(base_url=f"{origin}/tools/", headers=AUTH, timeout=30) as https:
+        image = await https.post("generate_image", json={"prompt": "A hill", "size": "64x64"})
+        clip = await https.post(
+            "synthesize_speech", json={"text": "Hello", "response_format": "wav"}
+        )
+        job = await https.post("generate_video", json={"prompt": "A hill", "seconds": 1})
+    return {
+        "chat_completion": {"prompt": "Say hello.", "max_tokens": 10},
+        "generate": {"prompt": "Say hello."},
+        "generate_image": {"prompt": "A lake", "size": "64x64", "n": 2},
+        "edit_image": {"prompt": "A lake", "images": [image.json()["media"][0]["id"]]},
+        "synthesize_speech": {"text": "Hello."},
+        "transcribe_audio": {"media_id": clip.json()["media"]["id"]},
+        "generate_video": {"prompt": "A lake", "seconds": 1},
+        "get_video": {"job_id": job.json()["id"]},
+        "list_supported_models": {},
+        "server_time": {},
+    }
 
 
 def text_of(result: types.CallToolResult) -> str:
@@ -97,16 +119,20 @@ async def test_tools_are_the_same_as_over_https(mcp_client: Client, origin: str)
 
 
 @pytest.mark.parametrize("name", TOOLS)
-async def test_tool_returns_what_its_output_schema_promises(mcp_client: Client, name: str) -> None:
+async def test_tool_returns_what_its_output_schema_promises(
+    mcp_client: Client, arguments: dict[str, dict[str, Any]], name: str
+) -> None:
     [tool] = [tool for tool in (await mcp_client.list_tools()).tools if tool.name == name]
-    result = await mcp_client.call_tool(name, CALLS[name])
+    result = await mcp_client.call_tool(name, arguments[name])
     assert not result.is_error, text_of(result)
     jsonschema.validate(result.structured_content, tool.output_schema)
 
 
 @pytest.mark.parametrize("name", TOOLS)
-async def test_text_of_a_result_is_its_structured_content(mcp_client: Client, name: str) -> None:
-    result = await mcp_client.call_tool(name, CALLS[name])
+async def test_text_of_a_result_is_its_structured_content(
+    mcp_client: Client, arguments: dict[str, dict[str, Any]], name: str
+) -> None:
+    result = await mcp_client.call_tool(name, arguments[name])
     assert json.loads(text_of(result)) == result.structured_content
 
 
@@ -159,7 +185,7 @@ async def test_list_supported_models_answers_for_every_capability(mcp_client: Cl
         "image": (True, "compatible", "gpt-image-2.5-flare", True),
         "audio": (True, "compatible", "gpt-4o-mini-tts", True),
         "transcription": (True, "compatible", "gpt-transcribe", True),
-        "video": (False, None, None, None),
+        "video": (True, "compatible", "stand-in-video", True),
     }
 
 
@@ -209,7 +235,8 @@ async def test_failing_provider_is_an_error_without_the_providers_text(
 
 
 async def test_resources_are_listed(mcp_client: Client) -> None:
-    assert (await mcp_client.list_resource_templates()).resource_templates == []
+    templates = (await mcp_client.list_resource_templates()).resource_templates
+    assert [template.uri_template for template in templates] == ["media://{id}"]
     assert (await mcp_client.list_resources()).resources == [
         types.Resource(
             name="supported_models",
@@ -236,7 +263,7 @@ async def test_unknown_resource_is_an_error_that_names_the_resources(mcp_client:
         await mcp_client.read_resource("models://imagined")
     assert caught.value.error == types.ErrorData(
         code=types.INVALID_PARAMS,
-        message="There is no resource 'models://imagined'. The resources are: models://supported.",
+        message="There is no resource 'models://imagined'. The resources are: models://supported, media://ID.",
         data={"uri": "models://imagined"},
     )
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conftest import AUTH, StandIn
-from tests.mcp.support import PROJECT, TIMEOUT, TOOLS
+from tests.conftest import AUTH, TOOLS, StandIn
+from tests.mcp.support import PROJECT, TIMEOUT
 
 PYTHON = PROJECT / ".venv-mcp1/bin/python"
 CLIENT = PROJECT / "tests/mcp/sdk1/client.py"
@@ -53,7 +53,7 @@ async def test_client_of_sdk_1_lists_and_calls_every_tool(origin: str, stand_in:
         [{"name": name, "arguments": arguments} for name, arguments in calls],
         ["models://supported"],
     )
-    clock = answer["calls"][TOOLS.index("server_time")]["structuredContent"]
+    clock = answer["calls"][[*CALLS].index("server_time")]["structuredContent"]
     assert answer == {
         "protocol_version": "2025-11-25",
         "server": "openai-mcp-functions",

@@ -17,13 +17,12 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from local.server import LOOPBACK
-from tests.conftest import StandIn
+from tests.conftest import TOOLS, StandIn
 from tests.mcp.support import (
     MODES,
     PROJECT,
     SERVER_TIME,
     TIMEOUT,
-    TOOLS,
     initialize,
     notification,
     process_environment,

@@ -7,12 +7,11 @@ import httpx2
 import pytest
 
 from shared.mcp_server import MAX_BODY_BYTES
-from tests.conftest import KEY
+from tests.conftest import KEY, TOOLS
 from tests.mcp.support import (
     CHAT_ONLY_KEY,
     MCP_ORIGIN,
     PAGE_ORIGIN,
-    TOOLS,
     answers,
     initialize,
     modern_request,

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 from shared.auth import Principal
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, InvalidRequest, NotConfigured, NotFound
-from shared.tools import ToolContext, ToolRegistry, ToolResult, ToolSpec, tool
+from shared.tools import PaidCalls, ToolContext, ToolRegistry, ToolResult, ToolSpec, tool
 
 
 class Greeting(TypedDict):
@@ -51,8 +51,8 @@ def greeters() -> Greeters:
 
 
 @pytest.fixture
-def registry(greeters: Greeters) -> ToolRegistry:
-    return ToolRegistry([greeters])
+def registry(greeters: Greeters, paid_calls: PaidCalls) -> ToolRegistry:
+    return ToolRegistry([greeters], paid_calls)
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ async def test_unknown_tool_is_not_found(registry: ToolRegistry, context: ToolCo
         await registry.call("nope", {}, context)
 
 
-def test_tool_with_an_undescribed_parameter_is_refused() -> None:
+def test_tool_with_an_undescribed_parameter_is_refused(paid_calls: PaidCalls) -> None:
     class Careless:
         @tool(title="Careless")
         async def careless(self, context: ToolContext, secret: str) -> Greeting:
@@ -172,4 +172,4 @@ def test_tool_with_an_undescribed_parameter_is_refused() -> None:
             return {"greeting": secret}
 
     with pytest.raises(TypeError, match="does not describe 'secret'"):
-        ToolRegistry([Careless()])
+        ToolRegistry([Careless()], paid_calls)

@@ -30,7 +30,7 @@ async def test_health_needs_no_key(worker: WorkerProcess) -> None:
         "timestamp": ANY,
         "uptime_seconds": ANY,
         "active_clients": 0,
-        "checks": {"auth": True, "openai": True, "storage": False},
+        "checks": {"auth": True, "openai": True, "storage": True},
         "problems": [],
     }
 

@@ -1,0 +1,139 @@
+"""`/media`: what the tools stored, and what callers bring for the tools to work on."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, RedirectResponse
+from pydantic import BaseModel
+
+from shared.auth import Guard
+from shared.errors import InvalidRequest, NotFound, TooLarge
+from shared.routes.doors import Context, admit, guarded, request_deadline
+from shared.routes.errors import COMMON_ERRORS
+from shared.storage import Media, MediaKind, MediaStore, Storage, new_id
+from shared.storage.formats import FORMATS, SVG, format_of_name, sniff
+from shared.tools.streams import peek
+
+MAX_UPLOAD_BYTES = 100 * 1024 * 1024
+"""Azure's front end takes about twice as much."""
+
+SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+"""Lets a drawing be looked at, and nothing in it run or load."""
+
+_LinkField = Annotated[str | None, Query(include_in_schema=False)]
+
+
+class MediaList(BaseModel):
+    """Answer of `GET /media`.
+
+    Attributes:
+        cursor: Gives the next page; null at the end.
+    """
+
+    media: list[Media]
+    cursor: str | None
+
+
+def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter:
+    """Returns the routes of media."""
+    router = APIRouter(tags=["media"], responses=COMMON_ERRORS)
+    behind_guard = APIRouter(route_class=guarded(guard, None))
+
+    @behind_guard.get("/media", name="media_list")
+    async def list_media(
+        context: Context,
+        kind: Annotated[MediaKind | None, Query(description="Only these.")] = None,
+        limit: Annotated[int, Query(ge=1, le=100, description="Most to return.")] = 20,
+        cursor: Annotated[
+            str | None, Query(max_length=4000, description="Where to go on, from the last page.")
+        ] = None,
+    ) -> MediaList:
+        """Lists the caller's media, newest first; a page may hold fewer than asked for."""
+        async with context.deadline.limit():
+            try:
+                page = await media.list(context.principal.name, kind, limit, cursor)
+            except ValueError as error:
+                raise InvalidRequest(f"cursor: {error}") from error
+            shown = [await media.present(record) for record in page.records]
+        return MediaList(media=shown, cursor=page.cursor)
+
+    @router.post("/media", name="media_create", status_code=201, openapi_extra=_UPLOAD)
+    async def create(request: Request) -> Media:
+        """Stores an image, clip or video of the caller's, for tools that take media ids."""
+        principal = await admit(request, guard, "tools")
+        too_large = TooLarge(f"A file may have at most {MAX_UPLOAD_BYTES} bytes. Send less.")
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > MAX_UPLOAD_BYTES:
+            raise too_large
+        async with request_deadline(request).limit():
+            head, chunks = await peek(_body(request), MAX_UPLOAD_BYTES, too_large)
+            found = sniff(head)
+            if found is None:
+                known = ", ".join(sorted({each.content_type for each in FORMATS}))
+                raise InvalidRequest(f"The body is not a file in a known format: {known}.")
+            record = await media.save(principal.name, new_id(), chunks, found)
+            return await media.present(record)
+
+    @router.get("/media/{media_id}", name="media_get", response_class=Response)
+    async def get(
+        request: Request,
+        media_id: str,
+        link_object: Annotated[_LinkField, Query(alias="object")] = None,
+        expires: _LinkField = None,
+        signature: _LinkField = None,
+    ) -> Response:
+        """Leads to the medium's bytes, by a redirect to Blob Storage or at once."""
+        if storage.signer is not None and link_object and expires and signature:
+            storage.signer.check(link_object, expires, signature)
+            return _serve(storage, link_object)
+        principal = await admit(request, guard, None)
+        async with request_deadline(request).limit():
+            record = await media.find(principal.name, media_id)
+            if storage.is_local:
+                return _serve(storage, record.name)
+            url, _ = await media.link(record.name)
+        return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
+
+    @behind_guard.delete("/media/{media_id}", name="media_delete", status_code=204)
+    async def delete(context: Context, media_id: str) -> None:
+        """Deletes a medium and its bytes."""
+        await context.deadline.wait_for(media.delete(context.principal.name, media_id))
+
+    router.include_router(behind_guard)
+    return router
+
+
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        if chunk:
+            yield chunk
+
+
+def _serve(storage: Storage, name: str) -> Response:
+    path: Path | None = storage.local_file(name)
+    media_format = format_of_name(name)
+    if path is None or media_format is None or not path.is_file():
+        raise NotFound("The file of this media is gone.")
+    headers = {
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if media_format is SVG:
+        headers["Content-Security-Policy"] = SVG_POLICY
+    return FileResponse(
+        path,
+        media_type=media_format.content_type,
+        headers=headers,
+        filename=path.name,
+        content_disposition_type="inline",
+    )

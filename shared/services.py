@@ -1,0 +1,70 @@
+"""What the doors have in common: the services and the tools made of them."""
+
+from dataclasses import dataclass
+
+from shared.openai_service import OpenAIService
+from shared.outbound import Downloads
+from shared.settings import Settings
+from shared.storage import IdempotencyStore, MediaStore, Storage
+from shared.tools import PaidCalls, ToolRegistry
+from shared.tools.clock import ClockTools
+from shared.tools.images import ImageTools
+from shared.tools.models import ModelTools
+from shared.tools.speech import SpeechTools
+from shared.tools.text import TextTools
+from shared.tools.video import VideoTools
+from shared.tools.video_jobs import VideoJobs
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything below the doors; nothing of it is opened before its first use.
+
+    Attributes:
+        openai: The providers.
+        storage: The containers.
+        media: Pictures, clips and videos.
+        paid_calls: Runs what costs money.
+        downloads: Fetches what providers name a URL for.
+        tools: Our own tools.
+    """
+
+    openai: OpenAIService
+    storage: Storage
+    media: MediaStore
+    paid_calls: PaidCalls
+    downloads: Downloads
+    tools: ToolRegistry
+
+    @classmethod
+    def make(cls, settings: Settings, *, serves_links: bool = True) -> "Services":
+        """Makes the services; a new family of tools is added here.
+
+        Args:
+            settings: The settings.
+            serves_links: Whether the app's own routes can be reached.
+        """
+        openai = OpenAIService(settings)
+        storage = Storage(settings, serves_links=serves_links)
+        media = MediaStore(storage, settings)
+        idempotency = IdempotencyStore(storage)
+        paid_calls = PaidCalls(idempotency, media)
+        downloads = Downloads(allow_private=settings.connections_allow_private_networks)
+        jobs = VideoJobs(openai, storage, media, idempotency, downloads)
+        families = [
+            TextTools(openai, settings.openai_temperature),
+            ImageTools(openai, media, downloads),
+            SpeechTools(openai, media),
+            VideoTools(openai, media, jobs),
+            ModelTools(openai),
+            ClockTools(),
+        ]
+        tools = ToolRegistry(families, paid_calls)
+        return cls(openai, storage, media, paid_calls, downloads, tools)
+
+    async def aclose(self) -> None:
+        """Waits for what is being paid for, then closes all connections."""
+        await self.paid_calls.aclose()
+        await self.downloads.aclose()
+        await self.openai.aclose()
+        await self.storage.aclose()

@@ -1,0 +1,86 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from tests.conftest import MakeClient, StandIn
+
+
+class Api:
+    """The app over HTTP, as a caller of its tools sees it."""
+
+    def __init__(self, client: httpx2.AsyncClient, browser: httpx2.AsyncClient) -> None:
+        self.http = client
+        self._browser = browser
+
+    async def call(
+        self, tool: str, headers: dict[str, str] | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """Calls a tool that has to succeed."""
+        response = await self.http.post(f"/tools/{tool}", json=arguments, headers=headers)
+        assert response.status_code in (200, 202), response.text
+        result: dict[str, Any] = response.json()
+        return result
+
+    async def refuse(self, tool: str, **arguments: Any) -> tuple[int, str, Any]:
+        """Calls a tool that has to fail and returns status, code and detail."""
+        response = await self.http.post(f"/tools/{tool}", json=arguments)
+        body = response.json()
+        return response.status_code, body["code"], body["detail"]
+
+    async def open(self, url: str) -> httpx2.Response:
+        """Opens a link without a key, as a browser does."""
+        if url.startswith("http://localhost:7071/"):
+            path = url.removeprefix("http://localhost:7071")
+            return await self.http.get(path, headers={"Authorization": ""})
+        return await self._browser.get(url)
+
+    async def ids(self, **query: Any) -> list[str]:
+        """Returns the ids of the caller's media, newest first."""
+        response = await self.http.get("/media", params=query)
+        assert response.status_code == 200, response.text
+        return [each["id"] for each in response.json()["media"]]
+
+
+@pytest.fixture(params=["folder", "azurite"])
+def stored_environment(
+    request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path
+) -> dict[str, str]:
+    """Settings of a working app over each kind of storage, empty."""
+    if request.param == "folder":
+        return environment
+    run = uuid4().hex
+    return environment | {
+        "LOCAL_STORAGE_PATH": "",
+        "AZURE_STORAGE_CONNECTION_STRING": request.getfixturevalue("azurite"),
+        "AZURE_BLOB_CONTAINER": f"media-{run}",
+        "AZURE_BLOB_STATE_CONTAINER": f"state-{run}",
+    }
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient() as client:
+        yield client
+
+
+@pytest.fixture
+def api(
+    make_client: MakeClient,
+    stored_environment: dict[str, str],
+    browser: httpx2.AsyncClient,
+    stand_in: StandIn,
+) -> Api:
+    """An app over each kind of storage; every test that uses it runs with both."""
+    return Api(make_client(stored_environment), browser)
+
+
+@pytest.fixture
+def local_api(
+    make_client: MakeClient, environment: dict[str, str], browser: httpx2.AsyncClient
+) -> Api:
+    """An app over a folder, where the storage makes no difference."""
+    return Api(make_client(environment), browser)

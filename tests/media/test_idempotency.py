@@ -1,0 +1,171 @@
+"""One key, one payment: repeats, races, mistakes, and results that are shown again."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared.storage import idempotency
+from tests.conftest import MakeClient, StandIn, digest
+from tests.media.conftest import Api
+
+CALLS: dict[str, dict[str, Any]] = {
+    "/tools/chat_completion": {"prompt": "hi"},
+    "/tools/generate": {"prompt": "hi"},
+    "/tools/generate_image": {"prompt": "A hill", "size": "32x32", "n": 2},
+    "/tools/synthesize_speech": {"text": "Hello", "response_format": "wav"},
+    "/tools/generate_video": {"prompt": "A hill"},
+    "/chat": {"message": "Hello"},
+}
+
+
+def without_links(document: Any) -> Any:
+    """Returns a result without what every presentation of it has anew."""
+    if isinstance(document, list):
+        return [without_links(item) for item in document]
+    if isinstance(document, dict):
+        return {
+            key: without_links(value)
+            for key, value in document.items()
+            if key not in ("url", "thumbnail_url", "expires_at", "retry_after")
+        }
+    return document
+
+
+@pytest.mark.parametrize("path", CALLS)
+async def test_repeat_returns_the_first_result_and_is_not_paid(
+    api: Api, stand_in: StandIn, path: str
+) -> None:
+    headers = {"Idempotency-Key": "order 66"}
+    first = await api.http.post(path, json=CALLS[path], headers=headers)
+    paid = len(stand_in.requests())
+    again = await api.http.post(path, json=CALLS[path], headers=headers)
+    assert first.status_code == again.status_code in (200, 202)
+    assert without_links(again.json()) == without_links(first.json())
+    assert len(stand_in.requests()) == paid
+
+
+@pytest.mark.parametrize("path", CALLS)
+async def test_key_with_another_request_is_a_mistake(
+    local_api: Api, stand_in: StandIn, path: str
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    await local_api.http.post(path, json=CALLS[path], headers=headers)
+    paid = len(stand_in.requests())
+    other_body = {**CALLS[path], "model": "other"}
+    other_tool = ("/tools/generate", {"prompt": "something else"})
+    for other_path, body in ((path, other_body), other_tool):
+        response = await local_api.http.post(other_path, json=body, headers=headers)
+        assert (response.status_code, response.json()["code"]) == (409, "idempotency_mismatch")
+        assert "retry-after" not in response.headers
+    assert len(stand_in.requests()) == paid
+
+
+async def test_of_many_at_once_one_pays_and_all_get_its_result(api: Api, stand_in: StandIn) -> None:
+    headers = {"Idempotency-Key": "k"}
+    stand_in.fault(delay=0.3)
+    results = await asyncio.gather(
+        *(api.call("generate_image", headers, prompt="A hill") for _ in range(20))
+    )
+    assert len({json.dumps(without_links(each), sort_keys=True) for each in results}) == 1
+    assert len(stand_in.requests()) == 1
+    assert await api.ids() == [results[0]["media"][0]["id"]]
+
+
+async def test_repeat_that_cannot_wait_gets_409_with_retry_after(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    browser: httpx2.AsyncClient,
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    patient = Api(make_client(environment), browser)
+    hurried = make_client(environment | {"REQUEST_DEADLINE_SECONDS": "1.5"})
+    stand_in.fault(delay=4)
+    first = asyncio.create_task(patient.call("generate_image", headers, prompt="A hill"))
+    while not stand_in.requests():
+        await asyncio.sleep(0)
+    second = await hurried.post("/tools/generate_image", json={"prompt": "A hill"}, headers=headers)
+    assert (second.status_code, second.json()["code"]) == (409, "conflict")
+    assert int(second.headers["retry-after"]) > 0
+    result = await first
+    third = await hurried.post("/tools/generate_image", json={"prompt": "A hill"}, headers=headers)
+    assert without_links(third.json()) == without_links(result)
+    assert len(stand_in.requests()) == 1
+
+
+@pytest.mark.parametrize("path", CALLS)
+async def test_failure_is_not_kept(local_api: Api, stand_in: StandIn, path: str) -> None:
+    headers = {"Idempotency-Key": "k"}
+    stand_in.fault(status=400, message="No")
+    refused = await local_api.http.post(path, json=CALLS[path], headers=headers)
+    assert refused.status_code == 400
+    again = await local_api.http.post(path, json=CALLS[path], headers=headers)
+    assert again.status_code in (200, 202)
+
+
+async def test_keys_of_two_principals_are_two_keys(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    keys = {"API_KEYS": json.dumps({"a": digest("a-key"), "b": digest("b-key")})}
+    client = make_client(environment | keys, {})
+    for key in ("a-key", "b-key"):
+        headers = {"Idempotency-Key": "k", "X-Api-Key": key}
+        response = await client.post("/tools/generate", json={"prompt": key}, headers=headers)
+        assert response.status_code == 200
+    assert len(stand_in.requests()) == 2
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "t\tab"])
+async def test_malformed_key_is_named(local_api: Api, stand_in: StandIn, key: str) -> None:
+    response = await local_api.http.post(
+        "/tools/generate", json={"prompt": "hi"}, headers={"Idempotency-Key": key}
+    )
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert "idempotency key" in response.json()["detail"]
+    assert stand_in.requests() == []
+
+
+async def test_caller_who_leaves_finds_the_picture_later(api: Api, stand_in: StandIn) -> None:
+    stand_in.fault(delay=0.5)
+    with pytest.raises(TimeoutError):
+        # The client of these tests runs the app in its own task, so that this cancels the app's work.
+        await asyncio.wait_for(
+            api.http.post("/tools/generate_image", json={"prompt": "A hill"}), 0.2
+        )
+    while not await api.ids():
+        await asyncio.sleep(0)
+    assert len(stand_in.requests()) == 1
+
+
+async def test_remembered_result_has_fresh_links(
+    make_client: MakeClient, stored_environment: dict[str, str], browser: httpx2.AsyncClient
+) -> None:
+    api = Api(make_client(stored_environment | {"MEDIA_URL_TTL_SECONDS": "1"}), browser)
+    headers = {"Idempotency-Key": "k"}
+    body = {"message": "Draw a picture of a hill", "tools": ["generate_image"]}
+    first = (await api.http.post("/chat", json=body, headers=headers)).json()
+    url = first["tool_calls"][0]["result"]["media"][0]["url"]
+    while (await api.open(url)).status_code == 200:
+        pass
+    again = (await api.http.post("/chat", json=body, headers=headers)).json()
+    assert again["answer"] == first["answer"]
+    fresh = again["tool_calls"][0]["result"]["media"][0]["url"]
+    assert fresh != url
+    assert (await api.open(fresh)).status_code == 200
+
+
+async def test_slow_work_keeps_its_lease(
+    api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(idempotency, "RENEWAL_SECONDS", 0.1)
+    stand_in.fault(delay=2)
+    headers = {"Idempotency-Key": "k"}
+    results = await asyncio.gather(
+        *(api.call("generate_image", headers, prompt="A hill") for _ in range(3))
+    )
+    assert len({each["media"][0]["id"] for each in results}) == 1
+    assert len(stand_in.requests()) == 1

@@ -1,0 +1,269 @@
+"""`/media`: listing, links, ranges, uploads, deletion, and whose they are."""
+
+import json
+import logging
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+import httpx2
+import pytest
+
+from shared.routes import media as media_routes
+from shared.storage.ids import is_id
+from tests.conftest import AUTH, KEY, MakeClient, StandIn, digest
+from tests.media.conftest import Api
+from tests.media.test_images import png
+
+
+async def upload(api: Api, content: bytes | None = None) -> str:
+    response = await api.http.post("/media", content=content or png())
+    assert response.status_code == 201, response.text
+    media_id: str = response.json()["id"]
+    return media_id
+
+
+async def test_media_are_listed_newest_first_in_pages(api: Api) -> None:
+    ids = [await upload(api) for _ in range(5)]
+    spoken = await api.call("synthesize_speech", text="Hello", response_format="wav")
+    everything = [spoken["media"]["id"], *reversed(ids)]
+    assert await api.ids() == everything
+    assert await api.ids(kind="audio") == everything[:1]
+    assert await api.ids(kind="video") == []
+    pages: list[list[str]] = []
+    query: dict[str, Any] = {"limit": 2}
+    while True:
+        page = (await api.http.get("/media", params=query)).json()
+        pages.append([each["id"] for each in page["media"]])
+        if page["cursor"] is None:
+            break
+        query["cursor"] = page["cursor"]
+    assert pages == [everything[:2], everything[2:4], everything[4:]]
+    images = (await api.http.get("/media", params={"limit": 5, "kind": "image"})).json()
+    assert [each["id"] for each in images["media"]] == everything[1:]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "kind=text"])
+async def test_wrong_query_is_named(local_api: Api, query: str) -> None:
+    response = await local_api.http.get(f"/media?{query}")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert response.json()["detail"][0]["loc"] == ["query", query.split("=")[0]]
+
+
+async def test_link_of_the_app_is_refused_when_it_is_not_ours_any_more(local_api: Api) -> None:
+    await upload(local_api)
+    [media] = (await local_api.http.get("/media")).json()["media"]
+    parts = urlsplit(media["url"])
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+
+    async def status(**changes: str) -> int:
+        changed = {**query, **changes}
+        url = urlunsplit(parts._replace(query=urlencode(changed)))
+        return (await local_api.open(url)).status_code
+
+    assert await status() == 200
+    assert await status(object=query["object"].replace("images", "../state/images")) == 401
+    assert await status(expires="1") == 401
+    assert await status(expires="never") == 401
+    assert await status(signature="") == 401
+    assert await status(signature="0" * 64) == 401
+
+
+async def test_medium_opens_with_a_key_after_its_link_has_expired(
+    make_client: MakeClient, stored_environment: dict[str, str], browser: httpx2.AsyncClient
+) -> None:
+    api = Api(make_client(stored_environment | {"MEDIA_URL_TTL_SECONDS": "1"}), browser)
+    media_id = await upload(api)
+    [media] = (await api.http.get("/media")).json()["media"]
+    while (await api.open(media["url"])).status_code == 200:
+        pass
+    assert (await api.open(media["url"])).status_code in (401, 403)
+    response = await api.http.get(f"/media/{media_id}")
+    if response.status_code == 302:
+        assert response.headers["cache-control"] == "no-store"
+        response = await browser.get(response.headers["location"])
+    assert (response.status_code, response.content) == (200, png())
+
+
+async def test_ranges_of_local_files_are_served(local_api: Api) -> None:
+    media_id = await upload(local_api)
+    whole = png()
+    response = await local_api.http.get(f"/media/{media_id}", headers={"Range": "bytes=1-3"})
+    assert (response.status_code, response.content) == (206, whole[1:4])
+    assert response.headers["content-range"] == f"bytes 1-3/{len(whole)}"
+    response = await local_api.http.get(f"/media/{media_id}", headers={"Range": "bytes=-2"})
+    assert response.content == whole[-2:]
+    beyond = {"Range": f"bytes={len(whole)}-"}
+    response = await local_api.http.get(f"/media/{media_id}", headers=beyond)
+    assert response.status_code == 416
+
+
+async def test_drawing_that_is_served_by_the_app_may_not_run_anything(local_api: Api) -> None:
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    media_id = await upload(local_api, drawing)
+    response = await local_api.http.get(f"/media/{media_id}")
+    assert response.headers["content-type"] == "image/svg+xml"
+    assert response.headers["content-security-policy"] == media_routes.SVG_POLICY
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_public_base_url_makes_links_that_never_expire(
+    make_client: MakeClient, stored_environment: dict[str, str], browser: httpx2.AsyncClient
+) -> None:
+    base = "https://cdn.example/pictures"
+    settings = stored_environment | {
+        "AZURE_BLOB_PUBLIC_BASE_URL": base,
+        "AZURE_BLOB_PATH_PREFIX": "tenant/one",
+        "AZURE_BLOB_IMAGE_ROOT": "art",
+    }
+    api = Api(make_client(settings), browser)
+    media_id = await upload(api)
+    [media] = (await api.http.get("/media")).json()["media"]
+    if "AZURE_STORAGE_CONNECTION_STRING" not in stored_environment:
+        assert media["url"].startswith("http://localhost:7071/media/")
+        return
+    created = media["created_at"][:10].replace("-", "/")
+    assert media["url"] == f"{base}/tenant/one/art/{created}/{media_id}.png"
+    assert media["expires_at"] is None
+
+
+async def test_upload_is_what_its_bytes_are(api: Api) -> None:
+    response = await api.http.post(
+        "/media", content=png(30, 20), headers={"Content-Type": "audio/wav"}
+    )
+    assert response.status_code == 201
+    media = response.json()
+    assert is_id(media.pop("id"))
+    assert media.pop("url")
+    assert media.pop("created_at") < media.pop("expires_at")
+    assert media == {
+        "content_type": "image/png",
+        "size_bytes": len(png(30, 20)),
+        "width": 30,
+        "height": 20,
+    }
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"<html></html>", b"{}"])
+async def test_upload_of_no_known_format_is_refused(local_api: Api, content: bytes) -> None:
+    response = await local_api.http.post("/media", content=content)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert "image/png" in response.json()["detail"]
+    assert await local_api.ids() == []
+
+
+async def test_upload_over_the_limit_is_refused_and_not_stored(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media_routes, "MAX_UPLOAD_BYTES", 1000)
+
+    async def undeclared() -> Any:
+        yield png()
+        yield bytes(1000)
+
+    for content in (png() + bytes(1000), undeclared()):
+        response = await api.http.post("/media", content=content)
+        assert (response.status_code, response.json()["code"]) == (413, "too_large")
+    assert await api.ids() == []
+
+
+async def test_deleted_medium_is_gone_with_its_bytes(api: Api) -> None:
+    job = await api.call("generate_video", prompt="A hill", seconds=1)
+    media_id = await upload(api)
+    [media] = (await api.http.get("/media")).json()["media"]
+    response = await api.http.delete(f"/media/{media_id}")
+    assert (response.status_code, response.content) == (204, b"")
+    assert (await api.http.get(f"/media/{media_id}")).status_code == 404
+    assert (await api.http.delete(f"/media/{media_id}")).status_code == 404
+    assert (await api.open(media["url"])).status_code == 404
+    assert await api.ids() == []
+    assert (await api.http.get(f"/videos/{job['id']}")).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("media_id", ["x", "0" * 44, "..%2f..%2fsecret", "%00", "a" * 5000])
+async def test_unknown_medium_is_not_found(local_api: Api, method: str, media_id: str) -> None:
+    response = await local_api.http.request(method, f"/media/{media_id}")
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+async def test_nobody_sees_what_is_not_theirs(
+    make_client: MakeClient, stored_environment: dict[str, str], browser: httpx2.AsyncClient
+) -> None:
+    settings = stored_environment | {"API_KEYS": json.dumps({"other": digest("other-key")})}
+    client = make_client(settings)
+    api = Api(client, browser)
+    media_id = await upload(api)
+    job = await api.call("generate_video", prompt="A hill")
+    client.headers = httpx2.Headers({"Authorization": "Bearer other-key"})
+    assert await api.ids() == []
+    unknown = await client.get(f"/media/{'0' * 44}")
+    for method, path in (
+        ("GET", f"/media/{media_id}"),
+        ("DELETE", f"/media/{media_id}"),
+        ("GET", f"/videos/{job['id']}"),
+    ):
+        response = await client.request(method, path)
+        assert (response.status_code, response.json()["code"]) == (404, "not_found")
+        shown = response.json()["detail"].replace(media_id, "ID").replace(job["id"], "ID")
+        assert shown.split(" '")[0] in unknown.json()["detail"] or "video job" in shown
+    for tool, arguments in (
+        ("edit_image", {"prompt": "x", "images": [media_id]}),
+        ("transcribe_audio", {"media_id": media_id}),
+        ("generate_video", {"prompt": "x", "image": media_id}),
+    ):
+        assert (await api.refuse(tool, **arguments))[0] == 422
+    assert (await api.refuse("get_video", job_id=job["id"]))[0] == 404
+    client.headers = httpx2.Headers(AUTH)
+    assert await api.ids() == [media_id]
+
+
+async def test_chat_returns_the_link_of_a_picture(api: Api) -> None:
+    response = await api.http.post(
+        "/chat", json={"message": "Draw a picture of a hill", "tools": ["generate_image"]}
+    )
+    answer = response.json()
+    [call] = answer["tool_calls"]
+    assert (call["name"], call["is_error"]) == ("generate_image", False)
+    url = call["result"]["media"][0]["url"]
+    assert url in answer["answer"]
+    assert (await api.open(url)).content.startswith(b"\x89PNG")
+
+
+async def test_neither_prompts_nor_links_nor_keys_are_logged(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    result = await api.call("generate_image", prompt="A very secret hill")
+    await api.open(result["media"][0]["url"])
+    signature = parse_qs(urlsplit(result["media"][0]["url"]).query)
+    assert "secret hill" not in caplog.text
+    assert KEY not in caplog.text
+    for name in ("signature", "sig"):
+        for value in signature.get(name, []):
+            assert value not in caplog.text
+
+
+async def test_media_without_storage_are_not_configured_and_not_paid_for(
+    make_client: MakeClient, stand_in: StandIn
+) -> None:
+    client = make_client(
+        {
+            "WEBSITE_SITE_NAME": "app",
+            "MCP_API_KEY": KEY,
+            "AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com",
+            "AZURE_OPENAI_API_KEY": "k",
+            "AZURE_OPENAI_VIDEO_DEPLOYMENT": "v",
+        }
+    )
+    calls: list[tuple[str, str, dict[str, Any] | None]] = [
+        ("POST", "/tools/generate_image", {"prompt": "x"}),
+        ("POST", "/tools/synthesize_speech", {"text": "x"}),
+        ("POST", "/tools/generate_video", {"prompt": "x"}),
+        ("GET", "/media", None),
+        ("GET", f"/media/{'0' * 44}", None),
+        ("GET", f"/videos/{'0' * 44}", None),
+    ]
+    for method, path, body in calls:
+        response = await client.request(method, path, json=body)
+        assert (response.status_code, response.json()["code"]) == (503, "not_configured"), path
+        assert "AZURE_STORAGE_ACCOUNT_URL" in response.json()["detail"]

@@ -1,0 +1,229 @@
+"""Video jobs: ordered, asked about, copied once."""
+
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shared.tools import video_jobs
+from tests.conftest import MakeClient, StandIn, ThreadServer
+from tests.media.conftest import Api
+
+
+@pytest.fixture(autouse=True)
+def _ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The provider asks to be left alone for 100 ms; the tests do not wait.
+    monkeypatch.setattr(video_jobs, "MAX_POLL_SECONDS", 0)
+
+
+async def look(api: Api, job_id: str) -> dict[str, Any]:
+    response = await api.http.get(f"/videos/{job_id}")
+    assert response.status_code == 200, response.text
+    job: dict[str, Any] = response.json()
+    return job
+
+
+async def finish(api: Api, job_id: str) -> dict[str, Any]:
+    while True:
+        job = await look(api, job_id)
+        if job["status"] in ("completed", "failed"):
+            return job
+
+
+def polls(stand_in: StandIn) -> int:
+    return sum(
+        request["method"] == "GET" and not request["path"].endswith("/content")
+        for request in stand_in.requests()
+    )
+
+
+async def test_video_is_ordered_awaited_and_opened(api: Api, stand_in: StandIn) -> None:
+    response = await api.http.post(
+        "/tools/generate_video", json={"prompt": "A hill", "seconds": 1, "size": "64x48"}
+    )
+    assert response.status_code == 202
+    ordered = response.json()
+    job_id = ordered["id"]
+    assert ordered == {"id": job_id, "status": "queued", "progress": 0, "retry_after": 1}
+    assert response.headers["location"] == f"/videos/{job_id}"
+    assert response.headers["retry-after"] == "1"
+    [sent] = stand_in.requests()
+    assert sent["body"] == {
+        "model": "stand-in-video",
+        "prompt": "A hill",
+        "seconds": "1",
+        "size": "64x48",
+    }
+    response = await api.http.get(f"/videos/{job_id}")
+    assert response.headers["retry-after"] == "1"
+    assert response.json() == {
+        "id": job_id,
+        "status": "in_progress",
+        "progress": 50,
+        "retry_after": 1,
+    }
+    done = await look(api, job_id)
+    media = done.pop("media")
+    assert done == {"id": job_id, "status": "completed", "progress": 100}
+    assert media["content_type"] == "video/webm"
+    shown = await api.open(media["url"])
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "video/webm")
+    assert shown.content.startswith(b"\x1aE\xdf\xa3")
+    assert len(shown.content) == media["size_bytes"]
+    still = await api.open(media["thumbnail_url"])
+    assert still.headers["content-type"] in ("image/webp", "image/png")
+    assert await api.ids(kind="video") == [media["id"]]
+    asked = len(stand_in.requests())
+    again = await api.call("get_video", job_id=job_id)
+    assert again["media"]["id"] == media["id"]
+    assert len(stand_in.requests()) == asked
+
+
+async def test_video_can_begin_with_a_picture(local_api: Api, stand_in: StandIn) -> None:
+    made = await local_api.call("generate_image", prompt="A hill", size="32x32")
+    [picture] = made["media"]
+    await local_api.call("generate_video", prompt="It moves", image=picture["id"])
+    assert stand_in.bodies()[-1]["input_reference"] == {
+        "filename": f"{picture['id']}.png",
+        "content_type": "image/png",
+        "size": picture["size_bytes"],
+    }
+    status, _, [complaint] = await local_api.refuse("generate_video", prompt="x", image="none")
+    assert (status, complaint["loc"]) == (422, ["body", "image"])
+
+
+async def test_provider_is_asked_no_more_often_than_it_wants(
+    local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_jobs, "MAX_POLL_SECONDS", 300)
+    monkeypatch.setattr(video_jobs, "DEFAULT_POLL_SECONDS", 300)
+    stand_in.fault(headers={"openai-poll-after-ms": "200000"})
+    job = await local_api.call("generate_video", prompt="A hill")
+    for _ in range(3):
+        assert (await look(local_api, job["id"]))["status"] == "queued"
+    assert polls(stand_in) <= 1
+
+
+async def test_many_who_ask_at_once_copy_the_video_once(api: Api, stand_in: StandIn) -> None:
+    job = await api.call("generate_video", prompt="A hill", seconds=1)
+    await look(api, job["id"])
+    jobs = await asyncio.gather(*(look(api, job["id"]) for _ in range(10)))
+    assert "completed" in {each["status"] for each in jobs}
+    done = await finish(api, job["id"])
+    contents = [
+        request
+        for request in stand_in.requests()
+        if request["path"].endswith("/content") and not request["query"]
+    ]
+    assert len(contents) == 1
+    assert await api.ids() == [done["media"]["id"]]
+
+
+async def test_failed_video_says_why(api: Api, stand_in: StandIn) -> None:
+    job = await api.call("generate_video", prompt="A hill")
+    stand_in.fault(video_error="The hill is too high.")
+    failed = await finish(api, job["id"])
+    assert failed["status"] == "failed"
+    assert failed["error"]["message"] == "The hill is too high."
+    assert set(failed) == {"id", "status", "progress", "error"}
+    asked = len(stand_in.requests())
+    assert await look(api, job["id"]) == failed
+    assert len(stand_in.requests()) == asked
+
+
+async def test_job_that_the_provider_forgot_has_failed(local_api: Api, stand_in: StandIn) -> None:
+    job = await local_api.call("generate_video", prompt="A hill")
+    stand_in.fault(status=404, message="No such video")
+    failed = await look(local_api, job["id"])
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "provider_rejected")
+    assert "No such video" in failed["error"]["message"]
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"body": "{}"}, {"cut": "connection"}])
+async def test_provider_that_does_not_answer_leaves_the_job_as_it_is(
+    local_api: Api, stand_in: StandIn, fault: dict[str, Any]
+) -> None:
+    job = await local_api.call("generate_video", prompt="A hill", seconds=1)
+    stand_in.fault(**fault)
+    response = await local_api.http.get(f"/videos/{job['id']}")
+    assert response.status_code == 502
+    assert (await finish(local_api, job["id"]))["status"] == "completed"
+
+
+async def test_copy_that_is_cut_is_made_again(api: Api, stand_in: StandIn) -> None:
+    job = await api.call("generate_video", prompt="A hill", seconds=1)
+    await look(api, job["id"])
+    stand_in.fault()
+    stand_in.fault()
+    stand_in.fault(cut="connection")
+    response = await api.http.get(f"/videos/{job['id']}")
+    assert (response.status_code, response.json()["code"]) == (502, "provider_truncated")
+    assert await api.ids() == []
+    done = await finish(api, job["id"])
+    shown = await api.open(done["media"]["url"])
+    assert len(shown.content) == done["media"]["size_bytes"]
+    assert await api.ids() == [done["media"]["id"]]
+
+
+async def test_video_without_a_still_is_a_video(local_api: Api, stand_in: StandIn) -> None:
+    stand_in.fault(no_thumbnail=True)
+    job = await local_api.call("generate_video", prompt="A hill", seconds=1)
+    done = await finish(local_api, job["id"])
+    assert "thumbnail_url" not in done["media"]
+
+
+async def test_video_at_a_url_is_fetched_through_the_guard(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    browser: httpx2.AsyncClient,
+    local_api: Api,
+    stand_in: StandIn,
+) -> None:
+    video = b"\x1aE\xdf\xa3" + bytes(100_000)
+    served = Starlette(routes=[Route("/v.webm", lambda _: Response(video))])
+    with ThreadServer(served) as files:
+        stand_in.fault(as_url=f"{files.origin}/v.webm")
+        job = await local_api.call("generate_video", prompt="A hill")
+        await look(local_api, job["id"])
+        response = await local_api.http.get(f"/videos/{job['id']}")
+        assert (response.status_code, response.json()["code"]) == (502, "provider_unavailable")
+        assert "https" in response.json()["detail"]
+        allowing = environment | {"CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "true"}
+        done = await finish(Api(make_client(allowing), browser), job["id"])
+    assert (done["media"]["size_bytes"], done["media"]["content_type"]) == (
+        len(video),
+        "video/webm",
+    )
+
+
+async def test_video_over_the_limit_is_not_stored(
+    local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_jobs, "MAX_VIDEO_BYTES", 100_000)
+    stand_in.fault(bytes=200_000)
+    job = await local_api.call("generate_video", prompt="A hill")
+    await look(local_api, job["id"])
+    response = await local_api.http.get(f"/videos/{job['id']}")
+    assert (response.status_code, response.json()["code"]) == (502, "provider_unavailable")
+    assert await local_api.ids() == []
+
+
+async def test_without_an_endpoint_the_settings_are_named(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    client = make_client(environment | {"OPENAI_VIDEO_MODEL": ""})
+    response = await client.post("/tools/generate_video", json={"prompt": "A hill"})
+    assert (response.status_code, response.json()["code"]) == (503, "not_configured")
+    for word in ("OpenAI closed its own", "OPENAI_VIDEO_MODEL", "OPENAI_VIDEO_BASE_URL"):
+        assert word in response.json()["detail"]
+    assert stand_in.requests() == []
+
+
+@pytest.mark.parametrize("job_id", ["x", "0" * 44, "../../etc/passwd", "%2e%2e"])
+async def test_unknown_job_is_not_found(local_api: Api, job_id: str) -> None:
+    response = await local_api.http.post("/tools/get_video", json={"job_id": job_id})
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
