@@ -11,6 +11,7 @@ from shared.tools.clock import ClockTools
 from shared.tools.images import ImageTools
 from shared.tools.models import ModelTools
 from shared.tools.speech import SpeechTools
+from shared.tools.tasks import TaskTools
 from shared.tools.text import TextTools
 from shared.tools.video import VideoTools
 from shared.tools.video_jobs import VideoJobs
@@ -56,6 +57,7 @@ class Services:
             ImageTools(openai, media, downloads),
             SpeechTools(openai, media),
             VideoTools(openai, media, jobs),
+            TaskTools(storage),
             ModelTools(openai),
             ClockTools(),
         ]

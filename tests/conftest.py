@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -34,6 +35,11 @@ TOOLS = [
     "transcribe_audio",
     "generate_video",
     "get_video",
+    "add_task",
+    "list_tasks",
+    "complete_task",
+    "update_task",
+    "delete_task",
     "list_supported_models",
     "server_time",
 ]
@@ -144,6 +150,22 @@ def environment(stand_in: StandIn, tmp_path: Path) -> dict[str, str]:
         "OPENAI_API_KEY": "sk-test",
         "OPENAI_VIDEO_MODEL": VIDEO_MODEL,
         "LOCAL_STORAGE_PATH": str(tmp_path / "storage"),
+    }
+
+
+@pytest.fixture(params=["folder", "azurite"])
+def stored_environment(
+    request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path
+) -> dict[str, str]:
+    """Settings of a working app over each kind of storage, empty."""
+    if request.param == "folder":
+        return environment
+    run = uuid4().hex
+    return environment | {
+        "LOCAL_STORAGE_PATH": "",
+        "AZURE_STORAGE_CONNECTION_STRING": request.getfixturevalue("azurite"),
+        "AZURE_BLOB_CONTAINER": f"media-{run}",
+        "AZURE_BLOB_STATE_CONTAINER": f"state-{run}",
     }
 
 

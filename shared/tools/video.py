@@ -40,7 +40,7 @@ class VideoTools:
         model: str | None = None,
         image: MediaId | None = None,
     ) -> VideoJob:
-        """Orders a new video, clip or film of what a prompt describes and returns its job at once.
+        """Makes a new video, clip or film of what a prompt describes: orders it and returns its job.
 
         Making it takes minutes: ask get_video with the job's id, not before retry_after seconds.
 

@@ -23,6 +23,11 @@ TRAITS = {
     "transcribe_audio": ("Transcribe audio", True, False, False, True),
     "generate_video": ("Generate video", False, False, False, True),
     "get_video": ("Get video", False, False, True, True),
+    "add_task": ("Add task", False, False, False, False),
+    "list_tasks": ("List tasks", True, False, True, False),
+    "complete_task": ("Complete task", False, False, True, False),
+    "update_task": ("Update task", False, False, True, False),
+    "delete_task": ("Delete task", False, True, True, False),
     "list_supported_models": ("List supported models", True, False, True, True),
     "server_time": ("Server time", True, False, True, False),
 }
@@ -37,6 +42,10 @@ async def arguments(origin: str, stand_in: StandIn) -> dict[str, dict[str, Any]]
         clip = await https.post(
             "synthesize_speech", json={"text": "Hello", "response_format": "wav"}
         )
+        tasks = [
+            (await https.post("add_task", json={"title": "Milk"})).json()["task_id"]
+            for _ in range(3)
+        ]
         job = await https.post("generate_video", json={"prompt": "A hill", "seconds": 1})
     return {
         "chat_completion": {"prompt": "Say hello.", "max_tokens": 10},
@@ -47,6 +56,11 @@ async def arguments(origin: str, stand_in: StandIn) -> dict[str, dict[str, Any]]
         "transcribe_audio": {"media_id": clip.json()["media"]["id"]},
         "generate_video": {"prompt": "A lake", "seconds": 1},
         "get_video": {"job_id": job.json()["id"]},
+        "add_task": {"title": "Milk"},
+        "list_tasks": {"status": "pending"},
+        "complete_task": {"task_id": tasks[0]},
+        "update_task": {"task_id": tasks[1], "title": "Bread"},
+        "delete_task": {"task_id": tasks[2]},
         "list_supported_models": {},
         "server_time": {},
     }

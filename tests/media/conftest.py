@@ -1,7 +1,5 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
@@ -43,22 +41,6 @@ class Api:
         response = await self.http.get("/media", params=query)
         assert response.status_code == 200, response.text
         return [each["id"] for each in response.json()["media"]]
-
-
-@pytest.fixture(params=["folder", "azurite"])
-def stored_environment(
-    request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path
-) -> dict[str, str]:
-    """Settings of a working app over each kind of storage, empty."""
-    if request.param == "folder":
-        return environment
-    run = uuid4().hex
-    return environment | {
-        "LOCAL_STORAGE_PATH": "",
-        "AZURE_STORAGE_CONNECTION_STRING": request.getfixturevalue("azurite"),
-        "AZURE_BLOB_CONTAINER": f"media-{run}",
-        "AZURE_BLOB_STATE_CONTAINER": f"state-{run}",
-    }
 
 
 @pytest.fixture

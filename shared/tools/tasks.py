@@ -1,0 +1,172 @@
+"""To-do tools: a list of tasks for each user, in one document that several chats may change at once."""
+
+import secrets
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+from shared.errors import InvalidRequest, NotFound
+from shared.storage import Documents, Storage, owner_key
+from shared.tools.context import ToolContext
+from shared.tools.registry import tool
+
+MAX_TASKS = 1000
+MAX_TITLE_CHARS = 200
+MAX_DESCRIPTION_CHARS = 2000
+
+ResultT = TypeVar("ResultT")
+
+Title = Annotated[str, Field(min_length=1, max_length=MAX_TITLE_CHARS, pattern=r"\S")]
+Description = Annotated[str, Field(max_length=MAX_DESCRIPTION_CHARS)]
+TaskId = Annotated[str, Field(min_length=1, max_length=100)]
+StatusFilter = Literal["all", "pending", "completed"]
+
+
+class TaskChange(TypedDict):
+    """What was done to a task."""
+
+    task_id: str
+    status: Literal["created", "completed", "updated", "deleted"]
+    title: str
+
+
+class TaskItem(TypedDict):
+    """A task of a list."""
+
+    id: str
+    title: str
+    description: str
+    completed: bool
+
+
+class TaskList(TypedDict):
+    """Result of `TaskTools.list_tasks`."""
+
+    tasks: list[TaskItem]
+    count: int
+    filter: StatusFilter
+
+
+class _Document(BaseModel):
+    tasks: list[TaskItem] = []
+
+    def find(self, task_id: str) -> TaskItem:
+        for task in self.tasks:
+            if task["id"] == task_id:
+                return task
+        raise NotFound(f"There is no task '{task_id}'. list_tasks tells the ids.")
+
+
+class TaskTools:
+    """Tools that keep a to-do list for whoever calls.
+
+    Args:
+        storage: Where the lists are.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._documents = Documents(storage, _Document)
+
+    @tool(title="Add task", open_world=False)
+    async def add_task(
+        self, context: ToolContext, title: Title, description: Description = ""
+    ) -> TaskChange:
+        """Adds a task to the caller's to-do list.
+
+        Args:
+            title: What is to be done.
+            description: More about it.
+        """
+        task = TaskItem(
+            id=secrets.token_hex(8), title=title, description=description, completed=False
+        )
+
+        def add(document: _Document) -> TaskChange:
+            if len(document.tasks) >= MAX_TASKS:
+                raise InvalidRequest(
+                    f"The list holds {MAX_TASKS} tasks already. Delete some with delete_task first."
+                )
+            document.tasks.append(task)
+            return {"task_id": task["id"], "status": "created", "title": title}
+
+        return await self._change(context, add)
+
+    @tool(title="List tasks", read_only=True, idempotent=True, open_world=False)
+    async def list_tasks(self, context: ToolContext, status: StatusFilter = "all") -> TaskList:
+        """Shows the caller's to-do list, oldest task first.
+
+        Args:
+            status: Which tasks to show.
+        """
+        document = await context.deadline.wait_for(self._documents.read(_name(context)))
+        tasks = [
+            task
+            for task in document.tasks
+            if status == "all" or task["completed"] == (status == "completed")
+        ]
+        return {"tasks": tasks, "count": len(tasks), "filter": status}
+
+    @tool(title="Complete task", idempotent=True, open_world=False)
+    async def complete_task(self, context: ToolContext, task_id: TaskId) -> TaskChange:
+        """Marks a task of the caller's to-do list as done.
+
+        Args:
+            task_id: Id of the task, as add_task or list_tasks returned it.
+        """
+
+        def complete(document: _Document) -> TaskChange:
+            task = document.find(task_id)
+            task["completed"] = True
+            return {"task_id": task_id, "status": "completed", "title": task["title"]}
+
+        return await self._change(context, complete)
+
+    @tool(title="Update task", idempotent=True, open_world=False)
+    async def update_task(
+        self,
+        context: ToolContext,
+        task_id: TaskId,
+        title: Title | None = None,
+        description: Description | None = None,
+    ) -> TaskChange:
+        """Changes the title or the description of a task of the caller's to-do list.
+
+        Args:
+            task_id: Id of the task, as add_task or list_tasks returned it.
+            title: The new title; stays when left out.
+            description: The new description; stays when left out.
+        """
+        if title is None and description is None:
+            raise InvalidRequest.for_field("title", "give a new title, a new description, or both")
+
+        def update(document: _Document) -> TaskChange:
+            task = document.find(task_id)
+            task["title"] = task["title"] if title is None else title
+            task["description"] = task["description"] if description is None else description
+            return {"task_id": task_id, "status": "updated", "title": task["title"]}
+
+        return await self._change(context, update)
+
+    @tool(title="Delete task", destructive=True, idempotent=True, open_world=False)
+    async def delete_task(self, context: ToolContext, task_id: TaskId) -> TaskChange:
+        """Deletes a task from the caller's to-do list.
+
+        Args:
+            task_id: Id of the task, as add_task or list_tasks returned it.
+        """
+
+        def delete(document: _Document) -> TaskChange:
+            task = document.find(task_id)
+            document.tasks.remove(task)
+            return {"task_id": task_id, "status": "deleted", "title": task["title"]}
+
+        return await self._change(context, delete)
+
+    async def _change(self, context: ToolContext, make: Callable[[_Document], ResultT]) -> ResultT:
+        return await context.deadline.wait_for(self._documents.change(_name(context), make))
+
+
+def _name(context: ToolContext) -> str:
+    return f"tasks/{owner_key(context.principal.name)}.json"

@@ -1,0 +1,137 @@
+"""The to-do tools: one list for each user, whoever changes it, from wherever."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared.tools import tasks
+from tests.conftest import MakeClient, digest
+
+
+@pytest.fixture
+def app(make_client: MakeClient, stored_environment: dict[str, str]) -> httpx2.AsyncClient:
+    """An app over each kind of storage."""
+    return make_client(stored_environment)
+
+
+async def call(client: httpx2.AsyncClient, name: str, **arguments: Any) -> dict[str, Any]:
+    response = await client.post(f"/tools/{name}", json=arguments)
+    assert response.status_code == 200, response.text
+    result: dict[str, Any] = response.json()
+    return result
+
+
+async def refuse(client: httpx2.AsyncClient, name: str, **arguments: Any) -> tuple[int, Any]:
+    response = await client.post(f"/tools/{name}", json=arguments)
+    return response.status_code, response.json()["detail"]
+
+
+async def test_task_is_added_changed_completed_and_deleted(app: httpx2.AsyncClient) -> None:
+    assert await call(app, "list_tasks") == {"tasks": [], "count": 0, "filter": "all"}
+    milk = await call(app, "add_task", title="Milk", description="Two litres")
+    milk_id = milk["task_id"]
+    assert milk == {"task_id": milk_id, "status": "created", "title": "Milk"}
+    bread_id = (await call(app, "add_task", title="Bread"))["task_id"]
+    assert await call(app, "complete_task", task_id=milk_id) == {
+        "task_id": milk_id,
+        "status": "completed",
+        "title": "Milk",
+    }
+    assert await call(app, "update_task", task_id=bread_id, title="Rye bread") == {
+        "task_id": bread_id,
+        "status": "updated",
+        "title": "Rye bread",
+    }
+    await call(app, "update_task", task_id=bread_id, description="Fresh")
+    done = {"id": milk_id, "title": "Milk", "description": "Two litres", "completed": True}
+    to_do = {"id": bread_id, "title": "Rye bread", "description": "Fresh", "completed": False}
+    assert await call(app, "list_tasks") == {"tasks": [done, to_do], "count": 2, "filter": "all"}
+    for status, shown in (("completed", [done]), ("pending", [to_do])):
+        listed = await call(app, "list_tasks", status=status)
+        assert listed == {"tasks": shown, "count": 1, "filter": status}
+    assert await call(app, "delete_task", task_id=milk_id) == {
+        "task_id": milk_id,
+        "status": "deleted",
+        "title": "Milk",
+    }
+    assert (await call(app, "list_tasks"))["tasks"] == [to_do]
+
+
+@pytest.mark.parametrize("name", ["complete_task", "update_task", "delete_task"])
+async def test_unknown_task_is_not_found(client: httpx2.AsyncClient, name: str) -> None:
+    arguments = {"title": "x"} if name == "update_task" else {}
+    status, detail = await refuse(client, name, task_id="none", **arguments)
+    assert (status, detail) == (404, "There is no task 'none'. list_tasks tells the ids.")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "field"),
+    [
+        ("add_task", {}, "title"),
+        ("add_task", {"title": ""}, "title"),
+        ("add_task", {"title": "  "}, "title"),
+        ("add_task", {"title": "x" * 201}, "title"),
+        ("add_task", {"title": "x", "description": "x" * 2001}, "description"),
+        ("list_tasks", {"status": "open"}, "status"),
+        ("complete_task", {"task_id": 1}, "task_id"),
+        ("update_task", {"task_id": "x"}, "title"),
+    ],
+)
+async def test_wrong_argument_is_named(
+    client: httpx2.AsyncClient, name: str, arguments: dict[str, Any], field: str
+) -> None:
+    status, [complaint] = await refuse(client, name, **arguments)
+    assert (status, complaint["loc"]) == (422, ["body", field])
+
+
+async def test_list_is_full_at_its_limit(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "MAX_TASKS", 2)
+    for _ in range(2):
+        await call(client, "add_task", title="x" * 200, description="y" * 2000)
+    status, detail = await refuse(client, "add_task", title="One more")
+    assert status == 422
+    assert "delete_task" in detail
+    assert (await call(client, "list_tasks"))["count"] == 2
+
+
+async def test_no_task_of_concurrent_writers_is_lost(
+    make_client: MakeClient, stored_environment: dict[str, str]
+) -> None:
+    apps = [make_client(stored_environment) for _ in range(2)]
+    added = await asyncio.gather(
+        *(call(apps[number % 2], "add_task", title=f"Task {number}") for number in range(20))
+    )
+    listed = (await call(apps[0], "list_tasks"))["tasks"]
+    assert sorted(task["id"] for task in listed) == sorted(each["task_id"] for each in added)
+    assert len({task["title"] for task in listed}) == 20
+    await asyncio.gather(
+        *(
+            call(apps[number % 2], "complete_task", task_id=each["task_id"])
+            for number, each in enumerate(added)
+        )
+    )
+    assert (await call(apps[1], "list_tasks", status="pending"))["count"] == 0
+
+
+async def test_two_users_never_see_each_others_tasks(
+    make_client: MakeClient, stored_environment: dict[str, str]
+) -> None:
+    web = {"sha256": digest("web-key"), "scopes": ["tools", "chat", "act-as"]}
+    client = make_client(stored_environment | {"API_KEYS": json.dumps({"web": web})}, {})
+    client.headers = httpx2.Headers({"X-Api-Key": "web-key", "X-User-Id": "ann"})
+    task_id = (await call(client, "add_task", title="Ann's secret"))["task_id"]
+    client.headers["X-User-Id"] = "bob"
+    assert (await call(client, "list_tasks"))["tasks"] == []
+    for name in ("complete_task", "delete_task"):
+        assert (await refuse(client, name, task_id=task_id))[0] == 404
+    assert (await refuse(client, "update_task", task_id=task_id, title="Bob's"))[0] == 404
+    answer = (await client.post("/chat", json={"message": "list_tasks"})).json()
+    assert "secret" not in json.dumps(answer)
+    client.headers["X-User-Id"] = "ann"
+    [task] = (await call(client, "list_tasks"))["tasks"]
+    assert (task["title"], task["completed"]) == ("Ann's secret", False)
