@@ -10,13 +10,28 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 _FILLER_WORDS = """
 a an and are as at be by can current do does for from give how i in is it its me my now of on or please
-server show tell that the then there these this to use using was what when where which who will with
+server tell that the then there these this to use using was what when where which who will with
 would you your
 """
 _FILLER = frozenset(_FILLER_WORDS.split())
 """Words that say nothing about which tool is meant."""
 
+_NEXT_STEP = re.compile(r"[,;.]?\s*\b(?:and then|then)\b\s*", re.IGNORECASE)
+_LIST_ENTRY = re.compile(r"^(?:please )?add (.+?) (?:to|on) (?:my|the|our)\b", re.IGNORECASE)
+
 _ENOUGH = 0.6
+
+
+def split_steps(message: str) -> list[str]:
+    """Returns what a message wants done one after the other: its parts around the word ``then``.
+
+    In a later part ``it`` stands for the last word of the part before.
+    """
+    steps: list[str] = []
+    for part in filter(None, _NEXT_STEP.split(message)):
+        words = _WORD.findall(steps[-1].lower()) if steps else []
+        steps.append(re.sub(r"\b(it|them)\b", words[-1], part) if words else part)
+    return steps or [message]
 
 
 def choose_tools(message: str, functions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -51,7 +66,9 @@ def fill_arguments(message: str, parameters: Mapping[str, Any]) -> dict[str, Any
     filled: dict[str, Any] = {}
     for name, schema in properties.items():
         worded = _worded_choice(message, schema)
-        if name in required:
+        if name == "title" and (entry := _LIST_ENTRY.match(message)):
+            filled[name] = entry.group(1)
+        elif name in required:
             filled[name] = worded if worded is not None else example(schema, _text(message))
         elif worded is not None:
             filled[name] = worded

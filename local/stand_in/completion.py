@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 from uuid import uuid4
 
-from local.stand_in.choice import choose_tools, example, fill_arguments
+from local.stand_in.choice import choose_tools, example, fill_arguments, split_steps
 from local.stand_in.faults import Fault
 
 MARK = "[stand-in]"
@@ -117,10 +117,10 @@ def _calls(request: Mapping[str, Any], fault: Fault) -> list[tuple[str, str]]:
         chosen: Sequence[Mapping[str, Any]] = [
             known.get(name, {"name": name, "parameters": {}}) for name in fault.call_tools
         ]
-    elif _results(request["messages"]) or request.get("tool_choice") == "none":
+    elif request.get("tool_choice") == "none" or not (step := _step(request["messages"])):
         return []
     else:
-        chosen = choose_tools(_question(request["messages"]), functions)
+        chosen = choose_tools(step, functions)
     if request.get("parallel_tool_calls") is False:
         chosen = chosen[:1]
     return [
@@ -129,8 +129,20 @@ def _calls(request: Mapping[str, Any], fault: Fault) -> list[tuple[str, str]]:
     ]
 
 
+def _step(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the part of the last question that is to be done now, nothing where all is done."""
+    steps = split_steps(_question(messages))
+    rounds = 0
+    for message in messages:
+        if message.get("role") == "user":
+            rounds = 0
+        elif message.get("tool_calls"):
+            rounds += 1
+    return steps[rounds] if rounds < len(steps) else ""
+
+
 def _arguments(request: Mapping[str, Any], function: Mapping[str, Any]) -> str:
-    question = _question(request["messages"])
+    question = _step(request["messages"]) or _question(request["messages"])
     return json.dumps(fill_arguments(question, function.get("parameters") or {}))
 
 

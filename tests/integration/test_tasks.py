@@ -135,3 +135,13 @@ async def test_two_users_never_see_each_others_tasks(
     client.headers["X-User-Id"] = "ann"
     [task] = (await call(client, "list_tasks"))["tasks"]
     assert (task["title"], task["completed"]) == ("Ann's secret", False)
+
+
+async def test_chat_adds_a_task_and_then_shows_the_list(app: httpx2.AsyncClient) -> None:
+    message = "Add milk to my list, then show it"
+    answer = (await app.post("/chat", json={"message": message})).json()
+    assert [call["name"] for call in answer["tool_calls"]] == ["add_task", "list_tasks"]
+    added, listed = (call["result"] for call in answer["tool_calls"])
+    assert (added["title"], added["status"]) == ("milk", "created")
+    assert [task["title"] for task in listed["tasks"]] == ["milk"]
+    assert answer["turns"] == 3
