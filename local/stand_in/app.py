@@ -14,6 +14,7 @@ from local.stand_in.faults import Fault
 from local.stand_in.images import edit_images, generate_images
 from local.stand_in.reception import Reception, document, stream
 from local.stand_in.speech import speak
+from local.stand_in.styles import in_style_of
 from local.stand_in.transcription import transcribe
 from local.stand_in.video import Videos
 
@@ -79,11 +80,17 @@ async def complete(call: Call) -> Response:
     body = call.body.fields
     if complaint := _complaint(body):
         raise Refusal(complaint)
+    for name in call.fault.rejects:
+        if name in body:
+            message = f"Unsupported parameter: '{name}' is not supported with this model."
+            raise Refusal(message, code="unsupported_parameter", param=name)
     answer = make_answer(body, call.fault)
     if not body.get("stream"):
-        return document(whole_body(body["model"], answer), call.fault)
+        whole = in_style_of(call.fault.style, [whole_body(body["model"], answer)], "message")
+        return document(whole[-1], call.fault)
     with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
     chunks = list(chunk_bodies(body["model"], answer, with_usage=with_usage))
+    chunks = in_style_of(call.fault.style, chunks, "delta")
     events = [f"data: {data}\n\n".encode() for data in [*map(json.dumps, chunks), "[DONE]"]]
     return stream(events, len(chunks), "text/event-stream", call.fault)
 

@@ -49,8 +49,13 @@ def make_answer(request: Mapping[str, Any], fault: Fault) -> Answer:
     if was_cut:
         words = words[:limit]
         text = "".join(words)
+    was_filtered = fault.filter_after is not None and not calls
+    if was_filtered:
+        words = words[: fault.filter_after]
+        text = "".join(words)
     completion_tokens = len(words) + sum(len(arguments.split()) + 1 for _, arguments in calls)
     reason = "tool_calls" if calls else "length" if was_cut else "stop"
+    reason = "content_filter" if was_filtered else reason
     usage = {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,

@@ -24,6 +24,9 @@ class Fault(BaseModel):
         call_tools: Names of tools to call, offered or not.
         finish_reason: What to give as the reason for the end.
         text: What to answer, or to have heard.
+        rejects: Names of parameters to refuse, in a chat completion, as models do that lack them.
+        style: Whose habits a chat completion has: Azure's or Gemini's.
+        filter_after: Let the content filter end the answer after so many words.
         as_url: Give this as the address of a picture or a finished video, and not the bytes.
         video_error: Let the video fail with this message, from its next ``GET`` on.
         bytes: Make the video's content this many bytes long, which hold no picture.
@@ -48,6 +51,9 @@ class Fault(BaseModel):
     call_tools: list[str] | None = None
     finish_reason: str | None = None
     text: str | None = None
+    rejects: list[str] = []
+    style: Literal["azure", "gemini"] | None = None
+    filter_after: int | None = Field(None, ge=0)
     as_url: str | None = None
     video_error: str | None = None
     bytes: int | None = Field(None, ge=0)

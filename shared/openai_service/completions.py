@@ -3,14 +3,15 @@
 Source: https://platform.openai.com/docs/api-reference/chat
 """
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from typing_extensions import TypedDict
 
-from shared.errors import ProviderUnavailable
+from shared.errors import ContentFiltered, ProviderUnavailable
 
 if TYPE_CHECKING:
     from openai.types import CompletionUsage
@@ -78,7 +79,8 @@ class Completion:
         text: The answer, or the refusal where the model refused; empty when it only calls tools.
         tool_calls: The functions that it wants called.
         model: The model that answered, as the provider names it.
-        finish_reason: Why it stopped: ``stop``, ``length``, ``tool_calls``, ``content_filter``.
+        finish_reason: Why it stopped: ``stop``, ``length``, ``tool_calls``, ``content_filter``, or a
+            word of the provider's own.
         usage: The tokens counted; None where the provider reported none.
     """
 
@@ -137,9 +139,46 @@ def read_completion(answer: "ChatCompletion") -> Completion:
         text=message.content or message.refusal or "",
         tool_calls=_with_distinct_ids(calls),
         model=answer.model or "",
-        finish_reason=choice.finish_reason,
+        finish_reason=_finish_reason(choice.finish_reason, calls),
         usage=_read_usage(answer.usage),
     )
+
+
+def unfiltered(completion: Completion) -> Completion:
+    """Returns an answer of which the provider's content filter left something.
+
+    Raises:
+        ContentFiltered: It left nothing.
+    """
+    if completion.finish_reason == "content_filter" and not completion.text:
+        raise ContentFiltered(
+            "The provider's content filter withheld the whole answer. Change the prompt."
+        )
+    return completion
+
+
+_FINISH_REASONS = {
+    "end_turn": "stop",
+    "eos": "stop",
+    "max_tokens": "length",
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "blocklist": "content_filter",
+    "prohibited_content": "content_filter",
+    "spii": "content_filter",
+    "image_safety": "content_filter",
+}
+"""What providers other than OpenAI say for its four reasons."""
+
+
+def _finish_reason(given: str | None, calls: Sized) -> str | None:
+    if given is None:
+        return None
+    reason = _FINISH_REASONS.get(given.lower(), given.lower())
+    # Gemini stops, and does not say that it does so to have its tools called.
+    return "tool_calls" if reason == "stop" and len(calls) > 0 else reason
 
 
 @dataclass
@@ -147,6 +186,22 @@ class _PartialCall:
     id: str | None
     name: str = ""
     arguments: str = ""
+
+    def is_followed_by(self, part: "ChoiceDeltaToolCall") -> bool:
+        # Some compatible providers send whole calls that all carry index 0, or none at all, with ids
+        # or without: another id begins a new call, and a name after complete arguments does.
+        if part.id:
+            return self.id not in (None, part.id)
+        has_name = part.function is not None and bool(part.function.name)
+        return has_name and _is_json(self.arguments)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 class CompletionReader:
@@ -184,10 +239,8 @@ class CompletionReader:
         return text
 
     def _add_call(self, part: "ChoiceDeltaToolCall") -> None:
-        # Some compatible providers send whole calls that all carry index 0, or none at all: an id
-        # that differs from the slot's begins a new call.
         slot = self._slots.get(part.index)
-        if slot is None or (part.id and self._calls[slot].id not in (None, part.id)):
+        if slot is None or self._calls[slot].is_followed_by(part):
             slot = self._slots[part.index] = len(self._calls)
             self._calls.append(_PartialCall(part.id or None))
         call = self._calls[slot]
@@ -203,7 +256,7 @@ class CompletionReader:
             text="".join(self._text),
             tool_calls=_with_distinct_ids(calls),
             model=self._model,
-            finish_reason=self.finish_reason,
+            finish_reason=_finish_reason(self.finish_reason, self._calls),
             usage=self.usage,
         )
 

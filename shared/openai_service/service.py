@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.deadline import Deadline
+from shared.errors import ProviderRejected
+from shared.openai_service.adaptations import Adaptations
 from shared.openai_service.clients import Clients
 from shared.openai_service.completions import (
     Completion,
@@ -14,6 +16,7 @@ from shared.openai_service.completions import (
     CompletionRequest,
     CompletionStream,
     read_completion,
+    unfiltered,
 )
 from shared.openai_service.endpoints import Capability, Connection, Endpoint
 from shared.openai_service.images import Images
@@ -25,6 +28,8 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
     from openai.types.chat import ChatCompletionChunk
+
+T = TypeVar("T")
 
 MODEL_LIST_TTL_SECONDS = 600
 
@@ -47,6 +52,7 @@ class OpenAIService:
         self.speech = Speech(self._clients)
         self.transcriptions = Transcriptions(self._clients)
         self.videos = Videos(self._clients)
+        self._adaptations = Adaptations()
         self._model_lists: dict[Connection, tuple[float, ModelList]] = {}
         self._listing: defaultdict[Connection, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -73,15 +79,16 @@ class OpenAIService:
         Raises:
             NotConfigured: No provider for chat.
             DeadlineExceeded: No answer in time.
+            ContentFiltered: The provider withheld the whole answer.
             ProviderError: The provider failed or refused.
         """
         endpoint = self.endpoint(Capability.CHAT)
         parameters = request.parameters(endpoint.target)
 
-        async def ask(api: "AsyncOpenAI") -> Completion:
-            return read_completion(await api.chat.completions.create(**parameters))
+        async def ask(api: "AsyncOpenAI", adapted: Mapping[str, Any]) -> Completion:
+            return read_completion(await api.chat.completions.create(**adapted))
 
-        return await self._clients.call(endpoint.connection, ask, deadline)
+        return unfiltered(await self._ask(endpoint.connection, parameters, ask, deadline))
 
     async def stream(self, request: CompletionRequest, deadline: Deadline) -> CompletionStream:
         """Yields a chat completion as it comes: pieces of text, then the whole `Completion`.
@@ -98,13 +105,13 @@ class OpenAIService:
         parameters = request.parameters(endpoint.target)
         parameters |= {"stream": True, "stream_options": {"include_usage": True}}
 
-        async def ask(api: "AsyncOpenAI") -> "AsyncStream[ChatCompletionChunk]":
-            stream: AsyncStream[ChatCompletionChunk] = await api.chat.completions.create(
-                **parameters
-            )
+        async def ask(
+            api: "AsyncOpenAI", adapted: Mapping[str, Any]
+        ) -> "AsyncStream[ChatCompletionChunk]":
+            stream: AsyncStream[ChatCompletionChunk] = await api.chat.completions.create(**adapted)
             return stream
 
-        stream = await self._clients.call(endpoint.connection, ask, deadline)
+        stream = await self._ask(endpoint.connection, parameters, ask, deadline)
         from shared.openai_service.sdk import provider_errors, truncated
 
         reader = CompletionReader()
@@ -120,7 +127,7 @@ class OpenAIService:
             await stream.close()
         if reader.finish_reason is None:
             raise truncated()
-        yield reader.result()
+        yield unfiltered(reader.result())
 
     async def list_models(self, capability: Capability, deadline: Deadline) -> ModelList:
         """Returns the models that the capability's provider lists, from a cache of ten minutes.
@@ -140,6 +147,26 @@ class OpenAIService:
             models = await self._clients.call(connection, _fetch_models, deadline)
             self._model_lists[connection] = (monotonic(), models)
             return models
+
+    async def _ask(
+        self,
+        connection: Connection,
+        parameters: Mapping[str, Any],
+        ask: "Callable[[AsyncOpenAI, Mapping[str, Any]], Awaitable[T]]",
+        deadline: Deadline,
+    ) -> T:
+        """Asks, once more for each parameter that turns out to be refused and can be done without."""
+        while True:
+            adapted = self._adaptations.apply(connection, parameters)
+
+            async def attempt(api: "AsyncOpenAI", adapted: Mapping[str, Any] = adapted) -> T:
+                return await ask(api, adapted)
+
+            try:
+                return await self._clients.call(connection, attempt, deadline)
+            except ProviderRejected as error:
+                if not self._adaptations.learn(connection, adapted, error):
+                    raise
 
     async def aclose(self) -> None:
         """Closes all clients."""

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict
 
-from shared.errors import ContentFiltered, InvalidRequest
-from shared.openai_service import Completion, CompletionRequest, Message, OpenAIService, Usage
+from shared.errors import InvalidRequest
+from shared.openai_service import CompletionRequest, Message, OpenAIService, Usage
 from shared.tools.context import ToolContext
 from shared.tools.registry import tool
 
@@ -110,7 +110,7 @@ class TextTools:
             "response_format": _response_format(json_mode, json_schema),
         }
         request = CompletionRequest(conversation, model, options)
-        answer = _unfiltered(await self._openai.complete(request, context.deadline))
+        answer = await self._openai.complete(request, context.deadline)
         wants_json = json_mode or json_schema is not None
         return {
             "text": answer.text,
@@ -146,7 +146,7 @@ class TextTools:
             "max_completion_tokens": max_tokens,
         }
         request = CompletionRequest([_user_message(prompt)], model, options, extra or {})
-        answer = _unfiltered(await self._openai.complete(request, context.deadline))
+        answer = await self._openai.complete(request, context.deadline)
         return {
             "text": answer.text,
             "model": answer.model,
@@ -175,11 +175,3 @@ def _parse(text: str) -> Any:
     except ValueError:
         # finish_reason tells why: the answer was cut at max_tokens, or the model refused in prose.
         return None
-
-
-def _unfiltered(answer: Completion) -> Completion:
-    if answer.finish_reason == "content_filter" and not answer.text:
-        raise ContentFiltered(
-            "The provider's content filter withheld the whole answer. Change the prompt."
-        )
-    return answer

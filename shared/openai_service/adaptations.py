@@ -1,0 +1,61 @@
+"""Parameters that a model or an older server refuses: left out, or renamed, once it has said so.
+
+Reasoning models take no ``temperature``, servers of an older API no ``max_completion_tokens``. Which
+they are is not known in advance, and changes; their refusal names the parameter.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shared.errors import ProviderRejected
+from shared.openai_service.endpoints import Connection
+
+REMEDIES: Mapping[str, str | None] = {
+    "temperature": None,
+    "top_p": None,
+    "parallel_tool_calls": None,
+    "max_completion_tokens": "max_tokens",
+}
+"""What can be done without, and what to send in its place."""
+
+_UNSUPPORTED = re.compile(
+    r"unsupported|not support|unknown|unrecognized|unexpected|not permitted|not allowed",
+    re.IGNORECASE,
+)
+
+
+class Adaptations:
+    """What was learned from refusals, for each model of each provider; a cache that may be lost."""
+
+    def __init__(self) -> None:
+        self._refused: dict[tuple[Connection, str], frozenset[str]] = {}
+
+    def apply(self, connection: Connection, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns parameters without those that are known to be refused."""
+        refused = self._refused.get((connection, parameters["model"]), frozenset())
+        adapted = {name: value for name, value in parameters.items() if name not in refused}
+        for name in refused & parameters.keys():
+            if replacement := REMEDIES[name]:
+                adapted[replacement] = parameters[name]
+        return adapted
+
+    def learn(
+        self, connection: Connection, parameters: Mapping[str, Any], error: ProviderRejected
+    ) -> bool:
+        """Notes which parameter was refused, and says whether trying again without it makes sense.
+
+        Args:
+            connection: Who refused.
+            parameters: What was sent.
+            error: The refusal.
+        """
+        if not _UNSUPPORTED.search(error.detail):
+            return False
+        named = [name for name in REMEDIES if re.search(rf"\b{name}\b", error.detail)]
+        found = [name for name in named if name in parameters]
+        if not found:
+            return False
+        key = (connection, parameters["model"])
+        self._refused[key] = self._refused.get(key, frozenset()) | {found[0]}
+        return True
