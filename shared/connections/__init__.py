@@ -1,0 +1,26 @@
+"""Connections to any MCP server: its tools, through one API and in chat.
+
+A connection is a stored record that belongs to its principal; any instance can serve it. Live sessions
+are caches of instances. Nothing here imports the MCP SDK before the first connection is used.
+"""
+
+from shared.connections.config import ConnectionsConfig, OperatorServer
+from shared.connections.errors import ConnectionTimeout
+from shared.connections.records import ConnectionRecord
+from shared.connections.requests import ConnectRequest
+from shared.connections.service import AuthorizationNeeded, Connected, Connections
+from shared.connections.toolset import ConnectionProblem, ConnectionToolset, open_toolset
+
+__all__ = [
+    "AuthorizationNeeded",
+    "ConnectRequest",
+    "Connected",
+    "ConnectionProblem",
+    "ConnectionRecord",
+    "ConnectionTimeout",
+    "ConnectionToolset",
+    "Connections",
+    "ConnectionsConfig",
+    "OperatorServer",
+    "open_toolset",
+]

@@ -1,0 +1,40 @@
+"""What the operator decides about connections."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorServer:
+    """A server that every caller's chat may use.
+
+    Attributes:
+        url: Its streamable HTTP endpoint.
+        bearer_token: Sent to it; None for a server without authentication.
+    """
+
+    url: str
+    bearer_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsConfig:
+    """The settings of connections.
+
+    Attributes:
+        allow_private: Whether servers may be called over http and at private addresses.
+        stdio_commands: Name → argument vector of what may be started; none at all by default.
+        operator_servers: Name → server of the operator's.
+        encryption_keys: Keys of 32 bytes; the first encrypts, all decrypt. Empty: one is generated
+            into the store where ``generates_key`` allows it.
+        generates_key: Whether a key may be generated into the store, for local work.
+        client_metadata_url: Where this app publishes its OAuth client metadata document; None where it
+            has no public https address.
+    """
+
+    allow_private: bool = False
+    stdio_commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    operator_servers: Mapping[str, OperatorServer] = field(default_factory=dict)
+    encryption_keys: Sequence[bytes] = field(default=(), repr=False)
+    generates_key: bool = False
+    client_metadata_url: str | None = None

@@ -1,0 +1,143 @@
+"""Encryption of credentials at rest: AES-256-GCM, bound to the record that holds them."""
+
+import asyncio
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+from pydantic import BaseModel
+
+from shared.connections.config import ConnectionsConfig
+from shared.errors import NotConfigured
+from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore
+
+KEY_BYTES = 32
+_NONCE_BYTES = 12
+_VERSION = "v1"
+_LOCAL_KEY = "connections/encryption.key"
+
+
+class Secrets(BaseModel):
+    """All that is secret about a connection.
+
+    Attributes:
+        bearer_token: Token that the caller gave.
+        client_secret: Secret of the OAuth client.
+        verifier: PKCE's, while an authorization is under way.
+        access_token: Token that the authorization server gave.
+        refresh_token: What gets the next one.
+    """
+
+    bearer_token: str | None = None
+    client_secret: str | None = None
+    verifier: str | None = None
+    access_token: str | None = None
+    refresh_token: str | None = None
+
+    def __repr__(self) -> str:
+        """Names nothing, so that no log ever holds one."""
+        return "Secrets(…)"
+
+    __str__ = __repr__
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to keep secret."""
+        return not any(self.model_dump().values())
+
+
+class SecretBox:
+    """Encrypts and decrypts the secrets of records.
+
+    Args:
+        keys: 32 bytes each; the first encrypts, all decrypt, so that keys can be replaced.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        if not keys or any(len(key) != KEY_BYTES for key in keys):
+            raise ValueError("Encryption keys must be 32 bytes.")
+        self._keys = {_key_id(key): key for key in keys}
+        self._current = _key_id(keys[0])
+
+    def encrypt(self, secrets: Secrets, owner: str) -> str:
+        """Returns the secrets as text that only the same owner's record can be read from.
+
+        Args:
+            secrets: What to hide.
+            owner: Name of the record that holds them.
+        """
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce = os.urandom(_NONCE_BYTES)
+        data = secrets.model_dump_json(exclude_none=True).encode()
+        sealed = nonce + AESGCM(self._keys[self._current]).encrypt(nonce, data, owner.encode())
+        return f"{_VERSION}.{self._current}.{base64.b64encode(sealed).decode()}"
+
+    def decrypt(self, text: str, owner: str) -> Secrets:
+        """Returns the secrets.
+
+        Raises:
+            NotConfigured: The key that they were encrypted with is not configured any more.
+        """
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        _, key_id, encoded = text.split(".", 2)
+        sealed = base64.b64decode(encoded)
+        try:
+            data = AESGCM(self._keys[key_id]).decrypt(
+                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner.encode()
+            )
+        except (KeyError, InvalidTag) as error:
+            raise NotConfigured(
+                "The credentials of this connection cannot be decrypted. Put the key that it was made "
+                "with into CONNECTIONS_ENCRYPTION_KEY again, or disconnect and connect anew."
+            ) from error
+        return Secrets.model_validate_json(data)
+
+
+def _key_id(key: bytes) -> str:
+    return hashlib.sha256(b"connections key id" + key).hexdigest()[:8]
+
+
+class Vault:
+    """Has the box ready when the first secret comes: keys from the settings, or the local store's.
+
+    Args:
+        config: Where keys are configured.
+        objects: Where a key for local work is kept.
+    """
+
+    def __init__(self, config: ConnectionsConfig, objects: ObjectStore) -> None:
+        self._config = config
+        self._objects = objects
+        self._box: SecretBox | None = None
+        self._lock = asyncio.Lock()
+
+    async def box(self) -> SecretBox:
+        """Returns the box.
+
+        Raises:
+            NotConfigured: There is no key, and none may be generated.
+        """
+        async with self._lock:
+            if self._box is None:
+                keys = self._config.encryption_keys or [await self._local_key()]
+                self._box = SecretBox(keys)
+            return self._box
+
+    async def _local_key(self) -> bytes:
+        if not self._config.generates_key:
+            raise NotConfigured(
+                "Connections with credentials need CONNECTIONS_ENCRYPTION_KEY: "
+                "32 random bytes in base64."
+            )
+        with suppress(ObjectExists):
+            await self._objects.create(_LOCAL_KEY, base64.b64encode(os.urandom(KEY_BYTES)))
+        try:
+            data, _ = await self._objects.read(_LOCAL_KEY)
+        except ObjectMissing as error:
+            raise NotConfigured("The local encryption key vanished. Try again.") from error
+        return base64.b64decode(data)

@@ -1,0 +1,127 @@
+"""From stored connections to what sessions connect to."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import timedelta
+
+from shared.connections.config import ConnectionsConfig, OperatorServer
+from shared.connections.errors import NotAuthorized
+from shared.connections.oauth.flow import OAuthFlow
+from shared.connections.oauth.source import OAuthTokens
+from shared.connections.records import ConnectionStore, Negotiated, Stored, now
+from shared.connections.targets import FixedToken, Target, TokenSource
+from shared.errors import GatewayError, InvalidRequest
+
+ACTIVITY_STEP = timedelta(minutes=5)
+"""How far behind ``last_activity`` may be."""
+
+_OPERATOR_CONNECT_SECONDS = 30.0
+
+
+class Targets:
+    """Finds connections and makes them ready to be used.
+
+    Args:
+        config: What the operator decides.
+        store: Where connections are.
+        flow: What asks token endpoints.
+    """
+
+    def __init__(self, config: ConnectionsConfig, store: ConnectionStore, flow: OAuthFlow) -> None:
+        self._config = config
+        self._store = store
+        self._flow = flow
+        self._tokens: dict[str, OAuthTokens] = {}
+
+    async def find(self, owner: str, connection_id: str) -> Target:
+        """Returns a connection of the owner's or the operator's, and notes that it is used.
+
+        Raises:
+            NotFound: There is none.
+            NotAuthorized: It waits for its user.
+        """
+        operator_server = self._config.operator_servers.get(connection_id)
+        if operator_server is not None:
+            return _operator_target(connection_id, operator_server, self._config.allow_private)
+        stored = await self._store.read(owner, connection_id)
+        if stored.record.status == "authorizing":
+            raise NotAuthorized("The connection waits for its user: open its authorization_url.")
+        await self._note_activity(stored)
+        return await self.of(stored)
+
+    async def of(self, stored: Stored) -> Target:
+        """Returns what a stored connection connects to."""
+        record = stored.record
+
+        async def remember(negotiated: Negotiated) -> None:
+            if negotiated != record.negotiated:
+                with contextlib.suppress(GatewayError):
+                    await self._store.change(
+                        stored.owner,
+                        record.id,
+                        lambda current: setattr(current, "negotiated", negotiated),
+                    )
+
+        return Target(
+            key=stored.key,
+            transport=record.transport,
+            url=record.mcp_url,
+            argv=self.argv(record.command) if record.command else (),
+            tokens=await self._token_source(stored),
+            allow_private=self._config.allow_private,
+            connect_timeout=record.timeout,
+            negotiated=record.negotiated,
+            remember=remember,
+        )
+
+    async def _token_source(self, stored: Stored) -> TokenSource:
+        record = stored.record
+        if record.auth_type == "oauth":
+            return self._tokens.setdefault(
+                stored.key, OAuthTokens(self._store, self._flow, stored.owner, record.id)
+            )
+        return FixedToken((await self._store.secrets(stored)).bearer_token)
+
+    async def _note_activity(self, stored: Stored) -> None:
+        moment = now()
+        if moment - stored.record.last_activity > ACTIVITY_STEP:
+            with contextlib.suppress(GatewayError):
+                await self._store.change(
+                    stored.owner,
+                    stored.record.id,
+                    lambda current: setattr(current, "last_activity", moment),
+                )
+
+    def forget(self, key: str) -> None:
+        """Drops the tokens of a connection that has ended."""
+        self._tokens.pop(key, None)
+
+    def argv(self, command: str) -> Sequence[str]:
+        """Returns what the operator has a command start.
+
+        Raises:
+            InvalidRequest: There is no such command.
+        """
+        argv = self._config.stdio_commands.get(command)
+        if not argv:
+            names = ", ".join(self._config.stdio_commands) or "none; see MCP_STDIO_COMMANDS"
+            raise InvalidRequest.for_field("command", f"Unknown. The commands are: {names}.")
+        return argv
+
+
+async def _remember_nothing(negotiated: Negotiated) -> None:
+    """What the operator's servers say is not kept: they have no record."""
+
+
+def _operator_target(name: str, server: OperatorServer, allow_private: bool) -> Target:
+    return Target(
+        key=name,
+        transport="http",
+        url=server.url,
+        argv=(),
+        tokens=FixedToken(server.bearer_token),
+        allow_private=allow_private,
+        connect_timeout=_OPERATOR_CONNECT_SECONDS,
+        negotiated=None,
+        remember=_remember_nothing,
+    )

@@ -1,0 +1,26 @@
+"""What can go wrong with a connected server, in the house's terms."""
+
+from shared.errors import (
+    DeadlineExceeded,
+    ProviderCredentials,
+    ProviderRejected,
+    ProviderUnavailable,
+)
+
+
+class ServerUnavailable(ProviderUnavailable):
+    """Raised when a connected server cannot be reached, fails, or answers unreadably."""
+
+
+class ServerRefused(ProviderRejected):
+    """Raised when a connected server calls a request wrong; its message is passed on."""
+
+
+class NotAuthorized(ProviderCredentials):
+    """Raised when a connection has no credentials that its server takes."""
+
+
+class ConnectionTimeout(DeadlineExceeded):
+    """Raised when a connected server does not answer in time: 408 at the manager's routes."""
+
+    status = 408

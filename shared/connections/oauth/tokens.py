@@ -1,0 +1,166 @@
+"""Requests to token endpoints."""
+
+import base64
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from shared.connections.errors import NotAuthorized, ServerUnavailable
+from shared.connections.records import OAuthClient, in_seconds
+from shared.outbound import open_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx2
+
+MAX_ANSWER_BYTES = 1024 * 1024
+EARLY_SECONDS = 60.0
+"""How long before its end a token is replaced."""
+
+_TIMEOUT_SECONDS = 20.0
+_POST, _BASIC, _NONE = "client_secret_post", "client_secret_basic", "none"
+
+
+class _TokenAnswer(BaseModel):
+    access_token: str
+    token_type: str = "Bearer"  # noqa: S105 - no password
+    expires_in: float | None = None
+    refresh_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a token endpoint gave.
+
+    Attributes:
+        access_token: For the server.
+        refresh_token: For the next token; None where there is none.
+        renew_at: When the access token is to be replaced; None where nobody said when it ends.
+    """
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    renew_at: datetime | None
+
+
+def open_oauth_client(*, allow_private: bool) -> "httpx2.AsyncClient":
+    """Makes the client for discovery, registration and tokens."""
+    return open_client(
+        allow_private=allow_private,
+        read_timeout=_TIMEOUT_SECONDS,
+        headers={"Accept": "application/json"},
+        max_body_bytes=MAX_ANSWER_BYTES,
+    )
+
+
+@contextmanager
+def oauth_errors(what: str) -> "Iterator[None]":
+    """Turns failures of the network into ours.
+
+    Raises:
+        ServerUnavailable: In place of what the HTTP library raises.
+    """
+    import httpx2
+
+    try:
+        yield
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise ServerUnavailable(f"The {what} cannot be reached. Try again.") from error
+
+
+async def fetch_tokens(
+    client: "httpx2.AsyncClient",
+    oauth: OAuthClient,
+    client_secret: str | None,
+    grant: Mapping[str, str],
+) -> Tokens:
+    """Asks the token endpoint for tokens.
+
+    Args:
+        client: From `open_oauth_client`.
+        oauth: Who asks, and where.
+        client_secret: Proves who asks; None for a public client.
+        grant: What the tokens are asked for with.
+
+    Raises:
+        NotAuthorized: The endpoint refuses.
+        ServerUnavailable: It cannot be reached, or answers unreadably.
+    """
+    form = {name: value for name, value in grant.items() if value}
+    if oauth.resource:
+        form["resource"] = oauth.resource
+    with oauth_errors("token endpoint"):
+        for method in _methods(oauth, client_secret):
+            response = await _post(client, oauth, client_secret, form, method)
+            if not _says(response, "invalid_client"):
+                break
+    if response.status_code != 200:
+        raise _refused(response)
+    try:
+        answer = _TokenAnswer.model_validate_json(response.content)
+    except ValidationError as error:
+        raise ServerUnavailable("The token endpoint answered with no token.") from error
+    if answer.token_type.lower() != "bearer":
+        raise ServerUnavailable("The token endpoint gave a token that is no bearer token.")
+    lifetime = answer.expires_in
+    renew_at = None if lifetime is None else in_seconds(max(lifetime - EARLY_SECONDS, lifetime / 2))
+    return Tokens(answer.access_token, answer.refresh_token, renew_at)
+
+
+async def _post(
+    client: "httpx2.AsyncClient",
+    oauth: OAuthClient,
+    client_secret: str | None,
+    form: Mapping[str, str],
+    method: str,
+) -> "httpx2.Response":
+    headers = {}
+    proof = {"client_id": oauth.client_id}
+    if method == _BASIC:
+        pair = f"{quote(oauth.client_id, safe='')}:{quote(client_secret or '', safe='')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        proof = {}
+    elif method == _POST:
+        proof["client_secret"] = client_secret or ""
+    return await client.post(oauth.token_endpoint, data={**form, **proof}, headers=headers)
+
+
+def _methods(oauth: OAuthClient, client_secret: str | None) -> list[str]:
+    """Returns the ways to prove who we are, the best first.
+
+    Where the server has not said which it knows, both are tried: a client that is refused has spent
+    nothing.
+    """
+    if client_secret is None:
+        return [_NONE]
+    return [method for method in oauth.auth_methods if method in (_BASIC, _POST)] or [_BASIC, _POST]
+
+
+def _says(response: "httpx2.Response", code: str) -> bool:
+    return response.status_code in (400, 401) and _error_of(response) == code
+
+
+def _error_of(response: "httpx2.Response") -> str | None:
+    try:
+        body: Any = response.json()
+    except ValueError:
+        return None
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, str) else None
+
+
+def _refused(response: "httpx2.Response") -> Exception:
+    if response.status_code >= 500 or response.status_code == 429:
+        return ServerUnavailable(
+            f"The token endpoint failed with status {response.status_code}. Try again."
+        )
+    reason = _error_of(response)
+    # Only the code: descriptions may quote what was sent.
+    known = reason if reason and reason.isascii() and len(reason) <= 64 else "no reason"
+    return NotAuthorized(f"The authorization server gave no token: {known}. Connect again.")

@@ -1,0 +1,94 @@
+"""What a caller says to connect: the fields of `POST /mcp/connect`, checked."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from shared.connections.records import AuthType, TransportName
+from shared.errors import InvalidRequest
+
+Url = Annotated[str, Field(min_length=1, max_length=2048)]
+Text = Annotated[str, Field(min_length=1, max_length=512)]
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=8192)]
+
+
+class ConnectRequest(BaseModel):
+    """A server to connect to, and how it shall know us."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    transport: TransportName = Field("http", description="How the server is spoken to.")
+    mcp_url: Url | None = Field(None, description="Where the server is, for http and sse.")
+    command: Text | list[Text] | None = Field(
+        None, description="Name of one of the operator's commands, for stdio."
+    )
+    auth_type: AuthType = Field("none", description="How the server knows us.")
+    bearer_token: Secret | None = Field(None, description="The token, for bearer.")
+    oauth_grant_type: Literal["authorization_code", "client_credentials"] | None = Field(
+        None,
+        description="On whose behalf: the user's or the client's own. Without it, the client's own "
+        "where only a token URL is given, else the user's.",
+    )
+    oauth_client_id: Text | None = Field(None, description="The client; unset: registered.")
+    oauth_client_secret: Secret | None = Field(None, description="Its secret.")
+    oauth_auth_url: Url | None = Field(None, description="Where users agree; unset: discovered.")
+    oauth_token_url: Url | None = Field(
+        None, description="Where tokens come from; unset: discovered."
+    )
+    oauth_redirect_uri: Url | None = Field(
+        None,
+        description="Where browsers come back to, if not to GET /mcp/oauth/callback itself: a page "
+        "that sends them on to it with the same query.",
+    )
+    oauth_scopes: Annotated[list[Text], Field(max_length=100)] = Field(
+        default=[], description="What to ask for; unset: what the server wants."
+    )
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        None, description="Stands before the names of its tools in chat; unset: the host's name."
+    )
+    timeout: float = Field(30, gt=0, le=120, description="Seconds that connecting may take.")
+
+    def check(self) -> None:
+        """Makes sure that the fields fit together.
+
+        Raises:
+            InvalidRequest: They do not.
+        """
+        if self.transport == "stdio":
+            if self.command is None:
+                raise InvalidRequest.for_field("command", "Needed for the transport stdio.")
+            if self.auth_type != "none":
+                raise InvalidRequest.for_field("auth_type", "A command takes no credentials.")
+        elif self.mcp_url is None:
+            raise InvalidRequest.for_field("mcp_url", f"Needed for the transport {self.transport}.")
+        if self.auth_type == "bearer" and self.bearer_token is None:
+            raise InvalidRequest.for_field("bearer_token", "Needed for auth_type bearer.")
+        if self.oauth_auth_url and not self.oauth_token_url:
+            raise InvalidRequest.for_field("oauth_token_url", "Needed beside oauth_auth_url.")
+
+    @property
+    def command_name(self) -> str:
+        """The name of the command, however it was written.
+
+        Raises:
+            InvalidRequest: There is more than a name.
+        """
+        words = [self.command] if isinstance(self.command, str) else self.command or []
+        if len(words) != 1:
+            raise InvalidRequest.for_field(
+                "command", "Give the name of one of the operator's commands, without arguments."
+            )
+        return words[0]
+
+    @property
+    def grant(self) -> Literal["authorization_code", "client_credentials"]:
+        """On whose behalf tokens are asked for."""
+        if self.oauth_grant_type is not None:
+            return self.oauth_grant_type
+        is_own = self.oauth_token_url is not None and self.oauth_auth_url is None
+        return "client_credentials" if is_own else "authorization_code"
+
+
+def plain(secret: SecretStr | None) -> str | None:
+    """Returns the secret's text."""
+    return None if secret is None else secret.get_secret_value()

@@ -1,0 +1,67 @@
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from shared.connections import Connections, ConnectionsConfig
+from shared.connections.sessions import SessionCache
+from shared.deadline import Deadline
+from tests.connections.world import Gate, MemoryStore, Running, make_server
+
+MakeConnections = Callable[..., Connections]
+KEY = os.urandom(32)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def deadline() -> Deadline:
+    return Deadline.after(30)
+
+
+@pytest.fixture
+async def make_connections(store: MemoryStore) -> AsyncIterator[MakeConnections]:
+    """Makes instances of the app that share one store."""
+    async with AsyncExitStack() as stack:
+
+        def make(
+            config: ConnectionsConfig | None = None, sessions: SessionCache | None = None
+        ) -> Connections:
+            config = config or ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
+            connections = Connections(config, store, sessions)
+            stack.push_async_callback(connections.aclose)
+            return connections
+
+        yield make
+
+
+@pytest.fixture
+def connections(make_connections: MakeConnections) -> Connections:
+    return make_connections()
+
+
+class McpWorld:
+    """A streamable HTTP server, and the gate before it that lives through restarts."""
+
+    def __init__(self) -> None:
+        self.gate = Gate(lambda *_: None)  # type: ignore[arg-type]
+        self.running = Running(self._make)
+
+    def _make(self) -> Gate:
+        self.gate.app = make_server().streamable_http_app()
+        return self.gate
+
+    @property
+    def url(self) -> str:
+        return f"{self.running.origin}/mcp"
+
+
+@pytest.fixture
+def server() -> Iterator[McpWorld]:
+    world = McpWorld()
+    with world.running:
+        yield world

@@ -1,0 +1,255 @@
+"""The world around connections: an MCP server that can be steered, and a store that forgets nothing."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterable, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.server import LOOPBACK, LoopbackServer
+from shared.storage.objects import (
+    ContentHeaders,
+    ObjectChanged,
+    ObjectExists,
+    ObjectInfo,
+    ObjectMissing,
+    ObjectPage,
+    ObjectStream,
+)
+
+SECRET = "s3cret-t0ken"
+
+
+class MemoryStore:
+    """Objects in memory, for several instances of the app at once."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[bytes, ObjectInfo]] = {}
+        self.writes = 0
+
+    def _put(self, name: str, data: bytes) -> ObjectInfo:
+        self.writes += 1
+        info = ObjectInfo(name, len(data), str(self.writes), datetime.now(UTC))
+        self.objects[name] = (data, info)
+        return info
+
+    async def create(
+        self,
+        name: str,
+        data: bytes,
+        headers: ContentHeaders = ContentHeaders(),  # noqa: B008
+    ) -> ObjectInfo:
+        await asyncio.sleep(0)
+        if name in self.objects:
+            raise ObjectExists
+        return self._put(name, data)
+
+    async def upload(
+        self,
+        name: str,
+        chunks: AsyncIterable[bytes],
+        headers: ContentHeaders = ContentHeaders(),  # noqa: B008
+    ) -> ObjectInfo:
+        raise NotImplementedError
+
+    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
+        await asyncio.sleep(0)
+        if name not in self.objects or self.objects[name][1].etag != etag:
+            raise ObjectChanged
+        return self._put(name, data)
+
+    async def append(self, name: str, data: bytes, position: int) -> int:
+        raise NotImplementedError
+
+    async def read(self, name: str) -> tuple[bytes, ObjectInfo]:
+        await asyncio.sleep(0)
+        if name not in self.objects:
+            raise ObjectMissing
+        return self.objects[name]
+
+    async def describe(self, name: str) -> ObjectInfo:
+        return (await self.read(name))[1]
+
+    def open(
+        self, name: str, start: int = 0, end: int | None = None
+    ) -> AbstractAsyncContextManager[ObjectStream]:
+        raise NotImplementedError
+
+    async def list(self, prefix: str, limit: int = 100, cursor: str | None = None) -> ObjectPage:
+        names = sorted(name for name in self.objects if name.startswith(prefix))
+        start = int(cursor or 0)
+        page = tuple(self.objects[name][1] for name in names[start : start + limit])
+        return ObjectPage(page, str(start + limit) if start + limit < len(names) else None)
+
+    async def delete(self, name: str) -> bool:
+        return self.objects.pop(name, None) is not None
+
+    async def link(self, name: str, expires_at: datetime) -> str:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Closes nothing."""
+
+    @property
+    def text(self) -> str:
+        """All that is stored, to look for secrets in."""
+        return b"\n".join(data for data, _ in self.objects.values()).decode()
+
+
+def make_server(name: str = "fixture") -> MCPServer:
+    """Returns a server with a bit of everything."""
+    server = MCPServer(name)
+
+    @server.tool()
+    def add(a: int, b: int) -> int:
+        """Adds two numbers."""
+        return a + b
+
+    @server.tool()
+    def fail() -> str:
+        """Fails."""
+        raise ToolError("it went wrong")
+
+    @server.tool()
+    def large(size: int) -> str:
+        """Says much."""
+        return "x" * size
+
+    @server.tool()
+    async def count(ctx: Context[Any, Any]) -> str:
+        """Reports progress."""
+        for step in (1, 2):
+            await ctx.report_progress(step, 2, f"step {step}")
+        return "counted"
+
+    @server.tool()
+    async def sleep(seconds: float) -> str:
+        """Takes its time."""
+        await asyncio.sleep(seconds)
+        return "slept"
+
+    @server.resource("note://one")
+    def note() -> str:
+        """A note."""
+        return "noted"
+
+    @server.prompt()
+    def review(language: str) -> str:
+        """Asks for a review."""
+        return f"Review this {language}"
+
+    return server
+
+
+class Gate:
+    """Stands before a server: asks for a token, notes requests, and speaks only an old revision if told.
+
+    Attributes:
+        token: What it lets in; None for everybody.
+        methods: The JSON-RPC methods that came, in order.
+        is_old: Whether it knows nothing of the newer era.
+        challenge: Its ``WWW-Authenticate``.
+        broken_with: The status of every answer; None while it works.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.token: str | None = None
+        self.methods: list[str] = []
+        self.authorizations: list[str | None] = []
+        self.is_old = False
+        self.challenge = "Bearer"
+        self.broken_with: int | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {key.decode(): value.decode() for key, value in scope["headers"]}
+        self.authorizations.append(headers.get("authorization"))
+        if self.token is not None and headers.get("authorization") != f"Bearer {self.token}":
+            await _answer(send, 401, {"www-authenticate": self.challenge})
+            return
+        if self.broken_with is not None:
+            await _answer(send, self.broken_with, {})
+            return
+        if scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        body = await _body(receive)
+        method = json.loads(body).get("method", "") if body else ""
+        self.methods.append(method)
+        if self.is_old and method == "server/discover":
+            await _answer(send, 400, {})
+            return
+        is_first = True
+
+        async def replay() -> Any:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                return {"type": "http.request", "body": body, "more_body": False}
+            return await receive()
+
+        await self.app(scope, replay, send)
+
+
+async def _body(receive: Receive) -> bytes:
+    body: bytes = b""
+    while True:
+        message = await receive()
+        body += bytes(message.get("body", b""))
+        if not message.get("more_body"):
+            return body
+
+
+async def _answer(send: Send, status: int, headers: dict[str, str]) -> None:
+    raw = [(key.encode(), value.encode()) for key, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Running:
+    """An application on loopback that can be stopped and started again at the same port."""
+
+    def __init__(self, make_app: Callable[[], ASGIApp]) -> None:
+        self._make_app = make_app
+        self._server: LoopbackServer | None = None
+        self._thread: threading.Thread | None = None
+        self.port = 0
+
+    @property
+    def origin(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def start(self) -> None:
+        server = LoopbackServer(self._make_app(), self.port)
+        self.port = server.port
+        server.listen()
+        self._server = server
+        self._thread = threading.Thread(target=lambda: asyncio.run(server.run_until_stopped()))
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.stop()
+            self._server.stop()
+            self._thread.join()
+            self._server = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> "Running":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
