@@ -152,6 +152,7 @@ class Gate:
 
     Attributes:
         token: What it lets in; None for everybody.
+        current_token: The same, asked for with every request.
         methods: The JSON-RPC methods that came, in order.
         is_old: Whether it knows nothing of the newer era.
         challenge: Its ``WWW-Authenticate``.
@@ -161,6 +162,7 @@ class Gate:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.token: str | None = None
+        self.current_token: Callable[[], str | None] = lambda: self.token
         self.methods: list[str] = []
         self.authorizations: list[str | None] = []
         self.is_old = False
@@ -173,7 +175,8 @@ class Gate:
             return
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
         self.authorizations.append(headers.get("authorization"))
-        if self.token is not None and headers.get("authorization") != f"Bearer {self.token}":
+        token = self.current_token()
+        if token is not None and headers.get("authorization") != f"Bearer {token}":
             await _answer(send, 401, {"www-authenticate": self.challenge})
             return
         if self.broken_with is not None:

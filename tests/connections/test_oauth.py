@@ -1,0 +1,345 @@
+"""OAuth against an authorization server that checks everything it gets."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from shared.connections import (
+    AuthorizationNeeded,
+    Connected,
+    Connections,
+    ConnectionsConfig,
+    ConnectRequest,
+)
+from shared.connections import records as records_module
+from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
+from shared.connections.oauth import flow
+from shared.deadline import Deadline
+from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
+from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
+from tests.connections.conftest import KEY, MakeConnections, McpWorld
+from tests.connections.test_service import add
+from tests.connections.world import MemoryStore, Running
+
+CALLBACK = "http://localhost:7071/mcp/oauth/callback"
+
+
+@pytest.fixture
+def authority(server: McpWorld) -> Iterator[Authority]:
+    """The authority of the server, whose gate lets in whoever has its latest token."""
+    authority = Authority()
+    with Running(lambda: authority.app) as running:
+        authority.origin = running.origin
+        authority.server_url = server.url
+        metadata = f"{running.origin}/.well-known/oauth-protected-resource/mcp"
+        server.gate.challenge = f'Bearer resource_metadata="{metadata}"'
+        server.gate.current_token = lambda: authority.valid or "none yet"
+        yield authority
+
+
+async def begin(
+    connections: Connections, server: McpWorld, principal: str = "alice", **fields: Any
+) -> AuthorizationNeeded:
+    request = ConnectRequest(mcp_url=server.url, auth_type="oauth", **fields)
+    made = await connections.connect(principal, request, CALLBACK, Deadline.after(30))
+    assert isinstance(made, AuthorizationNeeded)
+    return made
+
+
+async def finish(connections: Connections, back: dict[str, str]) -> Any:
+    return await connections.finish_authorization(
+        back["state"], back.get("code"), back.get("iss"), back.get("error")
+    )
+
+
+async def test_discovered_authorization_ends_at_another_instance(
+    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: MemoryStore
+) -> None:
+    made = await begin(make_connections(), server)
+    query = query_of(made.url)
+    assert query["client_id"] == "registered"
+    assert query["redirect_uri"] == CALLBACK
+    assert query["scope"] == "read"
+    assert query["resource"] == server.url
+    with pytest.raises(NotAuthorized):
+        await add(make_connections(), made.record.id)
+    record = await finish(make_connections(), authority.agree(made.url))
+    assert record.status == "connected"
+    assert await add(make_connections(), made.record.id) == {"result": 5}
+    assert authority.valid
+    assert authority.refresh_token
+    for secret in (authority.valid, authority.refresh_token, authority.grants[0]["code_verifier"]):
+        assert secret not in store.text
+
+
+async def test_explicit_endpoints_ask_nobody_else(
+    connections: Connections, server: McpWorld, authority: Authority
+) -> None:
+    made = await begin(
+        connections,
+        server,
+        oauth_client_id=CLIENT,
+        oauth_client_secret=SecretStr(CLIENT_SECRET),
+        oauth_auth_url=f"{authority.origin}/authorize",
+        oauth_token_url=f"{authority.origin}/token",
+        oauth_scopes=["read", "write"],
+        oauth_redirect_uri="http://localhost:8080/callback",
+    )
+    assert authority.requests == []
+    assert query_of(made.url)["scope"] == "read write"
+    assert query_of(made.url)["redirect_uri"] == "http://localhost:8080/callback"
+    await finish(connections, authority.agree(made.url, issuer=None))
+    assert await add(connections, made.record.id) == {"result": 5}
+
+
+async def test_state_is_good_once_even_for_two_at_the_same_time(
+    make_connections: MakeConnections, server: McpWorld, authority: Authority
+) -> None:
+    one, two = make_connections(), make_connections()
+    back = authority.agree((await begin(one, server)).url)
+    results = await asyncio.gather(finish(one, back), finish(two, back), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["ConnectionRecord", "NotFound"]
+    with pytest.raises(NotFound):
+        await finish(one, back)
+    assert authority.count("authorization_code") == 1
+
+
+def other_owner(state: str) -> str:
+    _, rest = state.split(".", 1)
+    return f"{records_module.owner_of('bob')}.{rest}"
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda state: "",
+        lambda state: "x",
+        lambda state: state[:-1],
+        lambda state: state + "x",
+        lambda state: state.rpartition(".")[0] + ".",
+        other_owner,
+        lambda state: f"../x.{state}",
+    ],
+)
+async def test_forged_state_is_unknown_and_spends_nothing(
+    connections: Connections,
+    server: McpWorld,
+    authority: Authority,
+    forge: Callable[[str], str],
+) -> None:
+    back = authority.agree((await begin(connections, server)).url)
+    with pytest.raises(NotFound):
+        await finish(connections, {**back, "state": forge(back["state"])})
+    assert authority.grants == []
+    assert (await finish(connections, back)).status == "connected"
+
+
+async def test_state_ends_after_ten_minutes(
+    connections: Connections,
+    server: McpWorld,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    back = authority.agree((await begin(connections, server)).url)
+    later = records_module.now() + timedelta(seconds=601)
+    monkeypatch.setattr(flow, "now", lambda: later)
+    with pytest.raises(NotFound):
+        await finish(connections, back)
+    assert authority.grants == []
+
+
+@pytest.mark.parametrize("issuer", ["https://evil.example", None])
+async def test_answer_of_another_issuer_is_refused(
+    connections: Connections, server: McpWorld, authority: Authority, issuer: str | None
+) -> None:
+    made = await begin(connections, server)
+    with pytest.raises(NotAuthorized, match="another authorization server"):
+        await finish(connections, authority.agree(made.url, issuer))
+    assert authority.grants == []
+    assert (await connections.client("alice", made.record.id)).status == "authorization_failed"
+
+
+async def test_metadata_of_another_issuer_is_refused(
+    connections: Connections, server: McpWorld, authority: Authority, store: MemoryStore
+) -> None:
+    authority.issuer_in_metadata = "https://evil.example"
+    with pytest.raises(ServerUnavailable, match="another issuer"):
+        await begin(connections, server)
+    assert store.objects == {}
+
+
+async def test_metadata_of_another_server_is_refused(
+    connections: Connections, server: McpWorld, authority: Authority
+) -> None:
+    authority.server_url = "https://other.example/mcp"
+    with pytest.raises(ServerUnavailable, match="another server"):
+        await begin(connections, server)
+
+
+@pytest.mark.parametrize(
+    "metadata", ["http://169.254.169.254/x", "http://168.63.129.16/", "file:///etc/passwd"]
+)
+async def test_metadata_at_a_forbidden_address_is_not_asked(
+    connections: Connections, server: McpWorld, authority: Authority, metadata: str
+) -> None:
+    server.gate.challenge = f'Bearer resource_metadata="{metadata}"'
+    with pytest.raises((ForbiddenAddress, ServerUnavailable)):
+        await begin(connections, server)
+    assert authority.requests == []
+
+
+async def test_declined_authorization_is_told(
+    connections: Connections, server: McpWorld, authority: Authority
+) -> None:
+    made = await begin(connections, server)
+    back = {**authority.agree(made.url), "error": "access_denied"}
+    del back["code"]
+    with pytest.raises(NotAuthorized, match="access_denied"):
+        await finish(connections, back)
+    with pytest.raises(NotAuthorized, match="Connect again"):
+        await add(connections, made.record.id)
+
+
+async def test_refused_code_is_told_without_what_the_server_says_about_it(
+    connections: Connections, server: McpWorld, authority: Authority
+) -> None:
+    made = await begin(connections, server)
+    authority.refuses = True
+    with pytest.raises(NotAuthorized) as raised:
+        await finish(connections, authority.agree(made.url))
+    assert raised.value.detail.count("invalid_grant") == 1
+    assert authority.grants[0]["code"] not in raised.value.detail
+
+
+async def test_client_metadata_document_comes_before_registration(
+    make_connections: MakeConnections, server: McpWorld, authority: Authority
+) -> None:
+    authority.takes_documents = True
+    document = "https://app.example/.well-known/mcp-oauth-client"
+    config = ConnectionsConfig(
+        allow_private=True, encryption_keys=[KEY], client_metadata_url=document
+    )
+    made = await begin(make_connections(config), server)
+    assert query_of(made.url)["client_id"] == document
+    assert "/register" not in authority.requests
+    other = await begin(
+        make_connections(config), server, oauth_redirect_uri="https://front.example/back"
+    )
+    assert query_of(other.url)["client_id"] == "registered"
+
+
+async def test_server_that_registers_nobody_needs_a_client_id(
+    connections: Connections, server: McpWorld, authority: Authority
+) -> None:
+    authority.registers = False
+    with pytest.raises(ServerRefused, match="oauth_client_id"):
+        await begin(connections, server)
+    made = await begin(
+        connections,
+        server,
+        oauth_client_id=CLIENT,
+        oauth_client_secret=SecretStr(CLIENT_SECRET),
+    )
+    assert query_of(made.url)["client_id"] == CLIENT
+
+
+@pytest.mark.parametrize("takes_post_only", [False, True])
+@pytest.mark.parametrize("is_explicit", [False, True])
+async def test_client_credentials(
+    make_connections: MakeConnections,
+    server: McpWorld,
+    authority: Authority,
+    store: MemoryStore,
+    takes_post_only: bool,
+    is_explicit: bool,
+) -> None:
+    authority.takes_post_only = takes_post_only
+    request = ConnectRequest(
+        mcp_url=server.url,
+        auth_type="oauth",
+        oauth_grant_type="client_credentials",
+        oauth_client_id=CLIENT,
+        oauth_client_secret=SecretStr(CLIENT_SECRET),
+        oauth_token_url=f"{authority.origin}/token" if is_explicit else None,
+    )
+    made = await make_connections().connect("alice", request, CALLBACK, Deadline.after(30))
+    assert isinstance(made, Connected)
+    assert CLIENT_SECRET not in store.text
+    assert await add(make_connections(), made.record.id) == {"result": 5}
+    assert authority.count("client_credentials") == 1
+
+
+async def test_client_credentials_need_a_client(
+    connections: Connections, server: McpWorld, authority: Authority, deadline: Deadline
+) -> None:
+    request = ConnectRequest(
+        mcp_url=server.url, auth_type="oauth", oauth_token_url=f"{authority.origin}/token"
+    )
+    with pytest.raises(InvalidRequest, match="oauth_client_id"):
+        await connections.connect("alice", request, CALLBACK, deadline)
+
+
+async def authorized(connections: Connections, server: McpWorld, authority: Authority) -> str:
+    made = await begin(connections, server)
+    await finish(connections, authority.agree(made.url))
+    return made.record.id
+
+
+def expire(store: MemoryStore) -> None:
+    """Makes all stored tokens old."""
+    for name, (data, _) in list(store.objects.items()):
+        record = json.loads(data)
+        record["oauth"]["renew_at"] = "2020-01-01T00:00:00Z"
+        store._put(name, json.dumps(record).encode())
+
+
+async def test_token_is_replaced_before_its_end_once_for_all_instances(
+    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: MemoryStore
+) -> None:
+    instances = [make_connections() for _ in range(4)]
+    client_id = await authorized(instances[0], server, authority)
+    expire(store)
+    results = await asyncio.gather(
+        *(add(instance, client_id) for instance in instances for _ in range(3))
+    )
+    assert results == [{"result": 5}] * 12
+    assert authority.count("refresh_token") == 1
+
+
+async def test_refused_token_is_replaced_once(
+    connections: Connections, server: McpWorld, authority: Authority
+) -> None:
+    client_id = await authorized(connections, server, authority)
+    assert await add(connections, client_id) == {"result": 5}
+    authority.valid = "something else"
+    assert await add(connections, client_id) == {"result": 5}
+    assert authority.count("refresh_token") == 1
+
+
+async def test_refused_refresh_asks_to_connect_again(
+    connections: Connections, server: McpWorld, authority: Authority, store: MemoryStore
+) -> None:
+    client_id = await authorized(connections, server, authority)
+    expire(store)
+    authority.refuses = True
+    with pytest.raises(NotAuthorized, match="Connect again"):
+        await add(connections, client_id)
+    assert (await connections.client("alice", client_id)).status == "authorization_failed"
+
+
+async def test_lease_of_an_instance_that_died_ends(
+    connections: Connections, server: McpWorld, authority: Authority, store: MemoryStore
+) -> None:
+    client_id = await authorized(connections, server, authority)
+    expire(store)
+    for name, (data, _) in list(store.objects.items()):
+        record = json.loads(data)
+        record["refreshing_until"] = records_module.in_seconds(0.3).isoformat()
+        store._put(name, json.dumps(record).encode())
+    assert await add(connections, client_id) == {"result": 5}
+    assert authority.count("refresh_token") == 1
