@@ -1,0 +1,225 @@
+"""The manager's routes: fields, statuses and the shape of errors."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from shared.auth import Guard, KeyAuthenticator
+from shared.connections import Connections
+from shared.routes.connections import connections_router
+from shared.routes.envelope import RequestEnvelope
+from shared.routes.errors import install_error_handlers
+from shared.settings import load_settings
+from tests.conftest import AUTH, KEY
+from tests.connections.authority import Authority
+from tests.connections.conftest import McpWorld
+from tests.connections.test_oauth import authority as authority
+from tests.connections.world import SECRET
+
+ORIGIN = "https://app.example"
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+@pytest.fixture
+async def api(connections: Connections) -> AsyncIterator[httpx2.AsyncClient]:
+    guard_keys = KeyAuthenticator.from_settings(load_settings({"MCP_API_KEY": KEY}))
+    assert guard_keys is not None
+    app = FastAPI()
+    install_error_handlers(app)
+    app.include_router(connections_router(connections, Guard([guard_keys]), ORIGIN))
+    app.add_middleware(RequestEnvelope, deadline_seconds=20)
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app), base_url="http://app", headers=AUTH
+    ) as client:
+        yield client
+
+
+async def connect(api: httpx2.AsyncClient, server: McpWorld, **fields: Any) -> str:
+    response = await api.post("/mcp/connect", json={"mcp_url": server.url, **fields})
+    assert response.status_code == 201, response.text
+    client_id: str = response.json()["client_id"]
+    return client_id
+
+
+async def test_connect_answers_201_with_what_the_server_offers(
+    api: httpx2.AsyncClient, server: McpWorld
+) -> None:
+    server.gate.token = SECRET
+    response = await api.post(
+        "/mcp/connect",
+        json={
+            "transport": "http",
+            "mcp_url": server.url,
+            "auth_type": "bearer",
+            "bearer_token": SECRET,
+            "name": "my-mcp-client",
+            "timeout": 30,
+        },
+    )
+    body = response.json()
+    assert response.status_code == 201
+    assert list(body) == ["status", "client_id", "tools", "resources", "prompts", "message"]
+    assert body["status"] == "connected"
+    assert re.fullmatch(UUID, body["client_id"])
+    assert body["tools"][0]["name"] == "add"
+    assert "inputSchema" in body["tools"][0]
+    assert SECRET not in response.text
+
+
+async def test_routes_of_a_connection(api: httpx2.AsyncClient, server: McpWorld) -> None:
+    client_id = await connect(api, server, name="n")
+    for what, first in (("tools", "add"), ("resources", "note"), ("prompts", "review")):
+        listing = (await api.get(f"/mcp/list_{what}", params={"client_id": client_id})).json()
+        assert listing["status"] == "success"
+        assert listing["client_id"] == client_id
+        assert listing["count"] == len(listing[what])
+        assert listing[what][0]["name"] == first
+    read = await api.post("/mcp/read_resource", json={"client_id": client_id, "uri": "note://one"})
+    assert read.json()["content"]["text"] == "noted"
+    prompt = await api.post(
+        "/mcp/get_prompt",
+        json={"client_id": client_id, "prompt_name": "review", "arguments": {"language": "Go"}},
+    )
+    assert prompt.json()["content"]["messages"][0]["role"] == "user"
+
+
+async def test_call_tool(api: httpx2.AsyncClient, server: McpWorld) -> None:
+    client_id = await connect(api, server)
+    call = {"client_id": client_id, "tool_name": "add", "arguments": {"a": 1, "b": 2}}
+    body = (await api.post("/mcp/call_tool", json=call)).json()
+    assert 0 <= body.pop("execution_time") < 20
+    assert body == {
+        "status": "success",
+        "result": {"result": 3},
+        "content": [{"type": "text", "text": "3"}],
+        "error": None,
+    }
+    failed = await api.post("/mcp/call_tool", json={"client_id": client_id, "tool_name": "fail"})
+    assert failed.status_code == 200
+    assert failed.json()["status"] == "error"
+    assert "it went wrong" in failed.json()["error"]
+
+
+async def test_slow_call_answers_408(api: httpx2.AsyncClient, server: McpWorld) -> None:
+    client_id = await connect(api, server)
+    call = {
+        "client_id": client_id,
+        "tool_name": "sleep",
+        "arguments": {"seconds": 20},
+        "timeout": 0.2,
+    }
+    response = await api.post("/mcp/call_tool", json=call)
+    assert response.status_code == 408
+    assert response.json()["code"] == "deadline_exceeded"
+
+
+async def test_clients_are_listed_shown_and_ended(
+    api: httpx2.AsyncClient, server: McpWorld
+) -> None:
+    client_id = await connect(api, server, name="my-mcp-client")
+    listing = (await api.get("/mcp/clients")).json()
+    assert (listing["status"], listing["count"]) == ("success", 1)
+    summary = listing["clients"][0]
+    assert summary.pop("client_id") == client_id
+    shown = (await api.get(f"/mcp/client/{client_id}")).json()
+    assert shown == {"status": "success", "client_id": client_id, "metadata": summary}
+    assert summary["name"] == "my-mcp-client"
+    assert summary["mcp_url"] == server.url
+    ended = await api.post("/mcp/disconnect", json={"client_id": client_id})
+    assert ended.json() == {
+        "status": "disconnected",
+        "client_id": client_id,
+        "message": "Successfully disconnected from MCP server",
+    }
+    for response in (
+        await api.get(f"/mcp/client/{client_id}"),
+        await api.get("/mcp/list_tools", params={"client_id": client_id}),
+        await api.post("/mcp/disconnect", json={"client_id": client_id}),
+    ):
+        assert response.status_code == 404
+        assert set(response.json()) == {"detail", "code", "request_id"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({}, "mcp_url"),
+        ({"transport": "pigeon", "mcp_url": "https://a.example"}, "transport"),
+        ({"transport": "stdio"}, "command"),
+        ({"transport": "stdio", "command": ["node", "server.js"]}, "command"),
+        ({"mcp_url": "https://a.example", "auth_type": "bearer"}, "bearer_token"),
+        ({"mcp_url": "https://a.example", "timeout": 0}, "timeout"),
+        ({"mcp_url": "https://a.example", "surprise": 1}, "surprise"),
+    ],
+)
+async def test_wrong_field_answers_422_and_names_it(
+    api: httpx2.AsyncClient, fields: dict[str, Any], field: str
+) -> None:
+    response = await api.post("/mcp/connect", json=fields)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"][:2] == ["body", field]
+
+
+@pytest.mark.parametrize("url", ["ftp://a.example/", "http://169.254.169.254/mcp", "x"])
+async def test_forbidden_address_answers_422(api: httpx2.AsyncClient, url: str) -> None:
+    response = await api.post("/mcp/connect", json={"mcp_url": url})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/mcp/connect"),
+        ("POST", "/mcp/call_tool"),
+        ("POST", "/mcp/disconnect"),
+        ("GET", "/mcp/clients"),
+        ("GET", "/mcp/client/x"),
+        ("GET", "/mcp/list_tools?client_id=x"),
+    ],
+)
+async def test_without_a_key_nothing_is_told(
+    api: httpx2.AsyncClient, method: str, path: str
+) -> None:
+    response = await api.request(method, path, headers={"Authorization": ""})
+    assert response.status_code == 401
+
+
+async def test_authorization_answers_202_and_ends_in_a_page(
+    api: httpx2.AsyncClient, server: McpWorld, authority: Authority
+) -> None:
+    response = await api.post("/mcp/connect", json={"mcp_url": server.url, "auth_type": "oauth"})
+    body = response.json()
+    assert (response.status_code, body["status"]) == (202, "authorization_required")
+    back = authority.agree(body["authorization_url"])
+    open_door = {"Authorization": ""}
+    page = await api.get("/mcp/oauth/callback", params=back, headers=open_door)
+    assert page.status_code == 200
+    assert "is connected" in page.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    again = await api.get("/mcp/oauth/callback", params=back, headers=open_door)
+    assert again.status_code == 404
+    client_id = body["client_id"]
+    tools = await api.get("/mcp/list_tools", params={"client_id": client_id})
+    assert tools.json()["count"] == 5
+
+
+async def test_page_shows_nothing_as_html(
+    api: httpx2.AsyncClient, server: McpWorld, authority: Authority
+) -> None:
+    fields = {"mcp_url": server.url, "auth_type": "oauth", "name": "<script>x</script>"}
+    body = (await api.post("/mcp/connect", json=fields)).json()
+    back = authority.agree(body["authorization_url"])
+    page = await api.get("/mcp/oauth/callback", params=back)
+    assert "<script>" not in page.text
+    assert "&lt;script&gt;" in page.text
+
+
+async def test_client_metadata_document_names_itself(api: httpx2.AsyncClient) -> None:
+    url = f"{ORIGIN}/.well-known/mcp-oauth-client"
+    document = (await api.get("/.well-known/mcp-oauth-client")).json()
+    assert document["client_id"] == url
+    assert document["redirect_uris"] == [f"{ORIGIN}/mcp/oauth/callback"]

@@ -1,0 +1,143 @@
+"""Connections' tools as the agent sees them."""
+
+import pytest
+
+from shared.auth import Principal
+from shared.connections import Connections, ConnectionsConfig, OperatorServer, open_toolset
+from shared.deadline import Deadline
+from shared.errors import DeadlineExceeded, InvalidRequest, NotFound
+from shared.tools import ToolContext
+from tests.connections.conftest import KEY, MakeConnections, McpWorld
+from tests.connections.test_service import connect
+from tests.connections.world import SECRET
+
+ALICE = Principal("alice", frozenset({"chat"}))
+
+
+@pytest.fixture
+def context(deadline: Deadline) -> ToolContext:
+    return ToolContext(ALICE, deadline)
+
+
+async def names(connections: Connections, context: ToolContext, *wanted: str) -> list[str]:
+    toolset = await open_toolset(connections, context, list(wanted) or None)
+    return [spec.name for spec in await toolset.list(context)]
+
+
+async def test_tools_are_named_by_their_connection_and_called(
+    connections: Connections, server: McpWorld, context: ToolContext
+) -> None:
+    await connect(connections, server.url, name="My files!")
+    toolset = await open_toolset(connections, context)
+    specs = await toolset.list(context)
+    assert [spec.name for spec in specs][:2] == ["My_files__add", "My_files__fail"]
+    assert (specs[0].title, specs[0].description) == ("My files!: add", "Adds two numbers.")
+    assert set(specs[0].input_schema["properties"]) == {"a", "b"}
+    result = await toolset.call("My_files__add", {"a": 1, "b": 1}, context)
+    assert (result.structured, result.text, result.is_error) == ({"result": 2}, "2", False)
+    failed = await toolset.call("My_files__fail", {}, context)
+    assert (failed.is_error, "it went wrong" in failed.text) == (True, True)
+    with pytest.raises(NotFound):
+        await toolset.call("add", {"a": 1, "b": 1}, context)
+
+
+async def test_names_never_collide_and_suit_every_provider(
+    make_connections: MakeConnections, server: McpWorld, context: ToolContext
+) -> None:
+    config = ConnectionsConfig(
+        allow_private=True,
+        encryption_keys=[KEY],
+        operator_servers={"files": OperatorServer(server.url)},
+    )
+    connections = make_connections(config)
+    for name in ("files", "files", "fi les", "fi__les", "ä" * 64, "x" * 64):
+        await connect(connections, server.url, name=name)
+    found = await names(connections, context)
+    assert len(found) == len(set(found)) == 7 * 5
+    assert found[0] == "files__add"
+    assert all(len(name) <= 64 and name.replace("-", "_").isidentifier() for name in found)
+
+
+async def test_connection_that_is_down_is_reported_and_the_others_work(
+    connections: Connections, server: McpWorld, context: ToolContext
+) -> None:
+    other = McpWorld()
+    with other.running:
+        down = (await connect(connections, other.url, name="down")).record.id
+        await connect(connections, server.url, name="up")
+    toolset = await open_toolset(connections, context)
+    assert {spec.name.partition("__")[0] for spec in await toolset.list(context)} == {"up"}
+    (problem,) = toolset.problems
+    assert (problem.client_id, problem.name) == (down, "down")
+    assert "MCP server" in problem.detail
+
+
+async def test_connection_that_breaks_later_is_an_error_for_the_model(
+    connections: Connections, server: McpWorld, context: ToolContext
+) -> None:
+    await connect(connections, server.url, name="files")
+    toolset = await open_toolset(connections, context)
+    server.running.stop()
+    result = await toolset.call("files__add", {"a": 1, "b": 1}, context)
+    assert result.is_error
+
+
+async def test_wanted_connections_only(
+    connections: Connections, server: McpWorld, context: ToolContext
+) -> None:
+    one = (await connect(connections, server.url, name="one")).record.id
+    await connect(connections, server.url, name="two")
+    theirs = (await connect(connections, server.url, "bob", name="theirs")).record.id
+    assert {name.partition("__")[0] for name in await names(connections, context, one)} == {"one"}
+    assert await (await open_toolset(connections, context, "none")).list(context) == []
+    for unknown in (theirs, "unknown"):
+        with pytest.raises(InvalidRequest, match="unknown"):
+            await open_toolset(connections, context, [one, unknown])
+
+
+async def test_operators_servers_have_their_token_and_belong_to_everybody(
+    make_connections: MakeConnections, server: McpWorld, context: ToolContext
+) -> None:
+    server.gate.token = SECRET
+    config = ConnectionsConfig(
+        allow_private=True, operator_servers={"shared": OperatorServer(server.url, SECRET)}
+    )
+    connections = make_connections(config)
+    assert (await names(connections, context))[0] == "shared__add"
+    assert SECRET not in repr(config)
+
+
+async def test_tools_are_asked_for_once_in_a_while(
+    connections: Connections, server: McpWorld, context: ToolContext
+) -> None:
+    await connect(connections, server.url)
+    server.gate.methods.clear()
+    for _ in range(3):
+        await names(connections, context)
+    assert server.gate.methods == ["tools/list"]
+
+
+async def test_progress_reaches_the_caller(
+    connections: Connections, server: McpWorld, deadline: Deadline
+) -> None:
+    await connect(connections, server.url, name="files")
+    seen = []
+
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(message)
+
+    context = ToolContext(ALICE, deadline, report)
+    toolset = await open_toolset(connections, context)
+    await toolset.call("files__count", {}, context)
+    assert seen == ["step 1", "step 2"]
+
+
+async def test_end_of_the_requests_budget_is_no_answer_for_the_model(
+    connections: Connections, server: McpWorld, context: ToolContext
+) -> None:
+    await connect(connections, server.url, name="files")
+    toolset = await open_toolset(connections, context)
+    short = ToolContext(ALICE, Deadline.after(0.2))
+    with pytest.raises(DeadlineExceeded) as raised:
+        await toolset.call("files__sleep", {"seconds": 20}, short)
+    assert raised.value.status == 504
