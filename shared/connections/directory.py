@@ -11,6 +11,7 @@ from shared.connections.oauth.source import OAuthTokens
 from shared.connections.records import ConnectionStore, Negotiated, Stored, now
 from shared.connections.targets import FixedToken, Target, TokenSource
 from shared.errors import GatewayError, InvalidRequest
+from shared.storage.objects import ObjectChanged
 
 ACTIVITY_STEP = timedelta(minutes=5)
 """How far behind ``last_activity`` may be."""
@@ -55,7 +56,7 @@ class Targets:
 
         async def remember(negotiated: Negotiated) -> None:
             if negotiated != record.negotiated:
-                with contextlib.suppress(GatewayError):
+                with contextlib.suppress(GatewayError, ObjectChanged):
                     await self._store.change(
                         stored.owner,
                         record.id,
@@ -85,7 +86,7 @@ class Targets:
     async def _note_activity(self, stored: Stored) -> None:
         moment = now()
         if moment - stored.record.last_activity > ACTIVITY_STEP:
-            with contextlib.suppress(GatewayError):
+            with contextlib.suppress(GatewayError, ObjectChanged):
                 await self._store.change(
                     stored.owner,
                     stored.record.id,

@@ -1,6 +1,7 @@
 """What a caller says to connect: the fields of `POST /mcp/connect`, checked."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -63,6 +64,10 @@ class ConnectRequest(BaseModel):
             raise InvalidRequest.for_field("mcp_url", f"Needed for the transport {self.transport}.")
         if self.auth_type == "bearer" and self.bearer_token is None:
             raise InvalidRequest.for_field("bearer_token", "Needed for auth_type bearer.")
+        if self.oauth_redirect_uri is not None and not _is_page(self.oauth_redirect_uri):
+            raise InvalidRequest.for_field(
+                "oauth_redirect_uri", "Must be the https URL of a page; http on your own machine."
+            )
         if self.oauth_auth_url and not self.oauth_token_url:
             raise InvalidRequest.for_field("oauth_token_url", "Needed beside oauth_auth_url.")
 
@@ -87,6 +92,16 @@ class ConnectRequest(BaseModel):
             return self.oauth_grant_type
         is_own = self.oauth_token_url is not None and self.oauth_auth_url is None
         return "client_credentials" if is_own else "authorization_code"
+
+
+def _is_page(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    except ValueError:
+        return False
+    allowed = ("https", "http") if is_local else ("https",)
+    return parts.scheme in allowed and bool(parts.hostname) and not parts.fragment
 
 
 def plain(secret: SecretStr | None) -> str | None:

@@ -248,30 +248,22 @@ class SessionCache:
             self._sdk = await asyncio.to_thread(
                 importlib.import_module, "shared.connections.transports"
             )
-        async with self._locks.setdefault(target.key, asyncio.Lock()):
+        lock = self._locks.setdefault(target.key, asyncio.Lock())
+        async with answered_within(target.connect_timeout, deadline), lock:
             session = self._sessions.get(target.key)
             if session is not None and session.is_alive:
                 session.used_at = monotonic()
                 return session
             if session is not None:
                 self._discard(target.key, session)
-            session = await self._opened(target, deadline, is_new)
+            # What the server said last time may be what it takes offence at now.
+            fresh = replace(target, negotiated=None)
+            session = Session(fresh if is_new else target, self._sdk)
+            await session.open()
             self._make_room()
             self._sessions[target.key] = session
             self._plan_sweep()
             return session
-
-    async def _opened(self, target: Target, deadline: Deadline, is_new: bool) -> Session:
-        # What the server said last time may be what it takes offence at now.
-        fresh = replace(target, negotiated=None)
-        session = Session(fresh if is_new else target, self._sdk)
-        try:
-            async with answered_within(target.connect_timeout, deadline):
-                await session.open()
-        except DeadlineExceeded:
-            await session.close()
-            raise
-        return session
 
     def _discard(self, key: str, session: Session) -> None:
         if self._sessions.get(key) is session:

@@ -3,6 +3,7 @@
 `SessionCache` imports it on first use, off the event loop.
 """
 
+import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,6 +39,11 @@ from shared.outbound import open_client
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_EVENT_BYTES = MAX_ANSWER_BYTES
 _MAX_MESSAGE_CHARS = 2000
+
+logger = logging.getLogger(__name__)
+
+# The SDK logs what servers send, and whole tracebacks where they break off.
+logging.getLogger("mcp.client").setLevel(logging.CRITICAL)
 
 _CLIENT = Implementation(name="openai-mcp-functions", version=__version__)
 
@@ -195,6 +201,8 @@ def translated(error: BaseException, exchange: Exchange) -> Exception:
         return ServerUnavailable("The MCP server cannot be reached. Check its address.")
     if isinstance(first, httpx2.HTTPError):
         return ServerUnavailable("The MCP server dropped the connection. Try again.")
+    # Without its text, which may quote what the server sent; but a bug of ours would end here as well.
+    logger.warning("An MCP session failed with %s.", type(first).__name__)
     return ServerUnavailable("The MCP server does not follow the protocol.")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -19,6 +20,8 @@ from shared.connections import (
 from shared.connections import records as records_module
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
 from shared.connections.oauth import flow
+from shared.connections.targets import FixedToken
+from shared.connections.transports import _TokenAuth
 from shared.deadline import Deadline
 from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
@@ -66,7 +69,7 @@ async def test_discovered_authorization_ends_at_another_instance(
     assert query["redirect_uri"] == CALLBACK
     assert query["scope"] == "read"
     assert query["resource"] == server.url
-    with pytest.raises(NotAuthorized):
+    with pytest.raises(NotAuthorized, match="waits for its user"):
         await add(make_connections(), made.record.id)
     record = await finish(make_connections(), authority.agree(made.url))
     assert record.status == "connected"
@@ -219,11 +222,14 @@ async def test_refused_code_is_told_without_what_the_server_says_about_it(
 async def test_client_metadata_document_comes_before_registration(
     make_connections: MakeConnections, server: McpWorld, authority: Authority
 ) -> None:
-    authority.takes_documents = True
     document = "https://app.example/.well-known/mcp-oauth-client"
     config = ConnectionsConfig(
         allow_private=True, encryption_keys=[KEY], client_metadata_url=document
     )
+    made = await begin(make_connections(config), server)
+    assert query_of(made.url)["client_id"] == "registered"
+    authority.takes_documents = True
+    authority.requests.clear()
     made = await begin(make_connections(config), server)
     assert query_of(made.url)["client_id"] == document
     assert "/register" not in authority.requests
@@ -319,6 +325,38 @@ async def test_refused_token_is_replaced_once(
     authority.valid = "something else"
     assert await add(connections, client_id) == {"result": 5}
     assert authority.count("refresh_token") == 1
+
+
+async def test_caller_who_leaves_does_not_lose_the_refreshed_token(
+    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: MemoryStore
+) -> None:
+    connections = make_connections()
+    client_id = await authorized(connections, server, authority)
+    assert await add(connections, client_id) == {"result": 5}
+    expire(store)
+    other = make_connections()
+    leaving = asyncio.create_task(add(other, client_id))
+    async with asyncio.timeout(10):
+        while not authority.count("refresh_token"):
+            await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    assert await add(make_connections(), client_id) == {"result": 5}
+    assert authority.count("refresh_token") == 1
+
+
+async def test_token_goes_to_no_other_origin() -> None:
+    auth = _TokenAuth(FixedToken("s3cret"), httpx2.URL("https://mcp.example/mcp"))
+    seen = {}
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        seen[str(request.url)] = request.headers.get("authorization")
+        return httpx2.Response(200)
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), auth=auth) as client:
+        for url in ("https://mcp.example/x", "https://evil.example/", "http://mcp.example/mcp"):
+            await client.get(url)
+    assert list(seen.values()) == ["Bearer s3cret", None, None]
 
 
 async def test_refused_refresh_asks_to_connect_again(

@@ -25,13 +25,20 @@ UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 @pytest.fixture
-async def api(connections: Connections) -> AsyncIterator[httpx2.AsyncClient]:
+def deadline_seconds() -> float:
+    return 20
+
+
+@pytest.fixture
+async def api(
+    connections: Connections, deadline_seconds: float
+) -> AsyncIterator[httpx2.AsyncClient]:
     guard_keys = KeyAuthenticator.from_settings(load_settings({"MCP_API_KEY": KEY}))
     assert guard_keys is not None
     app = FastAPI()
     install_error_handlers(app)
     app.include_router(connections_router(connections, Guard([guard_keys]), ORIGIN))
-    app.add_middleware(RequestEnvelope, deadline_seconds=20)
+    app.add_middleware(RequestEnvelope, deadline_seconds=deadline_seconds)
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="http://app", headers=AUTH
     ) as client:
@@ -104,13 +111,16 @@ async def test_call_tool(api: httpx2.AsyncClient, server: McpWorld) -> None:
     assert "it went wrong" in failed.json()["error"]
 
 
-async def test_slow_call_answers_408(api: httpx2.AsyncClient, server: McpWorld) -> None:
+@pytest.mark.parametrize(("seconds", "deadline_seconds"), [(0.2, 20), (60, 2)])
+async def test_slow_call_answers_408(
+    api: httpx2.AsyncClient, server: McpWorld, seconds: float
+) -> None:
     client_id = await connect(api, server)
     call = {
         "client_id": client_id,
         "tool_name": "sleep",
         "arguments": {"seconds": 20},
-        "timeout": 0.2,
+        "timeout": seconds,
     }
     response = await api.post("/mcp/call_tool", json=call)
     assert response.status_code == 408
@@ -153,6 +163,8 @@ async def test_clients_are_listed_shown_and_ended(
         ({"transport": "stdio", "command": ["node", "server.js"]}, "command"),
         ({"mcp_url": "https://a.example", "auth_type": "bearer"}, "bearer_token"),
         ({"mcp_url": "https://a.example", "timeout": 0}, "timeout"),
+        ({"mcp_url": "https://a.example", "oauth_redirect_uri": "x"}, "oauth_redirect_uri"),
+        ({"mcp_url": "https://a.example", "oauth_redirect_uri": "http://b/"}, "oauth_redirect_uri"),
         ({"mcp_url": "https://a.example", "surprise": 1}, "surprise"),
     ],
 )

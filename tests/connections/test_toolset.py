@@ -58,6 +58,20 @@ async def test_names_never_collide_and_suit_every_provider(
     assert all(len(name) <= 64 and name.replace("-", "_").isidentifier() for name in found)
 
 
+async def test_odd_names_of_tools_are_made_callable(
+    connections: Connections, server: McpWorld, context: ToolContext
+) -> None:
+    server.more_tools = ["a.b", "a_b", "a-b", "y" * 64, "y" * 63 + "z"]
+    server.running.restart()
+    await connect(connections, server.url, name="x" * 24)
+    toolset = await open_toolset(connections, context)
+    found = [spec.name for spec in await toolset.list(context)]
+    assert len(set(found)) == 10
+    assert all(len(name) <= 64 and name.replace("-", "_").isidentifier() for name in found)
+    for name in found[5:]:
+        assert (await toolset.call(name, {}, context)).text == "done"
+
+
 async def test_connection_that_is_down_is_reported_and_the_others_work(
     connections: Connections, server: McpWorld, context: ToolContext
 ) -> None:

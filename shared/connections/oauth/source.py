@@ -32,6 +32,7 @@ class OAuthTokens:
         self._owner = owner
         self._id = connection_id
         self._known: Tokens | None = None
+        self._renewing: asyncio.Task[Tokens] | None = None
         self._lock = asyncio.Lock()
 
     async def token(self, rejected: str | None = None) -> str | None:
@@ -60,7 +61,11 @@ class OAuthTokens:
                     return tokens
             leased = await self._lease(stored)
             if leased is not None:
-                return await self._renew(leased, oauth, kept)
+                # In a task of its own: a refresh token may be good for one use, and a caller who leaves
+                # between its use and the storing of the next one would end the connection.
+                self._renewing = asyncio.create_task(self._renew(leased, oauth, kept))
+                self._renewing.add_done_callback(lambda task: task.cancelled() or task.exception())
+                return await asyncio.shield(self._renewing)
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _lease(self, stored: Stored) -> Stored | None:
@@ -87,8 +92,7 @@ class OAuthTokens:
         except BaseException:
             await self._release(stored, "connected")
             raise
-        # Shielded: a refresh token that is spent and not replaced would end the connection.
-        await asyncio.shield(save_tokens(self._store, stored, kept, tokens))
+        await save_tokens(self._store, stored, kept, tokens)
         return tokens
 
     async def _ask(self, oauth: OAuthClient, kept: Secrets) -> Tokens:
@@ -103,7 +107,7 @@ class OAuthTokens:
         if status == "authorization_failed":
             stored.record.status = "authorization_failed"
         with suppress(ObjectChanged):
-            await asyncio.shield(self._store.replace(stored))
+            await self._store.replace(stored)
 
 
 def _is_good(tokens: Tokens, rejected: str | None) -> bool:
