@@ -13,6 +13,7 @@ from shared.agent import Agent
 from shared.auth import Guard, KeyAuthenticator, generate_key
 from shared.mcp_server import McpEndpoint
 from shared.routes.chat import chat_router
+from shared.routes.connections import connections_router
 from shared.routes.envelope import ConfigurationGate, Cors, RequestEnvelope
 from shared.routes.errors import install_error_handlers
 from shared.routes.health import health_router
@@ -81,6 +82,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(chat_router(agent, services.paid_calls, guard))
     api.include_router(media_router(services.media, services.storage, guard))
     api.include_router(videos_router(tools, guard))
+    # The Functions host does not tell by which name and scheme it was called.
+    api.include_router(connections_router(services.connections, guard, settings.own_url))
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins)))
     describe_security(api)
     # The last one added is the outermost.

@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+from shared.connections import (
+    CLIENT_METADATA_PATH,
+    Connections,
+    ConnectionsConfig,
+    OperatorServer,
+)
 from shared.openai_service import OpenAIService
 from shared.outbound import Downloads
 from shared.settings import Settings
-from shared.storage import IdempotencyStore, MediaStore, Storage
+from shared.storage import DeferredStore, IdempotencyStore, MediaStore, Storage
 from shared.tools import PaidCalls, ToolRegistry
 from shared.tools.clock import ClockTools
 from shared.tools.images import ImageTools
@@ -28,6 +34,7 @@ class Services:
         paid_calls: Runs what costs money.
         downloads: Fetches what providers name a URL for.
         tools: Our own tools.
+        connections: Callers' connections to other MCP servers.
     """
 
     openai: OpenAIService
@@ -36,6 +43,7 @@ class Services:
     paid_calls: PaidCalls
     downloads: Downloads
     tools: ToolRegistry
+    connections: Connections
 
     @classmethod
     def make(cls, settings: Settings, *, serves_links: bool = True) -> "Services":
@@ -62,11 +70,30 @@ class Services:
             ClockTools(),
         ]
         tools = ToolRegistry(families, paid_calls)
-        return cls(openai, storage, media, paid_calls, downloads, tools)
+        connections = Connections(_connections_config(settings), DeferredStore(storage.state))
+        return cls(openai, storage, media, paid_calls, downloads, tools, connections)
 
     async def aclose(self) -> None:
         """Waits for what is being paid for, then closes all connections."""
         await self.paid_calls.aclose()
+        await self.connections.aclose()
         await self.downloads.aclose()
         await self.openai.aclose()
         await self.storage.aclose()
+
+
+def _connections_config(settings: Settings) -> ConnectionsConfig:
+    servers = {}
+    for name, server in settings.mcp_servers.items():
+        token = settings.mcp_server_tokens.get(name)
+        servers[name] = OperatorServer(server.url, token.get_secret_value() if token else None)
+    return ConnectionsConfig(
+        allow_private=settings.connections_allow_private_networks,
+        stdio_commands=settings.mcp_stdio_commands,
+        operator_servers=servers,
+        encryption_keys=[key.get_secret_value() for key in settings.connections_encryption_key],
+        generates_key=not settings.in_azure,
+        client_metadata_url=(
+            f"{settings.own_url}{CLIENT_METADATA_PATH}" if settings.in_azure else None
+        ),
+    )

@@ -4,6 +4,7 @@ A blank value counts as unset. A malformed value does not stop the process: it i
 `Settings.problems`, the app then answers with that text, and ``GET /health`` shows it.
 """
 
+import base64
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretBytes,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -28,6 +30,9 @@ Scope = Literal["chat", "tools", "connections", "act-as"]
 
 DEFAULT_SCOPES: frozenset[Scope] = frozenset({"chat", "tools", "connections"})
 """What a key may do when nobody says otherwise: everything but speaking for somebody else."""
+
+ENCRYPTION_KEY_BYTES = 32
+"""What AES-256 wants."""
 
 PRINCIPAL_PATTERN = re.compile(r"[A-Za-z0-9._@-]{1,128}")
 """Names of principals, whoever names them: keys, the ``X-User-Id`` header, routes."""
@@ -93,6 +98,19 @@ def _blob_path(value: str) -> str:
     return path
 
 
+def _encryption_keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        keys = [base64.b64decode(part.strip(), validate=True) for part in value.split(",")]
+    except ValueError:
+        keys = []
+    if not keys or any(len(key) != ENCRYPTION_KEY_BYTES for key in keys):
+        raise _complain("is not 32 bytes in base64, or several of them, comma-separated")
+    return tuple(SecretBytes(key) for key in keys)
+
+
+EncryptionKeys = Annotated[tuple[SecretBytes, ...], BeforeValidator(_encryption_keys)]
 ConnectionString = Annotated[SecretStr, BeforeValidator(_connection_string)]
 ContainerName = Annotated[str, BeforeValidator(_container_name)]
 BlobPath = Annotated[str, BeforeValidator(_blob_path)]
@@ -126,12 +144,27 @@ class KeyRecord(BaseModel):
         return value.lower()
 
 
+class McpServer(BaseModel):
+    """One entry of MCP_SERVERS.
+
+    Attributes:
+        url: Its streamable HTTP endpoint.
+        bearer_token_setting: Name of the app setting that holds a token for it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: Annotated[str, BeforeValidator(_base_url)]
+    bearer_token_setting: str | None = None
+
+
 class Settings(BaseModel):
     """All settings of the app; each is the environment variable of the same name in upper case.
 
     Attributes:
         in_azure: Whether the process runs in Azure and not on a developer's machine.
         own_url: Where the app answers, without a slash at the end.
+        mcp_server_tokens: The tokens that MCP_SERVERS points to, by the server's name.
         problems: One sentence for each malformed setting; such a setting has its default here.
     """
 
@@ -139,6 +172,7 @@ class Settings(BaseModel):
 
     in_azure: bool = Field(default=False, alias="")
     own_url: str = Field(default="http://localhost:7071", alias="")
+    mcp_server_tokens: dict[str, SecretStr] = Field(default={}, alias="")
     problems: tuple[str, ...] = Field(default=(), alias="")
 
     api_keys: Annotated[dict[str, KeyRecord], BeforeValidator(_json_object)] = Field(
@@ -260,6 +294,20 @@ class Settings(BaseModel):
     mcp_allowed_origins: Origins = Field(
         default=(), description="Origins that a browser MCP client may send, beside CORS's."
     )
+    mcp_stdio_commands: Annotated[
+        dict[str, Annotated[tuple[str, ...], Field(min_length=1)]], BeforeValidator(_json_object)
+    ] = Field(
+        default={},
+        description="JSON object: name → argument vector that a connection may start; unset: none.",
+    )
+    mcp_servers: Annotated[dict[str, McpServer], BeforeValidator(_json_object)] = Field(
+        default={},
+        description='JSON object: name → {"url", "bearer_token_setting"?}, for every caller\'s chat.',
+    )
+    connections_encryption_key: EncryptionKeys = Field(
+        default=(),
+        description="32 bytes in base64, or several, comma-separated: the first one encrypts.",
+    )
     connections_allow_private_networks: bool = Field(
         default=False,
         description="Lets connections and downloads reach private addresses, without https too.",
@@ -300,7 +348,7 @@ class Settings(BaseModel):
 SETTING_NAMES: Mapping[str, str] = {
     name.upper(): field.description or ""
     for name, field in Settings.model_fields.items()
-    if name not in ("in_azure", "own_url", "problems")
+    if name not in ("in_azure", "own_url", "mcp_server_tokens", "problems")
 }
 """Every setting that the code reads, with its meaning."""
 
@@ -335,7 +383,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
                 name = str(complaint["loc"][0])
                 problems.setdefault(name, _sentence(complaint))
                 values.pop(name, None)
-    found: dict[str, Any] = {"in_azure": in_azure, "problems": tuple(problems.values())}
+    tokens, missing = _mcp_server_tokens(settings, source)
+    problems |= missing
+    found: dict[str, Any] = {
+        "mcp_server_tokens": tokens,
+        "in_azure": in_azure,
+        "problems": tuple(problems.values()),
+    }
     if host := source.get("WEBSITE_HOSTNAME", "").strip():
         found["own_url"] = f"{'https' if in_azure else 'http'}://{host}"
     return settings.model_copy(update=found)
@@ -355,6 +409,22 @@ def _runs_in_azure(environ: Mapping[str, str]) -> bool:
     if environ.get("FUNCTIONS_CORETOOLS_ENVIRONMENT"):
         return False
     return bool(environ.get("WEBSITE_SITE_NAME") or environ.get("WEBSITE_INSTANCE_ID"))
+
+
+def _mcp_server_tokens(
+    settings: Settings, environ: Mapping[str, str]
+) -> tuple[dict[str, SecretStr], dict[str, str]]:
+    tokens: dict[str, SecretStr] = {}
+    problems: dict[str, str] = {}
+    for name, server in settings.mcp_servers.items():
+        if setting := server.bearer_token_setting:
+            tokens[name] = SecretStr(environ.get(setting, "").strip())
+            if not tokens[name].get_secret_value():
+                problems["MCP_SERVERS"] = (
+                    f"The setting MCP_SERVERS, entry {name}, names the setting {setting}, "
+                    "which has no value."
+                )
+    return tokens, problems
 
 
 def _unfit_for_azure(values: Mapping[str, str]) -> dict[str, str]:

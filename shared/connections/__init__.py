@@ -4,7 +4,11 @@ A connection is a stored record that belongs to its principal; any instance can 
 are caches of instances. Nothing here imports the MCP SDK before the first connection is used.
 """
 
-from shared.connections.config import ConnectionsConfig, OperatorServer
+from shared.connections.config import (
+    CLIENT_METADATA_PATH,
+    ConnectionsConfig,
+    OperatorServer,
+)
 from shared.connections.errors import ConnectionTimeout
 from shared.connections.records import ConnectionRecord
 from shared.connections.requests import ConnectRequest
@@ -12,6 +16,7 @@ from shared.connections.service import AuthorizationNeeded, Connected, Connectio
 from shared.connections.toolset import ConnectionProblem, ConnectionToolset, open_toolset
 
 __all__ = [
+    "CLIENT_METADATA_PATH",
     "AuthorizationNeeded",
     "ConnectRequest",
     "Connected",

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+CLIENT_METADATA_PATH = "/.well-known/mcp-oauth-client"
+"""Where this app publishes how it describes itself to authorization servers."""
+
 
 @dataclass(frozen=True, slots=True)
 class OperatorServer:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.auth import Guard
 from shared.connections import (
+    CLIENT_METADATA_PATH,
     AuthorizationNeeded,
     ConnectionRecord,
     Connections,
@@ -24,7 +25,6 @@ from shared.routes.doors import Context, guarded
 from shared.routes.errors import COMMON_ERRORS, ErrorBody
 
 CALLBACK_PATH = "/mcp/oauth/callback"
-CLIENT_METADATA_PATH = "/.well-known/mcp-oauth-client"
 
 _ERRORS = {
     **COMMON_ERRORS,

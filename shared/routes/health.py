@@ -86,7 +86,7 @@ def health_router(settings: Settings, guard: Guard, services: Services) -> APIRo
             build=settings.build_id,
             timestamp=datetime.now(UTC),
             uptime_seconds=round(monotonic() - started, 3),
-            active_clients=0,
+            active_clients=services.connections.live_sessions,
             checks=checks,
             problems=list(settings.problems),
             deep=found,

@@ -1,5 +1,6 @@
 """Everything durable: objects in Blob Storage or in a folder, and what is made of them."""
 
+from shared.storage.deferred import DeferredStore
 from shared.storage.documents import Documents
 from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
@@ -23,6 +24,7 @@ from shared.storage.service import Storage
 
 __all__ = [
     "ContentHeaders",
+    "DeferredStore",
     "Documents",
     "FolderStore",
     "IdempotencyStore",

@@ -124,7 +124,9 @@ class ObjectStore(Protocol):
     `StorageUnavailable`, and none repeats a conditional write whose outcome it does not know.
     """
 
-    async def create(self, name: str, data: bytes, headers: ContentHeaders = ...) -> ObjectInfo:
+    async def create(
+        self, name: str, data: bytes, headers: ContentHeaders | None = None
+    ) -> ObjectInfo:
         """Stores a new object at once, or not at all.
 
         Raises:
@@ -133,7 +135,7 @@ class ObjectStore(Protocol):
         ...
 
     async def upload(
-        self, name: str, chunks: AsyncIterable[bytes], headers: ContentHeaders = ...
+        self, name: str, chunks: AsyncIterable[bytes], headers: ContentHeaders | None = None
     ) -> ObjectInfo:
         """Stores a new object of unknown length; nobody sees it before its last byte is stored.
 

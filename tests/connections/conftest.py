@@ -1,21 +1,22 @@
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from shared.connections import Connections, ConnectionsConfig
 from shared.connections.sessions import SessionCache
 from shared.deadline import Deadline
-from tests.connections.world import Gate, MemoryStore, Running, make_server
+from tests.connections.world import Gate, Running, StateFolder, make_server
 
 MakeConnections = Callable[..., Connections]
 KEY = os.urandom(32)
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store(tmp_path: Path) -> StateFolder:
+    return StateFolder(tmp_path)
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def deadline() -> Deadline:
 
 
 @pytest.fixture
-async def make_connections(store: MemoryStore) -> AsyncIterator[MakeConnections]:
+async def make_connections(store: StateFolder) -> AsyncIterator[MakeConnections]:
     """Makes instances of the app that share one store."""
     async with AsyncExitStack() as stack:
 

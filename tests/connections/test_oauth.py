@@ -27,7 +27,7 @@ from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
 from tests.connections.test_service import add
-from tests.connections.world import MemoryStore, Running
+from tests.connections.world import Running, StateFolder
 
 CALLBACK = "http://localhost:7071/mcp/oauth/callback"
 
@@ -61,7 +61,7 @@ async def finish(connections: Connections, back: dict[str, str]) -> Any:
 
 
 async def test_discovered_authorization_ends_at_another_instance(
-    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: MemoryStore
+    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: StateFolder
 ) -> None:
     made = await begin(make_connections(), server)
     query = query_of(made.url)
@@ -168,7 +168,7 @@ async def test_answer_of_another_issuer_is_refused(
 
 
 async def test_metadata_of_another_issuer_is_refused(
-    connections: Connections, server: McpWorld, authority: Authority, store: MemoryStore
+    connections: Connections, server: McpWorld, authority: Authority, store: StateFolder
 ) -> None:
     authority.issuer_in_metadata = "https://evil.example"
     with pytest.raises(ServerUnavailable, match="another issuer"):
@@ -260,7 +260,7 @@ async def test_client_credentials(
     make_connections: MakeConnections,
     server: McpWorld,
     authority: Authority,
-    store: MemoryStore,
+    store: StateFolder,
     takes_post_only: bool,
     is_explicit: bool,
 ) -> None:
@@ -296,16 +296,16 @@ async def authorized(connections: Connections, server: McpWorld, authority: Auth
     return made.record.id
 
 
-def expire(store: MemoryStore) -> None:
+def expire(store: StateFolder) -> None:
     """Makes all stored tokens old."""
-    for name, (data, _) in list(store.objects.items()):
+    for name, data in store.objects.items():
         record = json.loads(data)
         record["oauth"]["renew_at"] = "2020-01-01T00:00:00Z"
-        store._put(name, json.dumps(record).encode())
+        store.put(name, json.dumps(record).encode())
 
 
 async def test_token_is_replaced_before_its_end_once_for_all_instances(
-    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: MemoryStore
+    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: StateFolder
 ) -> None:
     instances = [make_connections() for _ in range(4)]
     client_id = await authorized(instances[0], server, authority)
@@ -328,7 +328,7 @@ async def test_refused_token_is_replaced_once(
 
 
 async def test_caller_who_leaves_does_not_lose_the_refreshed_token(
-    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: MemoryStore
+    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: StateFolder
 ) -> None:
     connections = make_connections()
     client_id = await authorized(connections, server, authority)
@@ -360,7 +360,7 @@ async def test_token_goes_to_no_other_origin() -> None:
 
 
 async def test_refused_refresh_asks_to_connect_again(
-    connections: Connections, server: McpWorld, authority: Authority, store: MemoryStore
+    connections: Connections, server: McpWorld, authority: Authority, store: StateFolder
 ) -> None:
     client_id = await authorized(connections, server, authority)
     expire(store)
@@ -371,13 +371,13 @@ async def test_refused_refresh_asks_to_connect_again(
 
 
 async def test_lease_of_an_instance_that_died_ends(
-    connections: Connections, server: McpWorld, authority: Authority, store: MemoryStore
+    connections: Connections, server: McpWorld, authority: Authority, store: StateFolder
 ) -> None:
     client_id = await authorized(connections, server, authority)
     expire(store)
-    for name, (data, _) in list(store.objects.items()):
+    for name, data in store.objects.items():
         record = json.loads(data)
         record["refreshing_until"] = records_module.in_seconds(0.3).isoformat()
-        store._put(name, json.dumps(record).encode())
+        store.put(name, json.dumps(record).encode())
     assert await add(connections, client_id) == {"result": 5}
     assert authority.count("refresh_token") == 1

@@ -23,7 +23,7 @@ from shared.deadline import Deadline
 from shared.errors import ForbiddenAddress, InvalidRequest, NotConfigured, NotFound
 from shared.outbound import AnswerTooLarge
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
-from tests.connections.world import SECRET, MemoryStore
+from tests.connections.world import SECRET, StateFolder
 
 CALLBACK = "https://app.example/mcp/oauth/callback"
 TOOLS = ["add", "fail", "large", "count", "sleep"]
@@ -103,7 +103,7 @@ async def test_other_principals_connection_is_unknown(
 
 
 async def test_disconnected_connection_is_gone_for_every_instance(
-    make_connections: MakeConnections, server: McpWorld, store: MemoryStore
+    make_connections: MakeConnections, server: McpWorld, store: StateFolder
 ) -> None:
     one, two = make_connections(), make_connections()
     client_id = (await connect(one, server.url)).record.id
@@ -150,7 +150,7 @@ async def test_server_that_is_down_is_reported_and_comes_back(
 
 
 async def test_unreachable_server_leaves_no_connection(
-    connections: Connections, store: MemoryStore, unused_port: int
+    connections: Connections, store: StateFolder, unused_port: int
 ) -> None:
     with pytest.raises(ServerUnavailable, match="cannot be reached"):
         await connect(connections, f"http://127.0.0.1:{unused_port}/mcp")
@@ -174,7 +174,7 @@ async def test_server_that_fails_says_so(connections: Connections, server: McpWo
 
 
 async def test_private_address_is_refused(
-    make_connections: MakeConnections, store: MemoryStore, server: McpWorld
+    make_connections: MakeConnections, store: StateFolder, server: McpWorld
 ) -> None:
     connections = make_connections(ConnectionsConfig(encryption_keys=[KEY]))
     for url in (server.url, server.url.replace("http:", "https:"), "https://169.254.169.254/mcp"):
@@ -184,7 +184,7 @@ async def test_private_address_is_refused(
 
 
 async def test_bearer_token_is_sent_stored_encrypted_and_never_shown(
-    make_connections: MakeConnections, server: McpWorld, store: MemoryStore
+    make_connections: MakeConnections, server: McpWorld, store: StateFolder
 ) -> None:
     server.gate.token = SECRET
     connected = await connect(
@@ -213,7 +213,7 @@ async def test_keys_rotate_and_a_lost_key_is_named(
 
 
 async def test_sealed_secrets_of_another_record_open_nothing(
-    make_connections: MakeConnections, server: McpWorld, store: MemoryStore
+    make_connections: MakeConnections, server: McpWorld, store: StateFolder
 ) -> None:
     server.gate.token = SECRET
     fields: dict[str, Any] = {"auth_type": "bearer", "bearer_token": SecretStr(SECRET)}
@@ -221,9 +221,9 @@ async def test_sealed_secrets_of_another_record_open_nothing(
     mine = (await connect(connections, server.url, **fields)).record.id
     theirs = (await connect(connections, server.url, principal="bob", **fields)).record.id
     names = {name.rpartition("/")[2][:-5]: name for name in store.objects}
-    record = json.loads(store.objects[names[mine]][0])
-    record["sealed"] = json.loads(store.objects[names[theirs]][0])["sealed"]
-    store._put(names[mine], json.dumps(record).encode())
+    record = json.loads(store.objects[names[mine]])
+    record["sealed"] = json.loads(store.objects[names[theirs]])["sealed"]
+    store.put(names[mine], json.dumps(record).encode())
     with pytest.raises(NotConfigured):
         await add(make_connections(), mine)
 
@@ -316,7 +316,7 @@ async def test_sessions_are_bounded_and_closed_when_idle(
 
 
 async def test_using_a_connection_writes_nothing(
-    connections: Connections, server: McpWorld, store: MemoryStore
+    connections: Connections, server: McpWorld, store: StateFolder
 ) -> None:
     client_id = (await connect(connections, server.url)).record.id
     writes = store.writes
@@ -326,7 +326,7 @@ async def test_using_a_connection_writes_nothing(
 
 
 async def test_too_many_connections_are_refused(
-    connections: Connections, server: McpWorld, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    connections: Connections, server: McpWorld, store: StateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.connections.service.MAX_CONNECTIONS", 2)
     for _ in range(2):
@@ -433,7 +433,7 @@ async def test_any_other_command_is_refused(
 
 
 async def test_command_that_does_not_run_is_no_connection(
-    make_connections: MakeConnections, deadline: Deadline, store: MemoryStore
+    make_connections: MakeConnections, deadline: Deadline, store: StateFolder
 ) -> None:
     commands = {"false": ["false"], "missing": ["/does/not/exist"]}
     connections = make_connections(ConnectionsConfig(stdio_commands=commands))

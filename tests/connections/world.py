@@ -1,11 +1,10 @@
-"""The world around connections: an MCP server that can be steered, and a store that forgets nothing."""
+"""The world around connections: an MCP server that can be steered, and a store to look into."""
 
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterable, Callable
-from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -13,93 +12,50 @@ from mcp.server.mcpserver.exceptions import ToolError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.server import LOOPBACK, LoopbackServer
+from shared.storage import FolderStore
 from shared.storage.objects import (
     ContentHeaders,
-    ObjectChanged,
-    ObjectExists,
     ObjectInfo,
-    ObjectMissing,
-    ObjectPage,
-    ObjectStream,
 )
 
 SECRET = "s3cret-t0ken"
 
 
-class MemoryStore:
-    """Objects in memory, for several instances of the app at once."""
+class StateFolder(FolderStore):
+    """A folder store that counts writes and shows what it holds."""
 
-    def __init__(self) -> None:
-        self.objects: dict[str, tuple[bytes, ObjectInfo]] = {}
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, "state", None)
+        self._files = root / "state"
         self.writes = 0
 
-    def _put(self, name: str, data: bytes) -> ObjectInfo:
-        self.writes += 1
-        info = ObjectInfo(name, len(data), str(self.writes), datetime.now(UTC))
-        self.objects[name] = (data, info)
-        return info
-
     async def create(
-        self,
-        name: str,
-        data: bytes,
-        headers: ContentHeaders = ContentHeaders(),  # noqa: B008
+        self, name: str, data: bytes, headers: ContentHeaders | None = None
     ) -> ObjectInfo:
-        await asyncio.sleep(0)
-        if name in self.objects:
-            raise ObjectExists
-        return self._put(name, data)
-
-    async def upload(
-        self,
-        name: str,
-        chunks: AsyncIterable[bytes],
-        headers: ContentHeaders = ContentHeaders(),  # noqa: B008
-    ) -> ObjectInfo:
-        raise NotImplementedError
+        self.writes += 1
+        return await super().create(name, data, headers)
 
     async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
-        await asyncio.sleep(0)
-        if name not in self.objects or self.objects[name][1].etag != etag:
-            raise ObjectChanged
-        return self._put(name, data)
+        self.writes += 1
+        return await super().replace(name, data, etag)
 
-    async def append(self, name: str, data: bytes, position: int) -> int:
-        raise NotImplementedError
+    @property
+    def objects(self) -> dict[str, bytes]:
+        """All objects, by name."""
+        return {
+            path.relative_to(self._files).as_posix(): path.read_bytes()
+            for path in self._files.rglob("*")
+            if path.is_file()
+        }
 
-    async def read(self, name: str) -> tuple[bytes, ObjectInfo]:
-        await asyncio.sleep(0)
-        if name not in self.objects:
-            raise ObjectMissing
-        return self.objects[name]
-
-    async def describe(self, name: str) -> ObjectInfo:
-        return (await self.read(name))[1]
-
-    def open(
-        self, name: str, start: int = 0, end: int | None = None
-    ) -> AbstractAsyncContextManager[ObjectStream]:
-        raise NotImplementedError
-
-    async def list(self, prefix: str, limit: int = 100, cursor: str | None = None) -> ObjectPage:
-        names = sorted(name for name in self.objects if name.startswith(prefix))
-        start = int(cursor or 0)
-        page = tuple(self.objects[name][1] for name in names[start : start + limit])
-        return ObjectPage(page, str(start + limit) if start + limit < len(names) else None)
-
-    async def delete(self, name: str) -> bool:
-        return self.objects.pop(name, None) is not None
-
-    async def link(self, name: str, expires_at: datetime) -> str:
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        """Closes nothing."""
+    def put(self, name: str, data: bytes) -> None:
+        """Puts something else in the place of an object."""
+        (self._files / name).write_bytes(data)
 
     @property
     def text(self) -> str:
         """All that is stored, to look for secrets in."""
-        return b"\n".join(data for data, _ in self.objects.values()).decode()
+        return b"\n".join(self.objects.values()).decode()
 
 
 def make_server(name: str = "fixture") -> MCPServer:

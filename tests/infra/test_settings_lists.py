@@ -18,9 +18,6 @@ NOT_DEPLOYED = {
 
 NOT_READ_YET = {
     "CHAT_MAX_HISTORY_TOKENS",
-    "CONNECTIONS_ENCRYPTION_KEY",
-    "MCP_SERVERS",
-    "MCP_STDIO_COMMANDS",
 }
 """Settings of the templates whose code is still to come; to be emptied when it is there."""
 
