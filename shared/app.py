@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from shared import __version__
-from shared.agent import Agent
+from shared.agent import Agent, Chats
 from shared.auth import Guard, KeyAuthenticator, generate_key
 from shared.mcp_server import McpEndpoint
 from shared.routes.chat import chat_router
 from shared.routes.connections import connections_router
+from shared.routes.conversations import conversations_router
 from shared.routes.envelope import ConfigurationGate, Cors, RequestEnvelope
 from shared.routes.errors import install_error_handlers
 from shared.routes.health import health_router
@@ -52,6 +53,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         system_prompt=settings.chat_system_prompt,
         max_turns=settings.chat_max_turns,
         temperature=settings.openai_temperature,
+        conversations=services.conversations,
+        max_history_tokens=settings.chat_max_history_tokens,
     )
     mcp = McpEndpoint(lambda: make_mcp_server(services, mcp_context))
     origins = settings.cors_allowed_origins
@@ -79,7 +82,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_error_handlers(api)
     api.include_router(health_router(settings, guard, services))
     api.include_router(tools_router(tools, guard))
-    api.include_router(chat_router(agent, services.paid_calls, guard))
+    api.include_router(chat_router(Chats(agent, services.paid_calls), guard))
+    api.include_router(conversations_router(services.conversations, services.media, guard))
     api.include_router(media_router(services.media, services.storage, guard))
     api.include_router(videos_router(tools, guard))
     # The Functions host does not tell by which name and scheme it was called.
@@ -99,7 +103,7 @@ def make_mcp_server(
     """Returns our tools as an MCP server; imports the SDK."""
     from shared.mcp_server.server import build_server
 
-    return build_server(services.tools, services.media, make_context)
+    return build_server(services.tools, services.media, services.conversations, make_context)
 
 
 def _make_guard(settings: Settings) -> Guard:

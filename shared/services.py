@@ -11,7 +11,13 @@ from shared.connections import (
 from shared.openai_service import OpenAIService
 from shared.outbound import Downloads
 from shared.settings import Settings
-from shared.storage import DeferredStore, IdempotencyStore, MediaStore, Storage
+from shared.storage import (
+    ConversationStore,
+    DeferredStore,
+    IdempotencyStore,
+    MediaStore,
+    Storage,
+)
 from shared.tools import PaidCalls, ToolRegistry
 from shared.tools.clock import ClockTools
 from shared.tools.images import ImageTools
@@ -31,6 +37,7 @@ class Services:
         openai: The providers.
         storage: The containers.
         media: Pictures, clips and videos.
+        conversations: What was said in chats.
         paid_calls: Runs what costs money.
         downloads: Fetches what providers name a URL for.
         tools: Our own tools.
@@ -40,6 +47,7 @@ class Services:
     openai: OpenAIService
     storage: Storage
     media: MediaStore
+    conversations: ConversationStore
     paid_calls: PaidCalls
     downloads: Downloads
     tools: ToolRegistry
@@ -69,9 +77,16 @@ class Services:
             ModelTools(openai),
             ClockTools(),
         ]
-        tools = ToolRegistry(families, paid_calls)
-        connections = Connections(_connections_config(settings), DeferredStore(storage.state))
-        return cls(openai, storage, media, paid_calls, downloads, tools, connections)
+        return cls(
+            openai=openai,
+            storage=storage,
+            media=media,
+            conversations=ConversationStore(storage),
+            paid_calls=paid_calls,
+            downloads=downloads,
+            tools=ToolRegistry(families, paid_calls),
+            connections=Connections(_connections_config(settings), DeferredStore(storage.state)),
+        )
 
     async def aclose(self) -> None:
         """Waits for what is being paid for, then closes all connections."""

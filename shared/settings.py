@@ -284,6 +284,9 @@ class Settings(BaseModel):
     chat_max_turns: int = Field(
         10, ge=1, le=50, description="Model calls with tools in one chat request."
     )
+    chat_max_history_tokens: int = Field(
+        32000, ge=100, description="Most tokens of a conversation that the model is sent, about."
+    )
 
     request_deadline_seconds: float = Field(
         200, gt=0, le=230, description="Budget of one request; Azure's front end cuts at 230 s."

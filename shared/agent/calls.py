@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.agent.events import ToolCallRecord, ToolCallStarted, ToolFinished, ToolProgressed
 from shared.agent.offer import ToolOffer
+from shared.errors import DeadlineExceeded
 from shared.openai_service import ToolCall
 from shared.tools import ToolContext, ToolResult
 
@@ -18,6 +19,12 @@ logger = logging.getLogger(__name__)
 
 MAX_PARALLEL_CALLS = 8
 MAX_RESULT_CHARS = 100_000
+TOOL_TIMEOUT_SECONDS = 120.0
+LAST_WORDS_SECONDS = 20.0
+"""Of the request's budget, kept from tools so that the model can still answer."""
+
+MAX_RESERVED_SHARE = 0.25
+"""Of what is left, where that is little."""
 
 CallEvent = ToolCallStarted | ToolProgressed | ToolFinished
 
@@ -64,7 +71,7 @@ async def _run_call(
     queue: "asyncio.Queue[tuple[CallEvent, str | None] | Exception]",
 ) -> None:
     started = monotonic()
-    arguments = _decode(call.arguments)
+    arguments = decode_arguments(call.arguments)
     queue.put_nowait((ToolCallStarted(call.id, call.name, arguments), None))
 
     async def report(progress: float, total: float | None, message: str | None) -> None:
@@ -73,7 +80,7 @@ async def _run_call(
     its_context = replace(
         context, report_progress=report, idempotency_key=_own_key(call, context.idempotency_key)
     )
-    result = await _call(call.name, arguments, offer, its_context)
+    result = await _call_in_time(call.name, arguments, offer, its_context)
     record = ToolCallRecord(
         name=call.name,
         arguments=arguments,
@@ -82,6 +89,23 @@ async def _run_call(
         duration_ms=round((monotonic() - started) * 1000),
     )
     queue.put_nowait((ToolFinished(call.id, record), _for_model(result)))
+
+
+async def _call_in_time(
+    name: str, arguments: dict[str, Any] | str, offer: ToolOffer, context: ToolContext
+) -> ToolResult:
+    # A tool that hangs is not to take the time in which the model can say so.
+    remaining = context.deadline.remaining()
+    reserve = min(LAST_WORDS_SECONDS, remaining * MAX_RESERVED_SHARE)
+    deadline = context.deadline.within(min(TOOL_TIMEOUT_SECONDS, remaining - reserve))
+    try:
+        return await deadline.wait_for(
+            _call(name, arguments, offer, replace(context, deadline=deadline))
+        )
+    except DeadlineExceeded:
+        return ToolResult(
+            f"The tool '{name}' did not finish within {deadline.budget:.0f} seconds.", is_error=True
+        )
 
 
 async def _call(
@@ -106,7 +130,8 @@ def _own_key(call: ToolCall, chat_key: str | None) -> str | None:
     return hashlib.sha256(f"{chat_key}\n{call.name}\n{call.arguments}".encode()).hexdigest()
 
 
-def _decode(arguments: str) -> dict[str, Any] | str:
+def decode_arguments(arguments: str) -> dict[str, Any] | str:
+    """Returns the arguments of a call, as the model wrote them where they are no JSON object."""
     # Some providers send nothing at all for a tool without parameters.
     if not arguments.strip():
         return {}
@@ -118,7 +143,11 @@ def _decode(arguments: str) -> dict[str, Any] | str:
 
 
 def _for_model(result: ToolResult) -> str:
-    text = f"Error: {result.text}" if result.is_error else result.text
+    return cut(f"Error: {result.text}" if result.is_error else result.text)
+
+
+def cut(text: str) -> str:
+    """Returns a result's text, or as much of it as a model is given."""
     if len(text) <= MAX_RESULT_CHARS:
         return text
     return f"{text[:MAX_RESULT_CHARS]}\n[cut: the result has {len(text)} characters]"

@@ -1,5 +1,7 @@
 """What happens while the agent answers; JSON answers are the last event, streams all of them."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,3 +95,16 @@ class ChatCompleted:
 ChatEvent = (
     ChatCreated | ChatDelta | ToolCallStarted | ToolProgressed | ToolFinished | ChatCompleted
 )
+
+
+async def fold(events: AsyncGenerator[ChatEvent, None]) -> ChatAnswer:
+    """Returns the complete answer that events end with, and closes them.
+
+    Raises:
+        GatewayError: As the events do.
+    """
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ChatCompleted):
+                return event.answer
+    raise AssertionError("unreachable: the events end with ChatCompleted or raise")

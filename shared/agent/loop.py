@@ -1,6 +1,6 @@
 """The chat agent: a loop of model calls and the tool calls that the model asks for."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from shared.agent.events import (
     ToolFinished,
 )
 from shared.agent.offer import ToolOffer, make_offer
+from shared.agent.transcript import Transcript
 from shared.openai_service import (
     Capability,
     Completion,
@@ -25,6 +26,7 @@ from shared.openai_service import (
     Usage,
     sum_usage,
 )
+from shared.storage import ConversationStore
 from shared.tools import ToolContext, Toolset
 
 DEFAULT_SYSTEM_PROMPT = (
@@ -40,6 +42,7 @@ class ChatTurn:
 
     Attributes:
         message: What the user says.
+        conversation_id: The conversation to continue; None for a new one.
         model: Model or deployment; None for the configured one.
         system_prompt: Instructions in place of the configured ones.
         tools: Names of the tools to offer; None for all.
@@ -47,6 +50,7 @@ class ChatTurn:
     """
 
     message: str
+    conversation_id: str | None = None
     model: str | None = None
     system_prompt: str | None = None
     tools: Sequence[str] | Literal["none"] | None = None
@@ -62,6 +66,9 @@ class Agent:
         system_prompt: Instructions where a caller gives none.
         max_turns: Most model calls with tools where a caller gives no number.
         temperature: Sampling temperature; None leaves it to the model.
+        conversations: Where what is said is stored; None stores nothing.
+        max_history_tokens: Most tokens that the model is sent of what was said before, with the
+            instructions and the message.
     """
 
     def __init__(
@@ -72,12 +79,16 @@ class Agent:
         system_prompt: str | None,
         max_turns: int,
         temperature: float | None = None,
+        conversations: ConversationStore | None = None,
+        max_history_tokens: int = 32000,
     ) -> None:
         self._openai = openai
         self._toolsets = tuple(toolsets)
         self._system_prompt = system_prompt or DEFAULT_SYSTEM_PROMPT
         self._max_turns = max_turns
         self._temperature = temperature
+        self._conversations = conversations
+        self._max_history_tokens = max_history_tokens
 
     async def events(self, turn: ChatTurn, context: ToolContext) -> AsyncGenerator[ChatEvent, None]:
         """Yields what happens until the answer is complete; the last event is `ChatCompleted`.
@@ -87,40 +98,55 @@ class Agent:
 
         Raises:
             InvalidRequest: A named tool does not exist.
+            NotFound: The caller has no such conversation.
+            Conflict: The conversation is being answered.
             DeadlineExceeded: The request's budget is used up.
             GatewayError: The provider failed or refused.
         """
         target = self._openai.endpoint(Capability.CHAT).target
         offer = await make_offer(self._toolsets, turn.tools, context)
-        state = _State(turn, turn.system_prompt or self._system_prompt)
+        async with self._open_transcript(turn, context) as transcript:
+            if (answer := transcript.answer) is not None:
+                yield ChatCreated(transcript.conversation_id, answer["model"])
+                yield ChatCompleted(answer)
+                return
+            yield ChatCreated(transcript.conversation_id, turn.model or target)
+            async with aclosing(self._run(turn, offer, transcript, context)) as events:
+                async for event in events:
+                    yield event
+
+    async def _run(
+        self, turn: ChatTurn, offer: ToolOffer, transcript: Transcript, context: ToolContext
+    ) -> AsyncGenerator[ChatEvent, None]:
+        system_prompt = turn.system_prompt or self._system_prompt
+        history = await transcript.history(system_prompt, self._max_history_tokens)
+        state = _State(turn, system_prompt, history)
         turns_with_tools = turn.max_turns or self._max_turns
-        yield ChatCreated(None, turn.model or target)
         while True:
             may_call = bool(offer.tools) and len(state.usages) < turns_with_tools
             async with aclosing(self._ask(state, offer if may_call else None, context)) as texts:
                 async for text in texts:
+                    transcript.add_text(text)
                     yield ChatDelta(text)
             calls = state.take_calls() if may_call else ()
             if not calls:
                 break
+            await transcript.add_calls(state.last)
             async with aclosing(run_calls(calls, offer, context)) as events:
                 async for event, text_for_model in events:
                     if isinstance(event, ToolFinished):
+                        await transcript.add_result(event)
                         state.add_result(event, text_for_model or "")
                     yield event
-        yield ChatCompleted(state.answer())
+        answer = state.answer(transcript.conversation_id)
+        await transcript.complete(state.last, answer)
+        yield ChatCompleted(answer)
 
-    async def answer(self, turn: ChatTurn, context: ToolContext) -> ChatAnswer:
-        """Returns the complete answer: the fold of `events`.
-
-        Raises:
-            GatewayError: As `events` does.
-        """
-        async with aclosing(self.events(turn, context)) as events:
-            async for event in events:
-                if isinstance(event, ChatCompleted):
-                    return event.answer
-        raise AssertionError("unreachable: the events end with ChatCompleted or raise")
+    def _open_transcript(self, turn: ChatTurn, context: ToolContext) -> Transcript:
+        is_stored = self._conversations is not None and self._conversations.is_configured
+        if turn.conversation_id is None and not is_stored:
+            return Transcript(None, None, turn.message, context)
+        return Transcript(self._conversations, turn.conversation_id, turn.message, context)
 
     async def _ask(
         self, state: "_State", offer: ToolOffer | None, context: ToolContext
@@ -140,18 +166,21 @@ class Agent:
 class _State:
     """What has been said in one request so far."""
 
-    def __init__(self, turn: ChatTurn, system_prompt: str) -> None:
+    def __init__(
+        self, turn: ChatTurn, system_prompt: str, history: Sequence[Mapping[str, Any]]
+    ) -> None:
         self.turn = turn
         self.usages: list[Usage | None] = []
-        self._messages: list[dict[str, Any]] = [
+        self._messages: list[Mapping[str, Any]] = [
             {"role": "system", "content": system_prompt},
+            *history,
             {"role": "user", "content": turn.message},
         ]
         self._results: dict[str, dict[str, Any]] = {}
         self._records: list[ToolCallRecord] = []
         self._last: Completion | None = None
 
-    def messages(self) -> list[dict[str, Any]]:
+    def messages(self) -> list[Mapping[str, Any]]:
         """Returns the conversation for the model; results stand in the order of the calls."""
         return [*self._messages, *self._results.values()]
 
@@ -164,13 +193,13 @@ class _State:
         """Returns the calls of the last answer and makes room for their results."""
         self._messages = self.messages()
         self._results = {}
-        if self._last is None or not self._last.tool_calls:
+        calls = self.last.tool_calls
+        if not calls:
             return ()
-        calls = self._last.tool_calls
         self._messages.append(
             {
                 "role": "assistant",
-                "content": self._last.text or None,
+                "content": self.last.text or None,
                 "tool_calls": [call.as_message_part() for call in calls],
             }
         )
@@ -184,15 +213,20 @@ class _State:
         self._records.append(event.record)
         self._results[event.id]["content"] = text
 
-    def answer(self) -> ChatAnswer:
-        """Returns the whole answer, made of the last completion."""
+    @property
+    def last(self) -> Completion:
+        """The last answer of the model."""
         if self._last is None:
             raise AssertionError("unreachable: the stream ends with a completion or raises")
+        return self._last
+
+    def answer(self, conversation_id: str | None) -> ChatAnswer:
+        """Returns the whole answer, made of the last completion."""
         return ChatAnswer(
-            answer=self._last.text,
-            conversation_id=None,
-            model=self._last.model,
-            finish_reason=self._last.finish_reason,
+            answer=self.last.text,
+            conversation_id=conversation_id,
+            model=self.last.model,
+            finish_reason=self.last.finish_reason,
             tool_calls=self._records,
             usage=sum_usage(self.usages),
             turns=len(self.usages),

@@ -73,4 +73,4 @@ def _speak_for(principal: Principal, user: str) -> Principal:
         )
     if not PRINCIPAL_PATTERN.fullmatch(user):
         raise InvalidRequest("The header X-User-Id must be 1 to 128 of A-Z a-z 0-9 . _ @ -.")
-    return Principal(user, principal.scopes)
+    return Principal(user, principal.scopes, is_spoken_for=True)

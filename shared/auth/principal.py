@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from shared.errors import InsufficientScope
-from shared.settings import Scope
+from shared.errors import InsufficientScope, InvalidRequest
+from shared.settings import PRINCIPAL_PATTERN, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,10 +13,12 @@ class Principal:
     Attributes:
         name: 1 to 128 characters of ``A-Z a-z 0-9 . _ @ -``; everything stored belongs to a name.
         scopes: What the principal may do.
+        is_spoken_for: Whether the key is another's, who named this user.
     """
 
     name: str
     scopes: frozenset[Scope]
+    is_spoken_for: bool = False
 
     def require(self, scope: Scope) -> None:
         """Makes sure that the principal has the scope.
@@ -28,3 +30,21 @@ class Principal:
             raise InsufficientScope(
                 f"This key lacks the scope '{scope}'. Add it to the key's 'scopes' in API_KEYS."
             )
+
+    def speak_for(self, user: str) -> "Principal":
+        """Returns the principal for a user whom the request names.
+
+        Raises:
+            InsufficientScope: The user is somebody else, and the key may not speak for others or
+                speaks for one already.
+        """
+        if user == self.name:
+            return self
+        if "act-as" not in self.scopes or self.is_spoken_for:
+            raise InsufficientScope(
+                f"This request may not speak for '{user}'. Use that user's key, or one with the scope "
+                "'act-as' that names no other user in X-User-Id."
+            )
+        if not PRINCIPAL_PATTERN.fullmatch(user):
+            raise InvalidRequest("The name of a user must be 1 to 128 of A-Z a-z 0-9 . _ @ -.")
+        return Principal(user, self.scopes, is_spoken_for=True)

@@ -13,13 +13,17 @@ from mcp.shared.exceptions import MCPError
 from pydantic_core import to_json
 
 from shared import __version__
-from shared.errors import GatewayError, NotFound
-from shared.storage import MediaStore
+from shared.errors import GatewayError, InsufficientScope, NotFound
+from shared.storage import ConversationStore, MediaStore, present_conversation
 from shared.tools import ToolContext, ToolRegistry, ToolSpec
 
 SERVER_NAME = "openai-mcp-functions"
 MODELS_URI = "models://supported"
 MEDIA_SCHEME = "media://"
+CONVERSATION_SCHEME = "conversation://"
+CONVERSATION_MESSAGES = 100
+"""Of a conversation, which a client is sent: the newest."""
+
 MAX_MEDIA_BYTES = 4 * 1024 * 1024
 """Of a medium that is sent as its bytes, in base64; larger ones are sent as a link."""
 
@@ -36,13 +40,17 @@ MakeContext = Callable[[RequestContext], ToolContext]
 
 
 def build_server(
-    registry: ToolRegistry, media: MediaStore, make_context: MakeContext
+    registry: ToolRegistry,
+    media: MediaStore,
+    conversations: ConversationStore,
+    make_context: MakeContext,
 ) -> Server[Any]:
     """Builds the MCP server; it keeps nothing between requests.
 
     Args:
         registry: The tools.
         media: What ``media://`` resources are.
+        conversations: What ``conversation://`` resources are.
         make_context: Called once for each request.
     """
 
@@ -75,7 +83,9 @@ def build_server(
     async def list_resource_templates(
         request: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        return types.ListResourceTemplatesResult(resource_templates=[_MEDIA_TEMPLATE])
+        return types.ListResourceTemplatesResult(
+            resource_templates=[_MEDIA_TEMPLATE, _CONVERSATION_TEMPLATE]
+        )
 
     async def read_resource(
         request: RequestContext, params: types.ReadResourceRequestParams
@@ -84,6 +94,9 @@ def build_server(
         if uri.startswith(MEDIA_SCHEME):
             contents = await _read_media(media, uri, make_context(request))
             return types.ReadResourceResult(contents=[contents])
+        if uri.startswith(CONVERSATION_SCHEME):
+            text = await _read_conversation(conversations, media, uri, make_context(request))
+            return types.ReadResourceResult(contents=[text])
         if uri != MODELS_URI:
             raise _unknown_resource(uri)
         result = await registry.call("list_supported_models", {}, make_context(request))
@@ -125,6 +138,36 @@ _MEDIA_TEMPLATE = types.ResourceTemplate(
 )
 
 
+_CONVERSATION_TEMPLATE = types.ResourceTemplate(
+    name="conversation",
+    title="Conversation",
+    uri_template=f"{CONVERSATION_SCHEME}{{id}}",
+    description=f"The newest {CONVERSATION_MESSAGES} messages of a chat by its id, as JSON.",
+    mime_type="application/json",
+)
+
+
+async def _read_conversation(
+    conversations: ConversationStore, media: MediaStore, uri: str, context: ToolContext
+) -> types.TextResourceContents:
+    principal = context.principal
+    try:
+        principal.require("chat")
+    except InsufficientScope as error:
+        raise MCPError(types.INVALID_REQUEST, error.detail) from error
+    async with context.deadline.limit():
+        try:
+            page = await conversations.page(
+                principal.name, uri.removeprefix(CONVERSATION_SCHEME), CONVERSATION_MESSAGES
+            )
+        except NotFound as error:
+            raise _unknown_resource(uri) from error
+        shown = await present_conversation(page, media, principal.name)
+    return types.TextResourceContents(
+        uri=uri, mime_type="application/json", text=to_json(shown).decode()
+    )
+
+
 async def _read_media(
     media: MediaStore, uri: str, context: ToolContext
 ) -> types.TextResourceContents | types.BlobResourceContents:
@@ -147,7 +190,8 @@ async def _read_media(
 def _unknown_resource(uri: str) -> MCPError:
     return MCPError(
         types.INVALID_PARAMS,
-        f"There is no resource '{uri}'. The resources are: {MODELS_URI}, {MEDIA_SCHEME}ID.",
+        f"There is no resource '{uri}'. The resources are: {MODELS_URI}, {MEDIA_SCHEME}ID, "
+        f"{CONVERSATION_SCHEME}ID.",
         {"uri": uri},
     )
 

@@ -1,16 +1,17 @@
-"""`POST /chat`: the agent, over HTTPS."""
+"""`POST /chat` and `POST /api/{user_id}/chat`: the agent, over HTTPS."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.agent import Agent, ChatAnswer, ChatTurn
+from shared.agent import ChatAnswer, Chats, ChatTurn, ToolCallRecord, fold
 from shared.auth import Guard
 from shared.errors import NotFound
 from shared.routes.doors import Context, guarded
 from shared.routes.errors import COMMON_ERRORS
-from shared.tools import PaidCalls, ToolContext
+from shared.routes.sse import EventStream
 
 MAX_MESSAGE_CHARS = 1_000_000
 MAX_NAMED_TOOLS = 128
@@ -37,34 +38,79 @@ class ChatRequest(BaseModel):
     connections: (
         Annotated[list[str], Field(max_length=MAX_NAMED_TOOLS)] | Literal["none"] | None
     ) = Field(None, description="Connections whose tools to offer; all when left out.")
+    stream: bool = Field(False, description="Answer with server-sent events as it happens.")
     max_turns: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None, description="Most model calls with tools; then one more without any."
     )
 
 
-def chat_router(agent: Agent, paid_calls: PaidCalls, guard: Guard) -> APIRouter:
+class UserChatRequest(BaseModel):
+    """Body of `POST /api/{user_id}/chat`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    message: Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS)] = Field(
+        description="What the user says."
+    )
+    conversation_id: str | None = Field(None, description="Conversation to continue.")
+
+
+class UserChatAnswer(BaseModel):
+    """Answer of `POST /api/{user_id}/chat`."""
+
+    conversation_id: str | None
+    response: str
+    tool_calls: list[ToolCallRecord]
+
+
+def chat_router(chats: Chats, guard: Guard) -> APIRouter:
     """Returns the routes of the chat agent."""
     router = APIRouter(tags=["chat"], route_class=guarded(guard, "chat"), responses=COMMON_ERRORS)
 
-    @router.post("/chat", name="chat", response_model=ChatAnswer)
-    async def chat(body: ChatRequest, context: Context) -> object:
+    @router.post("/chat", name="chat", response_model=ChatAnswer, responses=_STREAM)
+    async def chat(body: ChatRequest, context: Context, request: Request) -> object:
         """Answers a message, calling tools where they help."""
-        if body.conversation_id is not None:
-            raise NotFound(f"There is no conversation '{body.conversation_id}'.")
         if body.connections and body.connections != "none":
             raise NotFound(f"There is no connection '{body.connections[0]}'.")
         turn = ChatTurn(
             message=body.message,
+            conversation_id=body.conversation_id,
             model=body.model,
             system_prompt=body.system_prompt,
             tools=body.tools,
             max_turns=body.max_turns,
         )
+        # The form of the answer does not make it another request.
+        asked = body.model_dump_json(exclude_unset=True, exclude={"stream"})
+        events = chats.events(f"chat {asked}".encode(), turn, context)
+        if body.stream or _accepts_events(request):
+            return EventStream(request, await anext(events), events)
+        return await fold(events)
 
-        async def answer(its_context: ToolContext) -> dict[str, Any]:
-            return {**await agent.answer(turn, its_context)}
-
-        request = f"chat {body.model_dump_json(exclude_unset=True)}".encode()
-        return await paid_calls.run(request, answer, context, runs_to_the_end=False)
+    @router.post("/api/{user_id}/chat", name="user_chat")
+    async def user_chat(
+        user_id: str, body: UserChatRequest, context: Context, request: Request
+    ) -> UserChatAnswer:
+        """Answers a message of a user, who calls for themselves or is spoken for."""
+        user = context.principal.speak_for(user_id)
+        request.state.principal = user
+        asked = f"user_chat {body.model_dump_json(exclude_unset=True)}".encode()
+        turn = ChatTurn(body.message, body.conversation_id)
+        answer = await fold(chats.events(asked, turn, replace(context, principal=user)))
+        return UserChatAnswer(
+            conversation_id=answer["conversation_id"],
+            response=answer["answer"],
+            tool_calls=answer["tool_calls"],
+        )
 
     return router
+
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+
+
+def _accepts_events(request: Request) -> bool:
+    accepted = request.headers.get("accept", "").lower().split(",")
+    return any(each.partition(";")[0].strip() == EventStream.media_type for each in accepted)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
@@ -16,6 +16,8 @@ from shared.deadline import Deadline
 from shared.errors import InvalidRequest, MalformedJson, TooLarge
 from shared.settings import Scope
 from shared.tools import ToolContext
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
@@ -80,7 +82,7 @@ def guarded(guard: Guard, scope: Scope | None) -> type[APIRoute]:
                 async def replay() -> Message:
                     return {"type": "http.request", "body": body, "more_body": False}
 
-                return await _unless_client_leaves(
+                return await unless_client_leaves(
                     handler(Request(request.scope, replay)), request.receive
                 )
 
@@ -100,7 +102,12 @@ def _check_json(request: Request, body: bytes) -> None:
         raise MalformedJson("The body is not valid JSON.") from error
 
 
-async def _unless_client_leaves(work: Coroutine[Any, Any, Response], receive: Receive) -> Response:
+async def unless_client_leaves(work: Coroutine[Any, Any, T], receive: Receive) -> T:
+    """Returns what the work returns, or cancels it when the client leaves.
+
+    Raises:
+        ClientDisconnect: It left.
+    """
     # Servers do not cancel a handler whose client has left, and the provider bills to the end.
     handling = asyncio.create_task(work)
     leaving = asyncio.create_task(_wait_for_disconnect(receive))

@@ -34,6 +34,7 @@ COMMON_ERRORS: dict[int | str, dict[str, Any]] = {
         401: "No valid API key.",
         403: "The key lacks a scope.",
         404: "Unknown id.",
+        409: "Somebody else is at it, or the idempotency key was used for another request.",
         413: "The body is too large.",
         422: "A field is wrong.",
         429: "The provider limits the rate, or its quota is spent.",
@@ -53,11 +54,20 @@ def error_response(request: Request, error: GatewayError) -> JSONResponse:
     )
 
 
+def error_body(request: Request, error: GatewayError) -> dict[str, Any]:
+    """Returns the body for an error, after noting its code for the log."""
+    return _body(request, error.code, error.body_detail)
+
+
 def internal_error_response(request_id: str) -> JSONResponse:
     """Returns the answer for a bug: the request id and nothing else."""
+    return JSONResponse(internal_error_body(request_id), status_code=GatewayError.status)
+
+
+def internal_error_body(request_id: str) -> dict[str, Any]:
+    """Returns the body for a bug."""
     detail = "Internal error. Report the request id to the operator of this service."
-    body = {"detail": detail, "code": GatewayError.code, "request_id": request_id}
-    return JSONResponse(body, status_code=GatewayError.status)
+    return {"detail": detail, "code": GatewayError.code, "request_id": request_id}
 
 
 def install_error_handlers(api: FastAPI) -> None:
@@ -105,6 +115,10 @@ def _plain(complaint: Mapping[str, Any]) -> dict[str, Any]:
 def _respond(
     request: Request, status: int, code: str, detail: Any, headers: dict[str, str]
 ) -> JSONResponse:
+    body = jsonable_encoder(_body(request, code, detail))
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _body(request: Request, code: str, detail: Any) -> dict[str, Any]:
     request.state.error_code = code
-    body = {"detail": detail, "code": code, "request_id": request.state.request_id}
-    return JSONResponse(jsonable_encoder(body), status_code=status, headers=headers)
+    return {"detail": detail, "code": code, "request_id": request.state.request_id}

@@ -1,5 +1,9 @@
 """Everything durable: objects in Blob Storage or in a folder, and what is made of them."""
 
+from shared.storage.conversation_log import Line
+from shared.storage.conversation_pages import ConversationPage, ConversationSummary
+from shared.storage.conversation_view import Conversation, present_conversation
+from shared.storage.conversations import ConversationList, ConversationStore
 from shared.storage.deferred import DeferredStore
 from shared.storage.documents import Documents
 from shared.storage.folder import FolderStore
@@ -21,13 +25,20 @@ from shared.storage.objects import (
     RangeNotSatisfiable,
 )
 from shared.storage.service import Storage
+from shared.storage.turns import OpenTurn, TurnWriter
 
 __all__ = [
     "ContentHeaders",
+    "Conversation",
+    "ConversationList",
+    "ConversationPage",
+    "ConversationStore",
+    "ConversationSummary",
     "DeferredStore",
     "Documents",
     "FolderStore",
     "IdempotencyStore",
+    "Line",
     "LinkSigner",
     "Media",
     "MediaFormat",
@@ -43,10 +54,13 @@ __all__ = [
     "ObjectPage",
     "ObjectStore",
     "ObjectStream",
+    "OpenTurn",
     "Operation",
     "RangeNotSatisfiable",
     "Storage",
+    "TurnWriter",
     "is_id",
     "new_id",
     "owner_key",
+    "present_conversation",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.agent import Agent, ChatCompleted, ChatEvent, ChatTurn
+from shared.agent import Agent, ChatCompleted, ChatEvent, ChatTurn, fold
 from shared.agent import calls as agent_calls
 from shared.agent.events import (
     ChatCreated,
@@ -250,7 +250,7 @@ def make_context(seconds: float = 20) -> ToolContext:
 
 async def test_parallel_calls_run_together(agent: Agent, stand_in: StandIn) -> None:
     stand_in.fault(call_tools=["meet"] * agent_calls.MAX_PARALLEL_CALLS)
-    answer = await agent.answer(ChatTurn("go"), make_context())
+    answer = await fold(agent.events(ChatTurn("go"), make_context()))
     assert len(answer["tool_calls"]) == agent_calls.MAX_PARALLEL_CALLS
 
 
@@ -263,17 +263,32 @@ async def test_parallel_calls_are_bounded(
     agent = Agent(openai, [ToolRegistry([tools], paid_calls)], system_prompt=None, max_turns=5)
     stand_in.fault(call_tools=["meet"] * one_too_many)
     with pytest.raises(DeadlineExceeded):
-        await agent.answer(ChatTurn("go"), make_context(3))
+        await fold(agent.events(ChatTurn("go"), make_context(3)))
     await openai.aclose()
 
 
-async def test_deadline_ends_a_hanging_tool(
+async def test_hanging_tools_do_not_hang_the_chat(
     agent: Agent, stand_in: StandIn, tools: Rendezvous
 ) -> None:
-    stand_in.fault(call_tools=["hang", "hang"])
-    with pytest.raises(DeadlineExceeded):
-        await agent.answer(ChatTurn("go"), make_context(3))
+    stand_in.fault(call_tools=["hang", "hang", "report"])
+    answer = await fold(agent.events(ChatTurn("go"), make_context(8)))
     assert tools.cancelled == 2
+    calls = {call["name"]: call for call in answer["tool_calls"]}
+    assert calls["hang"]["is_error"] is True
+    assert calls["hang"]["result"] == "The tool 'hang' did not finish within 6 seconds."
+    assert calls["report"]["is_error"] is False
+    assert "did not finish" in answer["answer"]
+    assert answer["turns"] == 2
+
+
+async def test_one_tool_call_has_its_own_limit(
+    agent: Agent, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_calls, "TOOL_TIMEOUT_SECONDS", 1)
+    stand_in.fault(call_tools=["hang"])
+    answer = await fold(agent.events(ChatTurn("go"), make_context(200)))
+    (call,) = answer["tool_calls"]
+    assert call["result"] == "The tool 'hang' did not finish within 1 seconds."
 
 
 async def test_leaving_cancels_the_tools(
@@ -311,7 +326,7 @@ async def test_large_result_is_cut_for_the_model(
 ) -> None:
     monkeypatch.setattr(agent_calls, "MAX_RESULT_CHARS", 10)
     stand_in.fault(call_tools=["report"])
-    answer = await agent.answer(ChatTurn("go"), make_context())
+    answer = await fold(agent.events(ChatTurn("go"), make_context()))
     assert answer["tool_calls"][0]["result"] == {"server_time": "done"}
     message = stand_in.bodies()[1]["messages"][-1]["content"]
     assert message == '{"server_t\n[cut: the result has 22 characters]'

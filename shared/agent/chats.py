@@ -1,0 +1,67 @@
+"""Chats: the agent under the rules for what costs money."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+
+from shared.agent.events import ChatAnswer, ChatCompleted, ChatCreated, ChatEvent
+from shared.agent.loop import Agent, ChatTurn
+from shared.tools import PaidCalls, ToolContext
+
+
+class Chats:
+    """Answers each message once for each idempotency key, to whoever listens.
+
+    A caller who leaves ends the work, unless the request has a key: then it goes on, and a repeat
+    gets what came of it.
+
+    Args:
+        agent: Answers.
+        paid_calls: Runs it, or remembers what it answered.
+    """
+
+    def __init__(self, agent: Agent, paid_calls: PaidCalls) -> None:
+        self._agent = agent
+        self._paid_calls = paid_calls
+
+    async def events(
+        self, request: bytes, turn: ChatTurn, context: ToolContext
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """Yields what happens; an answer that is remembered comes without what led to it.
+
+        Args:
+            request: What the caller asks for, the same for the same request.
+            turn: What the agent is asked.
+            context: Who asks, under which key.
+
+        Raises:
+            GatewayError: As `Agent.events` and `PaidCalls.run` do.
+        """
+        told: asyncio.Queue[ChatEvent | None] = asyncio.Queue()
+
+        async def work(its_context: ToolContext) -> dict[str, Any]:
+            async with aclosing(self._agent.events(turn, its_context)) as events:
+                async for event in events:
+                    if isinstance(event, ChatCompleted):
+                        return {**event.answer}
+                    told.put_nowait(event)
+            raise AssertionError("unreachable: the events end with ChatCompleted or raise")
+
+        running = asyncio.create_task(
+            self._paid_calls.run(request, work, context, runs_to_the_end=False)
+        )
+        running.add_done_callback(lambda _: told.put_nowait(None))
+        was_created = False
+        try:
+            while (event := await told.get()) is not None:
+                was_created = was_created or isinstance(event, ChatCreated)
+                yield event
+            answer = cast(ChatAnswer, await running)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        if not was_created:
+            yield ChatCreated(answer["conversation_id"], answer["model"])
+        # Only now: a repeat after this finds the same answer.
+        yield ChatCompleted(answer)

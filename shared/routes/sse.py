@@ -1,0 +1,138 @@
+"""Server-sent events: the agent's events on the wire, pings in their silence, errors as the last one.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.encoders import jsonable_encoder
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from shared.agent.events import (
+    ChatCompleted,
+    ChatCreated,
+    ChatDelta,
+    ChatEvent,
+    ToolCallStarted,
+    ToolFinished,
+    ToolProgressed,
+)
+from shared.errors import GatewayError
+from shared.routes.doors import unless_client_leaves
+from shared.routes.errors import error_body, internal_error_body
+
+PING_SECONDS = 15.0
+"""Of silence, after which a comment keeps proxies from giving up."""
+
+_TYPES: Mapping[type[ChatEvent], str] = {
+    ChatCreated: "chat.created",
+    ChatDelta: "chat.delta",
+    ToolCallStarted: "chat.tool_call",
+    ToolProgressed: "chat.tool_progress",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class EventStream(Response):
+    """Sends the events of a chat as they happen, and ends the chat when the client leaves.
+
+    Args:
+        request: What is answered.
+        first: The event that showed that there is something to send.
+        events: Those that follow.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, request: Request, first: ChatEvent, events: AsyncGenerator[ChatEvent, None]
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._request = request
+        self._first = first
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the stream."""
+        try:
+            await unless_client_leaves(self._send(send), receive)
+        finally:
+            await self._events.aclose()
+
+    async def _send(self, send: Send) -> None:
+        start = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+        try:
+            await send(start)
+            async for text in self._texts():
+                await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except OSError as error:
+            # Servers tell so of a client that left while we were sending.
+            raise ClientDisconnect from error
+
+    async def _texts(self) -> AsyncIterator[str]:
+        yield encode_event(self._first)
+        try:
+            async for event in with_silences(self._events, PING_SECONDS):
+                yield ": ping\n\n" if event is None else encode_event(event)
+        except GatewayError as error:
+            yield _encode("chat.error", error_body(self._request, error))
+        except Exception:
+            request_id = self._request.state.request_id
+            logger.exception("Unhandled error in the stream of request %s", request_id)
+            yield _encode("chat.error", internal_error_body(request_id))
+
+
+def encode_event(event: ChatEvent) -> str:
+    """Returns an event as it stands in the stream."""
+    if isinstance(event, ChatCompleted):
+        return _encode("chat.completed", event.answer)
+    if isinstance(event, ToolFinished):
+        shown = {key: value for key, value in event.record.items() if key != "arguments"}
+        return _encode("chat.tool_result", {"id": event.id, **shown})
+    return _encode(_TYPES[type(event)], asdict(event))
+
+
+async def with_silences(
+    events: AsyncGenerator[ChatEvent, None], seconds: float
+) -> AsyncIterator[ChatEvent | None]:
+    """Yields events, and None after so many seconds without any."""
+    following: asyncio.Task[ChatEvent | None] | None = None
+    try:
+        while True:
+            following = following or asyncio.create_task(_next(events))
+            await asyncio.wait({following}, timeout=seconds)
+            if not following.done():
+                yield None
+                continue
+            event, following = following.result(), None
+            if event is None:
+                return
+            yield event
+    finally:
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+async def _next(events: AsyncGenerator[ChatEvent, None]) -> ChatEvent | None:
+    return await anext(events, None)
+
+
+def _encode(kind: str, data: Mapping[str, Any]) -> str:
+    # In ASCII, where there can be no line break but ours.
+    return f"event: {kind}\ndata: {json.dumps(jsonable_encoder({'type': kind, **data}))}\n\n"

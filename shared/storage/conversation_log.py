@@ -1,0 +1,240 @@
+"""One conversation as JSON lines in append blobs: written under a fence, read from its end.
+
+The log is also its own lease. A writer's lines say whose turn it is; while the newest one is young and
+does not end a turn, nobody else may write. Every append names the position that it expects, so that of
+two writers one fails and nothing of it lands between the other's lines.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.errors import StorageUnavailable
+from shared.storage.ids import owner_key
+from shared.storage.objects import (
+    ObjectChanged,
+    ObjectMissing,
+    ObjectStore,
+    RangeNotSatisfiable,
+)
+
+MAX_APPENDS = 49_000
+"""To one part of a log, after which the next part begins: append blobs take 50,000 blocks."""
+
+FIRST_READ_BYTES = 64 * 1024
+MAX_READ_BYTES = 1024 * 1024
+FIRST_LINE_BYTES = 2048
+"""Of a log, which hold its first line whole."""
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a line begins or ends: the part, counted from 1, and the byte in it."""
+
+    part: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedLine:
+    """A line and where it begins."""
+
+    place: Place
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a log as it was read.
+
+    Attributes:
+        end: Where the next append goes.
+        appends: How many there have been to the last part.
+        newest: The last lines, newest first.
+    """
+
+    end: Place
+    appends: int
+    newest: Sequence[PlacedLine] = ()
+
+
+class ConversationLog:
+    """The lines of one conversation.
+
+    Args:
+        state: Where they are.
+        principal: Whose they are.
+        conversation_id: An id, as `is_id` knows them.
+    """
+
+    def __init__(self, state: ObjectStore, principal: str, conversation_id: str) -> None:
+        self.state = state
+        self._folder = owner_key(principal)
+        self._id = conversation_id
+
+    def name(self, part: int) -> str:
+        """Returns the object of a part; only first parts are among what a listing finds."""
+        if part == 1:
+            return f"conversations/{self._folder}/{self._id}.jsonl"
+        return f"conversation-parts/{self._folder}/{self._id}/{part}.jsonl"
+
+    async def tail(self) -> Tail:
+        """Reads the end.
+
+        Raises:
+            ObjectMissing: There is no such conversation.
+        """
+        part = 1
+        while True:
+            try:
+                size = (await self.state.describe(self.name(part))).size
+            except ObjectMissing:
+                if part == 1:
+                    raise
+                # Whoever announced this part died before it began it.
+                return Tail(Place(part, 0), 0)
+            newest = await self._lines_before(Place(part, size), FIRST_READ_BYTES)
+            if not newest or newest[0].line["type"] != "next":
+                appends = newest[0].line["append"] if newest else 0
+                return Tail(Place(part, size), appends, newest)
+            part += 1
+
+    async def backwards(
+        self, tail: Tail | None = None, before: Place | None = None
+    ) -> AsyncGenerator[PlacedLine, None]:
+        """Yields lines, newest first.
+
+        Args:
+            tail: Begin with what was read there.
+            before: Begin before this place; else at the tail's end.
+        """
+        lines = tail.newest if tail else ()
+        place = before or (tail.end if tail else Place(1, 0))
+        size = FIRST_READ_BYTES
+        while True:
+            for each in lines:
+                if each.line["type"] != "next":
+                    yield each
+                place = each.place
+            if place.offset == 0:
+                if place.part == 1:
+                    return
+                name = self.name(place.part - 1)
+                place = Place(place.part - 1, (await self.state.describe(name)).size)
+            lines = await self._lines_before(place, size)
+            size = min(size * 2, MAX_READ_BYTES)
+
+    async def first_line(self) -> Line:
+        """Returns the line that a conversation begins with.
+
+        Raises:
+            ObjectMissing: There is no such conversation.
+        """
+        try:
+            data = await self._read(1, 0, FIRST_LINE_BYTES)
+        except RangeNotSatisfiable:
+            data = b""
+        if b"\n" not in data:
+            # Whoever began it died between making the object and its first append.
+            raise ObjectMissing(self.name(1))
+        line: Line = json.loads(data.partition(b"\n")[0])
+        return line
+
+    async def delete(self, last_part: int) -> None:
+        """Deletes all parts, the one that makes the conversation known last."""
+        for part in range(last_part, 0, -1):
+            await self.state.delete(self.name(part))
+
+    async def _lines_before(self, end: Place, size: int) -> Sequence[PlacedLine]:
+        """Reads whole lines up to a place, newest first; none only at the beginning."""
+        while end.offset:
+            start = max(0, end.offset - size)
+            data = await self._read(end.part, start, end.offset)
+            skipped = 0 if start == 0 else data.find(b"\n") + 1
+            if start == 0 or 0 < skipped < len(data):
+                return _place(data[skipped:], end.part, start + skipped)
+            size *= 4
+        return ()
+
+    async def _read(self, part: int, start: int, end: int) -> bytes:
+        async with self.state.open(self.name(part), start, end - 1) as stream:
+            return b"".join([chunk async for chunk in stream.chunks])
+
+
+class LogWriter:
+    """Appends to a log whose end the writer knows; fails once somebody else has appended.
+
+    Args:
+        log: The log.
+        tail: Its end; None for one that does not exist yet.
+    """
+
+    def __init__(self, log: ConversationLog, tail: Tail | None) -> None:
+        self._log = log
+        self._end = tail.end if tail else Place(1, 0)
+        self._appends = tail.appends if tail else 0
+        self._turns = asyncio.Lock()
+
+    async def append(self, *lines: Line) -> None:
+        """Appends lines together: either all of them are stored or none.
+
+        A caller who is cancelled does not end the append, or nobody would know where the log ends.
+
+        Raises:
+            ObjectChanged: Somebody else has written, or deleted the log.
+            StorageUnavailable: They are not stored, as far as can be known.
+        """
+        await asyncio.shield(asyncio.create_task(self._append(lines)))
+
+    async def _append(self, lines: Sequence[Line]) -> None:
+        async with self._turns:
+            if self._appends >= MAX_APPENDS:
+                await self._put([{"type": "next"}])
+                self._end, self._appends = Place(self._end.part + 1, 0), 0
+            await self._put(lines)
+
+    async def _put(self, lines: Sequence[Line]) -> None:
+        stamp = {"append": self._appends + 1, "at": now()}
+        data = b"".join(
+            # Halves of characters, which models do write, are no UTF-8 but must not end a chat.
+            json.dumps({**line, **stamp}, ensure_ascii=False, separators=(",", ":")).encode(
+                errors="surrogatepass"
+            )
+            + b"\n"
+            for line in lines
+        )
+        name = self._log.name(self._end.part)
+        try:
+            await self._log.state.append(name, data, self._end.offset)
+        except (ObjectChanged, StorageUnavailable) as error:
+            # The answer to an append can be lost although the append was done.
+            if not await self._is_stored(name, data):
+                raise error
+        self._end = Place(self._end.part, self._end.offset + len(data))
+        self._appends += 1
+
+    async def _is_stored(self, name: str, data: bytes) -> bool:
+        start = self._end.offset
+        try:
+            async with self._log.state.open(name, start, start + len(data) - 1) as stream:
+                return b"".join([chunk async for chunk in stream.chunks]) == data
+        except (ObjectMissing, RangeNotSatisfiable, StorageUnavailable):
+            return False
+
+
+def now() -> str:
+    """Returns the time as lines have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _place(data: bytes, part: int, offset: int) -> Sequence[PlacedLine]:
+    placed = []
+    for text in data.splitlines(keepends=True):
+        placed.append(PlacedLine(Place(part, offset), json.loads(text)))
+        offset += len(text)
+    return placed[::-1]
