@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     agent = Agent(
         services.openai,
         [tools],
+        connections=services.connections,
         system_prompt=settings.chat_system_prompt,
         max_turns=settings.chat_max_turns,
         temperature=settings.openai_temperature,

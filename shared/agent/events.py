@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -32,6 +32,7 @@ class ChatAnswer(TypedDict):
         conversation_id: The stored conversation; null where none is stored.
         turns: How often the model was called.
         usage: Tokens of all turns; null where the provider reported none.
+        connection_problems: Connections whose tools were missing; absent where there was none.
     """
 
     answer: str
@@ -41,6 +42,7 @@ class ChatAnswer(TypedDict):
     tool_calls: list[ToolCallRecord]
     usage: Usage | None
     turns: int
+    connection_problems: NotRequired[list[dict[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)

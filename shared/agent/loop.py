@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from shared.agent.calls import run_calls
@@ -17,6 +17,7 @@ from shared.agent.events import (
 )
 from shared.agent.offer import ToolOffer, make_offer
 from shared.agent.transcript import Transcript
+from shared.connections import ConnectionProblem, Connections, open_toolset
 from shared.openai_service import (
     Capability,
     Completion,
@@ -46,6 +47,7 @@ class ChatTurn:
         model: Model or deployment; None for the configured one.
         system_prompt: Instructions in place of the configured ones.
         tools: Names of the tools to offer; None for all.
+        connections: Ids of the connections whose tools to offer; None for all.
         max_turns: Most model calls with tools; None for the configured number.
     """
 
@@ -54,6 +56,7 @@ class ChatTurn:
     model: str | None = None
     system_prompt: str | None = None
     tools: Sequence[str] | Literal["none"] | None = None
+    connections: Sequence[str] | Literal["none"] | None = None
     max_turns: int | None = None
 
 
@@ -63,6 +66,7 @@ class Agent:
     Args:
         openai: Where the model is.
         toolsets: Where the tools are.
+        connections: Where tools of other MCP servers are; None for nowhere.
         system_prompt: Instructions where a caller gives none.
         max_turns: Most model calls with tools where a caller gives no number.
         temperature: Sampling temperature; None leaves it to the model.
@@ -76,6 +80,7 @@ class Agent:
         openai: OpenAIService,
         toolsets: Sequence[Toolset],
         *,
+        connections: Connections | None = None,
         system_prompt: str | None,
         max_turns: int,
         temperature: float | None = None,
@@ -84,6 +89,7 @@ class Agent:
     ) -> None:
         self._openai = openai
         self._toolsets = tuple(toolsets)
+        self._connections = connections
         self._system_prompt = system_prompt or DEFAULT_SYSTEM_PROMPT
         self._max_turns = max_turns
         self._temperature = temperature
@@ -104,21 +110,28 @@ class Agent:
             GatewayError: The provider failed or refused.
         """
         target = self._openai.endpoint(Capability.CHAT).target
-        offer = await make_offer(self._toolsets, turn.tools, context)
+        offer, problems = await self._make_offer(turn, context)
         async with self._open_transcript(turn, context) as transcript:
             if (answer := transcript.answer) is not None:
                 yield ChatCreated(transcript.conversation_id, answer["model"])
                 yield ChatCompleted(answer)
                 return
             yield ChatCreated(transcript.conversation_id, turn.model or target)
-            async with aclosing(self._run(turn, offer, transcript, context)) as events:
+            async with aclosing(self._run(turn, offer, problems, transcript, context)) as events:
                 async for event in events:
                     yield event
 
     async def _run(
-        self, turn: ChatTurn, offer: ToolOffer, transcript: Transcript, context: ToolContext
+        self,
+        turn: ChatTurn,
+        offer: ToolOffer,
+        problems: Sequence[ConnectionProblem],
+        transcript: Transcript,
+        context: ToolContext,
     ) -> AsyncGenerator[ChatEvent, None]:
-        system_prompt = turn.system_prompt or self._system_prompt
+        system_prompt = "\n\n".join(
+            [turn.system_prompt or self._system_prompt, *map(_as_instruction, problems)]
+        )
         history = await transcript.history(system_prompt, self._max_history_tokens)
         state = _State(turn, system_prompt, history)
         turns_with_tools = turn.max_turns or self._max_turns
@@ -139,8 +152,21 @@ class Agent:
                         state.add_result(event, text_for_model or "")
                     yield event
         answer = state.answer(transcript.conversation_id)
+        if problems:
+            answer["connection_problems"] = [asdict(problem) for problem in problems]
         await transcript.complete(state.last, answer)
         yield ChatCompleted(answer)
+
+    async def _make_offer(
+        self, turn: ChatTurn, context: ToolContext
+    ) -> tuple[ToolOffer, Sequence[ConnectionProblem]]:
+        toolsets: list[Toolset] = [*self._toolsets]
+        problems: Sequence[ConnectionProblem] = ()
+        if self._connections is not None and turn.tools != "none":
+            remote = await open_toolset(self._connections, context, turn.connections)
+            toolsets.append(remote)
+            problems = remote.problems
+        return await make_offer(toolsets, turn.tools, context), problems
 
     def _open_transcript(self, turn: ChatTurn, context: ToolContext) -> Transcript:
         is_stored = self._conversations is not None and self._conversations.is_configured
@@ -161,6 +187,13 @@ class Agent:
                     state.add_completion(piece)
                 else:
                     yield piece
+
+
+def _as_instruction(problem: ConnectionProblem) -> str:
+    return (
+        f"The tools of the connection '{problem.name}' are missing now: {problem.detail} "
+        "Say so where the user needs them."
+    )
 
 
 class _State:

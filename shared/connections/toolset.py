@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from shared.connections.errors import ConnectionTimeout
 from shared.connections.operations import JsonObject, as_tool_result
+from shared.connections.records import ConnectionRecord
 from shared.connections.service import Connections
-from shared.errors import DeadlineExceeded, GatewayError, InvalidRequest, NotFound
+from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, NotFound
 from shared.tools import ToolContext, ToolResult, ToolSpec
 
 LIST_SECONDS = 10.0
@@ -101,7 +102,7 @@ async def open_toolset(
         wanted: Their ids, names for the operator's; None for all.
 
     Raises:
-        InvalidRequest: A wanted connection does not exist.
+        NotFound: A wanted connection does not exist.
         DeadlineExceeded: The request's budget is used up.
     """
     sources, problems = await _sources(connections, context, wanted)
@@ -126,7 +127,7 @@ async def _sources(
         return [], []
     named = [(name, name) for name in connections.config.operator_servers]
     problems = []
-    for record in await connections.clients(context.principal.name):
+    for record in await _clients(connections, context):
         if record.status == "connected":
             named.append((record.id, record.name))
         elif wanted is not None and record.id not in wanted:
@@ -136,10 +137,18 @@ async def _sources(
             problems.append(ConnectionProblem(record.id, record.name, detail))
     known = {client_id for client_id, _ in named} | {problem.client_id for problem in problems}
     if unknown := [client_id for client_id in wanted or () if client_id not in known]:
-        raise InvalidRequest.for_field("connections", f"unknown: {', '.join(unknown)}.")
+        raise NotFound(f"There is no connection '{unknown[0]}'.")
     chosen = [pair for pair in named if wanted is None or pair[0] in wanted]
     prefixes = _prefixes(name for _, name in chosen)
     return [_Source(*pair, prefix) for pair, prefix in zip(chosen, prefixes, strict=True)], problems
+
+
+async def _clients(connections: Connections, context: ToolContext) -> Sequence[ConnectionRecord]:
+    try:
+        return await context.deadline.wait_for(connections.clients(context.principal.name))
+    except NotConfigured:
+        # Without storage nobody has connections, and chat goes on with the operator's.
+        return []
 
 
 async def _tools_of(

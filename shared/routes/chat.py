@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.agent import ChatAnswer, Chats, ChatTurn, ToolCallRecord, fold
 from shared.auth import Guard
-from shared.errors import NotFound
 from shared.routes.doors import Context, guarded
 from shared.routes.errors import COMMON_ERRORS
 from shared.routes.sse import EventStream
@@ -70,14 +69,13 @@ def chat_router(chats: Chats, guard: Guard) -> APIRouter:
     @router.post("/chat", name="chat", response_model=ChatAnswer, responses=_STREAM)
     async def chat(body: ChatRequest, context: Context, request: Request) -> object:
         """Answers a message, calling tools where they help."""
-        if body.connections and body.connections != "none":
-            raise NotFound(f"There is no connection '{body.connections[0]}'.")
         turn = ChatTurn(
             message=body.message,
             conversation_id=body.conversation_id,
             model=body.model,
             system_prompt=body.system_prompt,
             tools=body.tools,
+            connections=body.connections,
             max_turns=body.max_turns,
         )
         # The form of the answer does not make it another request.

@@ -5,7 +5,7 @@ import pytest
 from shared.auth import Principal
 from shared.connections import Connections, ConnectionsConfig, OperatorServer, open_toolset
 from shared.deadline import Deadline
-from shared.errors import DeadlineExceeded, InvalidRequest, NotFound
+from shared.errors import DeadlineExceeded, NotFound
 from shared.tools import ToolContext
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
 from tests.connections.test_service import connect
@@ -105,7 +105,7 @@ async def test_wanted_connections_only(
     assert {name.partition("__")[0] for name in await names(connections, context, one)} == {"one"}
     assert await (await open_toolset(connections, context, "none")).list(context) == []
     for unknown in (theirs, "unknown"):
-        with pytest.raises(InvalidRequest, match="unknown"):
+        with pytest.raises(NotFound, match="no connection"):
             await open_toolset(connections, context, [one, unknown])
 
 

@@ -56,6 +56,7 @@ def test_nothing_set_gives_the_defaults() -> None:
         "azure_blob_video_root": "videos",
         "media_url_ttl_seconds": 3600,
         "chat_max_turns": 10,
+        "chat_max_history_tokens": 32000,
         "mcp_server_tokens": {},
         "mcp_stdio_commands": {},
         "mcp_servers": {},
