@@ -155,7 +155,7 @@ def environment(stand_in: StandIn, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture(params=["folder", "azurite"])
 def stored_environment(
-    request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path
+    request: pytest.FixtureRequest, environment: dict[str, str]
 ) -> dict[str, str]:
     """Settings of a working app over each kind of storage, empty."""
     if request.param == "folder":

@@ -18,7 +18,6 @@ from shared.agent.events import (
 from shared.app import create_app
 from shared.auth import Principal
 from shared.deadline import Deadline
-from shared.errors import DeadlineExceeded
 from shared.openai_service import OpenAIService
 from shared.settings import load_settings
 from shared.tools import PaidCalls, ToolContext, ToolRegistry, tool
@@ -255,16 +254,13 @@ async def test_parallel_calls_run_together(agent: Agent, stand_in: StandIn) -> N
 
 
 async def test_parallel_calls_are_bounded(
-    environment: dict[str, str], stand_in: StandIn, tools: Rendezvous, paid_calls: PaidCalls
+    agent: Agent, stand_in: StandIn, tools: Rendezvous
 ) -> None:
     one_too_many = agent_calls.MAX_PARALLEL_CALLS + 1
     tools.barrier = asyncio.Barrier(one_too_many)
-    openai = OpenAIService(load_settings(environment))
-    agent = Agent(openai, [ToolRegistry([tools], paid_calls)], system_prompt=None, max_turns=5)
     stand_in.fault(call_tools=["meet"] * one_too_many)
-    with pytest.raises(DeadlineExceeded):
-        await fold(agent.events(ChatTurn("go"), make_context(3)))
-    await openai.aclose()
+    answer = await fold(agent.events(ChatTurn("go"), make_context(3)))
+    assert [call["is_error"] for call in answer["tool_calls"]] == [True] * one_too_many
 
 
 async def test_hanging_tools_do_not_hang_the_chat(

@@ -250,7 +250,10 @@ async def test_failing_provider_is_an_error_without_the_providers_text(
 
 async def test_resources_are_listed(mcp_client: Client) -> None:
     templates = (await mcp_client.list_resource_templates()).resource_templates
-    assert [template.uri_template for template in templates] == ["media://{id}"]
+    assert [template.uri_template for template in templates] == [
+        "media://{id}",
+        "conversation://{id}",
+    ]
     assert (await mcp_client.list_resources()).resources == [
         types.Resource(
             name="supported_models",
@@ -277,7 +280,8 @@ async def test_unknown_resource_is_an_error_that_names_the_resources(mcp_client:
         await mcp_client.read_resource("models://imagined")
     assert caught.value.error == types.ErrorData(
         code=types.INVALID_PARAMS,
-        message="There is no resource 'models://imagined'. The resources are: models://supported, media://ID.",
+        message="There is no resource 'models://imagined'. The resources are: models://supported, "
+        "media://ID, conversation://ID.",
         data={"uri": "models://imagined"},
     )
 

@@ -30,6 +30,7 @@ MALFORMED = {
     "MCP_SERVERS": '{"docs": {"url": "docs.example"}}',
     "MCP_STDIO_COMMANDS": '{"tool": []}',
     "CONNECTIONS_ENCRYPTION_KEY": "c2hvcnQ=",
+    "CHAT_MAX_HISTORY_TOKENS": "99",
     "CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "perhaps",
     "REQUEST_DEADLINE_SECONDS": "231",
     "CORS_ALLOWED_ORIGINS": "example.com",
