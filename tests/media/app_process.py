@@ -58,11 +58,12 @@ def main() -> None:
 
     from local.server import LOOPBACK, LoopbackServer, bind
     from shared.app import create_app
-    from shared.storage import idempotency
+    from shared.storage import idempotency, turns
     from shared.tools import video_jobs
 
-    idempotency.LEASE_SECONDS = 1.0
-    idempotency.RENEWAL_SECONDS = 0.25
+    for leased in (idempotency, turns):
+        leased.LEASE_SECONDS = 1.0
+        leased.RENEWAL_SECONDS = 0.25
     video_jobs.MAX_POLL_SECONDS = 0
     bound = bind(0)
     host = f"{LOOPBACK}:{bound.getsockname()[1]}"
