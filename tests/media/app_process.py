@@ -61,9 +61,8 @@ def main() -> None:
     from shared.storage import idempotency, turns
     from shared.tools import video_jobs
 
-    for leased in (idempotency, turns):
-        leased.LEASE_SECONDS = 1.0
-        leased.RENEWAL_SECONDS = 0.25
+    idempotency.LEASE_SECONDS = turns.LEASE_SECONDS = 1.0
+    idempotency.RENEWAL_SECONDS = turns.RENEWAL_SECONDS = 0.25
     video_jobs.MAX_POLL_SECONDS = 0
     bound = bind(0)
     host = f"{LOOPBACK}:{bound.getsockname()[1]}"
