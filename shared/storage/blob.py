@@ -1,6 +1,7 @@
 """Objects as blobs of Azure Blob Storage; importing this module imports the Azure SDK."""
 
 import asyncio
+import io
 from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -136,8 +137,9 @@ class BlobStore:
             )
 
         async def add() -> dict[str, Any]:
+            # aiohttp warns of large bytes that are not a file, which it would send in one go.
             return await blob.append_block(
-                data, length=len(data), appendpos_condition=position, retry_total=0
+                io.BytesIO(data), length=len(data), appendpos_condition=position, retry_total=0
             )
 
         if position == 0:

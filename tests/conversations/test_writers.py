@@ -1,0 +1,220 @@
+"""The fence around a conversation: what happens when writers die, stall, or lose an answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from shared.errors import Conflict, NotFound, StorageUnavailable
+from shared.settings import load_settings
+from shared.storage import ConversationStore, FolderStore, ObjectStore, Operation, Storage, turns
+from shared.storage.conversation_log import ConversationLog, LogWriter, now
+from shared.storage.objects import ObjectMissing
+
+OWNER = "alice"
+END = {"type": "end", "status": "complete"}
+
+
+def says(text: str) -> dict[str, Any]:
+    return {"type": "assistant", "content": text, "tool_calls": []}
+
+
+@pytest.fixture
+async def storage(stored_environment: dict[str, str]) -> AsyncIterator[Storage]:
+    storage = Storage(load_settings(stored_environment))
+    yield storage
+    await storage.aclose()
+
+
+@pytest.fixture
+def store(storage: Storage) -> ConversationStore:
+    return ConversationStore(storage)
+
+
+async def read(store: ConversationStore, conversation_id: str) -> list[tuple[str, bool]]:
+    page = await store.page(OWNER, conversation_id, 100)
+    return [(line["content"], line["incomplete"]) for line in page.messages]
+
+
+async def begin(
+    store: ConversationStore, message: str, conversation_id: str | None = None
+) -> turns.OpenTurn:
+    return await store.begin_turn(OWNER, conversation_id, message, Operation.begin())
+
+
+def writer_of(turn: turns.OpenTurn) -> turns.TurnWriter:
+    assert turn.writer is not None
+    return turn.writer
+
+
+async def test_stalled_writer_is_taken_over_and_stops(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stalled = await begin(store, "one")
+    with pytest.raises(Conflict):
+        await begin(store, "two", stalled.conversation_id)
+    monkeypatch.setattr(turns, "LEASE_SECONDS", 0)
+    second = await begin(store, "two", stalled.conversation_id)
+    with pytest.raises(Conflict):
+        await writer_of(stalled).write(says("too late"))
+    with pytest.raises(Conflict):
+        await writer_of(stalled).close(END)
+    await writer_of(second).close(says("in time"), END)
+    assert await read(store, stalled.conversation_id) == [
+        ("one", True),
+        ("two", False),
+        ("in time", False),
+    ]
+
+
+async def test_turn_under_way_is_not_shown_as_broken_off(store: ConversationStore) -> None:
+    turn = await begin(store, "one")
+    assert await read(store, turn.conversation_id) == [("one", False)]
+    await writer_of(turn).close(END)
+
+
+async def test_writer_keeps_its_turn_alive(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "RENEWAL_SECONDS", 0.01)
+    turn = await begin(store, "one")
+    log = await store._log(OWNER, turn.conversation_id)
+    async with asyncio.timeout(20):
+        while (await log.tail()).newest[0].line["type"] != "alive":
+            await asyncio.sleep(0.01)
+    await writer_of(turn).close(says("answer"), END)
+    assert await read(store, turn.conversation_id) == [("one", False), ("answer", False)]
+
+
+async def test_repeat_takes_its_own_turn_over_at_once(store: ConversationStore) -> None:
+    operation = Operation.begin()
+    died = await store.begin_turn(OWNER, None, "one", operation)
+    await writer_of(died).write(says("half"))
+    again = Operation(operation.seed, operation.began_at, is_repeat=True)
+    repeat = await store.begin_turn(OWNER, None, "one", again)
+    assert repeat.conversation_id == died.conversation_id
+    with pytest.raises(Conflict):
+        await writer_of(died).close(says("other half"), END)
+    await writer_of(repeat).close(says("whole"), END)
+    assert await read(store, repeat.conversation_id) == [("one", False), ("whole", False)]
+    third = await store.begin_turn(OWNER, None, "one", again)
+    assert third.writer is None
+    assert [line["type"] for line in third.finished] == ["user", "assistant", "end"]
+
+
+async def test_repeat_whose_first_run_stored_nothing_begins(store: ConversationStore) -> None:
+    operation = Operation.begin()
+    again = Operation(operation.seed, operation.began_at, is_repeat=True)
+    turn = await store.begin_turn(OWNER, None, "one", again)
+    await writer_of(turn).close(says("answer"), END)
+    assert await read(store, turn.conversation_id) == [("one", False), ("answer", False)]
+
+
+async def test_writer_of_a_deleted_conversation_stops(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = await begin(store, "one")
+    monkeypatch.setattr(turns, "LEASE_SECONDS", 0)
+    await store.delete(OWNER, turn.conversation_id)
+    with pytest.raises(Conflict):
+        await writer_of(turn).close(says("to nobody"), END)
+    with pytest.raises(NotFound):
+        await store.page(OWNER, turn.conversation_id, 100)
+
+
+class Unreliable:
+    """A store that does what it is told, and then says that it could not be reached."""
+
+    def __init__(self, store: ObjectStore, failures: int) -> None:
+        self._store = store
+        self._failures = failures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def append(self, name: str, data: bytes, position: int) -> int:
+        size = await self._store.append(name, data, position)
+        if self._failures:
+            self._failures -= 1
+            raise StorageUnavailable("The answer was lost.")
+        return size
+
+
+async def test_append_whose_answer_is_lost_is_done_once(storage: Storage) -> None:
+    state: Any = Unreliable(await storage.state(), 2)
+    log = ConversationLog(state, OWNER, Operation.begin().id("conversation"))
+    writer = LogWriter(log, None)
+    for number in range(4):
+        await writer.append({"type": "user", "content": str(number), "turn": "t", "attempt": 1})
+    async with aclosing(log.backwards(await log.tail())) as lines:
+        assert [placed.line["content"] async for placed in lines] == ["3", "2", "1", "0"]
+
+
+async def test_append_that_fails_is_told(storage: Storage) -> None:
+    class Unreachable(Unreliable):
+        async def append(self, name: str, data: bytes, position: int) -> int:
+            raise StorageUnavailable("It is away.")
+
+    state: Any = Unreachable(await storage.state(), 0)
+    writer = LogWriter(ConversationLog(state, OWNER, "0" * 44), None)
+    with pytest.raises(StorageUnavailable):
+        await writer.append({"type": "user"})
+
+
+async def test_log_that_was_made_but_never_written_is_no_conversation(
+    store: ConversationStore, storage: Storage
+) -> None:
+    operation = Operation.begin()
+    conversation_id = operation.id("conversation")
+    state = await storage.state()
+    log = ConversationLog(state, OWNER, conversation_id)
+    if isinstance(state, FolderStore):
+        state.path(log.name(1)).parent.mkdir(parents=True)
+        state.path(log.name(1)).touch()
+    else:
+        blobs: Any = state
+        await state.create("makes-the-container", b"")
+        await blobs._blob(log.name(1)).create_append_blob()
+    with pytest.raises(ObjectMissing):
+        await log.first_line()
+    assert (await store.list(OWNER, 10, None)).conversations == ()
+    with pytest.raises(NotFound):
+        await begin(store, "two", conversation_id)
+    again = Operation(operation.seed, operation.began_at, is_repeat=True)
+    turn = await store.begin_turn(OWNER, None, "one", again)
+    await writer_of(turn).close(END)
+    assert await read(store, conversation_id) == [("one", False)]
+
+
+async def test_next_part_that_was_announced_but_not_begun_is_begun(storage: Storage) -> None:
+    log = ConversationLog(await storage.state(), OWNER, Operation.begin().id("conversation"))
+    line = {"type": "user", "turn": "t", "attempt": 1}
+    await LogWriter(log, None).append({**line, "content": "1"})
+    writer = LogWriter(log, await log.tail())
+    await writer._put([{"type": "next"}])
+    tail = await log.tail()
+    assert (tail.end.part, tail.end.offset, tail.appends, tail.newest) == (2, 0, 0, ())
+    await LogWriter(log, tail).append({**line, "content": "2"})
+    async with aclosing(log.backwards(await log.tail())) as lines:
+        assert [placed.line["content"] async for placed in lines] == ["2", "1"]
+
+
+async def test_any_text_is_stored_as_it_is(store: ConversationStore) -> None:
+    text = "\ud83d half, \u2028 line\r\n\x00 and 😀"
+    turn = await begin(store, text)
+    await writer_of(turn).close(says(text * 1000), END)
+    assert await read(store, turn.conversation_id) == [(text, False), (text * 1000, False)]
+
+
+async def test_longest_message_fits(store: ConversationStore) -> None:
+    text = "😀" * 1_000_000
+    turn = await begin(store, text)
+    await writer_of(turn).close(END)
+    assert await read(store, turn.conversation_id) == [(text, False)]
+    await writer_of(await begin(store, "next", turn.conversation_id)).close(END)
+
+
+def test_times_of_lines_are_in_utc() -> None:
+    assert now().endswith("Z")
