@@ -83,7 +83,11 @@ param zoneRedundant bool = false
 
 @description('Days after which media are deleted; 0 keeps them.')
 @minValue(0)
-param mediaRetentionDays int = 30
+param mediaRetentionDays int = 0
+
+@description('Days after which media move to the cool tier.')
+@minValue(1)
+param mediaCoolingDays int = 30
 
 @description('Days in which an Idempotency-Key returns the first result.')
 @minValue(1)
@@ -192,6 +196,7 @@ module dataStorage 'modules/data-storage.bicep' = {
     zoneRedundant: zoneRedundant
     publicNetworkAccess: !privateNetworking || mediaLinksFromInternet
     mediaRetentionDays: mediaRetentionDays
+    mediaCoolingDays: mediaCoolingDays
     idempotencyRetentionDays: idempotencyRetentionDays
     appPrincipalId: identity.outputs.principalId
     workspaceId: monitoring.outputs.workspaceId

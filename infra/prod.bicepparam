@@ -59,7 +59,7 @@ param alwaysReady = [
 ]
 param zoneRedundant = true
 param privateNetworking = true
-param mediaRetentionDays = 90
+param mediaRetentionDays = 0
 
 param logRetentionDays = 90
 param logDailyQuotaGb = 5

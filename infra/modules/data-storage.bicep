@@ -20,6 +20,9 @@ param publicNetworkAccess bool
 @description('Days after which media are deleted; 0 keeps them.')
 param mediaRetentionDays int
 
+@description('Days after which media move to the cool tier.')
+param mediaCoolingDays int
+
 @description('Days after which the records of idempotency keys are deleted.')
 param idempotencyRetentionDays int
 
@@ -81,6 +84,28 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   }
 }
 
+// What is looked at seldom costs less there, and opens as before.
+var coolingRules = [
+  {
+    name: 'cool-old-media'
+    type: 'Lifecycle'
+    enabled: true
+    definition: {
+      filters: {
+        blobTypes: ['blockBlob']
+        prefixMatch: ['${mediaContainerName}/']
+      }
+      actions: {
+        baseBlob: {
+          tierToCool: {
+            daysAfterModificationGreaterThan: mediaCoolingDays
+          }
+        }
+      }
+    }
+  }
+]
+
 // The index records of media lie in the state container; they go when the media go.
 var mediaRules = [
   {
@@ -129,7 +154,7 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01
   name: 'default'
   properties: {
     policy: {
-      rules: concat(idempotencyRules, mediaRetentionDays > 0 ? mediaRules : [])
+      rules: concat(idempotencyRules, coolingRules, mediaRetentionDays > 0 ? mediaRules : [])
     }
   }
   dependsOn: [
