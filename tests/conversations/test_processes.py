@@ -1,0 +1,79 @@
+"""What holds when an app is killed between any two writes of a chat."""
+
+import itertools
+import json
+from contextlib import ExitStack
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from tests.conftest import AUTH, KEY, StandIn, digest
+from tests.media.app_process import running
+from tests.media.gate import gate_before
+from tests.media.test_processes import drive_until
+
+MESSAGES = ("Hello", "What is the current server time?")
+
+
+async def talk(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
+    """Says two things in one conversation, each until it is answered."""
+    answers: list[dict[str, Any]] = []
+    for number, message in enumerate(MESSAGES):
+        body = {"message": message, "stream": number == 1, "tools": ["server_time"]}
+        if answers:
+            body["conversation_id"] = answers[0]["conversation_id"]
+        headers = {"Idempotency-Key": f"message-{number}"}
+        response = await client.post("/chat", json=body, headers=headers)
+        while response.status_code == 409:
+            response = await client.post("/chat", json=body, headers=headers)
+        assert response.status_code == 200, response.text
+        text = response.text.rpartition("data: ")[2]
+        answers.append({key: value for key, value in json.loads(text).items() if key != "type"})
+    return answers
+
+
+async def test_app_killed_after_any_write_of_a_chat_loses_and_doubles_nothing(
+    azurite: str, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    key = {"sha256": digest(KEY), "scopes": ["chat", "act-as"]}
+    with gate_before(azurite) as (gate, connection_string), ExitStack() as stack:
+        settings = environment | {
+            "MCP_API_KEY": "",
+            "API_KEYS": json.dumps({"tests": key}),
+            "LOCAL_STORAGE_PATH": "",
+            "AZURE_STORAGE_CONNECTION_STRING": connection_string,
+            "AZURE_BLOB_STATE_CONTAINER": f"state-{uuid4().hex}",
+        }
+        app = stack.enter_context(running(settings))
+        for number in itertools.count(1):
+            # Every user begins with an empty store, so that one app can serve the next round too.
+            headers = {**AUTH, "X-User-Id": f"user-{number}"}
+            gate.stop_after(number)
+            was_reached = await drive_until(gate.reached, app.origin, headers, talk)
+            if not was_reached:
+                break
+            app.kill()
+            gate.release()
+            app = stack.enter_context(running(settings))
+            await check(app.origin, headers)
+        assert number > 8
+
+
+async def check(origin: str, headers: dict[str, str]) -> None:
+    """Says everything again and looks at what is stored."""
+    async with httpx2.AsyncClient(base_url=origin, headers=headers, timeout=60) as client:
+        answers = await talk(client)
+        assert await talk(client) == answers
+        [listed] = (await client.get("/conversations")).json()["conversations"]
+        assert {answer["conversation_id"] for answer in answers} == {listed["id"]}
+        page = (await client.get(f"/conversations/{listed['id']}")).json()
+    messages = page["messages"]
+    assert not any(message["incomplete"] for message in messages)
+    assert [message["role"] for message in messages] == [
+        *("user", "assistant"),
+        *("user", "assistant", "tool", "assistant"),
+    ]
+    said = [message.get("content") for message in messages]
+    assert [said[0], said[2]] == list(MESSAGES)
+    assert [said[1], said[5]] == [answer["answer"] for answer in answers]
