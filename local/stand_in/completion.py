@@ -42,7 +42,7 @@ def make_answer(request: Mapping[str, Any], fault: Fault) -> Answer:
     messages = request["messages"]
     prompt_tokens = sum(len(_content(message).split()) for message in messages)
     calls = _calls(request, fault)
-    text = "" if calls else fault.text or _text(request)
+    text = fault.text or ("" if calls else _text(request))
     limit = request.get("max_completion_tokens") or request.get("max_tokens")
     words = re.findall(r"\s*\S+", text)
     was_cut = limit is not None and len(words) > limit

@@ -23,7 +23,7 @@ class Fault(BaseModel):
         tool_arguments: What to write as the arguments of tool calls in place of JSON.
         call_tools: Names of tools to call, offered or not.
         finish_reason: What to give as the reason for the end.
-        text: What to answer, or to have heard.
+        text: What to answer, before tool calls too, or to have heard.
         rejects: Names of parameters to refuse, in a chat completion, as models do that lack them.
         style: Whose habits a chat completion has: Azure's or Gemini's.
         filter_after: Let the content filter end the answer after so many words.

@@ -104,9 +104,7 @@ def chat_router(chats: Chats, guard: Guard) -> APIRouter:
     return router
 
 
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
 def _accepts_events(request: Request) -> bool:

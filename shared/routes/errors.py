@@ -7,8 +7,11 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from shared.errors import GatewayError, InvalidRequest, MalformedJson, NotFound
 
@@ -92,16 +95,27 @@ def install_error_handlers(api: FastAPI) -> None:
         if error.status_code == 400:
             # FastAPI's own, for a body that is no UTF-8, too deep, or has numbers without end.
             return error_response(request, MalformedJson("The body is not valid JSON."))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods_of(api, request.scope))
         code = {404: NotFound.code, 405: "method_not_allowed"}.get(
             error.status_code, InvalidRequest.code
         )
-        return _respond(
-            request, error.status_code, code, error.detail, headers=dict(error.headers or {})
-        )
+        return _respond(request, error.status_code, code, error.detail, headers=headers)
 
     api.add_exception_handler(GatewayError, on_gateway_error)
     api.add_exception_handler(RequestValidationError, on_validation_error)
     api.add_exception_handler(HTTPException, on_http_error)
+
+
+def _methods_of(api: FastAPI, scope: Scope) -> list[str]:
+    # Each of our routes has one method, and Starlette tells only that of the first with the path.
+    methods: set[str] = set()
+    for context in iter_route_contexts(api.routes):
+        match, _ = context.original_route.matches(scope)
+        if match is not Match.NONE:
+            methods |= set(context.methods or ())
+    return sorted(methods)
 
 
 def _plain(complaint: Mapping[str, Any]) -> dict[str, Any]:

@@ -234,3 +234,21 @@ async def test_error_answers_carry_cors_headers_too(
     response = await client.get("/tools", headers={"Origin": ORIGIN})
     assert response.status_code == 401
     assert response.headers["access-control-allow-origin"] == ORIGIN
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/media", "GET, POST"),
+        ("/media/x", "DELETE, GET"),
+        ("/conversations/x", "DELETE, GET"),
+        ("/chat", "POST"),
+        ("/health", "GET"),
+    ],
+)
+async def test_wrong_method_is_told_which_ones_there_are(
+    client: httpx2.AsyncClient, path: str, allowed: str
+) -> None:
+    response = await client.request("PATCH", path)
+    assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+    assert response.headers["allow"] == allowed
