@@ -127,7 +127,7 @@ class ConversationLog:
                 name = self.name(place.part - 1)
                 place = Place(place.part - 1, (await self.state.describe(name)).size)
             lines = await self._lines_before(place, size)
-            size = min(size * 2, MAX_READ_BYTES)
+            size = min(size * 4, MAX_READ_BYTES)
 
     async def first_line(self) -> Line:
         """Returns the line that a conversation begins with.

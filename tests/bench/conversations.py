@@ -2,8 +2,10 @@
 
     python -m tests.bench.conversations
 
-Two conversations, one of 50 messages and one of 5,000, are continued in turns, with the default budget
-for history. The provider is the stand-in, on the same machine.
+Two conversations, one of 50 messages and one of 5,000, are continued in turns. Their messages are so
+long that both use up the default budget for history: the model is sent as much for the short one as
+for the long one, and what differs is what the length of the log costs. The provider is the stand-in,
+in the same process.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from tests.conftest import AUTH, KEY, ThreadServer
 from tests.storage import azurite as azurite_process
 
 LENGTHS = (50, 5000)
-TEXT = "All work and no play makes Jack a dull boy. " * 4
+TEXT = "All work and no play makes Jack a dull boy. " * 64
 
 
 async def fill(settings: dict[str, str], messages: int) -> str:

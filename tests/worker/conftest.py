@@ -28,13 +28,16 @@ def stand_in_server(gate: Gate) -> Iterator[StandIn]:
 
 
 @pytest.fixture(scope="session")
-def app_settings(stand_in_server: StandIn) -> dict[str, str]:
+def app_settings(
+    stand_in_server: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """The app settings of a working app; tests change what they need."""
     return {
         "MCP_API_KEY": KEY,
         "OPENAI_BASE_URL": stand_in_server.base_url,
         "OPENAI_API_KEY": "sk-test",
         "CORS_ALLOWED_ORIGINS": BROWSER_ORIGIN,
+        "LOCAL_STORAGE_PATH": str(tmp_path_factory.mktemp("storage")),
     }
 
 

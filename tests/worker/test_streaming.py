@@ -59,6 +59,43 @@ async def test_the_stream_of_an_mcp_call_begins_before_its_result(
     assert answer["result"]["structuredContent"]["finish_reason"] == "stop"
 
 
+async def test_a_streamed_chat_begins_before_the_provider_answers(
+    caller: httpx2.AsyncClient, gate: Gate
+) -> None:
+    body = {"message": "What is the current server time?", "stream": True}
+    with gate.holding() as hold:
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            caller.stream("POST", "/chat", json=body) as response,
+        ):
+            assert response.headers["content-type"].startswith("text/event-stream")
+            events = aiter(httpx2.EventSource(response))
+            first = await anext(events)
+            hold.over.set()
+            rest = [event.event async for event in events]
+    assert first.event == "chat.created"
+    assert rest[:2] == ["chat.tool_call", "chat.tool_result"]
+    assert set(rest[2:-1]) == {"chat.delta"}
+    assert rest[-1] == "chat.completed"
+
+
+async def test_when_the_client_of_a_streamed_chat_leaves_the_provider_is_not_waited_for(
+    caller: httpx2.AsyncClient, gate: Gate
+) -> None:
+    async def listen() -> None:
+        body = {"message": "Think.", "stream": True}
+        async with caller.stream("POST", "/chat", json=body) as response:
+            await response.aread()
+
+    await leave_while_held(listen(), gate)
+    listed = (await caller.get("/conversations", params={"limit": 1})).json()["conversations"]
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        incomplete = [False]
+        while incomplete != [True]:
+            page = (await caller.get(f"/conversations/{listed[0]['id']}")).json()
+            incomplete = [message["incomplete"] for message in page["messages"]]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [("/chat", {"message": "Think."}), ("/tools/chat_completion", {"prompt": "Think."})],
