@@ -16,11 +16,6 @@ NOT_DEPLOYED = {
 }
 """Settings of the code that have no place in a deployment."""
 
-NOT_READ_YET = {
-    "CHAT_MAX_HISTORY_TOKENS",
-}
-"""Settings of the templates whose code is still to come; to be emptied when it is there."""
-
 FOR_THE_HOST = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
@@ -84,7 +79,7 @@ def deployed() -> set[str]:
 
 
 def test_every_setting_of_the_templates_is_known_to_the_code() -> None:
-    assert sorted(deployed() - set(SETTING_NAMES) - NOT_READ_YET) == []
+    assert sorted(deployed() - set(SETTING_NAMES)) == []
 
 
 def test_every_setting_of_the_code_is_set_by_the_templates_or_has_no_place_there() -> None:
@@ -93,7 +88,7 @@ def test_every_setting_of_the_code_is_set_by_the_templates_or_has_no_place_there
 
 def test_every_setting_of_the_templates_is_in_the_example_for_local_work() -> None:
     example = json.loads((PROJECT / "local.settings.example.json").read_text())["Values"]
-    assert sorted(deployed() - set(example) - NOT_READ_YET) == []
+    assert sorted(deployed() - set(example)) == []
 
 
 def test_no_setting_has_two_sources() -> None:
