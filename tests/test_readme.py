@@ -24,7 +24,7 @@ CURLS = [
 
 
 def test_there_are_commands_to_try() -> None:
-    assert len(CURLS) == 3
+    assert len(CURLS) == 4
 
 
 @pytest.mark.parametrize("command", CURLS)
@@ -36,7 +36,8 @@ def test_command_works_as_written(command: str, app_origin: str) -> None:
         text=True,
         check=True,
     )
-    answer = json.loads(completed.stdout)
+    # Of a stream, the last event holds the whole answer.
+    answer = json.loads(completed.stdout.rpartition("data: ")[2])
     assert "detail" not in answer
     assert answer.get("finish_reason", "stop") == "stop"
     assert answer.get("media", [{}])
