@@ -1,5 +1,6 @@
 """`POST /chat` and `POST /api/{user_id}/chat`: the agent, over HTTPS."""
 
+import re
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -108,5 +109,15 @@ _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream
 
 
 def _accepts_events(request: Request) -> bool:
-    accepted = request.headers.get("accept", "").lower().split(",")
-    return any(each.partition(";")[0].strip() == EventStream.media_type for each in accepted)
+    """Returns whether the caller would rather have events than JSON; who takes both gets JSON."""
+    qualities = {"application/json": 0.0, EventStream.media_type: 0.0}
+    for each in request.headers.get("accept", "").lower().split(","):
+        media_type, _, parameters = each.partition(";")
+        found = re.search(r"q=([0-9.]+)", parameters)
+        try:
+            quality = float(found.group(1)) if found else 1.0
+        except ValueError:
+            quality = 1.0
+        name = media_type.strip()
+        qualities["application/json" if name == "*/*" else name] = quality
+    return qualities[EventStream.media_type] > qualities["application/json"]

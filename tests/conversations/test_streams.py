@@ -99,6 +99,15 @@ async def test_accept_header_asks_for_a_stream_too(talk: Talk) -> None:
     assert [kind for kind, _ in parse(response.text)][-1] == "chat.completed"
 
 
+@pytest.mark.parametrize(
+    "accept",
+    ["application/json, text/event-stream", "*/*", "text/event-stream;q=0.1, */*", "x;q=.."],
+)
+async def test_who_takes_both_gets_json(talk: Talk, accept: str) -> None:
+    response = await talk.http.post("/chat", json={"message": "hello"}, headers={"Accept": accept})
+    assert response.headers["content-type"] == "application/json"
+
+
 async def test_text_before_a_tool_call_is_streamed_and_stored(
     talk: Talk, stand_in: StandIn
 ) -> None:
