@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 CLIENT = "a-client"
-CLIENT_SECRET = "cl1ent-s3cret"
+CLIENT_SECRET = "secret-of-the-client"
 
 
 class Authority:

@@ -18,7 +18,7 @@ from shared.storage.objects import (
     ObjectInfo,
 )
 
-SECRET = "s3cret-t0ken"
+SECRET = "secret-of-the-tests"
 
 
 class StateFolder(FolderStore):
