@@ -28,9 +28,10 @@ coverage: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready ## run all tests and wr
 	  -m pytest --junitxml test-results/junit.xml
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage xml -q -o test-results/coverage.xml
 
-bench: $(VENV)/.dev .azurite/.ready ## measure what the app adds to a call, and the memory of a large video
+bench: $(VENV)/.dev .azurite/.ready ## measure what the app adds to a call, the memory of a large video, long conversations
 	@$(BIN)/python -m tests.bench.latency
 	@$(BIN)/python -m tests.bench.video_memory
+	@$(BIN)/python -m tests.bench.conversations
 
 coldstart: $(VENV)/.dev ## measure size and cold start of the package (PYTHON=python3.13)
 	@$(BIN)/python -m tests.bench.cold_start

@@ -84,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(health_router(settings, guard, services))
     api.include_router(tools_router(tools, guard))
     api.include_router(chat_router(Chats(agent, services.paid_calls), guard))
-    api.include_router(conversations_router(services.conversations, services.media, guard))
+    api.include_router(conversations_router(services.conversations, guard))
     api.include_router(media_router(services.media, services.storage, guard))
     api.include_router(videos_router(tools, guard))
     # The Functions host does not tell by which name and scheme it was called.

@@ -81,7 +81,7 @@ class Services:
             openai=openai,
             storage=storage,
             media=media,
-            conversations=ConversationStore(storage),
+            conversations=ConversationStore(storage, media),
             paid_calls=paid_calls,
             downloads=downloads,
             tools=ToolRegistry(families, paid_calls),

@@ -95,7 +95,7 @@ def build_server(
             contents = await _read_media(media, uri, make_context(request))
             return types.ReadResourceResult(contents=[contents])
         if uri.startswith(CONVERSATION_SCHEME):
-            text = await _read_conversation(conversations, media, uri, make_context(request))
+            text = await _read_conversation(conversations, uri, make_context(request))
             return types.ReadResourceResult(contents=[text])
         if uri != MODELS_URI:
             raise _unknown_resource(uri)
@@ -148,7 +148,7 @@ _CONVERSATION_TEMPLATE = types.ResourceTemplate(
 
 
 async def _read_conversation(
-    conversations: ConversationStore, media: MediaStore, uri: str, context: ToolContext
+    conversations: ConversationStore, uri: str, context: ToolContext
 ) -> types.TextResourceContents:
     principal = context.principal
     try:
@@ -162,10 +162,8 @@ async def _read_conversation(
             )
         except NotFound as error:
             raise _unknown_resource(uri) from error
-        shown = await present_conversation(page, media, principal.name)
-    return types.TextResourceContents(
-        uri=uri, mime_type="application/json", text=to_json(shown).decode()
-    )
+    text = to_json(present_conversation(page)).decode()
+    return types.TextResourceContents(uri=uri, mime_type="application/json", text=text)
 
 
 async def _read_media(

@@ -38,7 +38,11 @@ class ChatRequest(BaseModel):
     connections: (
         Annotated[list[str], Field(max_length=MAX_NAMED_TOOLS)] | Literal["none"] | None
     ) = Field(None, description="Connections whose tools to offer; all when left out.")
-    stream: bool = Field(False, description="Answer with server-sent events as it happens.")
+    stream: bool | None = Field(
+        None,
+        description="Answer with server-sent events as it happens; where left out, the header "
+        "'Accept: text/event-stream' asks for them too.",
+    )
     max_turns: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None, description="Most model calls with tools; then one more without any."
     )
@@ -82,7 +86,7 @@ def chat_router(chats: Chats, guard: Guard) -> APIRouter:
         # The form of the answer does not make it another request.
         asked = body.model_dump_json(exclude_unset=True, exclude={"stream"})
         events = chats.events(f"chat {asked}".encode(), turn, context)
-        if body.stream or _accepts_events(request):
+        if _accepts_events(request) if body.stream is None else body.stream:
             return EventStream(request, await anext(events), events)
         return await fold(events)
 

@@ -13,7 +13,6 @@ from shared.storage import (
     Conversation,
     ConversationStore,
     ConversationSummary,
-    MediaStore,
     present_conversation,
 )
 
@@ -33,9 +32,7 @@ class ConversationList(BaseModel):
     cursor: str | None
 
 
-def conversations_router(
-    conversations: ConversationStore, media: MediaStore, guard: Guard
-) -> APIRouter:
+def conversations_router(conversations: ConversationStore, guard: Guard) -> APIRouter:
     """Returns the routes of conversations."""
     router = APIRouter(
         tags=["conversations"], route_class=guarded(guard, "chat"), responses=COMMON_ERRORS
@@ -74,7 +71,7 @@ def conversations_router(
                 page = await conversations.page(principal, conversation_id, limit, cursor)
             except ValueError as error:
                 raise InvalidRequest(f"cursor: {error}") from error
-            return await present_conversation(page, media, principal)
+        return present_conversation(page)
 
     @router.delete("/conversations/{conversation_id}", name="conversation_delete", status_code=204)
     async def delete(conversation_id: str, context: Context) -> None:

@@ -4,12 +4,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from shared.parallel import gather_limited
 from shared.storage.conversation_log import Line
 from shared.storage.conversation_pages import ConversationPage
-from shared.storage.media import MediaStore
-
-_PARALLEL_REFRESHES = 8
 
 
 class CalledTool(TypedDict):
@@ -64,17 +60,13 @@ class Conversation(TypedDict):
     cursor: str | None
 
 
-async def present_conversation(
-    page: ConversationPage, media: MediaStore, principal: str
-) -> Conversation:
-    """Returns a page as callers see it, with links that have not expired."""
-    messages = await gather_limited(
-        _PARALLEL_REFRESHES, (_present(line, media, principal) for line in page.messages)
-    )
+def present_conversation(page: ConversationPage) -> Conversation:
+    """Returns a page as callers see it."""
+    messages = [_present(line) for line in page.messages]
     return Conversation(**page.summary, messages=messages, cursor=page.cursor)
 
 
-async def _present(line: Line, media: MediaStore, principal: str) -> ConversationMessage:
+def _present(line: Line) -> ConversationMessage:
     message = ConversationMessage(
         role=line["type"], turn_id=line["turn"], at=line["at"], incomplete=line["incomplete"]
     )
@@ -83,7 +75,7 @@ async def _present(line: Line, media: MediaStore, principal: str) -> Conversatio
             **message,
             "tool_call_id": line["id"],
             "name": line["name"],
-            "result": await media.refresh(principal, line["result"]),
+            "result": line["result"],
             "is_error": line["is_error"],
             "duration_ms": line["duration_ms"],
         }

@@ -1,8 +1,8 @@
 """Conversations: begun, continued, listed, read and deleted by their owner and nobody else."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.errors import Conflict, NotFound
@@ -16,6 +16,7 @@ from shared.storage.conversation_pages import (
     summarize,
 )
 from shared.storage.ids import Operation, is_id
+from shared.storage.media import MediaStore
 from shared.storage.objects import ObjectMissing, RangeNotSatisfiable
 from shared.storage.service import Storage
 from shared.storage.turns import OpenTurn, TurnWriter, busy, is_under_way
@@ -42,10 +43,12 @@ class ConversationStore:
 
     Args:
         storage: Where they are.
+        media: Gives fresh links to what tools have made.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, media: MediaStore) -> None:
         self._storage = storage
+        self._media = media
 
     @property
     def is_configured(self) -> bool:
@@ -112,7 +115,10 @@ class ConversationStore:
         log = await self._log(principal, conversation_id)
         seen = {but}
         group: list[Line] = []
-        tail = await log.tail()
+        tail = await _find_tail(log)
+        if tail is None:
+            # Deleted since the turn began: its next line will fail.
+            return
         async with aclosing(log.backwards(tail)) as lines:
             async for placed in lines:
                 group.append(placed.line)
@@ -120,7 +126,7 @@ class ConversationStore:
                     continue
                 if placed.line["turn"] not in seen:
                     seen.add(placed.line["turn"])
-                    yield tuple(group[::-1])
+                    yield await self._refresh(principal, group[::-1])
                 group = []
 
     async def list(self, principal: str, limit: int, cursor: str | None) -> ConversationList:
@@ -164,9 +170,12 @@ class ConversationStore:
         if summary is None:
             raise _unknown(conversation_id)
         try:
-            return await read_page(log, summary, limit, at)
-        except (ObjectMissing, RangeNotSatisfiable) as error:
+            page = await read_page(log, summary, limit, at)
+        except (ObjectMissing, RangeNotSatisfiable, ValueError) as error:
+            if cursor is None:
+                raise _unknown(conversation_id) from error
             raise ValueError("This cursor is not one that a page gave.") from error
+        return replace(page, messages=await self._refresh(principal, page.messages))
 
     async def delete(self, principal: str, conversation_id: str) -> None:
         """Deletes a conversation.
@@ -182,6 +191,14 @@ class ConversationStore:
         if tail.newest and is_under_way(tail.newest[0].line):
             raise busy()
         await log.delete(tail.end.part)
+
+    async def _refresh(self, principal: str, lines: Sequence[Line]) -> tuple[Line, ...]:
+        async def refresh(line: Line) -> Line:
+            if line["type"] != "tool":
+                return line
+            return {**line, "result": await self._media.refresh(principal, line["result"])}
+
+        return tuple(await gather_limited(_PARALLEL_READS, (refresh(line) for line in lines)))
 
     async def _log(self, principal: str, conversation_id: str) -> ConversationLog:
         state = await self._storage.state()

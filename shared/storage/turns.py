@@ -74,6 +74,9 @@ class TurnWriter:
                 return
             try:
                 await self.write({"type": "alive"})
+            except Conflict:
+                # The next line that matters will say so.
+                return
             except GatewayError as error:
                 logger.warning("A turn could not be kept alive: %s", error.code)
 

@@ -1,6 +1,7 @@
 """Conversations: what is stored, what the model is sent of it, and who may write when."""
 
 import asyncio
+import json
 from typing import Any
 from unittest.mock import ANY
 
@@ -12,7 +13,7 @@ from shared.auth import Principal
 from shared.deadline import Deadline
 from shared.openai_service import OpenAIService
 from shared.settings import load_settings
-from shared.storage import ConversationStore, Storage, conversation_log
+from shared.storage import ConversationStore, MediaStore, Storage, conversation_log
 from shared.storage.ids import is_id
 from shared.tools import ToolContext
 from tests.conftest import MakeClient, StandIn
@@ -235,10 +236,31 @@ async def test_large_old_result_shrinks_to_its_media(
     assert media["url"] in results[1]
 
 
+async def test_links_of_earlier_turns_are_fresh(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    stand_in.fault(call_tools=["generate_image"], tool_arguments='{"prompt": "A hill"}')
+    first = await Talk(make_client(environment)).say("draw")
+    [media] = first["tool_calls"][0]["result"]["media"]
+    # The link is still good, but another instance would give one that is good for longer.
+    later = Talk(make_client(environment | {"MEDIA_URL_TTL_SECONDS": "86400"}))
+    await later.say("hello", first["conversation_id"])
+    sent = next(each for each in stand_in.bodies()[-1]["messages"] if each["role"] == "tool")
+    page = await later.read(first["conversation_id"])
+    shown = next(each for each in page["messages"] if each["role"] == "tool")
+    for result in (json.loads(sent["content"]), shown["result"]):
+        [fresh] = result["media"]
+        assert fresh["id"] == media["id"]
+        assert fresh["expires_at"] > media["expires_at"]
+        assert fresh["url"] != media["url"]
+
+
 async def test_without_storage_there_are_chats_but_no_conversations(
     make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
 ) -> None:
-    unstored = ConversationStore(Storage(load_settings({"WEBSITE_SITE_NAME": "app"})))
+    settings = load_settings({"WEBSITE_SITE_NAME": "app"})
+    storage = Storage(settings)
+    unstored = ConversationStore(storage, MediaStore(storage, settings))
     openai = OpenAIService(load_settings(environment))
     agent = Agent(openai, [], system_prompt=None, max_turns=1, conversations=unstored)
     context = ToolContext(Principal("p", frozenset()), Deadline.after(20))

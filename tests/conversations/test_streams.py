@@ -94,9 +94,12 @@ async def test_stream_shows_tokens_tool_call_result_tokens_and_the_whole_answer(
 
 
 async def test_accept_header_asks_for_a_stream_too(talk: Talk) -> None:
-    headers = {"Accept": "application/json;q=0.5, text/event-stream"}
+    headers = {"Accept": "text/event-stream;q=0.9, */*;q=0.1"}
     response = await talk.http.post("/chat", json={"message": "hello"}, headers=headers)
     assert [kind for kind, _ in parse(response.text)][-1] == "chat.completed"
+    headers = {"Accept": "application/json, text/event-stream"}
+    response = await talk.http.post("/chat", json={"message": "hello"}, headers=headers)
+    assert response.json()["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,13 @@ async def test_text_before_a_tool_call_is_streamed_and_stored(
     assert events[-1][0] == "chat.completed"
     [user, *_] = (await talk.read(events[0][1]["conversation_id"]))["messages"]
     assert user["content"].startswith("Größe 😀 \u2028 ")
+
+
+async def test_field_says_more_than_the_header(talk: Talk) -> None:
+    headers = {"Accept": "text/event-stream"}
+    body = {"message": "hello", "stream": False}
+    response = await talk.http.post("/chat", json=body, headers=headers)
+    assert response.json()["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize(

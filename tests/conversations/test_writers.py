@@ -9,7 +9,15 @@ import pytest
 
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.settings import load_settings
-from shared.storage import ConversationStore, FolderStore, ObjectStore, Operation, Storage, turns
+from shared.storage import (
+    ConversationStore,
+    FolderStore,
+    MediaStore,
+    ObjectStore,
+    Operation,
+    Storage,
+    turns,
+)
 from shared.storage.conversation_log import ConversationLog, LogWriter, now
 from shared.storage.objects import ObjectMissing
 
@@ -29,8 +37,8 @@ async def storage(stored_environment: dict[str, str]) -> AsyncIterator[Storage]:
 
 
 @pytest.fixture
-def store(storage: Storage) -> ConversationStore:
-    return ConversationStore(storage)
+def store(storage: Storage, stored_environment: dict[str, str]) -> ConversationStore:
+    return ConversationStore(storage, MediaStore(storage, load_settings(stored_environment)))
 
 
 async def read(store: ConversationStore, conversation_id: str) -> list[tuple[str, bool]]:
