@@ -13,7 +13,6 @@ from shared.outbound import Downloads
 from shared.settings import Settings
 from shared.storage import (
     ConversationStore,
-    DeferredStore,
     IdempotencyStore,
     MediaStore,
     Storage,
@@ -85,7 +84,7 @@ class Services:
             paid_calls=paid_calls,
             downloads=downloads,
             tools=ToolRegistry(families, paid_calls),
-            connections=Connections(_connections_config(settings), DeferredStore(storage.state)),
+            connections=Connections(_connections_config(settings), storage.state),
         )
 
     async def aclose(self) -> None:

@@ -4,14 +4,17 @@ import asyncio
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from pydantic import BaseModel
 
 from shared.connections.config import ConnectionsConfig
 from shared.errors import NotConfigured
-from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore
+from shared.storage import ObjectExists, ObjectMissing, ObjectStore
+
+State = Callable[[], Awaitable[ObjectStore]]
+"""Returns the container of state, or raises `NotConfigured`: `Storage.state`."""
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -107,12 +110,12 @@ class Vault:
 
     Args:
         config: Where keys are configured.
-        objects: Where a key for local work is kept.
+        state: Returns the container where a key for local work is kept.
     """
 
-    def __init__(self, config: ConnectionsConfig, objects: ObjectStore) -> None:
+    def __init__(self, config: ConnectionsConfig, state: State) -> None:
         self._config = config
-        self._objects = objects
+        self._state = state
         self._box: SecretBox | None = None
         self._lock = asyncio.Lock()
 
@@ -134,10 +137,11 @@ class Vault:
                 "Connections with credentials need CONNECTIONS_ENCRYPTION_KEY: "
                 "32 random bytes in base64."
             )
+        objects = await self._state()
         with suppress(ObjectExists):
-            await self._objects.create(_LOCAL_KEY, base64.b64encode(os.urandom(KEY_BYTES)))
+            await objects.create(_LOCAL_KEY, base64.b64encode(os.urandom(KEY_BYTES)))
         try:
-            data, _ = await self._objects.read(_LOCAL_KEY)
+            data, _ = await objects.read(_LOCAL_KEY)
         except ObjectMissing as error:
             raise NotConfigured("The local encryption key vanished. Try again.") from error
         return base64.b64decode(data)

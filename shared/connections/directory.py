@@ -11,7 +11,7 @@ from shared.connections.oauth.source import OAuthTokens
 from shared.connections.records import ConnectionStore, Negotiated, Stored, now
 from shared.connections.targets import FixedToken, Target, TokenSource
 from shared.errors import GatewayError, InvalidRequest
-from shared.storage.objects import ObjectChanged
+from shared.storage import ObjectChanged
 
 ACTIVITY_STEP = timedelta(minutes=5)
 """How far behind ``last_activity`` may be."""

@@ -1,7 +1,6 @@
 """Connections as stored: one object each, which belongs to its principal."""
 
 import asyncio
-import hashlib
 import re
 import uuid
 from collections.abc import Callable, Sequence
@@ -11,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from shared.connections.credentials import Secrets, Vault
-from shared.errors import NotFound
-from shared.storage.objects import ObjectChanged, ObjectMissing, ObjectStore
+from shared.connections.credentials import Secrets, State, Vault
+from shared.errors import Conflict, NotFound
+from shared.storage import ObjectChanged, ObjectMissing, owner_key
 
 TransportName = Literal["http", "sse", "stdio"]
 AuthType = Literal["none", "bearer", "oauth"]
@@ -123,7 +122,7 @@ class Stored:
     """A record as it was read.
 
     Attributes:
-        owner: Whose it is: the principal's digest.
+        owner: Whose it is, as names of stored things have it.
         record: The record.
         etag: Its version.
     """
@@ -145,7 +144,7 @@ class Stored:
 
 def owner_of(principal: str) -> str:
     """Returns the part of object names that stands for a principal."""
-    return hashlib.sha256(principal.encode()).hexdigest()[:32]
+    return owner_key(principal)
 
 
 def key_of(owner: str, connection_id: str) -> str:
@@ -176,19 +175,19 @@ class ConnectionStore:
     """Reads and writes connections.
 
     Args:
-        objects: The state store.
+        state: Returns the container of state.
         vault: What encrypts their secrets.
     """
 
-    def __init__(self, objects: ObjectStore, vault: Vault) -> None:
-        self._objects = objects
+    def __init__(self, state: State, vault: Vault) -> None:
+        self._state = state
         self._vault = vault
 
     async def create(self, owner: str, record: ConnectionRecord, secrets: Secrets) -> Stored:
         """Stores a new connection."""
         name = _object_name(owner, record.id)
         record.sealed = await self._seal(secrets, name)
-        info = await self._objects.create(name, record.model_dump_json().encode())
+        info = await (await self._state()).create(name, record.model_dump_json().encode())
         return Stored(owner, record, info.etag)
 
     async def read(self, owner: str, connection_id: str) -> Stored:
@@ -201,7 +200,7 @@ class ConnectionStore:
         if not _ID.fullmatch(connection_id) or not _OWNER.fullmatch(owner):
             raise missing
         try:
-            data, info = await self._objects.read(_object_name(owner, connection_id))
+            data, info = await (await self._state()).read(_object_name(owner, connection_id))
         except ObjectMissing as error:
             raise missing from error
         return Stored(owner, ConnectionRecord.model_validate_json(data), info.etag)
@@ -211,7 +210,7 @@ class ConnectionStore:
         ids: list[str] = []
         cursor = None
         while True:
-            page = await self._objects.list(f"connections/{owner}/", 1000, cursor)
+            page = await (await self._state()).list(f"connections/{owner}/", 1000, cursor)
             ids += [item.name.rpartition("/")[2].removesuffix(".json") for item in page.objects]
             if (cursor := page.cursor) is None:
                 break
@@ -229,7 +228,7 @@ class ConnectionStore:
 
     async def count(self, owner: str) -> int:
         """Returns how many connections the owner has, up to a thousand."""
-        return len((await self._objects.list(f"connections/{owner}/", 1000)).objects)
+        return len((await (await self._state()).list(f"connections/{owner}/", 1000)).objects)
 
     async def replace(self, stored: Stored, secrets: Secrets | None = None) -> Stored:
         """Writes a record that nobody has changed since it was read.
@@ -244,7 +243,7 @@ class ConnectionStore:
         if secrets is not None:
             stored.record.sealed = await self._seal(secrets, stored.object_name)
         data = stored.record.model_dump_json().encode()
-        info = await self._objects.replace(stored.object_name, data, stored.etag)
+        info = await (await self._state()).replace(stored.object_name, data, stored.etag)
         return Stored(stored.owner, stored.record, info.etag)
 
     async def change(
@@ -258,6 +257,7 @@ class ConnectionStore:
 
         Raises:
             NotFound: It is gone.
+            Conflict: Others were faster every time.
         """
         for _ in range(_MAX_ATTEMPTS):
             stored = await self.read(owner, connection_id)
@@ -266,11 +266,11 @@ class ConnectionStore:
                 return await self.replace(stored, secrets)
             except ObjectChanged:
                 continue
-        raise ObjectChanged
+        raise Conflict("Others change this connection all the time. Try again.", 1)
 
     async def delete(self, stored: Stored) -> None:
         """Deletes a connection."""
-        await self._objects.delete(stored.object_name)
+        await (await self._state()).delete(stored.object_name)
 
     async def secrets(self, stored: Stored) -> Secrets:
         """Returns the secrets of a connection.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from shared.connections.config import ConnectionsConfig
-from shared.connections.credentials import Secrets, Vault
+from shared.connections.credentials import Secrets, State, Vault
 from shared.connections.directory import Targets
 from shared.connections.oauth.flow import OAuthFlow, OAuthWish, save_tokens
 from shared.connections.operations import (
@@ -37,7 +37,6 @@ from shared.connections.targets import Target
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotFound
 from shared.outbound import check_url
-from shared.storage.objects import ObjectStore
 from shared.tools.context import ReportProgress, discard_progress
 
 if TYPE_CHECKING:
@@ -82,18 +81,18 @@ class Connections:
 
     Args:
         config: What the operator decides.
-        objects: The state store.
+        state: Returns the container of state: `Storage.state`.
         sessions: Live sessions of this instance.
     """
 
     def __init__(
         self,
         config: ConnectionsConfig,
-        objects: ObjectStore,
+        state: State,
         sessions: SessionCache | None = None,
     ) -> None:
         self.config = config
-        self._store = ConnectionStore(objects, Vault(config, objects))
+        self._store = ConnectionStore(state, Vault(config, state))
         self._flow = OAuthFlow(self._store, config)
         self._sessions = SessionCache() if sessions is None else sessions
         self._targets = Targets(config, self._store, self._flow)

@@ -4,7 +4,6 @@ from shared.storage.conversation_log import Line
 from shared.storage.conversation_pages import ConversationPage, ConversationSummary
 from shared.storage.conversation_view import Conversation, present_conversation
 from shared.storage.conversations import ConversationList, ConversationStore
-from shared.storage.deferred import DeferredStore
 from shared.storage.documents import Documents
 from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
@@ -34,7 +33,6 @@ __all__ = [
     "ConversationPage",
     "ConversationStore",
     "ConversationSummary",
-    "DeferredStore",
     "Documents",
     "FolderStore",
     "IdempotencyStore",

@@ -33,7 +33,11 @@ async def make_connections(store: StateFolder) -> AsyncIterator[MakeConnections]
             config: ConnectionsConfig | None = None, sessions: SessionCache | None = None
         ) -> Connections:
             config = config or ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
-            connections = Connections(config, store, sessions)
+
+            async def state() -> StateFolder:
+                return store
+
+            connections = Connections(config, state, sessions)
             stack.push_async_callback(connections.aclose)
             return connections
 

@@ -25,7 +25,7 @@ from shared.connections.records import (
 )
 from shared.errors import InvalidRequest, NotFound
 from shared.outbound import check_url
-from shared.storage.objects import ObjectChanged
+from shared.storage import ObjectChanged
 
 STATE_SECONDS = 600
 Grant = Literal["authorization_code", "client_credentials"]

@@ -8,7 +8,7 @@ from shared.connections.errors import NotAuthorized, ServerUnavailable
 from shared.connections.oauth.flow import OAuthFlow, save_tokens
 from shared.connections.oauth.tokens import Tokens
 from shared.connections.records import ConnectionStore, OAuthClient, Stored, in_seconds, now
-from shared.storage.objects import ObjectChanged
+from shared.storage import ObjectChanged
 
 LEASE_SECONDS = 30
 _POLL_SECONDS = 0.2
