@@ -1,5 +1,6 @@
 """From stored connections to what sessions connect to."""
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
@@ -96,6 +97,10 @@ class Targets:
     def forget(self, key: str) -> None:
         """Drops the tokens of a connection that has ended."""
         self._tokens.pop(key, None)
+
+    async def aclose(self) -> None:
+        """Lets tokens that are being fetched be stored."""
+        await asyncio.gather(*(tokens.aclose() for tokens in self._tokens.values()))
 
     def argv(self, command: str) -> Sequence[str]:
         """Returns what the operator has a command start.

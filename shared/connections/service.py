@@ -233,8 +233,9 @@ class Connections:
         return tools
 
     async def aclose(self) -> None:
-        """Closes all live sessions."""
+        """Closes all live sessions, once tokens that are being fetched are stored."""
         await self._sessions.aclose()
+        await self._targets.aclose()
 
     async def _read(
         self,

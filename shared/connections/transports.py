@@ -136,6 +136,9 @@ class _TokenAuth(httpx2.Auth):
                 yield request
 
     async def _token(self, rejected: str | None) -> str | None:
+        exchange = current_exchange.get()
+        if exchange is not None and exchange.failure is not None:
+            return None  # Nothing more is sent, so nobody need be asked for a token.
         try:
             return await self._tokens.token(rejected)
         except GatewayError as error:

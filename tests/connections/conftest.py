@@ -1,3 +1,4 @@
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -42,6 +43,9 @@ async def make_connections(store: StateFolder) -> AsyncIterator[MakeConnections]
             return connections
 
         yield make
+    # Whatever an instance began has ended with it.
+    running = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
+    assert {name for name in running if not name.startswith("TestRunner.")} == set()
 
 
 @pytest.fixture

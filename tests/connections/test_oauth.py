@@ -368,6 +368,7 @@ async def test_refused_refresh_asks_to_connect_again(
     with pytest.raises(NotAuthorized, match="Connect again"):
         await add(connections, client_id)
     assert (await connections.client("alice", client_id)).status == "authorization_failed"
+    assert authority.count("refresh_token") == 1
 
 
 async def test_lease_of_an_instance_that_died_ends(

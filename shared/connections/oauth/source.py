@@ -48,6 +48,11 @@ class OAuthTokens:
                 self._known = await self._fetch(rejected)
             return self._known.access_token
 
+    async def aclose(self) -> None:
+        """Lets a token that is being fetched be stored."""
+        if self._renewing is not None:
+            await asyncio.wait({self._renewing})
+
     async def _fetch(self, rejected: str | None) -> Tokens:
         while True:
             stored = await self._store.read(self._owner, self._id)
