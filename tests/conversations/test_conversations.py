@@ -310,6 +310,13 @@ async def test_repeat_after_a_failure_replaces_the_broken_turn(
         TIME,
     ]
     assert messages[-1]["content"] == answer["answer"]
+    sent = stand_in.bodies()[-1]["messages"]
+    assert [each["content"] for each in sent if each["role"] == "user"] == ["one", "three", TIME]
+    await talk.say("four", conversation_id)
+    sent = stand_in.bodies()[-1]["messages"]
+    questions = [each["content"] for each in sent if each["role"] == "user"]
+    assert questions == ["one", "three", TIME, "four"]
+    messages = (await talk.read(conversation_id))["messages"]
     paged: list[Any] = []
     cursor = None
     while cursor or not paged:
