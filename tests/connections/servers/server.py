@@ -13,11 +13,13 @@ import uvicorn
 
 try:
     from mcp.server.mcpserver import Context, MCPServer
+    from mcp.server.mcpserver.exceptions import ToolError
 except ImportError:
     from mcp.server.fastmcp import Context
     from mcp.server.fastmcp import FastMCP as MCPServer
+    from mcp.server.fastmcp.exceptions import ToolError
 
-server = MCPServer("foreign")
+server = MCPServer("foreign", log_level="CRITICAL")
 
 
 @server.tool()
@@ -29,7 +31,7 @@ def add(a: int, b: int) -> int:
 @server.tool()
 def fail() -> str:
     """Fails."""
-    raise ValueError("it went wrong")
+    raise ToolError("it went wrong")
 
 
 @server.tool()
