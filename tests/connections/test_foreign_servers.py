@@ -141,6 +141,19 @@ async def test_tool_answers_with_structured_output_fails_and_reports_progress(
     assert (await call("count"))["content"] == [{"type": "text", "text": "counted"}]
 
 
+async def test_progress_reaches_whoever_chats(
+    api: httpx2.AsyncClient, connected: dict[str, Any], stand_in: StandIn
+) -> None:
+    stand_in.fault(call_tools=["foreign__count"], tool_arguments="{}")
+    events = await api.post("/chat", json={"message": "Go", "stream": True})
+    lines = [line for line in events.text.splitlines() if line.startswith("data: ")]
+    seen = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert [(each["progress"], each["total"]) for each in seen if "progress" in each] == [
+        (1, 2),
+        (2, 2),
+    ]
+
+
 async def test_resource_is_read_and_prompt_filled_in(
     api: httpx2.AsyncClient, connected: dict[str, Any]
 ) -> None:

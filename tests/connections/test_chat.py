@@ -1,0 +1,178 @@
+"""Chat with the tools of connections, as a caller of ``POST /chat`` sees it."""
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.conftest import TOOLS, MakeClient, StandIn, digest
+from tests.connections.conftest import McpWorld
+from tests.connections.world import SECRET
+
+KEYS = {"alice": "key-of-alice", "bob": "key-of-bob"}
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> dict[str, str]:
+    return environment | {
+        "MCP_API_KEY": "",
+        "API_KEYS": json.dumps({name: digest(key) for name, key in KEYS.items()}),
+        "CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "true",
+    }
+
+
+@pytest.fixture
+def api(make_client: MakeClient, settings: dict[str, str]) -> httpx2.AsyncClient:
+    return make_client(settings, headers=key_of("alice"))
+
+
+def key_of(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEYS[name]}"}
+
+
+async def connect(
+    api: httpx2.AsyncClient, server: McpWorld, name: str, principal: str = "alice"
+) -> str:
+    body = {"mcp_url": server.url, "name": name}
+    response = await api.post("/mcp/connect", json=body, headers=key_of(principal))
+    assert response.status_code == 201, response.text
+    client_id: str = response.json()["client_id"]
+    return client_id
+
+
+async def chat(
+    api: httpx2.AsyncClient, message: str = "Go", principal: str = "alice", **fields: Any
+) -> dict[str, Any]:
+    body = {"message": message, **fields}
+    response = await api.post("/chat", json=body, headers=key_of(principal))
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def offered(stand_in: StandIn) -> set[str]:
+    """Returns the prefixes of all remote tools that the model was offered last."""
+    functions = [tool["function"]["name"] for tool in stand_in.bodies()[-1]["tools"]]
+    assert set(TOOLS) <= set(functions)
+    return {name.partition("__")[0] for name in functions if name not in TOOLS}
+
+
+async def test_one_answer_uses_a_remote_and_a_local_tool(
+    api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn
+) -> None:
+    await connect(api, server, "files")
+    stand_in.fault(call_tools=["files__count", "server_time"], tool_arguments="{}")
+    stand_in.fault(call_tools=["files__add"], tool_arguments='{"a": 2, "b": 3}')
+    answer = await chat(api)
+    calls = {call["name"]: call for call in answer["tool_calls"]}
+    assert (len(calls), answer["turns"]) == (3, 3)
+    assert calls["files__count"]["result"] == {"result": "counted"}
+    assert calls["files__add"]["arguments"] == {"a": 2, "b": 3}
+    assert calls["files__add"]["result"] == {"result": 5}
+    for part in ("counted", "[MCP Server Time]", "The tool answered: 5"):
+        assert part in answer["answer"]
+    assert "connection_problems" not in answer
+
+
+async def test_failing_remote_tool_is_answered_to_the_model(
+    api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn
+) -> None:
+    await connect(api, server, "files")
+    stand_in.fault(call_tools=["files__fail", "server_time"], tool_arguments="{}")
+    failed, told = sorted((await chat(api))["tool_calls"], key=lambda call: str(call["name"]))
+    assert (failed["name"], failed["is_error"]) == ("files__fail", True)
+    assert "it went wrong" in failed["result"]
+    assert (told["name"], told["is_error"]) == ("server_time", False)
+
+
+async def test_connection_that_is_down_is_reported_and_the_chat_goes_on(
+    api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn
+) -> None:
+    other = McpWorld()
+    with other.running:
+        down = await connect(api, other, "down")
+    await connect(api, server, "files")
+    stand_in.fault(call_tools=["files__add"], tool_arguments='{"a": 2, "b": 3}')
+    answer = await chat(api)
+    (problem,) = answer["connection_problems"]
+    assert problem == {"client_id": down, "name": "down", "detail": problem["detail"]}
+    assert "MCP server" in problem["detail"]
+    (call,) = answer["tool_calls"]
+    assert call["result"] == {"result": 5}
+    assert offered(stand_in) == {"files"}
+    instructions = stand_in.bodies()[0]["messages"][0]["content"]
+    assert "'down' are missing now" in instructions
+
+
+async def test_operators_servers_are_offered_to_every_caller(
+    make_client: MakeClient, settings: dict[str, str], server: McpWorld, stand_in: StandIn
+) -> None:
+    server.gate.token = SECRET
+    servers = {"shared": {"url": server.url, "bearer_token_setting": "SHARED_TOKEN"}}
+    api = make_client(
+        settings | {"MCP_SERVERS": json.dumps(servers), "SHARED_TOKEN": SECRET}, headers={}
+    )
+    for principal in KEYS:
+        stand_in.fault(call_tools=["shared__add"], tool_arguments='{"a": 2, "b": 3}')
+        answer = await chat(api, principal=principal)
+        assert answer["tool_calls"][0]["result"] == {"result": 5}
+        assert offered(stand_in) == {"shared"}
+        listing = (await api.get("/mcp/clients", headers=key_of(principal))).json()
+        assert listing["clients"] == []
+    assert SECRET not in json.dumps(stand_in.bodies())
+
+
+async def test_named_connections_are_all_that_is_offered(
+    make_client: MakeClient, settings: dict[str, str], server: McpWorld, stand_in: StandIn
+) -> None:
+    servers = json.dumps({"shared": {"url": server.url}})
+    api = make_client(settings | {"MCP_SERVERS": servers}, headers={})
+    one = await connect(api, server, "one")
+    await connect(api, server, "two")
+    await connect(api, server, "theirs", "bob")
+    for wanted, expected in (
+        (None, {"shared", "one", "two"}),
+        ([one], {"one"}),
+        (["shared", one], {"shared", "one"}),
+        ([], set()),
+        ("none", set()),
+    ):
+        await chat(api, connections=wanted)
+        assert offered(stand_in) == expected
+
+
+async def test_somebody_elses_connection_answers_exactly_as_an_unknown_one(
+    api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn
+) -> None:
+    theirs = await connect(api, server, "theirs", "bob")
+    answers = []
+    for client_id in (theirs, "00000000-0000-4000-8000-000000000000"):
+        response = await api.post("/chat", json={"message": "Go", "connections": [client_id]})
+        body = response.json()
+        body.pop("request_id")
+        answers.append((response.status_code, json.dumps(body).replace(client_id, "the id")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 404
+    assert stand_in.requests() == []
+
+
+async def test_remote_tool_can_be_named_as_the_only_one(
+    api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn
+) -> None:
+    await connect(api, server, "files")
+    await chat(api, tools=["files__add"])
+    (tool,) = stand_in.bodies()[-1]["tools"]
+    assert tool["function"]["name"] == "files__add"
+    assert tool["function"]["description"] == "Adds two numbers."
+
+
+async def test_disconnected_tools_are_not_offered_any_more(
+    api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn
+) -> None:
+    client_id = await connect(api, server, "files")
+    await chat(api)
+    assert offered(stand_in) == {"files"}
+    await api.post("/mcp/disconnect", json={"client_id": client_id})
+    await chat(api)
+    assert offered(stand_in) == set()
