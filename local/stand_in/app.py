@@ -14,7 +14,7 @@ from local.stand_in.faults import Fault
 from local.stand_in.images import edit_images, generate_images
 from local.stand_in.reception import Reception, document, stream
 from local.stand_in.speech import speak
-from local.stand_in.styles import in_style_of
+from local.stand_in.styles import in_style_of, refuse
 from local.stand_in.transcription import transcribe
 from local.stand_in.video import Videos
 
@@ -80,10 +80,8 @@ async def complete(call: Call) -> Response:
     body = call.body.fields
     if complaint := _complaint(body):
         raise Refusal(complaint)
-    for name in call.fault.rejects:
-        if name in body:
-            message = f"Unsupported parameter: '{name}' is not supported with this model."
-            raise Refusal(message, code="unsupported_parameter", param=name)
+    if refused := refuse(body, call.fault):
+        return refused
     answer = make_answer(body, call.fault)
     if not body.get("stream"):
         whole = in_style_of(call.fault.style, [whole_body(body["model"], answer)], "message")

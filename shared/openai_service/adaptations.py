@@ -5,7 +5,7 @@ they are is not known in advance, and changes; their refusal names the parameter
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from shared.errors import ProviderRejected
@@ -20,7 +20,7 @@ REMEDIES: Mapping[str, str | None] = {
 """What can be done without, and what to send in its place."""
 
 _UNSUPPORTED = re.compile(
-    r"unsupported|not support|unknown|unrecognized|unexpected|not permitted|not allowed",
+    r"unsupported|not support|unknown|unrecognized|unexpected|not permitted|forbidden",
     re.IGNORECASE,
 )
 
@@ -34,10 +34,9 @@ class Adaptations:
     def apply(self, connection: Connection, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Returns parameters without those that are known to be refused."""
         refused = self._refused.get((connection, parameters["model"]), frozenset())
-        adapted = {name: value for name, value in parameters.items() if name not in refused}
-        for name in refused & parameters.keys():
-            if replacement := REMEDIES[name]:
-                adapted[replacement] = parameters[name]
+        adapted = _without(refused, parameters)
+        if "extra_body" in adapted:
+            adapted["extra_body"] = _without(refused, adapted["extra_body"])
         return adapted
 
     def learn(
@@ -53,9 +52,18 @@ class Adaptations:
         if not _UNSUPPORTED.search(error.detail):
             return False
         named = [name for name in REMEDIES if re.search(rf"\b{name}\b", error.detail)]
-        found = [name for name in named if name in parameters]
+        sent = parameters.keys() | parameters.get("extra_body", {}).keys()
+        found = [name for name in named if name in sent]
         if not found:
             return False
         key = (connection, parameters["model"])
         self._refused[key] = self._refused.get(key, frozenset()) | {found[0]}
         return True
+
+
+def _without(refused: Set[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    adapted = {name: value for name, value in parameters.items() if name not in refused}
+    for name in refused & parameters.keys():
+        if replacement := REMEDIES[name]:
+            adapted[replacement] = parameters[name]
+    return adapted

@@ -4,7 +4,7 @@ Source: https://platform.openai.com/docs/api-reference/chat
 """
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence, Sized
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,6 +12,7 @@ from uuid import uuid4
 from typing_extensions import TypedDict
 
 from shared.errors import ContentFiltered, ProviderUnavailable
+from shared.openai_service.finish_reasons import FinishReason, finish_reason
 
 if TYPE_CHECKING:
     from openai.types import CompletionUsage
@@ -59,16 +60,20 @@ class ToolCall:
         id: The provider's id of the call, or ours where it gave none.
         name: The function's name.
         arguments: What should be a JSON object; models do make mistakes.
+        extra_content: What the provider wants back with the call, such as Gemini's signature of the
+            thoughts that led to it; None where it wants nothing.
     """
 
     id: str
     name: str
     arguments: str
+    extra_content: Mapping[str, Any] | None = None
 
     def as_message_part(self) -> dict[str, Any]:
         """Returns the call as it stands in an assistant message."""
         function = {"name": self.name, "arguments": self.arguments}
-        return {"id": self.id, "type": "function", "function": function}
+        part = {"id": self.id, "type": "function", "function": function}
+        return part if self.extra_content is None else part | {"extra_content": self.extra_content}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +84,15 @@ class Completion:
         text: The answer, or the refusal where the model refused; empty when it only calls tools.
         tool_calls: The functions that it wants called.
         model: The model that answered, as the provider names it.
-        finish_reason: Why it stopped: ``stop``, ``length``, ``tool_calls``, ``content_filter``, or a
-            word of the provider's own.
+        finish_reason: Why it stopped: ``stop``, ``length``, ``tool_calls`` or ``content_filter``,
+            whatever the provider's words for them are.
         usage: The tokens counted; None where the provider reported none.
     """
 
     text: str
     tool_calls: tuple[ToolCall, ...]
     model: str
-    finish_reason: str | None
+    finish_reason: FinishReason
     usage: Usage | None
 
 
@@ -131,16 +136,21 @@ def read_completion(answer: "ChatCompletion") -> Completion:
     choice = choices[0]
     message = choice.message
     calls = [
-        ToolCall(call.id or "", call.function.name, call.function.arguments or "")
+        ToolCall(
+            call.id or "",
+            call.function.name,
+            call.function.arguments or "",
+            getattr(call, "extra_content", None),
+        )
         for call in message.tool_calls or ()
         if call.type == "function" or getattr(call, "function", None)
     ]
-    return Completion(
-        text=message.content or message.refusal or "",
-        tool_calls=_with_distinct_ids(calls),
-        model=answer.model or "",
-        finish_reason=_finish_reason(choice.finish_reason, calls),
-        usage=_read_usage(answer.usage),
+    return _completion(
+        message.content or message.refusal or "",
+        calls,
+        answer.model or "",
+        choice.finish_reason,
+        _read_usage(answer.usage),
     )
 
 
@@ -157,28 +167,17 @@ def unfiltered(completion: Completion) -> Completion:
     return completion
 
 
-_FINISH_REASONS = {
-    "end_turn": "stop",
-    "eos": "stop",
-    "max_tokens": "length",
-    "function_call": "tool_calls",
-    "tool_use": "tool_calls",
-    "safety": "content_filter",
-    "recitation": "content_filter",
-    "blocklist": "content_filter",
-    "prohibited_content": "content_filter",
-    "spii": "content_filter",
-    "image_safety": "content_filter",
-}
-"""What providers other than OpenAI say for its four reasons."""
-
-
-def _finish_reason(given: str | None, calls: Sized) -> str | None:
-    if given is None:
-        return None
-    reason = _FINISH_REASONS.get(given.lower(), given.lower())
-    # Gemini stops, and does not say that it does so to have its tools called.
-    return "tool_calls" if reason == "stop" and len(calls) > 0 else reason
+def _completion(
+    text: str, calls: list[ToolCall], model: str, given_reason: str | None, usage: Usage | None
+) -> Completion:
+    reason = finish_reason(given_reason)
+    if reason == "content_filter":
+        # Calls that the filter interrupted may lack their end.
+        calls = []
+    elif reason in ("stop", "tool_calls"):
+        # Gemini stops, and does not say that it does so to have its tools called.
+        reason = "tool_calls" if calls else "stop"
+    return Completion(text, _with_distinct_ids(calls), model, reason, usage)
 
 
 @dataclass
@@ -186,6 +185,7 @@ class _PartialCall:
     id: str | None
     name: str = ""
     arguments: str = ""
+    extra_content: Mapping[str, Any] | None = None
 
     def is_followed_by(self, part: "ChoiceDeltaToolCall") -> bool:
         # Some compatible providers send whole calls that all carry index 0, or none at all, with ids
@@ -208,14 +208,13 @@ class CompletionReader:
     """Puts a streamed answer together, chunk by chunk.
 
     Attributes:
-        finish_reason: None until the provider said why it stopped; a stream that ends before that
-            was cut.
         usage: What the provider counted so far.
     """
 
     def __init__(self) -> None:
-        self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self._finish_reason: str | None = None
+        self._has_ended = False
         self._model = ""
         self._text: list[str] = []
         self._calls: list[_PartialCall] = []
@@ -227,9 +226,11 @@ class CompletionReader:
         if chunk.usage is not None:
             self.usage = _read_usage(chunk.usage)
         if not chunk.choices:
+            # Azure's first chunk has no choices either, but only the last one tells the whole usage.
+            self._has_ended = self._has_ended or chunk.usage is not None
             return ""
         choice = chunk.choices[0]
-        self.finish_reason = choice.finish_reason or self.finish_reason
+        self._finish_reason = choice.finish_reason or self._finish_reason
         if choice.delta is None:
             return ""
         for part in choice.delta.tool_calls or ():
@@ -238,6 +239,21 @@ class CompletionReader:
         self._text.append(text)
         return text
 
+    @property
+    def has_text(self) -> bool:
+        """Whether anything was said so far."""
+        return any(self._text)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the provider said why it stopped, or, as some do, only what it all cost."""
+        said_something = self.has_text or bool(self._calls)
+        return bool(self._finish_reason) or (self._has_ended and said_something)
+
+    def end_by_filter(self) -> None:
+        """Takes the provider's word that its content filter lets nothing more through."""
+        self._finish_reason = "content_filter"
+
     def _add_call(self, part: "ChoiceDeltaToolCall") -> None:
         slot = self._slots.get(part.index)
         if slot is None or self._calls[slot].is_followed_by(part):
@@ -245,20 +261,18 @@ class CompletionReader:
             self._calls.append(_PartialCall(part.id or None))
         call = self._calls[slot]
         call.id = call.id or part.id
+        call.extra_content = call.extra_content or getattr(part, "extra_content", None)
         if part.function is not None:
             call.name += part.function.name or ""
             call.arguments += part.function.arguments or ""
 
     def result(self) -> Completion:
         """Returns what the chunks add up to."""
-        calls = (ToolCall(call.id or "", call.name, call.arguments) for call in self._calls)
-        return Completion(
-            text="".join(self._text),
-            tool_calls=_with_distinct_ids(calls),
-            model=self._model,
-            finish_reason=_finish_reason(self.finish_reason, self._calls),
-            usage=self.usage,
-        )
+        calls = [
+            ToolCall(call.id or "", call.name, call.arguments, call.extra_content)
+            for call in self._calls
+        ]
+        return _completion("".join(self._text), calls, self._model, self._finish_reason, self.usage)
 
 
 CompletionStream = AsyncGenerator[str | Completion, None]

@@ -207,14 +207,20 @@ def truncated() -> ProviderTruncated:
     return ProviderTruncated("The provider's answer ended before it was complete. Try again.")
 
 
-def _message(error: openai.APIError) -> str:
+def _body(error: openai.APIError) -> Mapping[str, Any]:
+    """Returns the error's object; Gemini puts it into a list, which the SDK leaves as it is."""
     body = error.body
-    message = body.get("message") if isinstance(body, Mapping) else None
-    return str(message or error.message)[:2000]
+    if isinstance(body, list) and body and isinstance(body[0], Mapping):
+        body = body[0].get("error")
+    return body if isinstance(body, Mapping) else {}
+
+
+def _message(error: openai.APIError) -> str:
+    return str(_body(error).get("message") or error.message)[:2000]
 
 
 def _is_filtered(error: openai.APIError) -> bool:
-    inner = error.body.get("innererror") if isinstance(error.body, Mapping) else None
+    inner = _body(error).get("innererror")
     inner_code = inner.get("code") if isinstance(inner, Mapping) else None
     return error.code in _FILTER_CODES or inner_code == "ResponsibleAIPolicyViolation"
 

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.deadline import Deadline
-from shared.errors import ProviderRejected
+from shared.errors import ContentFiltered, ProviderRejected
 from shared.openai_service.adaptations import Adaptations
 from shared.openai_service.clients import Clients
 from shared.openai_service.completions import (
@@ -98,7 +98,8 @@ class OpenAIService:
         Raises:
             NotConfigured: No provider for chat.
             DeadlineExceeded: The answer is not complete in time.
-            ProviderTruncated: The stream ended without a finish reason.
+            ContentFiltered: The provider withheld the whole answer.
+            ProviderTruncated: The stream ended before the answer did.
             ProviderError: The provider failed or refused.
         """
         endpoint = self.endpoint(Capability.CHAT)
@@ -123,9 +124,13 @@ class OpenAIService:
                     break
                 if text := reader.add(chunk):
                     yield text
+        except ContentFiltered:
+            if not reader.has_text:
+                raise
+            reader.end_by_filter()
         finally:
             await stream.close()
-        if reader.finish_reason is None:
+        if not reader.is_complete:
             raise truncated()
         yield unfiltered(reader.result())
 

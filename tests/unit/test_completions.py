@@ -132,3 +132,91 @@ def test_usage_sums_what_was_reported_and_invents_nothing() -> None:
     )
     assert sum_usage([None, None]) is None
     assert sum_usage([]) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("stop", "stop"),
+        ("STOP", "stop"),
+        ("end_turn", "stop"),
+        ("length", "length"),
+        ("MAX_TOKENS", "length"),
+        ("content_filter", "content_filter"),
+        ("SAFETY", "content_filter"),
+        ("PROHIBITED_CONTENT", "content_filter"),
+        ("content_filter: RECITATION", "content_filter"),
+        ("function_call", "stop"),
+        ("tool_calls", "stop"),
+        ("SOMETHING_NEW", "stop"),
+        ("", "stop"),
+        (None, "stop"),
+    ],
+)
+def test_reason_for_the_end_of_a_text_is_one_of_openais(given: str | None, reason: str) -> None:
+    assert read(chunk({"content": "Hi"}), chunk({}, given)).finish_reason == reason
+    message = {"role": "assistant", "content": "Hi"}
+    whole = ChatCompletion.construct(
+        model="m", choices=[{"index": 0, "message": message, "finish_reason": given}]
+    )
+    assert read_completion(whole).finish_reason == reason
+
+
+@pytest.mark.parametrize("given", ["stop", "STOP", "tool_calls", "function_call", "TOOL_USE", None])
+def test_reason_for_the_end_after_calls_is_the_calls(given: str | None) -> None:
+    completion = read(chunk(call_delta(0, "a", "one", "{}")), chunk({}, given))
+    assert (completion.finish_reason, len(completion.tool_calls)) == ("tool_calls", 1)
+
+
+def test_calls_that_were_cut_say_so() -> None:
+    completion = read(chunk(call_delta(0, "a", "one", '{"x"')), chunk({}, "length"))
+    assert (completion.finish_reason, len(completion.tool_calls)) == ("length", 1)
+
+
+def test_calls_that_the_filter_interrupted_are_not_made() -> None:
+    completion = read(
+        chunk({"content": "Well"}), chunk(call_delta(0, "a", "one", '{"x"')), chunk({}, "SAFETY")
+    )
+    assert completion == Completion("Well", (), "m", "content_filter", None)
+
+
+def test_calls_without_ids_and_indices_are_calls_of_their_own() -> None:
+    first, second = read(
+        chunk(call_delta(None, None, "one", "{}")), chunk(call_delta(None, "", "two", "{}"), "stop")
+    ).tool_calls
+    assert [(call.name, call.arguments) for call in (first, second)] == [
+        ("one", "{}"),
+        ("two", "{}"),
+    ]
+    assert first.id != second.id
+
+
+def test_pieces_without_ids_and_indices_belong_to_the_call_before() -> None:
+    (call,) = read(
+        chunk(call_delta(None, "a", "one", '{"x"')),
+        chunk(call_delta(None, None, None, ":1}"), "stop"),
+    ).tool_calls
+    assert call == ToolCall("a", "one", '{"x":1}')
+
+
+def test_what_azures_filter_says_meanwhile_changes_nothing() -> None:
+    head = {"id": "", "model": "", "created": 0, "object": ""}
+    prompt = ChatCompletionChunk.construct(**head, choices=[], prompt_filter_results=[])
+    checked = {"index": 0, "finish_reason": None, "content_filter_offsets": {"check_offset": 1}}
+    annotation = ChatCompletionChunk.construct(**head, choices=[checked])
+    assert read(prompt, chunk({"content": "Hi"}), annotation, chunk({}, "stop")) == Completion(
+        "Hi", (), "m", "stop", None
+    )
+
+
+def test_what_the_provider_wants_back_with_a_call_stands_in_the_message() -> None:
+    signature = {"google": {"thought_signature": "s"}}
+    delta = call_delta(0, "a", "one", "{}")
+    delta["tool_calls"][0]["extra_content"] = signature
+    (call,) = read(chunk(delta), chunk({}, "stop")).tool_calls
+    assert call.as_message_part() == {
+        "id": "a",
+        "type": "function",
+        "function": {"name": "one", "arguments": "{}"},
+        "extra_content": signature,
+    }
