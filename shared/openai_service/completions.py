@@ -240,14 +240,9 @@ class CompletionReader:
         return text
 
     @property
-    def has_text(self) -> bool:
-        """Whether anything was said so far."""
-        return any(self._text)
-
-    @property
     def is_complete(self) -> bool:
         """Whether the provider said why it stopped, or, as some do, only what it all cost."""
-        said_something = self.has_text or bool(self._calls)
+        said_something = any(self._text) or bool(self._calls)
         return bool(self._finish_reason) or (self._has_ended and said_something)
 
     def end_by_filter(self) -> None:

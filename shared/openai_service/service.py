@@ -125,8 +125,6 @@ class OpenAIService:
                 if text := reader.add(chunk):
                     yield text
         except ContentFiltered:
-            if not reader.has_text:
-                raise
             reader.end_by_filter()
         finally:
             await stream.close()

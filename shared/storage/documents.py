@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 
@@ -30,6 +31,7 @@ class Documents(Generic[DocumentT]):
     def __init__(self, storage: Storage, model: type[DocumentT]) -> None:
         self._storage = storage
         self._model = model
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def read(self, name: str) -> DocumentT:
         """Returns a document, the empty one where there is none."""
@@ -46,6 +48,11 @@ class Documents(Generic[DocumentT]):
         Raises:
             Conflict: Others were faster every time.
         """
+        # Only one writer of each instance competes with those of the other instances.
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            return await self._compete(name, make)
+
+    async def _compete(self, name: str, make: Callable[[DocumentT], ResultT]) -> ResultT:
         state = await self._storage.state()
         for attempt in range(MAX_ATTEMPTS):
             document, etag = await self._load(name)

@@ -76,8 +76,8 @@ class TaskTools:
         """Adds a task to the caller's to-do list.
 
         Args:
-            title: What is to be done.
-            description: More about it.
+            title: What is to be done, in up to 200 characters.
+            description: More about it, in up to 2,000 characters.
         """
         task = TaskItem(
             id=secrets.token_hex(8), title=title, description=description, completed=False
@@ -85,9 +85,8 @@ class TaskTools:
 
         def add(document: _Document) -> TaskChange:
             if len(document.tasks) >= MAX_TASKS:
-                raise InvalidRequest(
-                    f"The list holds {MAX_TASKS} tasks already. Delete some with delete_task first."
-                )
+                complaint = f"the list is full with {MAX_TASKS} tasks; delete some with delete_task"
+                raise InvalidRequest.for_field("title", complaint)
             document.tasks.append(task)
             return {"task_id": task["id"], "status": "created", "title": title}
 

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from shared.storage import FolderStore, ObjectChanged, ObjectInfo, documents
 from shared.tools import tasks
 from tests.conftest import MakeClient, digest
 
@@ -93,9 +94,16 @@ async def test_list_is_full_at_its_limit(
     monkeypatch.setattr(tasks, "MAX_TASKS", 2)
     for _ in range(2):
         await call(client, "add_task", title="x" * 200, description="y" * 2000)
-    status, detail = await refuse(client, "add_task", title="One more")
-    assert status == 422
-    assert "delete_task" in detail
+    assert await refuse(client, "add_task", title="One more") == (
+        422,
+        [
+            {
+                "type": "value_error",
+                "loc": ["body", "title"],
+                "msg": "the list is full with 2 tasks; delete some with delete_task",
+            }
+        ],
+    )
     assert (await call(client, "list_tasks"))["count"] == 2
 
 
@@ -116,6 +124,65 @@ async def test_no_task_of_concurrent_writers_is_lost(
         )
     )
     assert (await call(apps[1], "list_tasks", status="pending"))["count"] == 0
+
+
+async def test_different_changes_at_once_all_take_place(
+    make_client: MakeClient, stored_environment: dict[str, str]
+) -> None:
+    one, other = make_client(stored_environment), make_client(stored_environment)
+    kept = (await call(one, "add_task", title="kept"))["task_id"]
+    gone = (await call(one, "add_task", title="gone"))["task_id"]
+    results = await asyncio.gather(
+        call(one, "add_task", title="new"),
+        call(other, "complete_task", task_id=kept),
+        call(one, "update_task", task_id=kept, description="changed"),
+        call(other, "delete_task", task_id=gone),
+    )
+    assert (await call(other, "list_tasks"))["tasks"] == [
+        {"id": kept, "title": "kept", "description": "changed", "completed": True},
+        {"id": results[0]["task_id"], "title": "new", "description": "", "completed": False},
+    ]
+
+
+async def test_writers_of_one_app_do_not_get_into_each_others_way(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    replace = FolderStore.replace
+
+    async def counted(self: FolderStore, name: str, data: bytes, etag: str) -> ObjectInfo:
+        written.append(name)
+        return await replace(self, name, data, etag)
+
+    monkeypatch.setattr(FolderStore, "replace", counted)
+    await call(client, "add_task", title="first")
+    await asyncio.gather(*(call(client, "add_task", title="more") for _ in range(8)))
+    assert len(written) == 8
+
+
+async def test_writer_who_is_late_every_time_gets_409(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    async def changed(self: FolderStore, name: str, data: bytes, etag: str) -> ObjectInfo:
+        written.append(name)
+        raise ObjectChanged
+
+    await call(client, "add_task", title="first")
+    monkeypatch.setattr(documents, "LONGEST_BACKOFF_SECONDS", 0)
+    monkeypatch.setattr(FolderStore, "replace", changed)
+    response = await client.post("/tools/add_task", json={"title": "second"})
+    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+    assert response.headers["retry-after"] == "1"
+    assert len(written) == documents.MAX_ATTEMPTS
+
+
+async def test_longest_texts_are_kept_as_they_are(client: httpx2.AsyncClient) -> None:
+    title, description = "\u00e9" * 200, "\U0001f95b" * 2000
+    added = await call(client, "add_task", title=title, description=description)
+    task = {"id": added["task_id"], "title": title, "description": description}
+    assert (await call(client, "list_tasks"))["tasks"] == [{**task, "completed": False}]
 
 
 async def test_two_users_never_see_each_others_tasks(

@@ -200,7 +200,7 @@ def test_pieces_without_ids_and_indices_belong_to_the_call_before() -> None:
 
 
 def test_what_azures_filter_says_meanwhile_changes_nothing() -> None:
-    head = {"id": "", "model": "", "created": 0, "object": ""}
+    head: dict[str, Any] = {"id": "", "model": "", "created": 0, "object": ""}
     prompt = ChatCompletionChunk.construct(**head, choices=[], prompt_filter_results=[])
     checked = {"index": 0, "finish_reason": None, "content_filter_offsets": {"check_offset": 1}}
     annotation = ChatCompletionChunk.construct(**head, choices=[checked])
