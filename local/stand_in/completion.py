@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 from uuid import uuid4
 
-from local.stand_in.choice import choose_tools, example, fill_arguments, split_steps
+from local.stand_in.choice import Step, example, fill_arguments, plan
 from local.stand_in.faults import Fault
 
 MARK = "[stand-in]"
@@ -116,39 +116,33 @@ def chunk_bodies(model: str, answer: Answer, *, with_usage: bool) -> Iterator[di
 
 
 def _calls(request: Mapping[str, Any], fault: Fault) -> list[tuple[str, str]]:
-    functions = [tool["function"] for tool in request.get("tools") or []]
-    if fault.call_tools is not None:
-        known = {function["name"]: function for function in functions}
-        chosen: Sequence[Mapping[str, Any]] = [
-            known.get(name, {"name": name, "parameters": {}}) for name in fault.call_tools
-        ]
-    elif request.get("tool_choice") == "none" or not (step := _step(request["messages"])):
-        return []
-    else:
-        chosen = choose_tools(step, functions)
+    step = _step(request, fault)
+    chosen = step.functions
     if request.get("parallel_tool_calls") is False:
         chosen = chosen[:1]
+    results = _results(request["messages"])
     return [
-        (function["name"], fault.tool_arguments or _arguments(request, function))
+        (
+            function["name"],
+            fault.tool_arguments or json.dumps(fill_arguments(step.message, function, results)),
+        )
         for function in chosen
     ]
 
 
-def _step(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the part of the last question that is to be done now, nothing where all is done."""
-    steps = split_steps(_question(messages))
-    rounds = 0
-    for message in messages:
-        if message.get("role") == "user":
-            rounds = 0
-        elif message.get("tool_calls"):
-            rounds += 1
-    return steps[rounds] if rounds < len(steps) else ""
-
-
-def _arguments(request: Mapping[str, Any], function: Mapping[str, Any]) -> str:
-    question = _step(request["messages"]) or _question(request["messages"])
-    return json.dumps(fill_arguments(question, function.get("parameters") or {}))
+def _step(request: Mapping[str, Any], fault: Fault) -> Step:
+    functions = [tool["function"] for tool in request.get("tools") or []]
+    question = _question(request["messages"])
+    if fault.call_tools is not None:
+        known = {function["name"]: function for function in functions}
+        called = [known.get(name, {"name": name}) for name in fault.call_tools]
+        return Step(question, called)
+    if request.get("tool_choice") != "none":
+        steps = plan(question, functions)
+        done = _rounds(request["messages"])
+        if done < len(steps):
+            return steps[done]
+    return Step(question, [])
 
 
 def _text(request: Mapping[str, Any]) -> str:
@@ -180,6 +174,17 @@ def _results(messages: Sequence[Mapping[str, Any]]) -> list[str]:
         elif message.get("role") == "tool":
             results.append(_content(message))
     return results
+
+
+def _rounds(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Returns how often functions have been called since the last thing the user said."""
+    rounds = 0
+    for message in messages:
+        if message.get("role") == "user":
+            rounds = 0
+        elif message.get("tool_calls"):
+            rounds += 1
+    return rounds
 
 
 def _content(message: Mapping[str, Any]) -> str:

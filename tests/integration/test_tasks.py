@@ -212,3 +212,29 @@ async def test_chat_adds_a_task_and_then_shows_the_list(app: httpx2.AsyncClient)
     assert (added["title"], added["status"]) == ("milk", "created")
     assert [task["title"] for task in listed["tasks"]] == ["milk"]
     assert answer["turns"] == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "calls"),
+    [
+        ("Add a task to buy milk, and then complete it", ["add_task", "complete_task"]),
+        (
+            "Add milk to my list. Then delete it, then show what's on my list",
+            ["add_task", "delete_task", "list_tasks"],
+        ),
+        ("Show my tasks and then tell me the server time", ["list_tasks", "server_time"]),
+        ("If it is late, then tell me the server time", ["server_time"]),
+        ("What tasks are pending?", ["list_tasks"]),
+        ("What's on my to-do list?", ["list_tasks"]),
+        ('add_task "now and then a walk"', ["add_task"]),
+        ("Tell me a joke, then another", []),
+    ],
+)
+async def test_chat_does_one_step_after_the_other(
+    client: httpx2.AsyncClient, message: str, calls: list[str]
+) -> None:
+    answer = (await client.post("/chat", json={"message": message})).json()
+    assert [(call["name"], call["is_error"]) for call in answer["tool_calls"]] == [
+        (name, False) for name in calls
+    ]
+    assert answer["turns"] == len(calls) + 1
