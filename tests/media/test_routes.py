@@ -229,6 +229,14 @@ async def test_chat_returns_the_link_of_a_picture(api: Api) -> None:
     assert (await api.open(url)).content.startswith(b"\x89PNG")
 
 
+async def test_model_is_told_of_media_in_text(api: Api, stand_in: StandIn) -> None:
+    message = {"message": "Draw a picture of a hill", "tools": ["generate_image"]}
+    answer = (await api.http.post("/chat", json=message)).json()
+    *_, told = [body for body in stand_in.bodies() if "messages" in body][-1]["messages"]
+    assert told["role"] == "tool"
+    assert json.loads(told["content"]) == answer["tool_calls"][0]["result"]
+
+
 async def test_neither_prompts_nor_links_nor_keys_are_logged(
     api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
