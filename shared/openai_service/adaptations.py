@@ -9,7 +9,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from shared.errors import ProviderRejected
-from shared.openai_service.endpoints import Connection
+from shared.openai_service.endpoints import Connection, Provider
 
 REMEDIES: Mapping[str, str | None] = {
     "temperature": None,
@@ -24,6 +24,9 @@ _UNSUPPORTED = re.compile(
     re.IGNORECASE,
 )
 
+_STRICT = frozenset({Provider.OPENAI, Provider.AZURE})
+"""Who refuses messages with fields of other providers."""
+
 
 class Adaptations:
     """What was learned from refusals, for each model of each provider; a cache that may be lost."""
@@ -32,11 +35,16 @@ class Adaptations:
         self._refused: dict[tuple[Connection, str], frozenset[str]] = {}
 
     def apply(self, connection: Connection, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns parameters without those that are known to be refused."""
+        """Returns parameters without those that are known to be refused.
+
+        A conversation that began with another provider loses what only that one wants back.
+        """
         refused = self._refused.get((connection, parameters["model"]), frozenset())
         adapted = _without(refused, parameters)
         if "extra_body" in adapted:
             adapted["extra_body"] = _without(refused, adapted["extra_body"])
+        if connection.provider in _STRICT:
+            adapted["messages"] = [_plain(message) for message in adapted["messages"]]
         return adapted
 
     def learn(
@@ -59,6 +67,14 @@ class Adaptations:
         key = (connection, parameters["model"])
         self._refused[key] = self._refused.get(key, frozenset()) | {found[0]}
         return True
+
+
+def _plain(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    plain = [{key: part[key] for key in part if key != "extra_content"} for part in calls]
+    return {**message, "tool_calls": plain}
 
 
 def _without(refused: Set[str], parameters: Mapping[str, Any]) -> dict[str, Any]:

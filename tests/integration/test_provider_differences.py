@@ -247,3 +247,29 @@ async def test_signature_of_geminis_thoughts_goes_back_with_the_call(
     *_, assistant, _, _ = stand_in.bodies()[-1]["messages"]
     signature = {"google": {"thought_signature": "c2lnbmVk"}}
     assert [call.get("extra_content") for call in assistant["tool_calls"]] == [signature, None]
+
+
+async def test_conversation_moves_from_gemini_to_azure(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    stand_in.fault(style="gemini", times=3)
+    gemini = make_client(environment)
+    first = (await gemini.post("/chat", json={"message": "server_time"})).json()
+    more = {"message": "Thanks", "conversation_id": first["conversation_id"]}
+    assert (await gemini.post("/chat", json=more)).json()["turns"] == 1
+    azure = {
+        "OPENAI_BASE_URL": "",
+        "AZURE_OPENAI_ENDPOINT": stand_in.base_url.removesuffix("/v1"),
+        "AZURE_OPENAI_API_KEY": "azure-key",
+        "AZURE_OPENAI_CHAT_DEPLOYMENT": "mine",
+    }
+    assert (await make_client(environment | azure).post("/chat", json=more)).json()["turns"] == 1
+    parts = [
+        [
+            "extra_content" in call
+            for message in body["messages"]
+            for call in message.get("tool_calls") or ()
+        ]
+        for body in stand_in.bodies()
+    ]
+    assert parts == [[], [True], [True], [False]]
