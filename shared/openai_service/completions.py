@@ -12,7 +12,7 @@ from uuid import uuid4
 from typing_extensions import TypedDict
 
 from shared.errors import ContentFiltered, ProviderUnavailable
-from shared.openai_service.finish_reasons import FinishReason, finish_reason
+from shared.openai_service.finish_reasons import finish_reason
 
 if TYPE_CHECKING:
     from openai.types import CompletionUsage
@@ -92,7 +92,7 @@ class Completion:
     text: str
     tool_calls: tuple[ToolCall, ...]
     model: str
-    finish_reason: FinishReason
+    finish_reason: str | None
     usage: Usage | None
 
 
@@ -174,9 +174,11 @@ def _completion(
     if reason == "content_filter":
         # Calls that the filter interrupted may lack their end.
         calls = []
-    elif reason in ("stop", "tool_calls"):
+    elif calls and reason in (None, "stop"):
         # Gemini stops, and does not say that it does so to have its tools called.
-        reason = "tool_calls" if calls else "stop"
+        reason = "tool_calls"
+    elif not calls and reason == "tool_calls":
+        reason = "stop"
     return Completion(text, _with_distinct_ids(calls), model, reason, usage)
 
 
@@ -214,7 +216,6 @@ class CompletionReader:
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self._finish_reason: str | None = None
-        self._has_ended = False
         self._model = ""
         self._text: list[str] = []
         self._calls: list[_PartialCall] = []
@@ -226,8 +227,6 @@ class CompletionReader:
         if chunk.usage is not None:
             self.usage = _read_usage(chunk.usage)
         if not chunk.choices:
-            # Azure's first chunk has no choices either, but only the last one tells the whole usage.
-            self._has_ended = self._has_ended or chunk.usage is not None
             return ""
         choice = chunk.choices[0]
         self._finish_reason = choice.finish_reason or self._finish_reason
@@ -241,9 +240,8 @@ class CompletionReader:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the provider said why it stopped, or, as some do, only what it all cost."""
-        said_something = any(self._text) or bool(self._calls)
-        return bool(self._finish_reason) or (self._has_ended and said_something)
+        """Whether the provider said why it stopped; a stream that ends before that was cut."""
+        return bool(self._finish_reason)
 
     def end_by_filter(self) -> None:
         """Takes the provider's word that its content filter lets nothing more through."""

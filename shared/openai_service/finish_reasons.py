@@ -1,19 +1,15 @@
-"""Why a model stopped, in OpenAI's four words, whatever the provider's words are."""
+"""Why a model stopped, in OpenAI's words wherever the provider's mean the same."""
 
 from collections.abc import Mapping
-from typing import Literal
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
-
-_REASONS: Mapping[str, FinishReason] = {
-    "length": "length",
+_REASONS: Mapping[str, str] = {
+    "end_turn": "stop",
+    "eos": "stop",
     "max_tokens": "length",
     "model_length": "length",
-    "tool_calls": "tool_calls",
     "tool_call": "tool_calls",
     "tool_use": "tool_calls",
     "function_call": "tool_calls",
-    "content_filter": "content_filter",
     "safety": "content_filter",
     "recitation": "content_filter",
     "blocklist": "content_filter",
@@ -25,11 +21,14 @@ _REASONS: Mapping[str, FinishReason] = {
 }
 
 
-def finish_reason(given: str | None) -> FinishReason:
-    """Returns OpenAI's word for a reason.
+def finish_reason(given: str | None) -> str | None:
+    """Returns OpenAI's word for a reason: ``stop``, ``length``, ``tool_calls`` or ``content_filter``.
 
     Args:
-        given: What the provider says, such as Gemini's ``MAX_TOKENS`` or ``content_filter: SAFETY``.
-            What is not known, or not said, is an end like any other: ``stop``.
+        given: What the provider says, such as Gemini's ``MAX_TOKENS`` or ``content_filter: SAFETY``. A
+            reason that is not known stays as it is, in lower case: it may tell of a failure.
     """
-    return _REASONS.get((given or "").partition(":")[0].strip().lower(), "stop")
+    if given is None:
+        return None
+    word = given.partition(":")[0].strip().lower()
+    return _REASONS.get(word, word)

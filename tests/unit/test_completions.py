@@ -148,12 +148,13 @@ def test_usage_sums_what_was_reported_and_invents_nothing() -> None:
         ("content_filter: RECITATION", "content_filter"),
         ("function_call", "stop"),
         ("tool_calls", "stop"),
-        ("SOMETHING_NEW", "stop"),
-        ("", "stop"),
-        (None, "stop"),
+        ("MALFORMED_FUNCTION_CALL", "malformed_function_call"),
+        (None, None),
     ],
 )
-def test_reason_for_the_end_of_a_text_is_one_of_openais(given: str | None, reason: str) -> None:
+def test_reason_for_the_end_of_a_text_is_openais_where_it_has_one(
+    given: str | None, reason: str | None
+) -> None:
     assert read(chunk({"content": "Hi"}), chunk({}, given)).finish_reason == reason
     message = {"role": "assistant", "content": "Hi"}
     whole = ChatCompletion.construct(
