@@ -44,6 +44,8 @@ _UNMET = frozenset(
         StorageErrorCode.CONDITION_NOT_MET,
         StorageErrorCode.APPEND_POSITION_CONDITION_NOT_MET,
         StorageErrorCode.INVALID_BLOB_TYPE,
+        # Whoever commits first throws away what others have staged.
+        StorageErrorCode.INVALID_BLOCK_LIST,
     }
 )
 """What the service says where a condition of ours does not hold."""

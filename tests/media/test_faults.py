@@ -97,7 +97,7 @@ async def test_request_that_may_have_arrived_is_not_sent_again(
 async def test_slow_provider_ends_with_the_deadline(
     make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, tool: str
 ) -> None:
-    client = make_client(environment | {"REQUEST_DEADLINE_SECONDS": "1"})
+    client = make_client(environment | {"REQUEST_DEADLINE_SECONDS": "4"})
     arguments = await arguments_of(tool, client)
     stand_in.fault(delay=20)
     response = await client.post(f"/tools/{tool}", json=arguments)
