@@ -29,8 +29,9 @@ coverage: $(VENV)/.dev .venv-mcp1/.ready .mcp-ts/.ready .azurite/.ready .oauth-s
 	  -m pytest --junitxml test-results/junit.xml
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage xml -q -o test-results/coverage.xml
 
-bench: $(VENV)/.dev .azurite/.ready ## measure what the app adds to a call, the memory of a large video, long conversations
+bench: $(VENV)/.dev .venv-mcp1/.ready .azurite/.ready ## measure calls, connections, large videos, long conversations
 	@$(BIN)/python -m tests.bench.latency
+	@$(BIN)/python -m tests.bench.connections
 	@$(BIN)/python -m tests.bench.video_memory
 	@$(BIN)/python -m tests.bench.conversations
 
