@@ -65,7 +65,8 @@ class Session:
     @property
     def is_alive(self) -> bool:
         """Whether operations can run."""
-        return self._client is not None and self._owner is not None and not self._owner.done()
+        is_open = self._owner is not None and not self._owner.done()
+        return self._client is not None and is_open and not self._stopping.is_set()
 
     async def open(self) -> None:
         """Connects.
@@ -129,7 +130,8 @@ class Session:
         return bool(owner and owner.done() and not owner.cancelled() and owner.exception())
 
     async def _hold_open(self, opened: asyncio.Event) -> None:
-        async with self._sdk.open_mcp(self._target) as client:
+        # A server that ends the stream ends the session, so that nobody sends it a request in vain.
+        async with self._sdk.open_mcp(self._target, self._stopping.set) as client:
             self._client = client
             opened.set()
             await self._stopping.wait()
@@ -181,7 +183,7 @@ class SessionCache:
         self._sdk: Any = None
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return sum(session.is_alive for session in self._sessions.values())
 
     async def run(
         self,

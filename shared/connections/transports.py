@@ -5,7 +5,7 @@
 
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -49,8 +49,12 @@ _CLIENT = Implementation(name="openai-mcp-functions", version=__version__)
 
 
 @asynccontextmanager
-async def open_mcp(target: Target) -> AsyncIterator[Client]:
+async def open_mcp(target: Target, note_end: Callable[[], None]) -> AsyncIterator[Client]:
     """Connects to a server and agrees on a revision of the protocol.
+
+    Args:
+        target: The server.
+        note_end: Called when the server ends the stream of its messages.
 
     Raises:
         Exception: Whatever the SDK raises; `translated` makes sense of it.
@@ -59,13 +63,47 @@ async def open_mcp(target: Target) -> AsyncIterator[Client]:
         mode, discovered = _mode(target)
         yield await stack.enter_async_context(
             Client(
-                await _transport(target, stack),
+                _watched(await _transport(target, stack), note_end),
                 mode=mode,
                 prior_discover=discovered,
                 client_info=_CLIENT,
                 cache=None,
             )
         )
+
+
+@asynccontextmanager
+async def _watched(transport: Any, note_end: Callable[[], None]) -> AsyncIterator[Any]:
+    async with transport as (incoming, outgoing):
+        yield _Incoming(incoming, note_end), outgoing
+
+
+class _Incoming:
+    """A stream of messages that says when it has ended; all else is the stream's own."""
+
+    def __init__(self, stream: Any, note_end: Callable[[], None]) -> None:
+        self._stream = stream
+        self._note_end = note_end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __aiter__(self) -> "_Incoming":
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            self._note_end()
+            raise
+
+    async def __aenter__(self) -> "_Incoming":
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._stream.__aexit__(*error)
 
 
 def negotiated(client: Client) -> Negotiated:

@@ -29,9 +29,10 @@ def command_of(sdk: str, transport: str) -> list[str]:
 
 
 @contextmanager
-def running(sdk: str, transport: str) -> Iterator[str]:
+def running(sdk: str, transport: str, port: int = 0) -> Iterator[str]:
     """Runs a server while the block runs, and yields its URL."""
-    process = subprocess.Popen(command_of(sdk, transport), stdout=subprocess.PIPE, text=True)
+    command = [*command_of(sdk, transport), str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()

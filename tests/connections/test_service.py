@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -386,6 +388,38 @@ async def test_sse_server_is_connected_and_used_and_reconnected(
         assert await add(connections, client_id) == {"result": 5}
 
 
+async def until_no_session_is_open(connections: Connections) -> None:
+    async with asyncio.timeout(20):
+        while connections.live_sessions:
+            await asyncio.sleep(0.01)
+
+
+async def test_sse_server_that_restarted_while_nobody_called_is_called_in_a_new_session(
+    connections: Connections,
+) -> None:
+    with SseProcess() as old:
+        client_id = (await connect(connections, old.url, transport="sse")).record.id
+    await until_no_session_is_open(connections)
+    with SseProcess(old.port):
+        assert await add(connections, client_id) == {"result": 5}
+
+
+async def test_command_that_ended_while_nobody_called_is_started_again(
+    make_connections: MakeConnections, deadline: Deadline
+) -> None:
+    program = f"import sys; sys.path.insert(0, {str(Path.cwd())!r})\n{STDIO_SERVER}"
+    argv = [sys.executable, "-c", program]
+    connections = make_connections(ConnectionsConfig(stdio_commands={"local": argv}))
+    request = ConnectRequest(transport="stdio", command="local")
+    connected = await connections.connect("alice", request, CALLBACK, deadline)
+    assert isinstance(connected, Connected)
+    client_id = connected.record.id
+    result = await connections.call_tool("alice", client_id, "process_id", {}, deadline)
+    os.kill(result["structuredContent"]["result"], signal.SIGKILL)
+    await until_no_session_is_open(connections)
+    assert await add(connections, client_id) == {"result": 5}
+
+
 STDIO_SERVER = """
 import os, sys
 from tests.connections.world import make_server
@@ -394,6 +428,10 @@ server = make_server()
 @server.tool()
 def environment() -> str:
     return ",".join(sorted(os.environ))
+
+@server.tool()
+def process_id() -> int:
+    return os.getpid()
 
 print("noise", file=sys.stderr)
 server.run("stdio")

@@ -1,4 +1,5 @@
-// A server of the TypeScript SDK. Its argument is "http" or "stdio"; the former writes where it listens.
+// A server of the TypeScript SDK. Its first argument is "http" or "stdio"; the former takes a port, of
+// which 0 is a free one, and writes where it listens.
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -66,7 +67,7 @@ async function serveHttp() {
     }
     await transport.handleRequest(request, response);
   });
-  await new Promise((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  await new Promise((resolve) => listener.listen(Number(process.argv[3]), "127.0.0.1", resolve));
   process.stdout.write(`http://127.0.0.1:${listener.address().port}/mcp\n`);
 }
 

@@ -2,7 +2,8 @@
 # Either SDK runs this, and the type checker sees only SDK 2.
 """A server of SDK 2, or of SDK 1 under the Python of .venv-mcp1.
 
-Its argument is ``http``, ``sse`` or ``stdio``. The first two write where they listen as a line.
+Its first argument is ``http``, ``sse`` or ``stdio``. The first two take a port, of which 0 is a free one,
+and write where they listen as a line.
 """
 
 import asyncio
@@ -56,7 +57,8 @@ def review(language: str) -> str:
 
 async def serve(app, path: str) -> None:
     with socket.socket(proto=socket.IPPROTO_TCP) as bound:
-        bound.bind(("127.0.0.1", 0))
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", int(sys.argv[2])))
         bound.listen()
         sys.stdout.write(f"http://127.0.0.1:{bound.getsockname()[1]}{path}\n")
         sys.stdout.flush()
