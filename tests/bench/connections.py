@@ -1,4 +1,4 @@
-"""What a connection adds to a tool call, and what connections leave behind; prints, judges nothing."""
+"""What a connection adds to a tool call, and what connections leave behind; judges nothing."""
 
 import asyncio
 import os

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -203,6 +204,20 @@ async def test_connection_is_listed_and_shown_until_it_is_ended(
     assert await asked(api, "/mcp/clients") == {"status": "success", "clients": [], "count": 0}
     gone = await api.get("/mcp/list_tools", params={"client_id": client_id})
     assert gone.status_code == 404
+
+
+@pytest.mark.parametrize("sdk", foreign.COMMANDS)
+async def test_server_that_restarted_is_called_as_before(
+    make_client: MakeClient, environment: dict[str, str], sdk: str
+) -> None:
+    api = make_client(environment | {"CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "true"})
+    with foreign.running(sdk, "http") as url:
+        client_id = (await told(api, "/mcp/connect", mcp_url=url))["client_id"]
+    call = {"client_id": client_id, "tool_name": "add", "arguments": {"a": 2, "b": 3}}
+    down = await api.post("/mcp/call_tool", json=call)
+    assert (down.status_code, down.json()["code"]) == (502, "provider_unavailable")
+    with foreign.running(sdk, "http", urlsplit(url).port or 0):
+        assert (await told(api, "/mcp/call_tool", **call))["result"] == {"result": 5}
 
 
 @pytest.mark.parametrize("command", ["typescript", "node"])

@@ -2,8 +2,8 @@
 # Either SDK runs this, and the type checker sees only SDK 2.
 """A server of SDK 2, or of SDK 1 under the Python of .venv-mcp1.
 
-Its first argument is ``http``, ``sse`` or ``stdio``. The first two take a port, of which 0 is a free one,
-and write where they listen as a line.
+Its first argument is ``http``, ``sse`` or ``stdio``. The first two take a port, of which 0 is a free
+one, and write where they listen as a line.
 """
 
 import asyncio
