@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -125,9 +127,21 @@ class DroppingProxy:
     def __init__(self, upstream: str, drops: int) -> None:
         self._upstream = httpx2.URL(upstream)
         self._drops = drops
+        self._served: set[asyncio.Task[None]] = set()
         self.connections = 0
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """The port, for as long as it listens; all connections have ended afterwards."""
+        async with await asyncio.start_server(self._accept, "127.0.0.1") as server:
+            yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*self._served, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # asyncio's server waits for its handlers from 3.12 on only.
+        self._served.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         request = await reader.read(65536)
         if self.connections > self._drops:
@@ -154,8 +168,7 @@ async def test_connection_that_breaks_before_the_answer_is_tried_again(
     status: int,
 ) -> None:
     proxy = DroppingProxy(stand_in.base_url, drops)
-    async with await asyncio.start_server(proxy.serve, "127.0.0.1") as server:
-        port = server.sockets[0].getsockname()[1]
+    async with proxy.listening() as port:
         environment |= {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}
         response = await make_client(environment).post(door, json=DOORS[door])
     assert response.status_code == status, response.text

@@ -1,6 +1,5 @@
 """What can go wrong at the provider and in storage, through every media tool."""
 
-import asyncio
 import errno
 import os
 import socket
@@ -84,8 +83,7 @@ async def test_request_that_may_have_arrived_is_not_sent_again(
     make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, tool: str
 ) -> None:
     proxy = DroppingProxy(stand_in.base_url, 99)
-    async with await asyncio.start_server(proxy.serve, "127.0.0.1") as server:
-        port = server.sockets[0].getsockname()[1]
+    async with proxy.listening() as port:
         client = make_client(environment | {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"})
         arguments = await arguments_of(tool, client)
         response = await client.post(f"/tools/{tool}", json=arguments)
