@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from time import monotonic
@@ -27,49 +28,73 @@ MAX_RESERVED_SHARE = 0.25
 """Of what is left, where that is little."""
 
 CallEvent = ToolCallStarted | ToolProgressed | ToolFinished
+_Queue = asyncio.Queue[tuple[CallEvent, str | None] | Exception]
 
 
-async def run_calls(
-    calls: Sequence[ToolCall], offer: ToolOffer, context: ToolContext
-) -> AsyncGenerator[tuple[CallEvent, str | None], None]:
-    """Yields each event of the calls; a finished call comes with the text that the model gets.
+class CallRunner:
+    """Runs the tool calls of one request, turn by turn.
 
-    At most eight calls run at a time. Closing the generator cancels those that still run.
-
-    Raises:
-        DeadlineExceeded: The request's budget is used up.
+    Args:
+        offer: The tools that may be called.
+        context: Who asks.
     """
-    queue: asyncio.Queue[tuple[CallEvent, str | None] | Exception] = asyncio.Queue()
-    places = asyncio.Semaphore(MAX_PARALLEL_CALLS)
 
-    async def run(call: ToolCall) -> None:
+    def __init__(self, offer: ToolOffer, context: ToolContext) -> None:
+        self._offer = offer
+        self._context = context
+        self._counts: Counter[str] = Counter()
+
+    async def run(
+        self, calls: Sequence[ToolCall]
+    ) -> AsyncGenerator[tuple[CallEvent, str | None], None]:
+        """Yields each event of the calls; a finished call comes with the text that the model gets.
+
+        At most eight calls run at a time. Closing the generator cancels those that still run.
+
+        Raises:
+            DeadlineExceeded: The request's budget is used up.
+        """
+        queue: _Queue = asyncio.Queue()
+        places = asyncio.Semaphore(MAX_PARALLEL_CALLS)
+
+        async def run(call: ToolCall, context: ToolContext) -> None:
+            try:
+                async with places:
+                    await _run_call(call, self._offer, context, queue)
+            except Exception as error:  # noqa: BLE001  # Raised again in the task that reads the queue.
+                queue.put_nowait(error)
+
+        tasks = [asyncio.create_task(run(call, self._context_of(call))) for call in calls]
+        unfinished = len(tasks)
         try:
-            async with places:
-                await _run_call(call, offer, context, queue)
-        except Exception as error:  # noqa: BLE001  # Raised again in the task that reads the queue.
-            queue.put_nowait(error)
+            while unfinished:
+                item = await self._context.deadline.wait_for(queue.get())
+                if isinstance(item, Exception):
+                    raise item
+                unfinished -= isinstance(item[0], ToolFinished)
+                yield item
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    tasks = [asyncio.create_task(run(call)) for call in calls]
-    unfinished = len(tasks)
-    try:
-        while unfinished:
-            item = await context.deadline.wait_for(queue.get())
-            if isinstance(item, Exception):
-                raise item
-            unfinished -= isinstance(item[0], ToolFinished)
-            yield item
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _context_of(self, call: ToolCall) -> ToolContext:
+        """Returns the context of a call.
+
+        A request that is run again after its instance died finds what its calls have stored and paid
+        for. Of equal calls the first, the second and so on are each one of their own.
+        """
+        context = self._context
+        purpose = f"{call.name}\n{call.arguments}"
+        self._counts[purpose] += 1
+        purpose += f"\n{self._counts[purpose]}"
+        key = context.idempotency_key
+        if key is not None:
+            key = hashlib.sha256(f"{key}\n{purpose}".encode()).hexdigest()
+        return replace(context, idempotency_key=key, operation=context.operation.part(purpose))
 
 
-async def _run_call(
-    call: ToolCall,
-    offer: ToolOffer,
-    context: ToolContext,
-    queue: "asyncio.Queue[tuple[CallEvent, str | None] | Exception]",
-) -> None:
+async def _run_call(call: ToolCall, offer: ToolOffer, context: ToolContext, queue: _Queue) -> None:
     started = monotonic()
     arguments = decode_arguments(call.arguments)
     queue.put_nowait((ToolCallStarted(call.id, call.name, arguments), None))
@@ -77,10 +102,9 @@ async def _run_call(
     async def report(progress: float, total: float | None, message: str | None) -> None:
         queue.put_nowait((ToolProgressed(call.id, progress, total, message), None))
 
-    its_context = replace(
-        context, report_progress=report, idempotency_key=_own_key(call, context.idempotency_key)
+    result = await _call_in_time(
+        call.name, arguments, offer, replace(context, report_progress=report)
     )
-    result = await _call_in_time(call.name, arguments, offer, its_context)
     record = ToolCallRecord(
         name=call.name,
         arguments=arguments,
@@ -121,13 +145,6 @@ async def _call(
             is_error=True,
         )
     return await toolset.call(name, arguments, context)
-
-
-def _own_key(call: ToolCall, chat_key: str | None) -> str | None:
-    # A chat that is run again after its instance died finds what its tools have been paid for already.
-    if chat_key is None:
-        return None
-    return hashlib.sha256(f"{chat_key}\n{call.name}\n{call.arguments}".encode()).hexdigest()
 
 
 def decode_arguments(arguments: str) -> dict[str, Any] | str:

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from shared.agent.calls import run_calls
+from shared.agent.calls import CallRunner
 from shared.agent.events import (
     ChatAnswer,
     ChatCompleted,
@@ -135,6 +135,7 @@ class Agent:
         history = await transcript.history(system_prompt, self._max_history_tokens)
         state = _State(turn, system_prompt, history)
         turns_with_tools = turn.max_turns or self._max_turns
+        runner = CallRunner(offer, context)
         while True:
             may_call = bool(offer.tools) and len(state.usages) < turns_with_tools
             async with aclosing(self._ask(state, offer if may_call else None, context)) as texts:
@@ -145,7 +146,7 @@ class Agent:
             if not calls:
                 break
             await transcript.add_calls(state.last)
-            async with aclosing(run_calls(calls, offer, context)) as events:
+            async with aclosing(runner.run(calls)) as events:
                 async for event, text_for_model in events:
                     if isinstance(event, ToolFinished):
                         await transcript.add_result(event)

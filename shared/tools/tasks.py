@@ -1,6 +1,5 @@
 """To-do tools: a list of tasks for each user, in one document that several chats may change at once."""
 
-import secrets
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
@@ -80,15 +79,23 @@ class TaskTools:
             description: More about it, in up to 2,000 characters.
         """
         task = TaskItem(
-            id=secrets.token_hex(8), title=title, description=description, completed=False
+            id=context.operation.short_id("task"),
+            title=title,
+            description=description,
+            completed=False,
         )
 
+        created = TaskChange(task_id=task["id"], status="created", title=title)
+
         def add(document: _Document) -> TaskChange:
+            if any(earlier["id"] == task["id"] for earlier in document.tasks):
+                # A chat that is run again after its instance died has added it already.
+                return created
             if len(document.tasks) >= MAX_TASKS:
                 complaint = f"the list is full with {MAX_TASKS} tasks; delete some with delete_task"
                 raise InvalidRequest.for_field("title", complaint)
             document.tasks.append(task)
-            return {"task_id": task["id"], "status": "created", "title": title}
+            return created
 
         return await self._change(context, add)
 

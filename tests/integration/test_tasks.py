@@ -9,7 +9,7 @@ import pytest
 
 from shared.storage import FolderStore, ObjectChanged, ObjectInfo, documents
 from shared.tools import tasks
-from tests.conftest import MakeClient, digest
+from tests.conftest import MakeClient, StandIn, digest
 
 
 @pytest.fixture
@@ -212,6 +212,27 @@ async def test_chat_adds_a_task_and_then_shows_the_list(app: httpx2.AsyncClient)
     assert (added["title"], added["status"]) == ("milk", "created")
     assert [task["title"] for task in listed["tasks"]] == ["milk"]
     assert answer["turns"] == 3
+
+
+async def test_chat_that_is_run_again_adds_each_task_once(
+    app: httpx2.AsyncClient, stand_in: StandIn
+) -> None:
+    body = {"message": "Add milk twice"}
+    headers = {"Idempotency-Key": "milk"}
+    twice = {"call_tools": ["add_task"] * 2, "tool_arguments": '{"title": "milk"}'}
+    stand_in.fault(**twice)
+    stand_in.fault(status=401)
+    assert (await app.post("/chat", json=body, headers=headers)).status_code == 502
+    assert (await call(app, "list_tasks"))["count"] == 2
+    stand_in.fault(**twice)
+    stand_in.fault(**twice)
+    answer = (await app.post("/chat", json=body, headers=headers)).json()
+    listed = await call(app, "list_tasks")
+    assert [each["result"]["status"] for each in answer["tool_calls"]] == ["created"] * 4
+    assert {each["result"]["task_id"] for each in answer["tool_calls"]} == {
+        task["id"] for task in listed["tasks"]
+    }
+    assert listed["count"] == 4
 
 
 @pytest.mark.parametrize(
