@@ -371,7 +371,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             values.setdefault(_ALIASES.get(name, name), value)
 
     in_azure = _runs_in_azure(source)
-    problems: dict[str, str] = {}
+    problems = {name: _unread_secret(name) for name in values if _is_reference(values[name])}
     if in_azure:
         problems |= _unfit_for_azure(values)
     for name in problems:
@@ -421,13 +421,30 @@ def _mcp_server_tokens(
     problems: dict[str, str] = {}
     for name, server in settings.mcp_servers.items():
         if setting := server.bearer_token_setting:
-            tokens[name] = SecretStr(environ.get(setting, "").strip())
-            if not tokens[name].get_secret_value():
+            token = environ.get(setting, "").strip()
+            if _is_reference(token):
+                problems[setting] = _unread_secret(setting)
+                continue
+            tokens[name] = SecretStr(token)
+            if not token:
                 problems["MCP_SERVERS"] = (
                     f"The setting MCP_SERVERS, entry {name}, names the setting {setting}, "
                     "which has no value."
                 )
     return tokens, problems
+
+
+def _is_reference(value: str) -> bool:
+    # App Service leaves a reference as it is where it cannot read the secret. Taken for a key, it would
+    # be one that everybody can guess.
+    return value.lower().startswith(("@microsoft.keyvault(", "@microsoft.appconfiguration("))
+
+
+def _unread_secret(name: str) -> str:
+    return (
+        f"The setting {name} refers to a secret that Azure could not read: see to it that the secret "
+        "exists and that the app's identity may read it, then restart the app."
+    )
 
 
 def _unfit_for_azure(values: Mapping[str, str]) -> dict[str, str]:

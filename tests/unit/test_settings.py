@@ -149,3 +149,15 @@ def test_azure_takes_no_insecure_endpoint() -> None:
 def test_core_tools_is_not_azure() -> None:
     environ = {"WEBSITE_SITE_NAME": "app", "FUNCTIONS_CORETOOLS_ENVIRONMENT": "1"}
     assert not load_settings(environ).in_azure
+
+
+def test_secret_that_azure_could_not_read_is_no_key() -> None:
+    reference = "@Microsoft.KeyVault(SecretUri=https://kv.example/secrets/mcp-api-key)"
+    servers = '{"docs": {"url": "https://docs.example", "bearer_token_setting": "DOCS_TOKEN"}}'
+    settings = load_settings(
+        {"MCP_API_KEY": reference, "DOCS_TOKEN": reference, "MCP_SERVERS": servers}
+    )
+    assert (settings.mcp_api_key, settings.mcp_server_tokens) == (None, {})
+    names = [problem.split()[2] for problem in settings.problems]
+    assert names == ["MCP_API_KEY", "DOCS_TOKEN"]
+    assert "kv.example" not in str(settings.problems)
