@@ -23,7 +23,7 @@ param buildId string = 'dev'
 
 // ---------------------------------------------------------------- who may call
 
-@description('Keys of callers, as digests. Without any the app answers 503.')
+@description('Keys of callers, as digests, in the long form of API_KEYS. Without any the app answers 503.')
 param apiKeys ApiKeys = {}
 
 @description('Digest of the key that a pipeline makes for its smoke test and then forgets; empty for none.')
@@ -63,7 +63,7 @@ param connectionTokens string[] = []
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Most instances at a time: the limit of what a rush, or an attack, can cost.')
+@description('Most instances at a time, which bounds what a rush, or an attack, can cost. The platform may go beyond it for moments.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 40
@@ -76,7 +76,7 @@ param httpConcurrency int = 50
 @description('Instances that never scale in; they cost money while idle and answer without a cold start.')
 param alwaysReady AlwaysReady[] = []
 
-@description('Whether app and storage survive the loss of a zone. It cannot be changed later.')
+@description('Whether app and storage survive the loss of a zone.')
 param zoneRedundant bool = false
 
 // ---------------------------------------------------------------- data
@@ -143,6 +143,7 @@ param budget Budget?
 
 var token = uniqueString(resourceGroup().id)
 var baseName = '${toLower(workload)}-${token}'
+var identityName = 'id-${baseName}'
 var createsOpenAi = azureOpenAi == 'create'
 
 var blobZone = 'privatelink.blob.${environment().suffixes.storage}'
@@ -153,7 +154,7 @@ var openAiZone = 'privatelink.openai.azure.com'
 module identity 'modules/identity.bicep' = {
   name: 'identity'
   params: {
-    name: 'id-${baseName}'
+    name: identityName
     location: location
     tags: tags
   }
@@ -169,6 +170,7 @@ module monitoring 'modules/monitoring.bicep' = {
     retentionDays: logRetentionDays
     dailyQuotaGb: logDailyQuotaGb
     senderPrincipalId: identity.outputs.principalId
+    senderIdentityName: identityName
   }
 }
 
@@ -183,6 +185,7 @@ module hostStorage 'modules/host-storage.bicep' = {
     zoneRedundant: zoneRedundant
     publicNetworkAccess: !privateNetworking
     appPrincipalId: identity.outputs.principalId
+    appIdentityName: identityName
     workspaceId: monitoring.outputs.workspaceId
   }
 }
@@ -199,6 +202,7 @@ module dataStorage 'modules/data-storage.bicep' = {
     mediaCoolingDays: mediaCoolingDays
     idempotencyRetentionDays: idempotencyRetentionDays
     appPrincipalId: identity.outputs.principalId
+    appIdentityName: identityName
     workspaceId: monitoring.outputs.workspaceId
   }
 }
@@ -212,6 +216,7 @@ module openAi 'modules/openai.bicep' = if (createsOpenAi) {
     deployments: modelDeployments
     publicNetworkAccess: !privateNetworking
     appPrincipalId: identity.outputs.principalId
+    appIdentityName: identityName
     workspaceId: monitoring.outputs.workspaceId
   }
 }
@@ -224,6 +229,7 @@ module keyVault 'modules/key-vault.bicep' = {
     tags: tags
     purgeProtection: purgeProtection
     appPrincipalId: identity.outputs.principalId
+    appIdentityName: identityName
     operatorPrincipalId: operatorPrincipalId
     workspaceId: monitoring.outputs.workspaceId
   }

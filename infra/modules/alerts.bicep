@@ -1,4 +1,5 @@
-// What somebody should know of: failures, slowness, throttling, and a provider that fails.
+// What somebody should know of: failures, slowness, throttling, a provider that fails, and that the day's
+// quota of logs is used up, after which the other rules see nothing.
 // The rules read the requests that Application Insights recorded. A client that leaves makes the host
 // call its request failed, so they go by the status and not by "success".
 
@@ -17,16 +18,16 @@ param workspaceId string
 @description('Addresses that get a mail; without any, alerts are only shown in the portal.')
 param emails string[]
 
-@description('Responses with status 500 in 15 minutes that are one too many.')
+@description('Responses with status 500 or 503 in 15 minutes that raise no alert yet.')
 param failureThreshold int
 
 @description('Seconds that the 95th percentile of a quarter of an hour may take.')
 param latencyThresholdSeconds int
 
-@description('Responses with status 429 in 15 minutes that are one too many.')
+@description('Responses with status 429 in 15 minutes that raise no alert yet.')
 param throttlingThreshold int
 
-@description('Responses with status 502 or 504 in 15 minutes that are one too many.')
+@description('Responses with status 502 or 504 in 15 minutes that raise no alert yet.')
 param providerErrorThreshold int
 
 resource recipients 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(emails)) {
@@ -74,6 +75,13 @@ var rules = [
     description: 'The provider refuses the credentials, cannot be reached, or is too slow.'
     query: 'AppRequests | where ResultCode in ("502", "504") | summarize Value = sum(ItemCount)'
     threshold: providerErrorThreshold
+  }
+  {
+    name: 'log-quota'
+    severity: 2
+    description: 'The workspace has taken in its quota of the day: until tomorrow there are no logs, and no other alerts.'
+    query: '_LogOperation | where Category =~ "Ingestion" and Detail contains "OverQuota" | summarize Value = count()'
+    threshold: 0
   }
 ]
 

@@ -29,6 +29,9 @@ param idempotencyRetentionDays int
 @description('Principal of the app.')
 param appPrincipalId string
 
+@description('Name of the identity of the app; it names role assignments, since what-if knows it beforehand.')
+param appIdentityName string
+
 @description('Workspace for diagnostics.')
 param workspaceId string
 
@@ -163,7 +166,7 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01
 }
 
 resource canUseMedia 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account::blobs::media.id, appPrincipalId, roles.storageBlobDataContributor)
+  name: guid(account::blobs::media.id, appIdentityName, roles.storageBlobDataContributor)
   scope: account::blobs::media
   properties: {
     principalId: appPrincipalId
@@ -176,7 +179,7 @@ resource canUseMedia 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 resource canUseState 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account::blobs::state.id, appPrincipalId, roles.storageBlobDataContributor)
+  name: guid(account::blobs::state.id, appIdentityName, roles.storageBlobDataContributor)
   scope: account::blobs::state
   properties: {
     principalId: appPrincipalId
@@ -190,7 +193,7 @@ resource canUseState 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 // Signed links need a user delegation key, which only the account as a whole can give.
 resource canSignLinks 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, appPrincipalId, roles.storageBlobDelegator)
+  name: guid(account.id, appIdentityName, roles.storageBlobDelegator)
   scope: account
   properties: {
     principalId: appPrincipalId

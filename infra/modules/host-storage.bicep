@@ -20,6 +20,9 @@ param publicNetworkAccess bool
 @description('Principal of the app.')
 param appPrincipalId string
 
+@description('Name of the identity of the app; it names role assignments, since what-if knows it beforehand.')
+param appIdentityName string
+
 @description('Workspace for diagnostics.')
 param workspaceId string
 
@@ -71,7 +74,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
 
 // The host creates containers of its own and takes leases: nothing less than owner of the data will do.
 resource canHost 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, appPrincipalId, roles.storageBlobDataOwner)
+  name: guid(account.id, appIdentityName, roles.storageBlobDataOwner)
   scope: account
   properties: {
     principalId: appPrincipalId

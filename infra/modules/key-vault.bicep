@@ -18,6 +18,9 @@ param purgeProtection bool
 @description('Principal of the app, which reads secrets.')
 param appPrincipalId string
 
+@description('Name of the identity of the app; it names role assignments, since what-if knows it beforehand.')
+param appIdentityName string
+
 @description('Principal of the operator, who writes secrets; empty for none.')
 param operatorPrincipalId string
 
@@ -45,7 +48,7 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
 }
 
 resource canRead 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(vault.id, appPrincipalId, roles.keyVaultSecretsUser)
+  name: guid(vault.id, appIdentityName, roles.keyVaultSecretsUser)
   scope: vault
   properties: {
     principalId: appPrincipalId

@@ -23,6 +23,9 @@ param dailyQuotaGb int
 @description('Principal that sends telemetry.')
 param senderPrincipalId string
 
+@description('Name of its identity; it names the role assignment, since what-if knows it beforehand.')
+param senderIdentityName string
+
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
   name: workspaceName
   location: location
@@ -56,7 +59,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
 }
 
 resource canSend 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(insights.id, senderPrincipalId, roles.monitoringMetricsPublisher)
+  name: guid(insights.id, senderIdentityName, roles.monitoringMetricsPublisher)
   scope: insights
   properties: {
     principalId: senderPrincipalId

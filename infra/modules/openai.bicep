@@ -21,6 +21,9 @@ param publicNetworkAccess bool
 @description('Principal of the app.')
 param appPrincipalId string
 
+@description('Name of the identity of the app; it names role assignments, since what-if knows it beforehand.')
+param appIdentityName string
+
 @description('Workspace for diagnostics.')
 param workspaceId string
 
@@ -64,7 +67,7 @@ resource models 'Microsoft.CognitiveServices/accounts/deployments@2025-06-01' = 
 ]
 
 resource canCall 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, appPrincipalId, roles.cognitiveServicesOpenAiUser)
+  name: guid(account.id, appIdentityName, roles.cognitiveServicesOpenAiUser)
   scope: account
   properties: {
     principalId: appPrincipalId

@@ -98,7 +98,7 @@ type OptionalSettings = {
   AZURE_BLOB_VIDEO_ROOT: string?
   AZURE_OPENAI_API_VERSION: string?
   AZURE_OPENAI_TOKEN_SCOPE: string?
-  @minValue(1)
+  @minValue(100)
   CHAT_MAX_HISTORY_TOKENS: int?
   @minValue(1)
   @maxValue(50)
@@ -110,8 +110,8 @@ type OptionalSettings = {
   MCP_ALLOWED_ORIGINS: string?
   MCP_SERVERS: object?
   MCP_STDIO_COMMANDS: object?
-  @minValue(60)
-  @maxValue(604800)
+  @minValue(1)
+  @maxValue(518400)
   MEDIA_URL_TTL_SECONDS: int?
   OPENAI_AUDIO_BASE_URL: string?
   OPENAI_AUDIO_MODEL: string?

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from shared.settings import SETTING_NAMES
+from shared.settings import SETTING_NAMES, Settings
 
 PROJECT = Path(__file__).parent.parent.parent
 MODULES = PROJECT / "infra/modules"
@@ -89,6 +89,24 @@ def test_every_setting_of_the_code_is_set_by_the_templates_or_has_no_place_there
 def test_every_setting_of_the_templates_is_in_the_example_for_local_work() -> None:
     example = json.loads((PROJECT / "local.settings.example.json").read_text())["Values"]
     assert sorted(deployed() - set(example)) == []
+
+
+def test_limits_of_numbers_are_those_of_the_code() -> None:
+    types = source(MODULES / "types.bicep")
+    found = re.findall(
+        r"((?:^  @m\w+Value\(\d+\)\n)*)^  (\w+): int\?$",
+        block(types, "type OptionalSettings = {"),
+        re.MULTILINE,
+    )
+    names = {name for _, name in found}
+    assert names >= {"CHAT_MAX_TURNS", "MEDIA_URL_TTL_SECONDS", "REQUEST_DEADLINE_SECONDS"}
+    for decorators, name in found:
+        limits = {kind: int(n) for kind, n in re.findall(r"@(m\w+)Value\((\d+)\)", decorators)}
+        schema = Settings.model_json_schema()["properties"][name]
+        least = schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1)
+        assert limits == {"min": least} | (
+            {"max": schema["maximum"]} if "maximum" in schema else {}
+        ), name
 
 
 def test_no_setting_has_two_sources() -> None:
