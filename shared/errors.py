@@ -19,6 +19,7 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     ├── StorageUnavailable       503  storage_unavailable
     └── ProviderError
         ├── ProviderRejected     400  provider_rejected
+        │   └── ProviderNotFound
         ├── ContentFiltered      400  content_filtered
         ├── ProviderCredentials  502  provider_credentials
         ├── RateLimited          429  rate_limited
@@ -225,6 +226,10 @@ class ProviderRejected(ProviderError):
 
     status = 400
     code = "provider_rejected"
+
+
+class ProviderNotFound(ProviderRejected):
+    """Raised when the provider does not know what the request names, such as a model or a job."""
 
 
 class ContentFiltered(ProviderError):

@@ -13,7 +13,7 @@ from typing import Any
 from shared.agent.events import ToolCallRecord, ToolCallStarted, ToolFinished, ToolProgressed
 from shared.agent.offer import ToolOffer
 from shared.errors import DeadlineExceeded
-from shared.openai_service import ToolCall
+from shared.openai_service import ToolCall, whole_characters
 from shared.tools import ToolContext, ToolResult
 
 logger = logging.getLogger(__name__)
@@ -153,10 +153,19 @@ def decode_arguments(arguments: str) -> dict[str, Any] | str:
     if not arguments.strip():
         return {}
     try:
-        decoded = json.loads(arguments)
+        decoded = json.loads(arguments, parse_constant=_refuse_constant)
     except ValueError:
         return arguments
-    return decoded if isinstance(decoded, dict) else arguments
+    if not isinstance(decoded, dict):
+        return arguments
+    if "\\u" not in arguments:
+        return decoded
+    mended: dict[str, Any] = json.loads(whole_characters(json.dumps(decoded, ensure_ascii=False)))
+    return mended
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
 
 
 def _for_model(result: ToolResult) -> str:

@@ -1,5 +1,6 @@
 """OpenAI, Azure OpenAI and compatible providers behind one door."""
 
+from shared.openai_service.characters import whole_characters
 from shared.openai_service.completions import (
     Completion,
     CompletionRequest,
@@ -38,4 +39,5 @@ __all__ = [
     "VideoRequest",
     "VideoStatus",
     "sum_usage",
+    "whole_characters",
 ]

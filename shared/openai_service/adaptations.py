@@ -24,6 +24,8 @@ _UNSUPPORTED = re.compile(
     re.IGNORECASE,
 )
 
+_NAMES = re.compile(rf"\b({'|'.join({*REMEDIES, *filter(None, REMEDIES.values())})})\b")
+
 _STRICT = frozenset({Provider.OPENAI, Provider.AZURE})
 """Who refuses messages with fields of other providers."""
 
@@ -34,12 +36,19 @@ class Adaptations:
     def __init__(self) -> None:
         self._refused: dict[tuple[Connection, str], frozenset[str]] = {}
 
-    def apply(self, connection: Connection, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def apply(
+        self, connection: Connection, parameters: Mapping[str, Any], refused: Set[str]
+    ) -> dict[str, Any]:
         """Returns parameters without those that are known to be refused.
 
         A conversation that began with another provider loses what only that one wants back.
+
+        Args:
+            connection: Who is to be asked.
+            parameters: What for.
+            refused: What was refused of this very request.
         """
-        refused = self._refused.get((connection, parameters["model"]), frozenset())
+        refused = refused | self._refused.get((connection, parameters["model"]), frozenset())
         adapted = _without(refused, parameters)
         if "extra_body" in adapted:
             adapted["extra_body"] = _without(refused, adapted["extra_body"])
@@ -49,8 +58,8 @@ class Adaptations:
 
     def learn(
         self, connection: Connection, parameters: Mapping[str, Any], error: ProviderRejected
-    ) -> bool:
-        """Notes which parameter was refused, and says whether trying again without it makes sense.
+    ) -> str | None:
+        """Notes which parameter was refused, and returns it where trying again without it makes sense.
 
         Args:
             connection: Who refused.
@@ -58,15 +67,18 @@ class Adaptations:
             error: The refusal.
         """
         if not _UNSUPPORTED.search(error.detail):
-            return False
-        named = [name for name in REMEDIES if re.search(rf"\b{name}\b", error.detail)]
+            return None
+        # The first one named is refused; those that follow may be what to send in its place.
+        named = _NAMES.search(error.detail)
+        name = named.group(1) if named else ""
         sent = parameters.keys() | parameters.get("extra_body", {}).keys()
-        found = [name for name in named if name in sent]
-        if not found:
-            return False
-        key = (connection, parameters["model"])
-        self._refused[key] = self._refused.get(key, frozenset()) | {found[0]}
-        return True
+        if name not in REMEDIES or name not in sent:
+            return None
+        if "extra_body" not in parameters:
+            # What one caller adds on their own says nothing about the requests of others.
+            key = (connection, parameters["model"])
+            self._refused[key] = self._refused.get(key, frozenset()) | {name}
+        return name
 
 
 def _plain(message: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from uuid import uuid4
 from typing_extensions import TypedDict
 
 from shared.errors import ContentFiltered, ProviderUnavailable
+from shared.openai_service.characters import split_last_half, whole_characters
 from shared.openai_service.finish_reasons import finish_reason
 
 if TYPE_CHECKING:
@@ -179,7 +180,11 @@ def _completion(
         reason = "tool_calls"
     elif not calls and reason == "tool_calls":
         reason = "stop"
-    return Completion(text, _with_distinct_ids(calls), model, reason, usage)
+    calls = [
+        replace(call, name=whole_characters(call.name), arguments=whole_characters(call.arguments))
+        for call in calls
+    ]
+    return Completion(whole_characters(text), _with_distinct_ids(calls), model, reason, usage)
 
 
 @dataclass
@@ -207,17 +212,14 @@ def _is_json(text: str) -> bool:
 
 
 class CompletionReader:
-    """Puts a streamed answer together, chunk by chunk.
-
-    Attributes:
-        usage: What the provider counted so far.
-    """
+    """Puts a streamed answer together, chunk by chunk."""
 
     def __init__(self) -> None:
-        self.usage: Usage | None = None
+        self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._model = ""
         self._text: list[str] = []
+        self._half = ""
         self._calls: list[_PartialCall] = []
         self._slots: dict[int | None, int] = {}
 
@@ -225,7 +227,7 @@ class CompletionReader:
         """Takes the next chunk and returns the text in it, which may be empty."""
         self._model = chunk.model or self._model
         if chunk.usage is not None:
-            self.usage = _read_usage(chunk.usage)
+            self._usage = _read_usage(chunk.usage)
         if not chunk.choices:
             return ""
         choice = chunk.choices[0]
@@ -234,7 +236,10 @@ class CompletionReader:
             return ""
         for part in choice.delta.tool_calls or ():
             self._add_call(part)
-        text = choice.delta.content or choice.delta.refusal or ""
+        # The other half of the last character comes with the next chunk.
+        text = self._half + (choice.delta.content or choice.delta.refusal or "")
+        text, self._half = split_last_half(text)
+        text = whole_characters(text)
         self._text.append(text)
         return text
 
@@ -265,7 +270,9 @@ class CompletionReader:
             ToolCall(call.id or "", call.name, call.arguments, call.extra_content)
             for call in self._calls
         ]
-        return _completion("".join(self._text), calls, self._model, self._finish_reason, self.usage)
+        return _completion(
+            "".join(self._text), calls, self._model, self._finish_reason, self._usage
+        )
 
 
 CompletionStream = AsyncGenerator[str | Completion, None]

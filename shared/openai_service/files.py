@@ -1,6 +1,10 @@
-"""Files that go to a provider as parts of a form."""
+"""Files that go to a provider as parts of a form, and bytes that come from one."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+
+from shared.deadline import Deadline
+from shared.openai_service.endpoints import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +35,27 @@ def idempotency_headers(operation_id: str) -> dict[str, str]:
         operation_id: The same for every attempt at the same thing.
     """
     return {"Idempotency-Key": operation_id}
+
+
+async def under_deadline(
+    pieces: AsyncIterator[bytes], connection: Connection, deadline: Deadline
+) -> AsyncIterator[bytes]:
+    """Yields the bytes of an answer as they come.
+
+    Args:
+        pieces: The bytes as the SDK reads them.
+        connection: Whose they are.
+        deadline: When they have to be complete.
+
+    Raises:
+        DeadlineExceeded: They are not complete in time.
+        ProviderTruncated: The connection broke.
+    """
+    from shared.openai_service.sdk import provider_errors
+
+    while True:
+        with provider_errors(connection):
+            piece = await deadline.wait_for(anext(pieces, None))
+        if piece is None:
+            return
+        yield piece

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
+from shared.openai_service.characters import whole_characters
 from shared.openai_service.clients import Clients
 from shared.openai_service.endpoints import Capability, Provider
 from shared.openai_service.files import InputFile, idempotency_headers
@@ -130,7 +131,9 @@ class Images:
             images=tuple([await _read_image(row) for row in rows]),
             model=parameters["model"],
             usage=_read_usage(answer),
-            revised_prompt=next((row.revised_prompt for row in rows if row.revised_prompt), None),
+            revised_prompt=next(
+                (whole_characters(row.revised_prompt) for row in rows if row.revised_prompt), None
+            ),
         )
 
 

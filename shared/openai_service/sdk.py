@@ -19,6 +19,7 @@ from shared.errors import (
     GatewayError,
     ProviderCredentials,
     ProviderDisconnected,
+    ProviderNotFound,
     ProviderRejected,
     ProviderTruncated,
     ProviderUnavailable,
@@ -26,6 +27,7 @@ from shared.errors import (
     RateLimited,
 )
 from shared.identity import open_credential
+from shared.openai_service.characters import whole_characters
 from shared.openai_service.endpoints import Connection
 
 if TYPE_CHECKING:
@@ -180,7 +182,8 @@ def _from_status(error: openai.APIStatusError, connection: Connection) -> Gatewa
         return ContentFiltered(_filter_message(error))
     if status >= 500 or status == 408:
         return ProviderUnavailable(f"The provider failed with status {status}. Try again.")
-    return ProviderRejected(f"The provider rejected the request: {_message(error)}")
+    rejection = ProviderNotFound if status in (404, 410) else ProviderRejected
+    return rejection(f"The provider rejected the request: {_message(error)}")
 
 
 def _from_stream(error: openai.APIError) -> GatewayError:
@@ -216,7 +219,7 @@ def _body(error: openai.APIError) -> Mapping[str, Any]:
 
 
 def _message(error: openai.APIError) -> str:
-    return str(_body(error).get("message") or error.message)[:2000]
+    return whole_characters(str(_body(error).get("message") or error.message))[:2000]
 
 
 def _is_filtered(error: openai.APIError) -> bool:

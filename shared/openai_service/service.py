@@ -159,8 +159,9 @@ class OpenAIService:
         deadline: Deadline,
     ) -> T:
         """Asks, once more for each parameter that turns out to be refused and can be done without."""
+        refused: set[str] = set()
         while True:
-            adapted = self._adaptations.apply(connection, parameters)
+            adapted = self._adaptations.apply(connection, parameters, refused)
 
             async def attempt(api: "AsyncOpenAI", adapted: Mapping[str, Any] = adapted) -> T:
                 return await ask(api, adapted)
@@ -168,8 +169,10 @@ class OpenAIService:
             try:
                 return await self._clients.call(connection, attempt, deadline)
             except ProviderRejected as error:
-                if not self._adaptations.learn(connection, adapted, error):
+                name = self._adaptations.learn(connection, adapted, error)
+                if name is None:
                     raise
+                refused.add(name)
 
     async def aclose(self) -> None:
         """Closes all clients."""

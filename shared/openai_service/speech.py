@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
 from shared.openai_service.clients import Clients
-from shared.openai_service.endpoints import Capability, Connection
-from shared.openai_service.files import idempotency_headers
+from shared.openai_service.endpoints import Capability
+from shared.openai_service.files import idempotency_headers, under_deadline
 
 if TYPE_CHECKING:
     from openai import AsyncAPIResponse, AsyncOpenAI
@@ -100,19 +100,6 @@ class Speech:
                 raise ProviderUnavailable(
                     "The provider's answer is not audio. Check its base URL, or try again."
                 )
-            chunks = _read(answer, endpoint.connection, deadline)
+            pieces = answer.iter_bytes(CHUNK_BYTES)
+            chunks = under_deadline(pieces, endpoint.connection, deadline)
             yield SpeechStream(parameters["model"], chunks)
-
-
-async def _read(
-    answer: "AsyncAPIResponse[Any]", connection: Connection, deadline: Deadline
-) -> AsyncIterator[bytes]:
-    from shared.openai_service.sdk import provider_errors
-
-    pieces = answer.iter_bytes(CHUNK_BYTES)
-    while True:
-        with provider_errors(connection):
-            piece = await deadline.wait_for(anext(pieces, None))
-        if piece is None:
-            return
-        yield piece

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
+from shared.openai_service.characters import whole_characters
 from shared.openai_service.clients import Clients
 from shared.openai_service.endpoints import Capability
 from shared.openai_service.files import InputFile, idempotency_headers
@@ -83,4 +84,4 @@ class Transcriptions:
             raise ProviderUnavailable(
                 "The provider's answer is not a transcription. Check its base URL, or try again."
             )
-        return Transcription(text, model)
+        return Transcription(whole_characters(text), model)

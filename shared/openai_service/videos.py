@@ -13,10 +13,11 @@ from urllib.parse import quote
 import httpx2
 
 from shared.deadline import Deadline
-from shared.errors import ProviderRejected, ProviderUnavailable
+from shared.errors import ProviderUnavailable
+from shared.openai_service.characters import whole_characters
 from shared.openai_service.clients import Clients
-from shared.openai_service.endpoints import Capability, Connection
-from shared.openai_service.files import InputFile, idempotency_headers
+from shared.openai_service.endpoints import Capability
+from shared.openai_service.files import InputFile, idempotency_headers, under_deadline
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -40,7 +41,7 @@ _STATUSES: dict[str, VideoStatus] = {
     "canceled": "failed",
     "expired": "failed",
 }
-"""OpenAI's four, and what compatible providers say for them."""
+"""OpenAI's four, and what compatible providers say for them; whatever else they say, they are at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +174,11 @@ class Videos:
 
         answer = await self._clients.call(connection, ask, deadline)
         if isinstance(answer, str):
-            yield VideoContent(answer, None, None)
+            yield VideoContent(answer, None)
             return
         try:
-            length = answer.headers.get("content-length", "")
-            yield VideoContent(
-                redirect=None,
-                declared_bytes=int(length) if length.isdecimal() else None,
-                chunks=_chunks(answer, connection, deadline),
-            )
+            pieces = answer.aiter_bytes(CHUNK_BYTES)
+            yield VideoContent(None, under_deadline(pieces, connection, deadline))
         finally:
             await answer.aclose()
 
@@ -192,27 +189,11 @@ class VideoContent:
 
     Attributes:
         redirect: The URL to which the provider sends us for them; None where they come from itself.
-        declared_bytes: How many there will be; None where the provider does not say.
         chunks: The bytes; None where they are elsewhere.
     """
 
     redirect: str | None
-    declared_bytes: int | None
     chunks: AsyncIterator[bytes] | None
-
-
-async def _chunks(
-    answer: httpx2.Response, connection: Connection, deadline: Deadline
-) -> AsyncIterator[bytes]:
-    from shared.openai_service.sdk import provider_errors
-
-    pieces = answer.aiter_bytes(CHUNK_BYTES)
-    while True:
-        with provider_errors(connection):
-            piece = await deadline.wait_for(anext(pieces, None))
-        if piece is None:
-            return
-        yield piece
 
 
 def _read(response: httpx2.Response) -> ProviderVideo:
@@ -221,11 +202,7 @@ def _read(response: httpx2.Response) -> ProviderVideo:
         raise ProviderUnavailable(
             "The provider's answer is not a video job. Check its base URL, or try again."
         )
-    status = _STATUSES.get(str(document.get("status")))
-    if status is None:
-        raise ProviderRejected(
-            f"The provider's video job has the unknown status '{str(document.get('status'))[:50]}'."
-        )
+    status = _STATUSES.get(str(document.get("status")), "in_progress")
     progress = document.get("progress")
     url = document.get("url")
     return ProviderVideo(
@@ -242,8 +219,8 @@ def _read_error(error: object) -> dict[str, str]:
     given = error if isinstance(error, dict) else {"message": error}
     message = given.get("message") or "The provider gives no reason."
     return {
-        "code": str(given.get("code") or "failed")[:100],
-        "message": str(message)[:MAX_REASON_CHARS],
+        "code": whole_characters(str(given.get("code") or "failed"))[:100],
+        "message": whole_characters(str(message))[:MAX_REASON_CHARS],
     }
 
 

@@ -4,14 +4,14 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.encoders import jsonable_encoder
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
@@ -77,18 +77,21 @@ class EventStream(Response):
         }
         try:
             await send(start)
-            async for text in self._texts():
-                await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+            async with aclosing(self._texts()) as texts:
+                async for text in texts:
+                    body = {"type": "http.response.body", "body": text.encode(), "more_body": True}
+                    await send(body)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except OSError as error:
             # Servers tell so of a client that left while we were sending.
             raise ClientDisconnect from error
 
-    async def _texts(self) -> AsyncIterator[str]:
+    async def _texts(self) -> AsyncGenerator[str, None]:
         yield encode_event(self._first)
         try:
-            async for event in with_silences(self._events, PING_SECONDS):
-                yield ": ping\n\n" if event is None else encode_event(event)
+            async with aclosing(with_silences(self._events, PING_SECONDS)) as events:
+                async for event in events:
+                    yield ": ping\n\n" if event is None else encode_event(event)
         except GatewayError as error:
             yield _encode("chat.error", error_body(self._request, error))
         except Exception:
@@ -109,7 +112,7 @@ def encode_event(event: ChatEvent) -> str:
 
 async def with_silences(
     events: AsyncGenerator[ChatEvent, None], seconds: float
-) -> AsyncIterator[ChatEvent | None]:
+) -> AsyncGenerator[ChatEvent | None, None]:
     """Yields events, and None after so many seconds without any."""
     following: asyncio.Task[ChatEvent | None] | None = None
     try:
@@ -134,5 +137,6 @@ async def _next(events: AsyncGenerator[ChatEvent, None]) -> ChatEvent | None:
 
 
 def _encode(kind: str, data: Mapping[str, Any]) -> str:
-    # In ASCII, where there can be no line break but ours.
-    return f"event: {kind}\ndata: {json.dumps(jsonable_encoder({'type': kind, **data}))}\n\n"
+    # In one line, as JSON without indentation always is; no number is NaN, which JSON does not know.
+    encoded = to_json({"type": kind, **data}, inf_nan_mode="null").decode()
+    return f"event: {kind}\ndata: {encoded}\n\n"

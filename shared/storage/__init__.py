@@ -8,7 +8,7 @@ from shared.storage.documents import Documents
 from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import IdempotencyStore
-from shared.storage.ids import Operation, is_id, new_id, owner_key
+from shared.storage.ids import Operation, is_id, made_at, new_id, owner_key
 from shared.storage.links import LinkSigner
 from shared.storage.media import Media, MediaPage, MediaRecord, MediaStore
 from shared.storage.objects import (
@@ -23,6 +23,7 @@ from shared.storage.objects import (
     ObjectStream,
     RangeNotSatisfiable,
 )
+from shared.storage.persist import persist
 from shared.storage.service import Storage
 from shared.storage.turns import OpenTurn, TurnWriter
 
@@ -58,7 +59,9 @@ __all__ = [
     "Storage",
     "TurnWriter",
     "is_id",
+    "made_at",
     "new_id",
     "owner_key",
+    "persist",
     "present_conversation",
 ]

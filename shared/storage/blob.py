@@ -32,11 +32,15 @@ from shared.storage.objects import (
     RangeNotSatisfiable,
     check_name,
 )
+from shared.storage.persist import persist
 
 T = TypeVar("T")
 
 PARALLEL_BLOCKS = 4
 """Blocks of one upload on their way at a time; with the one being filled they bound its memory."""
+
+MAX_READS = 10
+"""Of an object that is replaced while it is read."""
 
 _UNMET = frozenset(
     {
@@ -111,7 +115,9 @@ class BlobStore:
                 retry_total=0,
             )
 
-        return _written(name, size, await self._write(name, commit, ObjectExists(name)))
+        # Of its own commit a second one makes an object that exists, which is as good.
+        written = await persist(lambda: self._write(name, commit, ObjectExists(name)))
+        return _written(name, size, written)
 
     async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
         """Replaces an object that has not changed."""
@@ -119,7 +125,7 @@ class BlobStore:
 
         async def put() -> dict[str, Any]:
             return await blob.upload_blob(
-                data,
+                _as_file(data),
                 length=len(data),
                 overwrite=True,
                 etag=f'"{etag}"',
@@ -139,9 +145,8 @@ class BlobStore:
             )
 
         async def add() -> dict[str, Any]:
-            # aiohttp warns of large bytes that are not a file, which it would send in one go.
             return await blob.append_block(
-                io.BytesIO(data), length=len(data), appendpos_condition=position, retry_total=0
+                _as_file(data), length=len(data), appendpos_condition=position, retry_total=0
             )
 
         if position == 0:
@@ -152,7 +157,13 @@ class BlobStore:
         return position + len(data)
 
     async def read(self, name: str) -> tuple[bytes, ObjectInfo]:
-        """Returns a whole object."""
+        """Returns a whole object, as it was at one moment."""
+        for _ in range(MAX_READS - 1):
+            with suppress(ObjectChanged):
+                return await self._read(name)
+        return await self._read(name)
+
+    async def _read(self, name: str) -> tuple[bytes, ObjectInfo]:
         async with self.open(name) as stream:
             return b"".join([chunk async for chunk in stream.chunks]), stream.info
 
@@ -290,7 +301,8 @@ class BlobStore:
     ) -> AsyncIterator[bytes]:
         chunks = aiter(reader.chunks())
         while True:
-            with self._errors(name):
+            # The SDK reads further pieces only while the object is as it was for the first.
+            with self._errors(name, ObjectChanged(name)):
                 try:
                     chunk = await anext(chunks)
                 except StopAsyncIteration:
@@ -346,6 +358,11 @@ async def _first(pages: Any) -> Any:
 async def _nothing() -> AsyncIterator[bytes]:
     return
     yield
+
+
+def _as_file(data: bytes) -> io.BytesIO:
+    # aiohttp warns of large bytes that are not a file, which it would send in one go.
+    return io.BytesIO(data)
 
 
 def _bare(etag: str) -> str:

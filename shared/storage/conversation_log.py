@@ -8,6 +8,7 @@ two writers one fails and nothing of it lands between the other's lines.
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -162,8 +163,11 @@ class ConversationLog:
         return ()
 
     async def _read(self, part: int, start: int, end: int) -> bytes:
-        async with self.state.open(self.name(part), start, end - 1) as stream:
-            return b"".join([chunk async for chunk in stream.chunks])
+        while True:
+            # What is there does not change, but a long range is not read in one go while the log grows.
+            with suppress(ObjectChanged):
+                async with self.state.open(self.name(part), start, end - 1) as stream:
+                    return b"".join([chunk async for chunk in stream.chunks])
 
 
 class LogWriter:
@@ -179,6 +183,7 @@ class LogWriter:
         self._end = tail.end if tail else Place(1, 0)
         self._appends = tail.appends if tail else 0
         self._turns = asyncio.Lock()
+        self._uncertain = b""
 
     async def append(self, *lines: Line) -> None:
         """Appends lines together: either all of them are stored or none.
@@ -193,6 +198,7 @@ class LogWriter:
 
     async def _append(self, lines: Sequence[Line]) -> None:
         async with self._turns:
+            await self._settle()
             if self._appends >= MAX_APPENDS:
                 await self._put([{"type": "next"}])
                 self._end, self._appends = Place(self._end.part + 1, 0), 0
@@ -201,9 +207,9 @@ class LogWriter:
     async def _put(self, lines: Sequence[Line]) -> None:
         stamp = {"append": self._appends + 1, "at": now()}
         data = b"".join(
-            # Halves of characters, which models do write, are no UTF-8 but must not end a chat.
+            # Halves of characters could be stored, but never be shown.
             json.dumps({**line, **stamp}, ensure_ascii=False, separators=(",", ":")).encode(
-                errors="surrogatepass"
+                errors="replace"
             )
             + b"\n"
             for line in lines
@@ -213,18 +219,36 @@ class LogWriter:
             await self._log.state.append(name, data, self._end.offset)
         except (ObjectChanged, StorageUnavailable) as error:
             # The answer to an append can be lost although the append was done.
-            if not await self._is_stored(name, data):
+            self._uncertain = data
+            if not await self._settle():
                 raise error
-        self._end = Place(self._end.part, self._end.offset + len(data))
-        self._appends += 1
+        else:
+            self._advance(data)
 
-    async def _is_stored(self, name: str, data: bytes) -> bool:
-        start = self._end.offset
+    async def _settle(self) -> bool:
+        """Finds out whether an append was done whose answer was lost.
+
+        Raises:
+            StorageUnavailable: It is still not known.
+        """
+        data, start = self._uncertain, self._end.offset
+        if not data:
+            return False
+        name = self._log.name(self._end.part)
         try:
             async with self._log.state.open(name, start, start + len(data) - 1) as stream:
-                return b"".join([chunk async for chunk in stream.chunks]) == data
-        except (ObjectMissing, RangeNotSatisfiable, StorageUnavailable):
+                found = b"".join([chunk async for chunk in stream.chunks])
+        except (ObjectMissing, RangeNotSatisfiable):
+            found = b""
+        self._uncertain = b""
+        if found != data:
             return False
+        self._advance(data)
+        return True
+
+    def _advance(self, data: bytes) -> None:
+        self._end = Place(self._end.part, self._end.offset + len(data))
+        self._appends += 1
 
 
 def now() -> str:

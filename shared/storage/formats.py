@@ -39,6 +39,12 @@ WEBM = MediaFormat("video", "video/webm", "webm")
 
 FORMATS = (PNG, JPEG, WEBP, GIF, SVG, MP3, OGG, AAC, FLAC, WAV, PCM, M4A, MP4, WEBM)
 
+
+def formats_like(wanted: MediaFormat) -> list[MediaFormat]:
+    """Returns the formats of the same kind, the wanted one first: providers do not always keep to it."""
+    return [wanted, *(each for each in FORMATS if each.kind == wanted.kind and each != wanted)]
+
+
 _BY_EXTENSION = {each.extension: each for each in FORMATS}
 
 HEAD_BYTES = 512
@@ -68,12 +74,21 @@ def sniff(head: bytes) -> MediaFormat | None:
     if head[4:8] == b"ftyp":
         return M4A if head[8:12] in (b"M4A ", b"M4B ") else MP4
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        # Both begin with the same sync word; the layer that MPEG audio has is never 0.
-        return AAC if head[1] & 0x06 == 0 else MP3
+        return _sniff_audio_frame(head)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!--")) and b"<svg" in text):
         return SVG
     return None
+
+
+def _sniff_audio_frame(head: bytes) -> MediaFormat | None:
+    # Both begin with the same sync word; the layer tells them apart, of which MP3 is the third.
+    # So does UTF-16 text, but with a layer that there is not, or a sampling rate.
+    layer = head[1] >> 1 & 3
+    if layer == 0:
+        return AAC if head[1] & 0x10 else None
+    version, rate = head[1] >> 3 & 3, head[2] >> 2 & 3 if len(head) > 2 else 0
+    return MP3 if layer == 1 and version != 1 and rate != 3 else None
 
 
 def format_of_name(name: str) -> MediaFormat | None:

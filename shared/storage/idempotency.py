@@ -27,6 +27,7 @@ from shared.storage.objects import (
     ObjectMissing,
     ObjectStore,
 )
+from shared.storage.persist import persist
 from shared.storage.service import Storage
 
 LEASE_SECONDS = 20.0
@@ -207,7 +208,8 @@ async def _write(state: ObjectStore, claim: _Claim) -> None:
     data = claim.record.model_dump_json().encode()
     try:
         try:
-            claim.etag = (await state.replace(claim.name, data, claim.etag)).etag
+            etag = claim.etag
+            claim.etag = (await persist(lambda: state.replace(claim.name, data, etag))).etag
         except ObjectChanged:
             # Ours all the same, where only the answer to an earlier write was lost.
             found, info = await state.read(claim.name)

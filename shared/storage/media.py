@@ -27,14 +27,15 @@ from shared.storage.objects import (
     ObjectMissing,
     ObjectStore,
 )
+from shared.storage.persist import persist
 from shared.storage.service import Storage
 
 MAX_PAGE = 100
 _PARALLEL_READS = 8
 _MEASURED_BYTES = 256 * 1024
 """Of a picture, to find its size in; the size of a JPEG comes after whatever its camera wrote."""
-_MAX_SCANNED = 1000
-"""Records that one page of a listing looks at, where most are of another kind."""
+_MAX_LISTINGS = 20
+"""For one page, where most of what is listed is of another kind."""
 
 _EXPIRING = {"id", "url", "content_type", "expires_at"}
 """What tells a medium apart in the JSON of a result."""
@@ -149,8 +150,9 @@ class MediaStore:
                 await self._store(media, name, content, media_format)
         record = await self._describe(media, media_id, name, media_format, thumbnail_name)
         state = await self._storage.state()
+        data = record.model_dump_json().encode()
         try:
-            await state.create(_record_name(principal, media_id), record.model_dump_json().encode())
+            await persist(lambda: state.create(_record_name(principal, media_id), data))
         except ObjectExists:
             return await self.find(principal, media_id)
         return record
@@ -213,10 +215,8 @@ class MediaStore:
         """
         state = await self._storage.state()
         found: list[MediaRecord] = []
-        scanned = 0
-        while True:
+        for _ in range(_MAX_LISTINGS):
             page = await state.list(f"media/{owner_key(principal)}/", limit - len(found), cursor)
-            scanned += len(page.objects)
             records = await gather_limited(
                 _PARALLEL_READS, (_load(state, each.name) for each in page.objects)
             )
@@ -226,8 +226,9 @@ class MediaStore:
                 if each and not each.is_deleted and kind in (None, each.kind)
             ]
             cursor = page.cursor
-            if cursor is None or len(found) == limit or scanned >= _MAX_SCANNED:
-                return MediaPage(tuple(found), cursor)
+            if cursor is None or len(found) == limit:
+                break
+        return MediaPage(tuple(found), cursor)
 
     async def delete(self, principal: str, media_id: str) -> None:
         """Deletes a medium; a deletion that was interrupted is finished by the next one.
@@ -306,7 +307,7 @@ class MediaStore:
     ) -> None:
         headers = media_headers(media_format, name, is_public=self._public_base_url is not None)
         if isinstance(content, bytes):
-            await media.create(name, content, headers)
+            await persist(lambda: media.create(name, content, headers))
         else:
             await media.upload(name, content, headers)
 

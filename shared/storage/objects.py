@@ -120,8 +120,8 @@ class ObjectStream:
 class ObjectStore(Protocol):
     """Objects of one container.
 
-    Names are as `check_name` says. Every operation can raise
-    `StorageUnavailable`, and none repeats a conditional write whose outcome it does not know.
+    Names are as `check_name` says. Every operation can raise `StorageUnavailable`, and none but `upload`
+    repeats a conditional write whose outcome it does not know.
     """
 
     async def create(
@@ -140,7 +140,8 @@ class ObjectStore(Protocol):
         """Stores a new object of unknown length; nobody sees it before its last byte is stored.
 
         Raises:
-            ObjectExists: There is one already when the last byte has come.
+            ObjectExists: There is one already when the last byte has come; it may be this one, where
+                the answer to a first attempt was lost.
         """
         ...
 
@@ -169,6 +170,7 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectMissing: There is none.
+            ObjectChanged: It is replaced all the time.
         """
         ...
 
@@ -183,7 +185,9 @@ class ObjectStore(Protocol):
     def open(
         self, name: str, start: int = 0, end: int | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]:
-        """Reads an object, or a range of it, piece by piece.
+        """Reads an object, or a range of it, piece by piece; the pieces are of one state of it.
+
+        While they are read they can raise `ObjectChanged`.
 
         Args:
             name: The object.

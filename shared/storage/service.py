@@ -93,7 +93,7 @@ class Storage:
         if self._folder is not None:
             return (
                 FolderStore(self._folder, media, self.signer),
-                FolderStore(self._folder, state, self.signer),
+                FolderStore(self._folder, state, None),
             )
         if not self.is_configured:
             raise NotConfigured(

@@ -16,7 +16,17 @@ from shared.openai_service import (
 from shared.outbound import Downloads
 from shared.parallel import gather_limited
 from shared.storage import Media, MediaStore
-from shared.storage.formats import GIF, HEAD_BYTES, JPEG, PNG, SVG, WEBP, MediaFormat, sniff
+from shared.storage.formats import (
+    GIF,
+    HEAD_BYTES,
+    JPEG,
+    PNG,
+    SVG,
+    WEBP,
+    MediaFormat,
+    formats_like,
+    sniff,
+)
 from shared.tools.context import ToolContext
 from shared.tools.inputs import MediaId, read_input
 from shared.tools.registry import tool
@@ -201,16 +211,15 @@ class ImageTools:
 
     async def _recover(self, request: ImageRequest, context: ToolContext) -> ImageResult | None:
         """Returns what an earlier run stored before it died, if it stored everything."""
-        media_format = _FORMATS.get(request.output_format or "png", PNG)
+        wanted = _FORMATS.get(request.output_format or "png", PNG)
         media: list[Media] = []
         async with context.deadline.limit():
             for index in range(request.n or 1):
                 media_id = context.operation.id(f"image {index}")
-                if await self._media.stored_format(media_id, [media_format]) is None:
+                stored = await self._media.stored_format(media_id, formats_like(wanted))
+                if stored is None:
                     return None
-                record = await self._media.save(
-                    context.principal.name, media_id, None, media_format
-                )
+                record = await self._media.save(context.principal.name, media_id, None, stored)
                 media.append(await self._media.present(record))
         model = request.model or self._openai.endpoint(Capability.IMAGE).target
         return ImageResult(media=media, model=model, usage=None, revised_prompt=None)

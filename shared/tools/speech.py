@@ -13,7 +13,17 @@ from shared.openai_service import (
     TranscriptionRequest,
 )
 from shared.storage import Media, MediaRecord, MediaStore
-from shared.storage.formats import AAC, FLAC, MP3, OGG, PCM, WAV, MediaFormat, sniff
+from shared.storage.formats import (
+    AAC,
+    FLAC,
+    MP3,
+    OGG,
+    PCM,
+    WAV,
+    MediaFormat,
+    formats_like,
+    sniff,
+)
 from shared.tools.context import ToolContext
 from shared.tools.inputs import MediaId, read_input
 from shared.tools.registry import tool
@@ -95,7 +105,7 @@ class SpeechTools:
             record := await self._recover(media_id, wanted, context)
         ):
             used = model or self._openai.endpoint(Capability.AUDIO).target
-            return {"media": await self._media.present(record), "model": used, "voice": voice}
+            return {"media": await self._present(record, context), "model": used, "voice": voice}
         await context.deadline.wait_for(self._media.check_reachable())
         await context.report_progress(0, 2, "Waiting for the model")
         request = SpeechRequest(
@@ -115,7 +125,8 @@ class SpeechTools:
                     context.principal.name, media_id, chunks, _check_format(head, wanted)
                 )
         await context.report_progress(2, 2, "Stored the clip")
-        return {"media": await self._media.present(record), "model": speech.model, "voice": voice}
+        media = await self._present(record, context)
+        return {"media": media, "model": speech.model, "voice": voice}
 
     @tool(title="Transcribe audio", read_only=True, paid=True)
     async def transcribe_audio(
@@ -147,13 +158,17 @@ class SpeechTools:
         await context.report_progress(2, 2, "Written down")
         return {"text": heard.text, "model": heard.model}
 
+    async def _present(self, record: MediaRecord, context: ToolContext) -> Media:
+        return await context.deadline.wait_for(self._media.present(record))
+
     async def _recover(
-        self, media_id: str, media_format: MediaFormat, context: ToolContext
+        self, media_id: str, wanted: MediaFormat, context: ToolContext
     ) -> MediaRecord | None:
         async with context.deadline.limit():
-            if await self._media.stored_format(media_id, [media_format]) is None:
+            stored = await self._media.stored_format(media_id, formats_like(wanted))
+            if stored is None:
                 return None
-            return await self._media.save(context.principal.name, media_id, None, media_format)
+            return await self._media.save(context.principal.name, media_id, None, stored)
 
 
 def _check_format(head: bytes, wanted: MediaFormat) -> MediaFormat:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
 from shared.deadline import Deadline
-from shared.errors import Conflict, NotFound, ProviderError, ProviderRejected, ProviderUnavailable
+from shared.errors import Conflict, NotFound, ProviderError, ProviderNotFound, ProviderUnavailable
 from shared.openai_service import OpenAIService, ProviderVideo, VideoRequest, VideoStatus
 from shared.outbound import Downloads
 from shared.storage import (
@@ -27,7 +27,9 @@ from shared.storage import (
     Operation,
     Storage,
     is_id,
+    made_at,
     owner_key,
+    persist,
 )
 from shared.storage.formats import HEAD_BYTES, MP4, WEBM, MediaFormat, sniff
 from shared.tools.context import ToolContext
@@ -37,7 +39,9 @@ MAX_VIDEO_BYTES = 1024 * 1024 * 1024
 MAX_THUMBNAIL_BYTES = 16 * 1024 * 1024
 DEFAULT_POLL_SECONDS = 5.0
 MAX_POLL_SECONDS = 300.0
-
+GIVE_UP_AFTER = timedelta(hours=1)
+"""Age of a job that its provider does not know. A younger one is kept: it is paid for, and the base URL
+may just be mistyped."""
 
 _TOO_LARGE = ProviderUnavailable("The provider's file is larger than this app takes.")
 
@@ -136,7 +140,9 @@ class VideoJobs:
         async with context.deadline.limit():
             state = await self._storage.state()
             try:
-                await state.create(_name(job_id, context), record.model_dump_json().encode())
+                await persist(
+                    lambda: state.create(_name(job_id, context), record.model_dump_json().encode())
+                )
             except ObjectExists:
                 record, _ = await self._read(job_id, context)
         return await self._present(record, context)
@@ -159,9 +165,12 @@ class VideoJobs:
         await context.report_progress(0, 100, "Asking the provider")
         try:
             seen = await self._openai.videos.retrieve(record.provider_id, context.deadline)
-            changes = await self._follow(record, seen, context)
-        except ProviderRejected as error:
+        except ProviderNotFound as error:
+            if datetime.now(UTC) - made_at(job_id) < GIVE_UP_AFTER:
+                raise
             changes = {"status": "failed", "error": {"code": error.code, "message": error.detail}}
+        else:
+            changes = await self._follow(record, seen, context)
         if any(getattr(record, name) != value for name, value in changes.items()):
             record, _, _ = await self._replace(record, etag, changes, context)
         return await self._present(record, context)
