@@ -33,7 +33,7 @@ A bug is not in the tree: it is answered with 500 ``internal_error`` and the req
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 def _seconds(seconds: float) -> str:
@@ -151,14 +151,17 @@ class InvalidRequest(GatewayError):
         self.errors = tuple(errors)
 
     @classmethod
-    def for_field(cls, field: str, complaint: str) -> "InvalidRequest":
-        """Builds the error for one field of the body.
+    def for_field(
+        cls, field: str, complaint: str, place: Literal["body", "query"] = "body"
+    ) -> "InvalidRequest":
+        """Builds the error for one field.
 
         Args:
             field: The field's name as the caller wrote it.
             complaint: What is wrong with it, as a sentence.
+            place: Where it stood.
         """
-        error = {"type": "value_error", "loc": ("body", field), "msg": complaint}
+        error = {"type": "value_error", "loc": (place, field), "msg": complaint}
         return cls(f"{field}: {complaint}", [error])
 
     @property

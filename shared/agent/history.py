@@ -86,9 +86,13 @@ def result_text(result: Any, *, is_error: bool, shrink: bool = False) -> str:
     text = result if isinstance(result, str) else to_json(result).decode()
     text = f"Error: {text}" if is_error else text
     if shrink and len(text) > LARGE_RESULT_CHARS:
-        note = f"Shortened: the result had {len(text)} characters."
-        return to_json({"media": _find_media(result), "note": note}).decode()
+        return to_json(media_links(result, len(text))).decode()
     return text
+
+
+def media_links(result: Any, chars: int) -> dict[str, Any]:
+    """Returns what is kept of a large result: the media in it, and a note of its length."""
+    return {"media": _find_media(result), "note": f"Shortened: the result had {chars} characters."}
 
 
 def _size(message: Mapping[str, Any]) -> int:

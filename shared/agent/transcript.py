@@ -11,7 +11,8 @@ from pydantic_core import to_json
 
 from shared.agent.calls import MAX_RESULT_CHARS, cut, decode_arguments
 from shared.agent.events import ChatAnswer, ToolCallRecord, ToolFinished
-from shared.agent.history import Message, estimate_tokens, select_history
+from shared.agent.history import Message, estimate_tokens, media_links, select_history
+from shared.background import Background
 from shared.errors import Conflict, GatewayError
 from shared.openai_service import Completion, Usage, sum_usage
 from shared.storage import ConversationStore, Line, OpenTurn, TurnWriter
@@ -48,6 +49,7 @@ class Transcript:
         self._texts: list[str] = []
         self._usages: list[Usage | None] = []
         self._is_ended = False
+        self._background = conversations.background if conversations else Background()
 
     @property
     def conversation_id(self) -> str | None:
@@ -75,10 +77,7 @@ class Transcript:
                 self._turn = await asyncio.shield(beginning)
         except BaseException as error:
             # Cut off in the middle: what was begun has to be ended all the same.
-            await asyncio.wait([beginning])
-            if not beginning.cancelled() and beginning.exception() is None:
-                self._turn = beginning.result()
-                await self._give_up(error)
+            await self._background.finish(self._undo(beginning, error))
             raise
         return self
 
@@ -89,7 +88,7 @@ class Transcript:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None and not self._is_ended:
-            await self._give_up(error)
+            await self._background.finish(self._give_up(error))
 
     async def history(self, system_prompt: str, max_tokens: int) -> list[Message]:
         """Returns what was said before.
@@ -121,13 +120,18 @@ class Transcript:
         """Stores a tool's result."""
         record = event.record
         result = record["result"]
-        text = result if isinstance(result, str) else to_json(result).decode()
+        if isinstance(result, str):
+            kept: Any = cut(result)
+        else:
+            chars = len(to_json(result))
+            # Still JSON, so that the links in it can be renewed.
+            kept = result if chars <= MAX_RESULT_CHARS else media_links(result, chars)
         await self._write(
             {
                 "type": "tool",
                 "id": event.id,
                 "name": record["name"],
-                "result": result if len(text) <= MAX_RESULT_CHARS else cut(text),
+                "result": kept,
                 "is_error": record["is_error"],
                 "duration_ms": record["duration_ms"],
             }
@@ -146,7 +150,11 @@ class Transcript:
         }
         if writer := self._writer:
             last = {**_assistant(completion), "tool_calls": []}
-            await _to_the_end(writer, last, end)
+            # Not cut off by whatever ends the request: the next message waits for this.
+            ending = writer.close(last, end)
+            deadline = self._context.deadline
+            if not await self._background.finish(ending, deadline.remaining()):
+                raise deadline.exceeded()
 
     @property
     def _writer(self) -> TurnWriter | None:
@@ -155,6 +163,12 @@ class Transcript:
     async def _write(self, line: Line) -> None:
         if writer := self._writer:
             await self._context.deadline.wait_for(writer.write(line))
+
+    async def _undo(self, beginning: "asyncio.Task[OpenTurn]", error: BaseException) -> None:
+        await asyncio.wait([beginning])
+        if not beginning.cancelled() and beginning.exception() is None:
+            self._turn = beginning.result()
+            await self._give_up(error)
 
     async def _give_up(self, error: BaseException) -> None:
         self._is_ended = True
@@ -168,7 +182,7 @@ class Transcript:
         usage = sum_usage(self._usages)
         lines.append({"type": "end", "status": "incomplete", "error": code, "usage": usage})
         try:
-            await _to_the_end(writer, *lines)
+            await writer.close(*lines)
         except Conflict:
             logger.warning("A turn was broken off because somebody else took its conversation over")
         except GatewayError as failure:
@@ -214,8 +228,3 @@ def _assistant(completion: Completion) -> Line:
         "model": completion.model,
         "usage": completion.usage,
     }
-
-
-async def _to_the_end(writer: TurnWriter, *lines: Line) -> None:
-    # Not cut off by whatever ends the request: the next message waits for this.
-    await asyncio.shield(asyncio.create_task(writer.close(*lines)))

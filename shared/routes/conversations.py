@@ -6,9 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from shared.auth import Guard
-from shared.errors import InvalidRequest
 from shared.routes.doors import Context, guarded
-from shared.routes.errors import COMMON_ERRORS
+from shared.routes.errors import COMMON_ERRORS, cursor_errors
 from shared.storage import (
     Conversation,
     ConversationStore,
@@ -46,10 +45,8 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
     ) -> ConversationList:
         """Lists the caller's conversations, newest first; a page may hold fewer than asked for."""
         async with context.deadline.limit():
-            try:
+            with cursor_errors():
                 page = await conversations.list(context.principal.name, limit, cursor)
-            except ValueError as error:
-                raise InvalidRequest(f"cursor: {error}") from error
         return ConversationList(conversations=list(page.conversations), cursor=page.cursor)
 
     @router.get(
@@ -67,10 +64,8 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
         """Returns the newest messages, oldest of them first; the cursor leads to earlier ones."""
         principal = context.principal.name
         async with context.deadline.limit():
-            try:
+            with cursor_errors():
                 page = await conversations.page(principal, conversation_id, limit, cursor)
-            except ValueError as error:
-                raise InvalidRequest(f"cursor: {error}") from error
         return present_conversation(page)
 
     @router.delete("/conversations/{conversation_id}", name="conversation_delete", status_code=204)

@@ -1,6 +1,7 @@
 """What errors look like on the wire, and which ones a route documents."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -48,6 +49,19 @@ COMMON_ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """The error answers that any guarded route can give, for its documentation."""
+
+
+@contextmanager
+def cursor_errors() -> Iterator[None]:
+    """Turns the complaint about a cursor into the error of the query's field.
+
+    Raises:
+        InvalidRequest: In place of ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidRequest.for_field("cursor", str(error), "query") from error
 
 
 def error_response(request: Request, error: GatewayError) -> JSONResponse:

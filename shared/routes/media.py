@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from shared.auth import Guard
 from shared.errors import InvalidRequest, NotFound, TooLarge
 from shared.routes.doors import Context, admit, guarded, request_deadline
-from shared.routes.errors import COMMON_ERRORS
+from shared.routes.errors import COMMON_ERRORS, cursor_errors
 from shared.storage import Media, MediaKind, MediaStore, Storage, new_id
 from shared.storage.formats import FORMATS, SVG, format_of_name, sniff
 from shared.tools.streams import peek
@@ -52,10 +52,8 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
     ) -> MediaList:
         """Lists the caller's media, newest first; a page may hold fewer than asked for."""
         async with context.deadline.limit():
-            try:
+            with cursor_errors():
                 page = await media.list(context.principal.name, kind, limit, cursor)
-            except ValueError as error:
-                raise InvalidRequest(f"cursor: {error}") from error
             shown = [await media.present(record) for record in page.records]
         return MediaList(media=shown, cursor=page.cursor)
 

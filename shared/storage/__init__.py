@@ -23,7 +23,7 @@ from shared.storage.objects import (
     ObjectStream,
     RangeNotSatisfiable,
 )
-from shared.storage.persist import persist
+from shared.storage.persistence import persist
 from shared.storage.service import Storage
 from shared.storage.turns import OpenTurn, TurnWriter
 

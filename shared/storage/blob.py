@@ -3,7 +3,7 @@
 import asyncio
 import io
 from base64 import b64encode
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -32,9 +32,10 @@ from shared.storage.objects import (
     RangeNotSatisfiable,
     check_name,
 )
-from shared.storage.persist import persist
+from shared.storage.persistence import persist
 
 T = TypeVar("T")
+_Blocks = list[BlobBlock]
 
 PARALLEL_BLOCKS = 4
 """Blocks of one upload on their way at a time; with the one being filled they bound its memory."""
@@ -105,11 +106,11 @@ class BlobStore:
         second = await anext(blocks, None)
         if second is None:
             return await self.create(name, first, headers)
-        block_ids, size = await self._stage(blob, _chain(first, second, blocks))
+        staged, size = await self._stage(blob, _chain(first, second, blocks))
 
         async def commit() -> dict[str, Any]:
             return await blob.commit_block_list(
-                [BlobBlock(block_id) for block_id in block_ids],
+                staged,
                 content_settings=_settings(headers),
                 match_condition=MatchConditions.IfMissing,
                 retry_total=0,
@@ -122,16 +123,19 @@ class BlobStore:
     async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
         """Replaces an object that has not changed."""
         blob = self._blob(name)
+        unchanged: dict[str, Any] = {
+            "etag": f'"{etag}"',
+            "match_condition": MatchConditions.IfNotModified,
+            "retry_total": 0,
+        }
+        staged: _Blocks = []
+        if len(data) > BLOCK_BYTES:
+            staged, _ = await self._stage(blob, _pieces(data))
 
         async def put() -> dict[str, Any]:
-            return await blob.upload_blob(
-                _as_file(data),
-                length=len(data),
-                overwrite=True,
-                etag=f'"{etag}"',
-                match_condition=MatchConditions.IfNotModified,
-                retry_total=0,
-            )
+            if staged:
+                return await blob.commit_block_list(staged, **unchanged)
+            return await blob.upload_blob(data, length=len(data), overwrite=True, **unchanged)
 
         return _written(name, len(data), await self._write(name, put, ObjectChanged(name)))
 
@@ -146,7 +150,11 @@ class BlobStore:
 
         async def add() -> dict[str, Any]:
             return await blob.append_block(
-                _as_file(data), length=len(data), appendpos_condition=position, retry_total=0
+                # aiohttp warns of large bytes that are not a file, which it would send in one go.
+                io.BytesIO(data),
+                length=len(data),
+                appendpos_condition=position,
+                retry_total=0,
             )
 
         if position == 0:
@@ -226,9 +234,7 @@ class BlobStore:
         query = await self._account.sign(blob.container_name, name, expires_at)
         return f"{blob.url}?{query}"
 
-    async def _stage(
-        self, blob: BlobClient, blocks: AsyncIterator[bytes]
-    ) -> tuple[Sequence[str], int]:
+    async def _stage(self, blob: BlobClient, blocks: AsyncIterator[bytes]) -> tuple[_Blocks, int]:
         block_ids = []
         size = 0
         places = asyncio.Semaphore(PARALLEL_BLOCKS)
@@ -251,7 +257,7 @@ class BlobStore:
         except BaseExceptionGroup as group:
             # One reason is enough, and callers know it.
             raise group.exceptions[0] from None
-        return block_ids, size
+        return [BlobBlock(block_id) for block_id in block_ids], size
 
     async def _write(
         self,
@@ -358,11 +364,6 @@ async def _first(pages: Any) -> Any:
 async def _nothing() -> AsyncIterator[bytes]:
     return
     yield
-
-
-def _as_file(data: bytes) -> io.BytesIO:
-    # aiohttp warns of large bytes that are not a file, which it would send in one go.
-    return io.BytesIO(data)
 
 
 def _bare(etag: str) -> str:

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from shared.background import Background
 from shared.errors import Conflict, NotFound
 from shared.parallel import gather_limited
 from shared.storage.conversation_log import ConversationLog, Line, LogWriter, Place, Tail
@@ -54,6 +55,11 @@ class ConversationStore:
     def is_configured(self) -> bool:
         """Whether conversations are stored at all."""
         return self._storage.is_configured
+
+    @property
+    def background(self) -> Background:
+        """Where turns are ended whose request has no time left."""
+        return self._storage.background
 
     async def begin_turn(
         self, principal: str, conversation_id: str | None, message: str, operation: Operation

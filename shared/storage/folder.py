@@ -173,6 +173,8 @@ class FolderStore:
         """Lists objects whose names begin with a prefix, in the order of their names."""
 
         def work() -> ObjectPage:
+            if cursor is not None and not cursor.startswith(prefix):
+                raise ValueError("This cursor is not one that a listing gave.")
             names = sorted(name for name in self._names(prefix) if cursor is None or name > cursor)
             page = names[:limit]
             objects = []

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.background import Background
 from shared.deadline import Deadline
 from shared.errors import Conflict, GatewayError, IdempotencyMismatch
 from shared.storage.ids import Operation, owner_key
@@ -27,7 +28,7 @@ from shared.storage.objects import (
     ObjectMissing,
     ObjectStore,
 )
-from shared.storage.persist import persist
+from shared.storage.persistence import persist
 from shared.storage.service import Storage
 
 LEASE_SECONDS = 20.0
@@ -118,7 +119,7 @@ class IdempotencyStore:
         )
         if isinstance(claim, _Record):
             return claim.result, True
-        async with _renewed(state, claim):
+        async with _renewed(state, claim, self._storage.background):
             try:
                 result = await work(claim.record.operation(is_repeat=claim.is_repeat))
             except BaseException:
@@ -179,7 +180,9 @@ async def _try_to_claim(state: ObjectStore, name: str, request: str) -> _Claim |
 
 
 @asynccontextmanager
-async def _renewed(state: ObjectStore, claim: _Claim) -> AsyncIterator[None]:
+async def _renewed(
+    state: ObjectStore, claim: _Claim, background: Background
+) -> AsyncIterator[None]:
     """Keeps the lease while the block runs, and writes down at the end what the block made of it."""
     is_over = asyncio.Event()
 
@@ -200,7 +203,7 @@ async def _renewed(state: ObjectStore, claim: _Claim) -> AsyncIterator[None]:
         yield
     finally:
         is_over.set()
-        await asyncio.shield(renewal)
+        await background.finish(renewal)
 
 
 async def _write(state: ObjectStore, claim: _Claim) -> None:

@@ -27,7 +27,7 @@ from shared.storage.objects import (
     ObjectMissing,
     ObjectStore,
 )
-from shared.storage.persist import persist
+from shared.storage.persistence import persist
 from shared.storage.service import Storage
 
 MAX_PAGE = 100

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.background import Background
 from shared.errors import NotConfigured
 from shared.identity import open_credential
 from shared.settings import Settings
@@ -29,6 +30,8 @@ class Storage:
 
     def __init__(self, settings: Settings, *, serves_links: bool = True) -> None:
         self._settings = settings
+        self.background = Background()
+        """Writes that go on after their request was answered."""
         self._opening = asyncio.Lock()
         self._account: BlobAccount | None = None
         self._stores: tuple[ObjectStore, ObjectStore] | None = None
@@ -73,7 +76,8 @@ class Storage:
         return FolderStore(self._folder, self._settings.azure_blob_container, None).path(name)
 
     async def aclose(self) -> None:
-        """Closes connections and credentials."""
+        """Waits for the last writes, then closes connections and credentials."""
+        await self.background.aclose()
         account, self._account, self._stores = self._account, None, None
         if account is not None:
             await account.aclose()

@@ -10,7 +10,6 @@ from shared.openai_service import (
     Capability,
     ImageRequest,
     ImageUsage,
-    InputFile,
     OpenAIService,
 )
 from shared.outbound import Downloads
@@ -28,7 +27,7 @@ from shared.storage.formats import (
     sniff,
 )
 from shared.tools.context import ToolContext
-from shared.tools.inputs import MediaId, read_input
+from shared.tools.inputs import MediaId, read_inputs
 from shared.tools.registry import tool
 
 MAX_PROMPT_CHARS = 32_000
@@ -82,7 +81,7 @@ class ImageTools:
         self._media = media
         self._downloads = downloads
 
-    @tool(title="Generate image", paid=True, runs_to_the_end=True)
+    @tool(title="Generate image", once=True, runs_to_the_end=True)
     async def generate_image(
         self,
         context: ToolContext,
@@ -113,7 +112,7 @@ class ImageTools:
         )  # fmt: skip
         return await self._make(request, context)
 
-    @tool(title="Edit image", paid=True, runs_to_the_end=True)
+    @tool(title="Edit image", once=True, runs_to_the_end=True)
     async def edit_image(
         self,
         context: ToolContext,
@@ -142,11 +141,13 @@ class ImageTools:
             output_format: File format; png when left out.
             n: How many images, 1 when left out.
         """
-        masks = [mask] if mask else []
-        files = await gather_limited(
-            PARALLEL_STORES,
-            [self._input(context, f"images.{index}", each) for index, each in enumerate(images)]
-            + [self._input(context, "mask", each) for each in masks],
+        named = [(f"images.{index}", each) for index, each in enumerate(images)]
+        files = await read_inputs(
+            self._media,
+            context.principal.name,
+            [*named, ("mask", mask)] if mask else named,
+            ("image",),
+            context.deadline,
         )
         request = ImageRequest(
             prompt, context.operation.id("provider"), model, size, quality, background,
@@ -204,10 +205,6 @@ class ImageTools:
             self._downloads.open(url, max_bytes=MAX_IMAGE_BYTES) as download,
         ):
             return b"".join([chunk async for chunk in download.chunks])
-
-    async def _input(self, context: ToolContext, field: str, media_id: str) -> InputFile:
-        owner = context.principal.name
-        return await read_input(self._media, owner, field, media_id, ("image",), context.deadline)
 
     async def _recover(self, request: ImageRequest, context: ToolContext) -> ImageResult | None:
         """Returns what an earlier run stored before it died, if it stored everything."""

@@ -1,5 +1,6 @@
 """Media that tools take: the caller's own, by id, and small enough to send on."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -7,51 +8,68 @@ from pydantic import Field
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotFound
 from shared.openai_service import InputFile
+from shared.parallel import gather_limited
 from shared.storage import MediaKind, MediaRecord, MediaStore
 
 MAX_INPUT_BYTES = 25 * 1024 * 1024
-"""Of one file, as the provider limits transcription; the whole file is held in memory."""
+"""Of one file, as the provider limits transcription."""
+
+MAX_TOTAL_BYTES = 50 * 1024 * 1024
+"""Of all files of one call, which are held in memory together."""
+
+PARALLEL_READS = 4
 
 MediaId = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-async def read_input(
+async def read_inputs(
     media: MediaStore,
     principal: str,
-    field: str,
-    media_id: str,
+    named: Sequence[tuple[str, str]],
     kinds: tuple[MediaKind, ...],
     deadline: Deadline,
-) -> InputFile:
-    """Returns one of the caller's media as a file for the provider.
+) -> list[InputFile]:
+    """Returns some of the caller's media as files for the provider.
 
     Args:
-        media: Where it is.
-        principal: Whose it has to be.
-        field: The argument that names it, for the error.
-        media_id: Its id.
-        kinds: What it may be.
+        media: Where they are.
+        principal: Whose they have to be.
+        named: The arguments that name them, for the error, and their ids.
+        kinds: What they may be.
         deadline: The budget of the request.
 
     Raises:
-        InvalidRequest: It does not exist, is something else, or is too large.
+        InvalidRequest: One does not exist, is something else, or is too large, or all together are.
     """
+    async with deadline.limit():
+        records = await gather_limited(
+            PARALLEL_READS, (_find(media, principal, field, id_, kinds) for field, id_ in named)
+        )
+        total = sum(record.size_bytes for record in records)
+        if total > MAX_TOTAL_BYTES:
+            field = named[0][0].partition(".")[0]
+            complaint = f"they have {total} bytes together; at most {MAX_TOTAL_BYTES} are taken"
+            raise InvalidRequest.for_field(field, complaint)
+        contents = await gather_limited(PARALLEL_READS, (media.read(each) for each in records))
+    return [
+        InputFile(record.name.rpartition("/")[2], record.content_type, content)
+        for record, content in zip(records, contents, strict=True)
+    ]
+
+
+async def _find(
+    media: MediaStore, principal: str, field: str, media_id: str, kinds: tuple[MediaKind, ...]
+) -> MediaRecord:
     try:
-        record = await deadline.wait_for(media.find(principal, media_id))
+        record = await media.find(principal, media_id)
     except NotFound as error:
         raise InvalidRequest.for_field(field, error.detail) from error
     if record.kind not in kinds:
-        raise InvalidRequest.for_field(
-            field, f"'{media_id}' is {record.content_type}; give one of {' or '.join(kinds)}"
-        )
+        complaint = f"'{media_id}' is {record.content_type}; give {' or '.join(kinds)}"
+        raise InvalidRequest.for_field(field, complaint)
     if record.size_bytes > MAX_INPUT_BYTES:
-        raise InvalidRequest.for_field(
-            field,
-            f"'{media_id}' has {record.size_bytes} bytes; at most {MAX_INPUT_BYTES} are taken",
+        complaint = (
+            f"'{media_id}' has {record.size_bytes} bytes; at most {MAX_INPUT_BYTES} are taken"
         )
-    data = await deadline.wait_for(media.read(record))
-    return InputFile(_file_name(record), record.content_type, data)
-
-
-def _file_name(record: MediaRecord) -> str:
-    return record.name.rpartition("/")[2]
+        raise InvalidRequest.for_field(field, complaint)
+    return record

@@ -51,7 +51,7 @@ class ToolArguments(BaseModel):
 class _Traits:
     title: str
     annotations: Mapping[str, Any]
-    is_paid: bool
+    runs_once: bool
     runs_to_the_end: bool
 
 
@@ -62,7 +62,7 @@ def tool(
     destructive: bool = False,
     idempotent: bool = False,
     open_world: bool = True,
-    paid: bool = False,
+    once: bool = False,
     runs_to_the_end: bool = False,
 ) -> Callable[[HandlerT], HandlerT]:
     """Marks an async method as a tool; the method's name is the tool's name.
@@ -73,7 +73,8 @@ def tool(
         destructive: It may delete or overwrite something.
         idempotent: Calling it again with the same arguments changes nothing more.
         open_world: It talks to the outside world, such as a provider.
-        paid: It costs money, so that a repeat with the same idempotency key returns the first result.
+        once: A repeat with the same idempotency key returns the first result, because a second run
+            would cost money, or add something twice.
         runs_to_the_end: It stores what it is paid for, so it goes on when its caller leaves.
     """
     annotations = {
@@ -85,7 +86,7 @@ def tool(
     }
 
     def mark(handler: HandlerT) -> HandlerT:
-        setattr(handler, _MARK, _Traits(title, annotations, paid, runs_to_the_end))
+        setattr(handler, _MARK, _Traits(title, annotations, once, runs_to_the_end))
         return handler
 
     return mark
@@ -96,7 +97,7 @@ class Tool:
 
     Args:
         handler: The marked method, bound to its services.
-        paid_calls: Runs it where it costs money.
+        paid_calls: Runs it where a second run would cost money, or do something twice.
 
     Raises:
         TypeError: The method lacks an annotation or a described parameter.
@@ -140,7 +141,7 @@ class Tool:
             dumped: JsonObject = self._result.dump_python(result, mode="json")
             return dumped
 
-        if not self._traits.is_paid:
+        if not self._traits.runs_once:
             if not self._traits.runs_to_the_end:
                 return await work(context)
             # What it returns differs from call to call, so there is nothing to remember.

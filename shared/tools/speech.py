@@ -12,7 +12,7 @@ from shared.openai_service import (
     SpeechRequest,
     TranscriptionRequest,
 )
-from shared.storage import Media, MediaRecord, MediaStore
+from shared.storage import Media, MediaKind, MediaRecord, MediaStore
 from shared.storage.formats import (
     AAC,
     FLAC,
@@ -25,7 +25,7 @@ from shared.storage.formats import (
     sniff,
 )
 from shared.tools.context import ToolContext
-from shared.tools.inputs import MediaId, read_input
+from shared.tools.inputs import MediaId, read_inputs
 from shared.tools.registry import tool
 from shared.tools.streams import peek
 
@@ -76,7 +76,7 @@ class SpeechTools:
         self._openai = openai
         self._media = media
 
-    @tool(title="Synthesize speech", paid=True, runs_to_the_end=True)
+    @tool(title="Synthesize speech", once=True, runs_to_the_end=True)
     async def synthesize_speech(
         self,
         context: ToolContext,
@@ -128,7 +128,7 @@ class SpeechTools:
         media = await self._present(record, context)
         return {"media": media, "model": speech.model, "voice": voice}
 
-    @tool(title="Transcribe audio", read_only=True, paid=True)
+    @tool(title="Transcribe audio", read_only=True, once=True)
     async def transcribe_audio(
         self,
         context: ToolContext,
@@ -147,8 +147,9 @@ class SpeechTools:
         """
         await context.report_progress(0, 2, "Reading the clip")
         owner = context.principal.name
-        clip = await read_input(
-            self._media, owner, "media_id", media_id, ("audio", "video"), context.deadline
+        kinds: tuple[MediaKind, ...] = ("audio", "video")
+        [clip] = await read_inputs(
+            self._media, owner, [("media_id", media_id)], kinds, context.deadline
         )
         await context.report_progress(1, 2, "Waiting for the model")
         request = TranscriptionRequest(

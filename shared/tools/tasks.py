@@ -68,7 +68,7 @@ class TaskTools:
     def __init__(self, storage: Storage) -> None:
         self._documents = Documents(storage, _Document)
 
-    @tool(title="Add task", open_world=False)
+    @tool(title="Add task", open_world=False, once=True)
     async def add_task(
         self, context: ToolContext, title: Title, description: Description = ""
     ) -> TaskChange:
@@ -89,7 +89,7 @@ class TaskTools:
 
         def add(document: _Document) -> TaskChange:
             if any(earlier["id"] == task["id"] for earlier in document.tasks):
-                # A chat that is run again after its instance died has added it already.
+                # An earlier run has added it, and died before it could say so.
                 return created
             if len(document.tasks) >= MAX_TASKS:
                 complaint = f"the list is full with {MAX_TASKS} tasks; delete some with delete_task"

@@ -58,7 +58,7 @@ class TextTools:
         self._openai = openai
         self._temperature = temperature
 
-    @tool(title="Chat completion", read_only=True, paid=True)
+    @tool(title="Chat completion", read_only=True, once=True)
     async def chat_completion(
         self,
         context: ToolContext,
@@ -120,7 +120,7 @@ class TextTools:
             "usage": answer.usage,
         }
 
-    @tool(title="Generate text", read_only=True, paid=True)
+    @tool(title="Generate text", read_only=True, once=True)
     async def generate(
         self,
         context: ToolContext,

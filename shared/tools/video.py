@@ -7,7 +7,7 @@ from pydantic import Field
 from shared.openai_service import OpenAIService, VideoRequest
 from shared.storage import MediaStore
 from shared.tools.context import ToolContext
-from shared.tools.inputs import MediaId, read_input
+from shared.tools.inputs import MediaId, read_inputs
 from shared.tools.registry import tool
 from shared.tools.video_jobs import VideoJob, VideoJobs
 
@@ -30,7 +30,7 @@ class VideoTools:
         self._media = media
         self._jobs = jobs
 
-    @tool(title="Generate video", paid=True, runs_to_the_end=True)
+    @tool(title="Generate video", once=True, runs_to_the_end=True)
     async def generate_video(
         self,
         context: ToolContext,
@@ -58,8 +58,8 @@ class VideoTools:
         first = None
         if image is not None:
             owner = context.principal.name
-            first = await read_input(
-                self._media, owner, "image", image, ("image",), context.deadline
+            [first] = await read_inputs(
+                self._media, owner, [("image", image)], ("image",), context.deadline
             )
         await context.report_progress(0, 1, "Ordering the video")
         request = VideoRequest(

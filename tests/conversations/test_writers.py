@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared import background
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.settings import load_settings
 from shared.storage import (
@@ -20,6 +21,7 @@ from shared.storage import (
 )
 from shared.storage.conversation_log import ConversationLog, LogWriter, now
 from shared.storage.objects import ObjectMissing
+from tests.conftest import MakeClient
 
 OWNER = "alice"
 END = {"type": "end", "status": "complete"}
@@ -226,3 +228,51 @@ async def test_longest_message_fits(store: ConversationStore) -> None:
 
 def test_times_of_lines_are_in_utc() -> None:
     assert now().endswith("Z")
+
+
+async def test_append_that_nobody_knows_of_is_found_by_the_next(storage: Storage) -> None:
+    class Away(Unreliable):
+        is_away = False
+
+        async def append(self, name: str, data: bytes, position: int) -> int:
+            size: int = await self._store.append(name, data, position)
+            if self.is_away:
+                raise StorageUnavailable("The answer was lost.")
+            return size
+
+        def open(self, name: str, start: int = 0, end: int | None = None) -> Any:
+            if self.is_away:
+                raise StorageUnavailable("It is away.")
+            return self._store.open(name, start, end)
+
+    state: Any = Away(await storage.state(), 0)
+    log = ConversationLog(state, OWNER, Operation.begin().id("conversation"))
+    writer = LogWriter(log, None)
+    await writer.append({"type": "user", "content": "1"})
+    state.is_away = True
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable):
+            await writer.append({"type": "assistant", "content": "2"})
+    state.is_away = False
+    await writer.append({"type": "user", "content": "3"})
+    async with aclosing(log.backwards(await log.tail())) as lines:
+        assert [placed.line["content"] async for placed in lines] == ["3", "2", "1"]
+
+
+async def test_storage_that_hangs_does_not_hold_the_answer_back(
+    make_client: MakeClient, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "GRACE_SECONDS", 0.1)
+    goes_on = asyncio.Event()
+    append = FolderStore.append
+
+    async def hang(self: FolderStore, name: str, data: bytes, position: int) -> int:
+        await goes_on.wait()
+        return await append(self, name, data, position)
+
+    monkeypatch.setattr(FolderStore, "append", hang)
+    client = make_client(environment | {"REQUEST_DEADLINE_SECONDS": "0.5"})
+    async with asyncio.timeout(60):
+        response = await client.post("/chat", json={"message": "hello"})
+    assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
+    goes_on.set()

@@ -347,3 +347,26 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def test_halves_of_characters_do_not_end_a_conversation(
+    client: httpx2.AsyncClient, stand_in: StandIn
+) -> None:
+    stand_in.fault(
+        call_tools=["add_task"], tool_arguments='{"title": "\\ud83d and \\ud83d\\ude00"}'
+    )
+    answer = (await client.post("/chat", json={"message": "Go on"})).json()
+    [call] = answer["tool_calls"]
+    assert call["arguments"] == {"title": "\ufffd and \U0001f600"}
+    assert call["result"]["title"] == "\ufffd and \U0001f600"
+    body = {"message": "And then?", "conversation_id": answer["conversation_id"]}
+    assert (await client.post("/chat", json=body)).status_code == 200
+
+
+async def test_numbers_that_json_does_not_know_are_no_arguments(
+    client: httpx2.AsyncClient, stand_in: StandIn
+) -> None:
+    stand_in.fault(call_tools=["generate"], tool_arguments='{"temperature": NaN}')
+    response = await client.post("/chat", json={"message": "Go on", "stream": True})
+    assert r'"arguments":"{\"temperature\": NaN}"' in response.text
+    assert "not a JSON object" in response.text

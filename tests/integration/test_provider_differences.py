@@ -271,3 +271,19 @@ async def test_conversation_moves_from_gemini_to_azure(
         for body in stand_in.bodies()
     ]
     assert parts == [[], [True], [True], [False]]
+
+
+async def test_what_one_caller_adds_says_nothing_of_the_others(
+    client: httpx2.AsyncClient, stand_in: StandIn
+) -> None:
+    words = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    stand_in.fault(status=400, message=words)
+    odd = {"prompt": "hi", "max_tokens": 5, "extra": {"max_tokens": 5}}
+    assert (await client.post("/tools/generate", json=odd)).status_code == 400
+    stand_in.fault(rejects=["temperature"])
+    odd = {"prompt": "hi", "extra": {"temperature": 1}}
+    assert (await client.post("/tools/generate", json=odd)).status_code == 200
+    usual = {"prompt": "hi", "max_tokens": 5, "temperature": 1}
+    assert (await client.post("/tools/generate", json=usual)).status_code == 200
+    last = stand_in.bodies()[-1]
+    assert (last["max_completion_tokens"], last["temperature"]) == (5, 1)

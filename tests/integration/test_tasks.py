@@ -214,6 +214,17 @@ async def test_chat_adds_a_task_and_then_shows_the_list(app: httpx2.AsyncClient)
     assert answer["turns"] == 3
 
 
+async def test_repeat_with_a_key_adds_nothing(app: httpx2.AsyncClient) -> None:
+    headers = {"Idempotency-Key": "milk"}
+    answers = [
+        (await app.post("/tools/add_task", json={"title": "milk"}, headers=headers)).json()
+        for _ in range(2)
+    ]
+    assert answers[0] == answers[1]
+    await call(app, "add_task", title="milk")
+    assert (await call(app, "list_tasks"))["count"] == 2
+
+
 async def test_chat_that_is_run_again_adds_each_task_once(
     app: httpx2.AsyncClient, stand_in: StandIn
 ) -> None:

@@ -307,3 +307,13 @@ async def test_without_a_provider_the_settings_are_named(
     for setting in ("OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", "GEMINI_API_KEY"):
         assert setting in response.json()["detail"]
     assert setting in SETTING_NAMES
+
+
+@pytest.mark.parametrize("tool", ["chat_completion", "generate"])
+async def test_half_of_a_character_is_replaced(
+    client: httpx2.AsyncClient, stand_in: StandIn, tool: str
+) -> None:
+    message = '{"role": "assistant", "content": "half: \\ud83d"}'
+    choice = f'{{"index": 0, "finish_reason": "stop", "message": {message}}}'
+    stand_in.fault(body=f'{{"object": "chat.completion", "model": "m", "choices": [{choice}]}}')
+    assert (await call(client, tool, prompt="Hi"))["text"] == "half: \ufffd"

@@ -9,11 +9,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from shared.errors import StorageUnavailable
 from shared.openai_service import retries
-from shared.storage import blob_account
+from shared.storage import FolderStore, blob_account, persistence
 from tests.conftest import MakeClient, StandIn
 from tests.integration.test_provider_faults import FAULTS, DroppingProxy
 from tests.media.conftest import Api
+from tests.media.test_idempotency import without_links
 from tests.media.test_images import png
 
 PAID: dict[str, dict[str, Any]] = {
@@ -199,3 +201,33 @@ async def test_full_disk_leaves_nothing_half_written(
     assert [path for path in (tmp_path / "storage/media").rglob("*") if path.is_file()] == []
     await local_api.call(tool, **PAID[tool])
     assert len(await local_api.ids()) == 1
+
+
+@pytest.mark.parametrize("tool", STORING)
+async def test_storage_that_fails_for_a_moment_loses_nothing(
+    local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    monkeypatch.setattr(persistence, "PAUSES_SECONDS", (0, 0))
+    failed: set[str] = set()
+
+    def failing(method: str) -> None:
+        write = getattr(FolderStore, method)
+
+        async def fail_at_first(self: FolderStore, name: str, *arguments: Any) -> Any:
+            # Not the first write of the record, before which nothing is paid for.
+            if name not in failed and not (method == "create" and name.startswith("idempotency/")):
+                failed.add(name)
+                raise StorageUnavailable("It is away for a moment.")
+            return await write(self, name, *arguments)
+
+        monkeypatch.setattr(FolderStore, method, fail_at_first)
+
+    for method in ("create", "replace"):
+        failing(method)
+    headers = {"Idempotency-Key": "one"}
+    first = await local_api.call(tool, headers, **STORING[tool])
+    assert len(failed) >= 2
+    paid = len(stand_in.requests())
+    again = await local_api.call(tool, headers, **STORING[tool])
+    assert without_links(again) == without_links(first)
+    assert len(stand_in.requests()) == paid

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from typing import Any
 
 import httpx2
 import pytest
 
-from shared.storage import idempotency
+from shared.errors import StorageUnavailable
+from shared.storage import FolderStore, ObjectInfo, idempotency, persistence
 from tests.conftest import MakeClient, StandIn, digest
 from tests.media.conftest import Api
+from tests.media.test_images import png
 
 CALLS: dict[str, dict[str, Any]] = {
     "/tools/chat_completion": {"prompt": "hi"},
@@ -168,4 +171,25 @@ async def test_slow_work_keeps_its_lease(
         *(api.call("generate_image", headers, prompt="A hill") for _ in range(3))
     )
     assert len({each["media"][0]["id"] for each in results}) == 1
+    assert len(stand_in.requests()) == 1
+
+
+async def test_repeat_finds_what_came_in_another_format_than_asked_for(
+    local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.fault(body=f'{{"data": [{{"b64_json": "{b64encode(png()).decode()}"}}]}}')
+    arguments = {"prompt": "A hill", "output_format": "webp"}
+    headers = {"Idempotency-Key": "k"}
+    replace = FolderStore.replace
+
+    async def lose(self: FolderStore, name: str, data: bytes, etag: str) -> ObjectInfo:
+        raise StorageUnavailable("It is away.")
+
+    monkeypatch.setattr(persistence, "PAUSES_SECONDS", ())
+    monkeypatch.setattr(idempotency, "LEASE_SECONDS", 0)
+    monkeypatch.setattr(FolderStore, "replace", lose)
+    first = await local_api.call("generate_image", headers, **arguments)
+    monkeypatch.setattr(FolderStore, "replace", replace)
+    again = await local_api.call("generate_image", headers, **arguments)
+    assert without_links(again)["media"] == without_links(first)["media"]
     assert len(stand_in.requests()) == 1

@@ -9,9 +9,11 @@ import httpx2
 import pytest
 
 from shared.routes import media as media_routes
+from shared.storage import media
 from shared.storage.ids import is_id
 from tests.conftest import AUTH, KEY, MakeClient, StandIn, digest
 from tests.media.conftest import Api
+from tests.media.test_faults import WAV
 from tests.media.test_images import png
 
 
@@ -275,3 +277,25 @@ async def test_media_without_storage_are_not_configured_and_not_paid_for(
         response = await client.request(method, path, json=body)
         assert (response.status_code, response.json()["code"]) == (503, "not_configured"), path
         assert "AZURE_STORAGE_ACCOUNT_URL" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body", ["hello world".encode("utf-16"), b"\xff\xff\xff\xff", b"\xff\xe0", b"hello"]
+)
+async def test_text_is_no_clip(local_api: Api, body: bytes) -> None:
+    response = await local_api.http.post("/media", content=body)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert "known format" in response.json()["detail"]
+
+
+async def test_search_for_one_kind_looks_at_a_bounded_number_of_others(
+    local_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media, "_MAX_LISTINGS", 3)
+    stored = [await local_api.http.post("/media", content=WAV)]
+    stored += [await local_api.http.post("/media", content=png()) for _ in range(5)]
+    query: dict[str, Any] = {"kind": "audio", "limit": 1}
+    first = (await local_api.http.get("/media", params=query)).json()
+    assert first["media"] == []
+    second = (await local_api.http.get("/media", params={**query, **first})).json()
+    assert [each["id"] for each in second["media"]] == [stored[0].json()["id"]]

@@ -1,6 +1,7 @@
 """Video jobs: ordered, asked about, copied once."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -135,7 +136,42 @@ async def test_failed_video_says_why(api: Api, stand_in: StandIn) -> None:
     assert len(stand_in.requests()) == asked
 
 
-async def test_job_that_the_provider_forgot_has_failed(local_api: Api, stand_in: StandIn) -> None:
+async def test_young_job_that_the_provider_does_not_know_is_kept(
+    local_api: Api, stand_in: StandIn
+) -> None:
+    job = await local_api.call("generate_video", prompt="A hill", seconds=1)
+    stand_in.fault(status=404, message="No such route")
+    response = await local_api.http.get(f"/videos/{job['id']}")
+    assert (response.status_code, response.json()["code"]) == (400, "provider_rejected")
+    assert "No such route" in response.json()["detail"]
+    assert (await finish(local_api, job["id"]))["status"] == "completed"
+
+
+async def test_job_whose_provider_has_words_of_its_own_goes_on(
+    local_api: Api, stand_in: StandIn
+) -> None:
+    job = await local_api.call("generate_video", prompt="A hill", seconds=1)
+    stand_in.fault(body='{"id": "video_1", "status": "preprocessing"}')
+    assert (await look(local_api, job["id"]))["status"] == "in_progress"
+    assert (await finish(local_api, job["id"]))["status"] == "completed"
+
+
+async def test_finished_video_that_cannot_be_had_yet_is_asked_for_again(
+    local_api: Api, stand_in: StandIn
+) -> None:
+    job = await local_api.call("generate_video", prompt="A hill", seconds=1)
+    stand_in.fault(body='{"id": "video_1", "status": "completed"}')
+    stand_in.fault(status=404, message="Not ready")
+    stand_in.fault(status=404, message="Not ready")
+    response = await local_api.http.get(f"/videos/{job['id']}")
+    assert (response.status_code, response.json()["code"]) == (400, "provider_rejected")
+    assert (await finish(local_api, job["id"]))["status"] == "completed"
+
+
+async def test_job_that_the_provider_forgot_has_failed(
+    local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_jobs, "GIVE_UP_AFTER", timedelta(0))
     job = await local_api.call("generate_video", prompt="A hill")
     stand_in.fault(status=404, message="No such video")
     failed = await look(local_api, job["id"])

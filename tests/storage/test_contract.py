@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -291,3 +292,32 @@ async def test_link_names_the_object_and_not_the_secret(store: ObjectStore) -> N
     link = await store.link("folder/a.png", datetime.now(UTC) + timedelta(minutes=5))
     assert link.startswith("http")
     assert "a.png" in link
+
+
+async def test_large_object_that_is_replaced_meanwhile_is_read_whole(store: ObjectStore) -> None:
+    size = 3 * MIB
+    etag = (await store.create("a", bytes(size))).etag
+
+    async def replace(etag: str) -> None:
+        for number in range(1, 6):
+            etag = (await store.replace("a", bytes([number]) * size, etag)).etag
+
+    async def read() -> None:
+        for _ in range(3):
+            data, info = await store.read("a")
+            assert (len(data), len(set(data)), info.size) == (size, 1, size)
+
+    await asyncio.gather(replace(etag), *(read() for _ in range(3)))
+
+
+async def test_large_object_that_changes_while_it_is_read_is_not_mixed(store: ObjectStore) -> None:
+    size = 3 * MIB
+    etag = (await store.create("a", bytes(size))).etag
+    seen = bytearray()
+    with suppress(ObjectChanged):
+        async with store.open("a") as stream:
+            async for chunk in stream.chunks:
+                if not seen:
+                    await store.replace("a", b"x" * size, etag)
+                seen += chunk
+    assert set(seen) == {0}

@@ -221,3 +221,19 @@ def test_what_the_provider_wants_back_with_a_call_stands_in_the_message() -> Non
         "function": {"name": "one", "arguments": "{}"},
         "extra_content": signature,
     }
+
+
+def test_halves_of_characters_in_two_chunks_are_joined() -> None:
+    reader = CompletionReader()
+    pieces = [
+        reader.add(chunk({"content": "a\ud83d"})),
+        reader.add(chunk({"content": "\ude00b\ude00"})),
+        reader.add(chunk({"content": "\ud83d"}, "stop")),
+    ]
+    assert pieces == ["a", "\U0001f600b\ufffd", ""]
+    assert reader.result().text == "".join(pieces)
+
+
+def test_halves_of_characters_in_calls_are_replaced() -> None:
+    completion = read(chunk(call_delta(0, "x", "no\ud83d", '{"a": "\ud83d'), None))
+    assert completion.tool_calls == (ToolCall("x", "no\ufffd", '{"a": "\ufffd'),)

@@ -1,0 +1,48 @@
+"""Work that a request leaves behind where its own time is over."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+GRACE_SECONDS = 5.0
+"""How long a request waits for it, though its own time may be over."""
+
+logger = logging.getLogger(__name__)
+
+
+class Background:
+    """Work that is done to its end, whoever stops to wait for it."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Future[None]] = set()
+
+    async def finish(self, work: Awaitable[None], seconds: float = GRACE_SECONDS) -> bool:
+        """Does work to its end, even where the caller is cancelled or goes on without it.
+
+        Args:
+            work: What to do. What it raises after the caller has gone on is only logged.
+            seconds: How long the caller waits for it.
+
+        Returns:
+            Whether it is done.
+        """
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        finally:
+            if not task.done():
+                task.add_done_callback(_log_failure)
+        if task.done():
+            task.result()
+        return task.done()
+
+    async def aclose(self) -> None:
+        """Waits for what is still going on."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+def _log_failure(task: "asyncio.Future[None]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("Work that a request left behind failed", exc_info=error)
