@@ -5,8 +5,8 @@
 
 import argparse
 import asyncio
+import errno
 import importlib
-import json
 import logging
 import os
 import socket
@@ -14,6 +14,7 @@ import sys
 
 from starlette.types import ASGIApp
 
+from local.banner import banner
 from local.config import ConfigError, apply_local_settings, route_prefix
 from local.host import create_host
 from local.provider import stand_in_if_needed
@@ -63,7 +64,7 @@ async def _serve(port: int) -> int:
         os.environ["WEBSITE_HOSTNAME"] = f"localhost:{bound.getsockname()[1]}"
         server = _listen(create_host(importlib.import_module("function_app"), prefix), bound)
         base_url = f"http://localhost:{server.port}/{prefix}".rstrip("/")
-        _print(_banner(base_url, key, is_stand_in))
+        _print(banner(base_url, key, is_stand_in=is_stand_in))
         await server.run_until_stopped()
     return 0
 
@@ -83,9 +84,10 @@ def _bind(port: int) -> socket.socket:
     try:
         return bind(port)
     except (OSError, OverflowError) as error:
+        reason = "it is in use" if getattr(error, "errno", None) == errno.EADDRINUSE else str(error)
         raise ConfigError(
-            f"Port {port} cannot be used: {error}. Stop what uses it, or choose another from 1024 "
-            "to 65535: make run PORT=..., or --port ..."
+            f"Port {port} cannot be used: {reason.rstrip('.')}. Choose another from 1024 to 65535: "
+            "make run PORT=..., or --port ..."
         ) from error
 
 
@@ -108,44 +110,6 @@ def _key_for_this_run() -> str | None:
 
 def _has_key(settings: Settings) -> bool:
     return bool(settings.api_keys or settings.mcp_api_key or settings.mcp_server_api_key)
-
-
-def _banner(base_url: str, key: str | None, is_stand_in: bool) -> str:
-    shown_key = key or "$MCP_API_KEY"
-    auth = f'-H "Authorization: Bearer {shown_key}"'
-    body = '-H "Content-Type: application/json"'
-    chat = json.dumps({"message": "What is the current server time?"})
-    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
-    accept = '-H "Accept: application/json, text/event-stream"'
-    key_line = (
-        f"{key}\n             (for this run; set MCP_API_KEY in local.settings.json to keep one)"
-        if key
-        else "the one in your settings; the commands below expect it in $MCP_API_KEY"
-    )
-    provider = (
-        "none configured: a local STAND-IN answers, not a model.\n"
-        "             Set OPENAI_API_KEY in local.settings.json for a real one."
-        if is_stand_in
-        else "as configured"
-    )
-    problems = "".join(f"  PROBLEM    {problem}\n" for problem in load_settings().problems)
-    return f"""
-OpenAI MCP Functions is running. Press Ctrl-C to stop.
-
-  API        {base_url}
-  MCP        {base_url}/mcp
-  Key        {key_line}
-  Provider   {provider}
-{problems}
-Try:
-
-curl -s {base_url}/chat {auth} {body} -d '{chat}'
-
-curl -s {base_url}/tools {auth}
-
-curl -s {base_url}/mcp {auth} {body} {accept} -d '{call}'
-
-"""
 
 
 def _print(text: str) -> None:

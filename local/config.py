@@ -1,14 +1,19 @@
 """Reads ``local.settings.json`` and ``host.json`` as Core Tools does."""
 
+import difflib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from shared.settings import ALIASES, SETTING_NAMES, Settings
+
 PROJECT = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = PROJECT / "local.settings.json"
 HOST_FILE = PROJECT / "host.json"
 DEFAULT_ROUTE_PREFIX = "api"
+_FOR_THE_HOST = ("Azure", "APPLICATIONINSIGHTS_", "FUNCTIONS_", "PYTHON", "WEBSITE_")
+"""How the names of settings begin that Core Tools, the host or the worker read."""
 
 
 class ConfigError(Exception):
@@ -34,6 +39,31 @@ def apply_local_settings(path: Path = SETTINGS_FILE) -> None:
             raise ConfigError(f"{path.name}: '{name}' in 'Values' must be a string in quotes.")
         if not os.environ.get(name, "").strip():
             os.environ[name] = value
+
+
+def unknown_settings(settings: Settings, path: Path = SETTINGS_FILE) -> list[str]:
+    """Returns a sentence for each of the file's settings that nothing reads: most are misspelt.
+
+    Args:
+        settings: The settings, of which some name others.
+        path: The file; it need not exist.
+    """
+    if not path.exists():
+        return []
+    document = _read(path)
+    known = {*SETTING_NAMES, *ALIASES}
+    known |= {server.bearer_token_setting or "" for server in settings.mcp_servers.values()}
+    sentences = []
+    for name in document.get("Values", {}):
+        if name in known or name.startswith(_FOR_THE_HOST):
+            continue
+        similar = difflib.get_close_matches(name, known, 1)
+        hint = f" Is it {similar[0]}?" if similar else ""
+        sentences.append(f"{path.name}: no setting is called {name}.{hint}")
+    for name in document:
+        if name in known:
+            sentences.append(f"{path.name}: {name} counts only inside of 'Values'.")
+    return sentences
 
 
 def route_prefix(path: Path = HOST_FILE) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 5
+_STOPPING = b"Stopping; requests have a few seconds to finish. Press Ctrl-C again to end them.\n"
 
 
 def bind(port: int) -> socket.socket:
@@ -107,6 +109,9 @@ def stop_on_signals(server: LoopbackServer) -> None:
     """Stops the server on Ctrl-C and on a request to terminate."""
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if not server.should_exit:
+            # Not by print, which a signal may interrupt.
+            os.write(sys.stderr.fileno(), _STOPPING)
         server.stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -15,7 +15,7 @@ from shared.mcp_server import McpEndpoint
 from shared.routes.chat import chat_router
 from shared.routes.connections import connections_router
 from shared.routes.conversations import conversations_router
-from shared.routes.envelope import ConfigurationGate, Cors, RequestEnvelope
+from shared.routes.envelope import ConfigurationGate, Cors, HeadRequests, RequestEnvelope
 from shared.routes.errors import install_error_handlers
 from shared.routes.health import health_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
@@ -93,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     describe_security(api)
     # The last one added is the outermost.
     api.add_middleware(ConfigurationGate, problems=settings.problems, open_paths=OPEN_PATHS)
+    api.add_middleware(HeadRequests)
     api.add_middleware(Cors, origins=origins, mcp_origins=mcp_origins, mcp_path=MCP_PATH)
     api.add_middleware(RequestEnvelope, deadline_seconds=settings.request_deadline_seconds)
     return api

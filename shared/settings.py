@@ -322,9 +322,11 @@ class Settings(BaseModel):
 
     @field_validator("api_keys")
     @classmethod
-    def _have_principal_names(cls, value: dict[str, KeyRecord]) -> dict[str, KeyRecord]:
+    def _have_names_and_keys_of_their_own(cls, value: dict[str, KeyRecord]) -> dict[str, KeyRecord]:
         if not all(PRINCIPAL_PATTERN.fullmatch(name) for name in value):
             raise _complain("has a name that is not 1 to 128 of A-Z a-z 0-9 . _ @ -")
+        if len({record.sha256 for record in value.values()}) < len(value):
+            raise _complain("has one key under two names: make a key for each name")
         return value
 
     @field_validator("azure_openai_endpoint")
@@ -355,7 +357,8 @@ SETTING_NAMES: Mapping[str, str] = {
 }
 """Every setting that the code reads, with its meaning."""
 
-_ALIASES = {"OPENAI_MODEL": "OPENAI_CHAT_MODEL"}
+ALIASES: Mapping[str, str] = {"OPENAI_MODEL": "OPENAI_CHAT_MODEL"}
+"""Other names of settings."""
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -366,9 +369,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     source = os.environ if environ is None else environ
     values: dict[str, Any] = {}
-    for name in (*SETTING_NAMES, *_ALIASES):
+    for name in (*SETTING_NAMES, *ALIASES):
         if value := source.get(name, "").strip():
-            values.setdefault(_ALIASES.get(name, name), value)
+            values.setdefault(ALIASES.get(name, name), value)
 
     in_azure = _runs_in_azure(source)
     problems = {name: _unread_secret(name) for name in values if _is_reference(values[name])}

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from shared.storage import Line
+from shared.storage import Line, find_media
 
 Message = dict[str, Any]
 
@@ -16,7 +16,7 @@ MESSAGE_TOKENS = 4
 """Around each message, for its role."""
 
 LARGE_RESULT_CHARS = 4000
-_MEDIA_KEYS = {"id", "url", "content_type"}
+_MEDIA_KEYS = ("content_type", "expires_at", "id", "url")
 _UNKNOWN_OUTCOME = "Error: The call was broken off; what came of it is not known."
 
 
@@ -92,7 +92,8 @@ def result_text(result: Any, *, is_error: bool, shrink: bool = False) -> str:
 
 def media_links(result: Any, chars: int) -> dict[str, Any]:
     """Returns what is kept of a large result: the media in it, and a note of its length."""
-    return {"media": _find_media(result), "note": f"Shortened: the result had {chars} characters."}
+    media = [{key: each[key] for key in _MEDIA_KEYS} for each in find_media(result)]
+    return {"media": media, "note": f"Shortened: the result had {chars} characters."}
 
 
 def _size(message: Mapping[str, Any]) -> int:
@@ -113,13 +114,3 @@ def _assistant(line: Line) -> tuple[Message, dict[str, Message]]:
         for call in line["tool_calls"]
     }
     return {**message, "tool_calls": line["tool_calls"]}, results
-
-
-def _find_media(value: Any) -> list[dict[str, Any]]:
-    if isinstance(value, list):
-        return [media for item in value for media in _find_media(item)]
-    if not isinstance(value, dict):
-        return []
-    if value.keys() >= _MEDIA_KEYS:
-        return [{key: value[key] for key in sorted(_MEDIA_KEYS)}]
-    return [media for item in value.values() for media in _find_media(item)]

@@ -37,33 +37,40 @@ class Guard:
         """Whether anybody can be let in."""
         return bool(self._authenticators)
 
-    async def admit(self, header: HeaderGetter, scope: Scope | None) -> Principal:
-        """Returns the caller, or the user whom the caller may and does speak for.
+    async def recognise(self, header: HeaderGetter) -> Principal:
+        """Returns who is calling, whatever they may do.
 
         Args:
             header: Reads the request's headers.
-            scope: What the caller needs to be allowed; None where any key will do.
 
         Raises:
             AuthNotConfigured: No way to recognise a caller is configured.
             Unauthorized: The caller is not recognised.
-            InsufficientScope: The caller lacks the scope, or names a user without ``act-as``.
-            InvalidRequest: The ``X-User-Id`` header is malformed.
         """
         if not self._authenticators:
             raise AuthNotConfigured
-        principal = await self._recognise(header)
-        if scope is not None:
-            principal.require(scope)
-        user = header(USER_HEADER)
-        return principal if user is None else _speak_for(principal, user)
-
-    async def _recognise(self, header: HeaderGetter) -> Principal:
         for authenticator in self._authenticators:
             principal = await authenticator.authenticate(header)
             if principal is not None:
                 return principal
         raise Unauthorized
+
+    def admit(self, caller: Principal, header: HeaderGetter, scope: Scope | None) -> Principal:
+        """Returns the caller, or the user whom the caller may and does speak for.
+
+        Args:
+            caller: As `recognise` returned them.
+            header: Reads the request's headers.
+            scope: What the caller needs to be allowed; None where any key will do.
+
+        Raises:
+            InsufficientScope: The caller lacks the scope, or names a user without ``act-as``.
+            InvalidRequest: The ``X-User-Id`` header is malformed.
+        """
+        if scope is not None:
+            caller.require(scope)
+        user = header(USER_HEADER)
+        return caller if user is None else _speak_for(caller, user)
 
 
 def _speak_for(principal: Principal, user: str) -> Principal:
@@ -73,4 +80,4 @@ def _speak_for(principal: Principal, user: str) -> Principal:
         )
     if not PRINCIPAL_PATTERN.fullmatch(user):
         raise InvalidRequest("The header X-User-Id must be 1 to 128 of A-Z a-z 0-9 . _ @ -.")
-    return Principal(user, principal.scopes, is_spoken_for=True)
+    return Principal(user, principal.scopes, spoken_for_by=principal.name)

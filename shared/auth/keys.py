@@ -41,12 +41,13 @@ class KeyAuthenticator:
             if secret is not None
         ]
         keys = [
-            (record.sha256, Principal(name, record.scopes))
-            for name, record in settings.api_keys.items()
-        ]
-        keys += [
             (_digest(key.encode()), Principal(SHARED_KEY_PRINCIPAL, DEFAULT_SCOPES))
             for key in (*shared_keys, *extra_keys)
+        ]
+        # Last, because the last match counts: a shared key that has a name too is its owner's.
+        keys += [
+            (record.sha256, Principal(name, record.scopes))
+            for name, record in settings.api_keys.items()
         ]
         return cls(keys) if keys else None
 

@@ -13,12 +13,12 @@ class Principal:
     Attributes:
         name: 1 to 128 characters of ``A-Z a-z 0-9 . _ @ -``; everything stored belongs to a name.
         scopes: What the principal may do.
-        is_spoken_for: Whether the key is another's, who named this user.
+        spoken_for_by: Name of the key whose owner named this user; None where it is their own.
     """
 
     name: str
     scopes: frozenset[Scope]
-    is_spoken_for: bool = False
+    spoken_for_by: str | None = None
 
     def require(self, scope: Scope) -> None:
         """Makes sure that the principal has the scope.
@@ -40,11 +40,11 @@ class Principal:
         """
         if user == self.name:
             return self
-        if "act-as" not in self.scopes or self.is_spoken_for:
+        if "act-as" not in self.scopes or self.spoken_for_by:
             raise InsufficientScope(
                 f"This request may not speak for '{user}'. Use that user's key, or one with the scope "
                 "'act-as' that names no other user in X-User-Id."
             )
         if not PRINCIPAL_PATTERN.fullmatch(user):
             raise InvalidRequest("The name of a user must be 1 to 128 of A-Z a-z 0-9 . _ @ -.")
-        return Principal(user, self.scopes, is_spoken_for=True)
+        return Principal(user, self.scopes, spoken_for_by=self.name)

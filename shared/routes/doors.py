@@ -31,9 +31,12 @@ async def admit(request: Request, guard: Guard, scope: Scope | None) -> Principa
     """Lets the caller in and notes it in the request's state, for the handler and the log.
 
     Raises:
-        GatewayError: The caller may not come in, as `Guard.admit` says.
+        GatewayError: The caller may not come in, as `Guard` says.
     """
-    principal = await guard.admit(request.headers.get, scope)
+    caller = await guard.recognise(request.headers.get)
+    # Noted already, for the log of who was refused.
+    request.state.principal = caller
+    principal = guard.admit(caller, request.headers.get, scope)
     request.state.principal = principal
     return principal
 

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 REQUEST_ID_HEADER = "x-request-id"
 CLIENT_CLOSED_REQUEST = 499
 """Logged as the status where the client left before the answer: nginx's convention."""
+FIRST_SERVER_ERROR = 500
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -71,6 +72,33 @@ class RequestEnvelope:
             await internal_error_response(request_id)(scope, receive, send_with_id)
         finally:
             _log(scope, state, status, started)
+
+
+class HeadRequests:
+    """Answers HEAD as GET, without the body (RFC 9110, section 9.3.2).
+
+    Args:
+        app: What answers GET.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if "body" in message else message)
+
+        # In place and back again, because the log reads the scope that inner layers have extended.
+        scope["method"] = "GET"
+        try:
+            await self._app(scope, receive, send_without_body)
+        finally:
+            scope["method"] = "HEAD"
 
 
 class ConfigurationGate:
@@ -147,6 +175,9 @@ def _log(scope: Scope, state: dict[str, Any], status: int, started: float) -> No
         "duration_ms": round((monotonic() - started) * 1000, 1),
         "principal": principal.name if principal else None,
     }
+    if principal and principal.spoken_for_by:
+        line["spoken_for_by"] = principal.spoken_for_by
     if "error_code" in state:
         line["code"] = state["error_code"]
-    logger.info("request %s", json.dumps(line))
+    level = logging.WARNING if status >= FIRST_SERVER_ERROR else logging.INFO
+    logger.log(level, "request %s", json.dumps(line))

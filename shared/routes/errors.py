@@ -129,7 +129,7 @@ def _methods_of(api: FastAPI, scope: Scope) -> list[str]:
         match, _ = context.original_route.matches(scope)
         if match is not Match.NONE:
             methods |= set(context.methods or ())
-    return sorted(methods)
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _plain(complaint: Mapping[str, Any]) -> dict[str, Any]:

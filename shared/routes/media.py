@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, RedirectResponse
 from pydantic import BaseModel
 
 from shared.auth import Guard
-from shared.errors import InvalidRequest, NotFound, TooLarge
+from shared.errors import InvalidRequest, NotFound, TooLarge, Unauthorized
 from shared.routes.doors import Context, admit, guarded, request_deadline
 from shared.routes.errors import COMMON_ERRORS, cursor_errors
 from shared.storage import Media, MediaKind, MediaStore, Storage, new_id
@@ -70,7 +70,10 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
             found = sniff(head)
             if found is None:
                 known = ", ".join(sorted({each.content_type for each in FORMATS}))
-                raise InvalidRequest(f"The body is not a file in a known format: {known}.")
+                raise InvalidRequest(
+                    "The body is not a file in a known format. Send its bytes alone, as curl does with "
+                    f"--data-binary @FILE, in one of {known}."
+                )
             record = await media.save(principal.name, new_id(), chunks, found)
             return await media.present(record)
 
@@ -83,10 +86,15 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         signature: _LinkField = None,
     ) -> Response:
         """Leads to the medium's bytes, by a redirect to Blob Storage or at once."""
+        refusal = None
         if storage.signer is not None and link_object and expires and signature:
-            storage.signer.check(link_object, expires, signature)
-            return _serve(storage, link_object)
-        principal = await admit(request, guard, None)
+            refusal = storage.signer.refusal(link_object, expires, signature)
+            if refusal is None:
+                return _serve(storage, link_object)
+        try:
+            principal = await admit(request, guard, None)
+        except Unauthorized as error:
+            raise refusal or error from error
         async with request_deadline(request).limit():
             record = await media.find(principal.name, media_id)
             if storage.is_local:

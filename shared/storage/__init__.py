@@ -10,7 +10,8 @@ from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import IdempotencyStore
 from shared.storage.ids import Operation, is_id, made_at, new_id, owner_key
 from shared.storage.links import LinkSigner
-from shared.storage.media import Media, MediaPage, MediaRecord, MediaStore
+from shared.storage.media import MediaPage, MediaRecord, MediaStore
+from shared.storage.media_links import Media, find_media
 from shared.storage.objects import (
     ContentHeaders,
     ObjectChanged,
@@ -58,6 +59,7 @@ __all__ = [
     "RangeNotSatisfiable",
     "Storage",
     "TurnWriter",
+    "find_media",
     "is_id",
     "made_at",
     "new_id",

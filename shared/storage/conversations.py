@@ -199,12 +199,7 @@ class ConversationStore:
         await log.delete(tail.end.part)
 
     async def _refresh(self, principal: str, lines: Sequence[Line]) -> tuple[Line, ...]:
-        async def refresh(line: Line) -> Line:
-            if line["type"] != "tool":
-                return line
-            return {**line, "result": await self._media.refresh(principal, line["result"])}
-
-        return tuple(await gather_limited(_PARALLEL_READS, (refresh(line) for line in lines)))
+        return tuple(await self._media.refresh(principal, list(lines)))
 
     async def _log(self, principal: str, conversation_id: str) -> ConversationLog:
         state = await self._storage.state()

@@ -35,23 +35,21 @@ class LinkSigner:
         media_id = name.rsplit("/", 1)[-1].partition(".")[0]
         return f"{self._base_url}/media/{quote(media_id)}?{urlencode(query)}"
 
-    def check(self, name: str, expires: str, signature: str) -> None:
-        """Makes sure that a link is ours and still holds.
+    def refusal(self, name: str, expires: str, signature: str) -> Unauthorized | None:
+        """Returns why a link does not lead to its object, None where it does.
 
         Args:
             name: The object that it leads to.
             expires: When it expires, as it says.
             signature: What proves that we said so.
-
-        Raises:
-            Unauthorized: It is not ours, or does not hold any more.
         """
         is_number = expires.isdecimal() and len(expires) < _MAX_DIGITS
         ours = self._signature(name, int(expires)) if is_number else ""
         if not hmac.compare_digest(ours.encode(), signature.encode(errors="replace")):
-            raise Unauthorized("This link is not one of ours. ")
+            return Unauthorized("This link is not one of ours. ")
         if int(expires) < datetime.now(UTC).timestamp():
-            raise Unauthorized("This link has expired; with a key /media/ID gives a new one. ")
+            return Unauthorized("This link has expired; with a key /media/ID leads there. ")
+        return None
 
     def _signature(self, name: str, expires: int) -> str:
         self._key = self._key or self._load_key()

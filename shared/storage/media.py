@@ -10,16 +10,16 @@ from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NotRequired
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from typing_extensions import TypedDict
 
 from shared.errors import Conflict, NotFound
 from shared.parallel import gather_limited
 from shared.settings import Settings
 from shared.storage.formats import SVG, MediaFormat, MediaKind
 from shared.storage.ids import is_id, made_at, owner_key
+from shared.storage.media_links import Media, find_media, with_links
 from shared.storage.objects import (
     ContentHeaders,
     ObjectChanged,
@@ -37,29 +37,7 @@ _MEASURED_BYTES = 256 * 1024
 _MAX_LISTINGS = 20
 """For one page, where most of what is listed is of another kind."""
 
-_EXPIRING = {"id", "url", "content_type", "expires_at"}
-"""What tells a medium apart in the JSON of a result."""
-
 Content = bytes | AsyncIterable[bytes]
-
-
-class Media(TypedDict):
-    """A stored picture, clip or video.
-
-    Attributes:
-        url: Opens in a browser as it is.
-        expires_at: When ``url`` stops to; null for one that never does. ``/media/{id}`` gives a new one.
-    """
-
-    id: str
-    url: str
-    content_type: str
-    size_bytes: int
-    created_at: str
-    expires_at: str | None
-    width: NotRequired[int]
-    height: NotRequired[int]
-    thumbnail_url: NotRequired[str]
 
 
 class MediaRecord(BaseModel):
@@ -277,18 +255,21 @@ class MediaStore:
         url = await (await self._storage.media()).link(name, expires_at)
         return url, None if url.startswith("file:") else _iso(expires_at)
 
-    async def refresh(self, principal: str, result: Any) -> Any:
-        """Returns a stored result with fresh links in place of those that have expired since."""
-        if isinstance(result, list):
-            return [await self.refresh(principal, item) for item in result]
-        if not isinstance(result, dict):
-            return result
-        if result.keys() >= _EXPIRING and is_id(str(result["id"])):
-            try:
-                return dict(await self.present(await self.find(principal, result["id"])))
-            except NotFound:
-                return result
-        return {key: await self.refresh(principal, value) for key, value in result.items()}
+    async def refresh(self, principal: str, document: Any) -> Any:
+        """Returns a stored JSON value with fresh links in place of those that have expired since.
+
+        Links in texts are those of the media beside them: a model quotes what a tool returned.
+        """
+        ids = {media["id"] for media in find_media(document)}
+        found = await gather_limited(_PARALLEL_READS, (self._renew(principal, id_) for id_ in ids))
+        return with_links(document, {media["id"]: media for media in found if media is not None})
+
+    async def _renew(self, principal: str, media_id: str) -> Media | None:
+        try:
+            return await self.present(await self.find(principal, media_id))
+        except NotFound:
+            # Deleted by its owner since.
+            return None
 
     def _name(
         self,

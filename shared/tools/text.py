@@ -95,7 +95,7 @@ class TextTools:
             metadata: Key-value pairs that the provider keeps with the completion.
         """
         if (prompt is None) == (messages is None):
-            raise InvalidRequest.for_field("prompt", "give either prompt or messages, not both")
+            raise InvalidRequest.for_field("prompt", "give prompt or messages, and not both")
         conversation: list[Message] = [*messages] if messages else [_user_message(prompt)]
         if system_prompt:
             conversation.insert(0, {"role": "system", "content": system_prompt})

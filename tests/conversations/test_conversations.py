@@ -7,7 +7,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from shared.agent import Agent, ChatTurn, fold, history
+from shared.agent import Agent, ChatTurn, fold, history, transcript
 from shared.agent.history import estimate_tokens
 from shared.auth import Principal
 from shared.deadline import Deadline
@@ -253,6 +253,28 @@ async def test_links_of_earlier_turns_are_fresh(
         assert fresh["id"] == media["id"]
         assert fresh["expires_at"] > media["expires_at"]
         assert fresh["url"] != media["url"]
+    assert media["url"] in first["answer"]
+    last = page["messages"][-3]
+    assert (last["role"], media["url"] in last["content"]) == ("assistant", False)
+    assert shown["result"]["media"][0]["url"] in last["content"]
+
+
+async def test_large_result_is_stored_as_its_media_whose_links_stay_fresh(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transcript, "MAX_RESULT_CHARS", 100)
+    stand_in.fault(call_tools=["generate_image"], tool_arguments='{"prompt": "A hill"}')
+    first = await Talk(make_client(environment)).say("draw")
+    [media] = first["tool_calls"][0]["result"]["media"]
+    later = Talk(make_client(environment | {"MEDIA_URL_TTL_SECONDS": "86400"}))
+    page = await later.read(first["conversation_id"])
+    shown = next(each["result"] for each in page["messages"] if each["role"] == "tool")
+    assert "Shortened" in shown["note"]
+    assert shown["media"][0]["id"] == media["id"]
+    assert shown["media"][0]["expires_at"] > media["expires_at"]
 
 
 async def test_without_storage_there_are_chats_but_no_conversations(

@@ -187,3 +187,26 @@ async def test_open_routes_want_no_key(
     client = make_client(environment, {})
     for path in ("/health", "/openapi.json"):
         assert (await client.get(path)).status_code == 200
+
+
+async def test_shared_key_that_has_a_name_is_its_owners(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    keys = {"alice": {"sha256": digest(KEY), "scopes": ["chat"]}}
+    client = make_client(environment | {"API_KEYS": json.dumps(keys), "MCP_API_KEY": KEY})
+    assert (await client.get("/tools")).json()["code"] == "insufficient_scope"
+
+
+async def test_log_names_who_was_refused_and_who_spoke_for_whom(
+    make_client: MakeClient, environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "shared")
+    keys = {"web": {"sha256": digest("web-key"), "scopes": ["chat", "act-as"]}}
+    client = make_client(
+        environment | {"API_KEYS": json.dumps(keys)}, {"X-Api-Key": "web-key", "X-User-Id": "ann"}
+    )
+    await client.get("/tools")
+    await client.get("/conversations")
+    refused, spoken = (json.loads(text.removeprefix("request ")) for text in caplog.messages)
+    assert (refused["status"], refused["principal"]) == (403, "web")
+    assert (spoken["principal"], spoken["spoken_for_by"]) == ("ann", "web")

@@ -239,11 +239,11 @@ async def test_error_answers_carry_cors_headers_too(
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/media", "GET, POST"),
-        ("/media/x", "DELETE, GET"),
-        ("/conversations/x", "DELETE, GET"),
+        ("/media", "GET, HEAD, POST"),
+        ("/media/x", "DELETE, GET, HEAD"),
+        ("/conversations/x", "DELETE, GET, HEAD"),
         ("/chat", "POST"),
-        ("/health", "GET"),
+        ("/health", "GET, HEAD"),
     ],
 )
 async def test_wrong_method_is_told_which_ones_there_are(
@@ -252,3 +252,17 @@ async def test_wrong_method_is_told_which_ones_there_are(
     response = await client.request("PATCH", path)
     assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
     assert response.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/health", "/tools", "/nowhere"])
+async def test_head_is_answered_as_get_without_the_body(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    caplog.set_level(logging.INFO, "shared")
+    whole, head = await client.get(path), await client.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    assert [json.loads(text.removeprefix("request "))["method"] for text in caplog.messages] == [
+        "GET",
+        "HEAD",
+    ]

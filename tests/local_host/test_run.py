@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from local.config import ConfigError, apply_local_settings, route_prefix
+from local.config import ConfigError, apply_local_settings, route_prefix, unknown_settings
 from local.server import LOOPBACK
+from shared.settings import load_settings
 from tests.conftest import TOOLS, StandIn
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -99,6 +100,7 @@ def test_it_ends_cleanly_when_told_to(app: App, number: signal.Signals) -> None:
     run_command(commands(app.banner)[0])
     errors = app.stop(number)
     assert app.process.returncode == 0
+    assert "Stopping" in errors
     assert "Traceback" not in errors
     assert "Error" not in errors
 
@@ -122,6 +124,7 @@ def test_configured_provider_and_key_are_used_and_not_printed(
     app = App(free_port, environment)
     try:
         assert "STAND-IN" not in app.banner
+        assert f"Provider   gpt-6-luna at {stand_in.base_url}" in app.banner
         answer = json.loads(run_command(commands(app.banner)[0], {"MCP_API_KEY": "my-own-key"}))
         assert "[MCP Server Time]" in answer["answer"]
         assert stand_in.requests()[0]["headers"]["authorization"] == "Bearer sk-configured"
@@ -222,3 +225,21 @@ def test_route_prefix_is_read_as_the_functions_host_does(
     path = tmp_path / "host.json"
     path.write_text(json.dumps(host))
     assert route_prefix(path) == prefix
+
+
+def test_setting_that_nothing_reads_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "local.settings.json"
+    servers = '{"docs": {"url": "https://docs.example", "bearer_token_setting": "DOCS_TOKEN"}}'
+    values = {
+        "AzureWebJobsStorage": "",
+        "FUNCTIONS_WORKER_RUNTIME": "python",
+        "DOCS_TOKEN": "t",
+        "MCP_SERVERS": servers,
+        "OPENAI_API_KYE": "sk",
+    }
+    path.write_text(json.dumps({"Values": values, "MCP_API_KEY": "k"}))
+    settings = load_settings({"MCP_SERVERS": servers, "DOCS_TOKEN": "t"})
+    assert unknown_settings(settings, path) == [
+        "local.settings.json: no setting is called OPENAI_API_KYE. Is it OPENAI_API_KEY?",
+        "local.settings.json: MCP_API_KEY counts only inside of 'Values'.",
+    ]

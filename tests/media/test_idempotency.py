@@ -154,9 +154,10 @@ async def test_remembered_result_has_fresh_links(
     while (await api.open(url)).status_code == 200:
         pass
     again = (await api.http.post("/chat", json=body, headers=headers)).json()
-    assert again["answer"] == first["answer"]
     fresh = again["tool_calls"][0]["result"]["media"][0]["url"]
     assert fresh != url
+    assert url in first["answer"]
+    assert again["answer"] == first["answer"].replace(url, fresh)
     assert (await api.open(fresh)).status_code == 200
 
 

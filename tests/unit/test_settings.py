@@ -161,3 +161,9 @@ def test_secret_that_azure_could_not_read_is_no_key() -> None:
     names = [problem.split()[2] for problem in settings.problems]
     assert names == ["MCP_API_KEY", "DOCS_TOKEN"]
     assert "kv.example" not in str(settings.problems)
+
+
+def test_one_key_under_two_names_is_a_mistake() -> None:
+    keys = json.dumps({"a": digest("k"), "b": {"sha256": digest("k").upper()}})
+    [problem] = load_settings({"API_KEYS": keys}).problems
+    assert "one key under two names" in problem
