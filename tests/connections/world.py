@@ -112,9 +112,11 @@ def make_server(name: str = "fixture") -> MCPServer:
 
 
 def make_paging_server(
-    pages: int, page_size: int, description: str = "A tool."
+    pages: int, page_size: int, description: str = "A tool.", starts_over: bool = False
 ) -> Server[dict[str, Any]]:
-    """Returns a server that lists tools page by page."""
+    """Returns a server that lists tools page by page, and all over again if told."""
+
+    first = "0" if starts_over else None
 
     async def list_tools(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         page = int(params.cursor) if params and params.cursor else 0
@@ -124,7 +126,7 @@ def make_paging_server(
                 Tool(name=name, description=description, input_schema={"type": "object"})
                 for name in names
             ],
-            next_cursor=str(page + 1) if page + 1 < pages else None,
+            next_cursor=str(page + 1) if page + 1 < pages else first,
         )
 
     return Server("paging", on_list_tools=list_tools)
