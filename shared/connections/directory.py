@@ -10,6 +10,7 @@ from shared.connections.config import ConnectionsConfig, OperatorServer
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.oauth.source import OAuthTokens
+from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
 from shared.connections.records import ConnectionStore, Negotiated, Stored, key_of, now
 from shared.connections.targets import FixedToken, Target, TokenSource
 from shared.errors import GatewayError, InvalidRequest
@@ -106,6 +107,12 @@ class Targets:
                     stored.record.id,
                     lambda current: setattr(current, "last_activity", moment),
                 )
+
+    async def free_prefix(self, owner: str, name: str) -> str:
+        """Returns a prefix for the tools of a new connection of that name."""
+        mine = [prefix_of(stored.record) for stored in await self._store.list(owner)]
+        operators = [plain_prefix(server) for server in self._config.operator_servers]
+        return free_prefix(plain_prefix(name), [*operators, *mine])
 
     def forget(self, key: str) -> None:
         """Drops the tokens of a connection that has ended."""

@@ -126,6 +126,7 @@ class Connections:
                 f"You have {MAX_CONNECTIONS} connections. End one with POST /mcp/disconnect first."
             )
         record = _new_record(request)
+        record.tool_prefix = await self._targets.free_prefix(owner, record.name)
         secrets = Secrets(bearer_token=plain(request.bearer_token))
         if request.auth_type != "oauth":
             return await self._open(await self._store.create(owner, record, secrets), deadline)
