@@ -4,18 +4,23 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
+from time import monotonic
 
 from shared.connections.config import ConnectionsConfig, OperatorServer
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.oauth.source import OAuthTokens
-from shared.connections.records import ConnectionStore, Negotiated, Stored, now
+from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
+from shared.connections.records import ConnectionStore, Negotiated, Stored, key_of, now
 from shared.connections.targets import FixedToken, Target, TokenSource
 from shared.errors import GatewayError, InvalidRequest
 from shared.storage import ObjectChanged
 
 ACTIVITY_STEP = timedelta(minutes=5)
 """How far behind ``last_activity`` may be."""
+
+TOKENS_IDLE_SECONDS = 3600.0
+"""After how long without use an instance forgets a connection's tokens, which are stored as well."""
 
 _OPERATOR_CONNECT_SECONDS = 30.0
 
@@ -33,7 +38,7 @@ class Targets:
         self._config = config
         self._store = store
         self._flow = flow
-        self._tokens: dict[str, OAuthTokens] = {}
+        self._tokens: dict[str, tuple[float, OAuthTokens]] = {}
 
     async def find(self, owner: str, connection_id: str) -> Target:
         """Returns a connection of the owner's or the operator's, and notes that it is used.
@@ -44,7 +49,9 @@ class Targets:
         """
         operator_server = self._config.operator_servers.get(connection_id)
         if operator_server is not None:
-            return _operator_target(connection_id, operator_server, self._config.allow_private)
+            # A session may have a state, which is no business of other principals.
+            key = key_of(owner, connection_id)
+            return _operator_target(key, operator_server, self._config.allow_private)
         stored = await self._store.read(owner, connection_id)
         if stored.record.status == "authorizing":
             raise NotAuthorized("The connection waits for its user: open its authorization_url.")
@@ -77,12 +84,19 @@ class Targets:
         )
 
     async def _token_source(self, stored: Stored) -> TokenSource:
-        record = stored.record
-        if record.auth_type == "oauth":
-            return self._tokens.setdefault(
-                stored.key, OAuthTokens(self._store, self._flow, stored.owner, record.id)
-            )
+        if stored.record.auth_type == "oauth":
+            return self._oauth_tokens(stored)
         return FixedToken((await self._store.secrets(stored)).bearer_token)
+
+    def _oauth_tokens(self, stored: Stored) -> OAuthTokens:
+        oldest = monotonic() - TOKENS_IDLE_SECONDS
+        self._tokens = {key: entry for key, entry in self._tokens.items() if entry[0] > oldest}
+        _, tokens = self._tokens.get(stored.key) or (
+            0,
+            OAuthTokens(self._store, self._flow, stored.owner, stored.record.id),
+        )
+        self._tokens[stored.key] = (monotonic(), tokens)
+        return tokens
 
     async def _note_activity(self, stored: Stored) -> None:
         moment = now()
@@ -94,13 +108,19 @@ class Targets:
                     lambda current: setattr(current, "last_activity", moment),
                 )
 
+    async def free_prefix(self, owner: str, name: str) -> str:
+        """Returns a prefix for the tools of a new connection of that name."""
+        mine = [prefix_of(stored.record) for stored in await self._store.list(owner)]
+        operators = [plain_prefix(server) for server in self._config.operator_servers]
+        return free_prefix(plain_prefix(name), [*operators, *mine])
+
     def forget(self, key: str) -> None:
         """Drops the tokens of a connection that has ended."""
         self._tokens.pop(key, None)
 
     async def aclose(self) -> None:
         """Lets tokens that are being fetched be stored."""
-        await asyncio.gather(*(tokens.aclose() for tokens in self._tokens.values()))
+        await asyncio.gather(*(tokens.aclose() for _, tokens in self._tokens.values()))
 
     def argv(self, command: str) -> Sequence[str]:
         """Returns what the operator has a command start.
@@ -119,9 +139,9 @@ async def _remember_nothing(negotiated: Negotiated) -> None:
     """What the operator's servers say is not kept: they have no record."""
 
 
-def _operator_target(name: str, server: OperatorServer, allow_private: bool) -> Target:
+def _operator_target(key: str, server: OperatorServer, allow_private: bool) -> Target:
     return Target(
-        key=name,
+        key=key,
         transport="http",
         url=server.url,
         argv=(),

@@ -24,3 +24,13 @@ class ConnectionTimeout(DeadlineExceeded):
     """Raised when a connected server does not answer in time: 408 at the manager's routes."""
 
     status = 408
+
+
+def refusal(status: int) -> NotAuthorized | ServerUnavailable:
+    """Returns the error for a status that a server should not have answered with."""
+    if status in (401, 403):
+        return NotAuthorized(
+            f"The server refused the connection's credentials with status {status}. "
+            "Connect again with valid ones."
+        )
+    return ServerUnavailable(f"The MCP server failed with status {status}.")

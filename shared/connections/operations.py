@@ -1,5 +1,6 @@
 """What is done in a session, with plain data in and out; free of the SDK but for types."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,19 @@ if TYPE_CHECKING:
     from mcp import Client
 
 JsonObject = dict[str, Any]
-MAX_PAGES = 20
 MAX_ITEMS = 1000
+MAX_LIST_BYTES = 8 * 1024 * 1024
+"""How long a list may be: no further page is asked for once it is longer."""
+
+
+class Listing(list[JsonObject]):
+    """What a server lists, as far as it is taken.
+
+    Attributes:
+        is_cut: Whether the server has more.
+    """
+
+    is_cut = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +37,29 @@ class Offer:
         prompts: Its prompts.
     """
 
-    tools: list[JsonObject]
-    resources: list[JsonObject]
-    prompts: list[JsonObject]
+    tools: Listing
+    resources: Listing
+    prompts: Listing
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the server has more."""
+        return self.tools.is_cut or self.resources.is_cut or self.prompts.is_cut
 
 
-async def list_tools(client: "Client") -> list[JsonObject]:
+async def list_tools(client: "Client") -> Listing:
     """Returns all tools, as the protocol writes them."""
-    if client.server_capabilities.tools is None:
-        return []
-    return await _all_pages(lambda cursor: client.list_tools(cursor=cursor), "tools")
+    return await _list(client, "tools", client.list_tools)
 
 
-async def list_resources(client: "Client") -> list[JsonObject]:
+async def list_resources(client: "Client") -> Listing:
     """Returns all resources, as the protocol writes them."""
-    if client.server_capabilities.resources is None:
-        return []
-    return await _all_pages(lambda cursor: client.list_resources(cursor=cursor), "resources")
+    return await _list(client, "resources", client.list_resources)
 
 
-async def list_prompts(client: "Client") -> list[JsonObject]:
+async def list_prompts(client: "Client") -> Listing:
     """Returns all prompts, as the protocol writes them."""
-    if client.server_capabilities.prompts is None:
-        return []
-    return await _all_pages(lambda cursor: client.list_prompts(cursor=cursor), "prompts")
+    return await _list(client, "prompts", client.list_prompts)
 
 
 async def list_all(client: "Client") -> Offer:
@@ -111,18 +122,44 @@ def _as_text(part: JsonObject) -> str:
     return f"[{kind} {part.get('mimeType', '')}]"
 
 
-async def _all_pages(fetch: Callable[[str | None], Awaitable[Any]], field: str) -> list[JsonObject]:
-    items: list[JsonObject] = []
+async def _list(client: "Client", field: str, fetch: Callable[..., Awaitable[Any]]) -> Listing:
+    if getattr(client.server_capabilities, field) is not None:
+        return await _all_pages(fetch, field)
+    if client.session.discover_result is None:
+        return Listing()
+    # No session of the newer era ends with its server, so what this one said may have changed since.
+    from mcp import MCPError
+    from mcp_types import METHOD_NOT_FOUND
+
+    try:
+        return await _all_pages(fetch, field)
+    except MCPError as error:
+        if error.code != METHOD_NOT_FOUND:
+            raise
+        return Listing()
+
+
+async def _all_pages(fetch: Callable[..., Awaitable[Any]], field: str) -> Listing:
+    listing = Listing()
+    size = 0
+    seen: set[str] = set()
     cursor: str | None = None
-    for _ in range(MAX_PAGES):
-        page = await fetch(cursor)
-        items += [_plain(item) for item in getattr(page, field)]
-        following = page.next_cursor
+    while True:
+        page = await fetch(cursor=cursor)
+        data = page.model_dump_json(by_alias=True, exclude_none=True).encode()
+        listing += json.loads(data)[field]
+        size += len(data)
+        cursor = page.next_cursor
         # A server that names the same page again would never end.
-        if following is None or following == cursor or len(items) >= MAX_ITEMS:
+        if cursor is None or cursor in seen:
             break
-        cursor = following
-    return items[:MAX_ITEMS]
+        if len(listing) >= MAX_ITEMS or size >= MAX_LIST_BYTES:
+            listing.is_cut = True
+            break
+        seen.add(cursor)
+    listing.is_cut |= len(listing) > MAX_ITEMS
+    del listing[MAX_ITEMS:]
+    return listing
 
 
 def _plain(model: Any) -> JsonObject:

@@ -84,7 +84,9 @@ class ConnectionRecord(BaseModel):
 
     Attributes:
         id: Random; the callers' ``client_id``.
-        name: How its tools are told apart in chat.
+        name: What its owner calls it.
+        tool_prefix: What the names of its tools begin with in chat. It stays while the connection lasts,
+            so that no name of a tool comes to mean another connection's.
         transport: How it is spoken to.
         mcp_url: Where the server is; None for a command.
         command: Name of the operator's command; None for a URL.
@@ -102,6 +104,7 @@ class ConnectionRecord(BaseModel):
 
     id: str
     name: str
+    tool_prefix: str | None = None
     transport: TransportName
     mcp_url: str | None = None
     command: str | None = None

@@ -13,6 +13,7 @@ from shared.connections.directory import Targets
 from shared.connections.oauth.flow import OAuthFlow, OAuthWish, save_tokens
 from shared.connections.operations import (
     JsonObject,
+    Listing,
     Offer,
     calling_tool,
     getting_prompt,
@@ -125,6 +126,7 @@ class Connections:
                 f"You have {MAX_CONNECTIONS} connections. End one with POST /mcp/disconnect first."
             )
         record = _new_record(request)
+        record.tool_prefix = await self._targets.free_prefix(owner, record.name)
         secrets = Secrets(bearer_token=plain(request.bearer_token))
         if request.auth_type != "oauth":
             return await self._open(await self._store.create(owner, record, secrets), deadline)
@@ -158,21 +160,17 @@ class Connections:
         """Returns one connection."""
         return (await self._store.read(owner_of(principal), connection_id)).record
 
-    async def list_tools(
-        self, principal: str, connection_id: str, deadline: Deadline
-    ) -> list[JsonObject]:
+    async def list_tools(self, principal: str, connection_id: str, deadline: Deadline) -> Listing:
         """Returns the tools of a connection's server."""
         return await self._read(principal, connection_id, list_tools, deadline)
 
     async def list_resources(
         self, principal: str, connection_id: str, deadline: Deadline
-    ) -> list[JsonObject]:
+    ) -> Listing:
         """Returns the resources of a connection's server."""
         return await self._read(principal, connection_id, list_resources, deadline)
 
-    async def list_prompts(
-        self, principal: str, connection_id: str, deadline: Deadline
-    ) -> list[JsonObject]:
+    async def list_prompts(self, principal: str, connection_id: str, deadline: Deadline) -> Listing:
         """Returns the prompts of a connection's server."""
         return await self._read(principal, connection_id, list_prompts, deadline)
 

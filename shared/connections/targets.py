@@ -42,7 +42,7 @@ class Target:
     """A server and how to get at it.
 
     Attributes:
-        key: What sessions are shared by: the connection's id.
+        key: What sessions are shared by: the connection, of one principal.
         transport: How it is spoken to.
         url: Where it is; None for a command.
         argv: What to start; empty for a URL.

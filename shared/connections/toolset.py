@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.connections.errors import ConnectionTimeout
+from shared.connections.errors import ConnectionTimeout, NotAuthorized, ServerUnavailable
 from shared.connections.operations import JsonObject, as_tool_result
+from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
 from shared.connections.records import ConnectionRecord
 from shared.connections.service import Connections
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, NotFound
@@ -16,13 +17,12 @@ from shared.tools import ToolContext, ToolResult, ToolSpec
 
 LIST_SECONDS = 10.0
 MAX_NAME_CHARS = 64
-_MAX_PREFIX_CHARS = 24
 _SEPARATOR = "__"
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionProblem:
-    """A connection whose tools are missing.
+    """A connection whose tools are missing, or whose server was gone when one was called.
 
     Attributes:
         client_id: Which one; the name of one of the operator's.
@@ -46,14 +46,15 @@ class ConnectionToolset:
     """The tools of some connections, as they were when the request began: a `Toolset`.
 
     Attributes:
-        problems: Connections that could not be asked. The others' tools are there all the same.
+        problems: Connections that could not be asked. The others' tools are there all the same. It
+            grows where a call finds a server gone.
     """
 
     def __init__(
         self,
         connections: Connections,
-        tools: Mapping[str, tuple[ToolSpec, str, str]],
-        problems: Sequence[ConnectionProblem],
+        tools: Mapping[str, tuple[ToolSpec, _Source, str]],
+        problems: list[ConnectionProblem],
     ) -> None:
         self._connections = connections
         self._tools = tools
@@ -72,11 +73,11 @@ class ConnectionToolset:
         """
         if name not in self._tools:
             raise NotFound(f"There is no tool '{name}'.")
-        _, client_id, tool = self._tools[name]
+        _, source, tool = self._tools[name]
         try:
             result = await self._connections.call_tool(
                 context.principal.name,
-                client_id,
+                source.client_id,
                 tool,
                 arguments,
                 context.deadline,
@@ -85,8 +86,14 @@ class ConnectionToolset:
         except GatewayError as error:
             if isinstance(error, DeadlineExceeded) and not isinstance(error, ConnectionTimeout):
                 raise
+            if isinstance(error, ServerUnavailable | NotAuthorized):
+                self._note_problem(source, error.detail)
             return ToolResult(error.detail, is_error=True)
         return as_tool_result(result)
+
+    def _note_problem(self, source: _Source, detail: str) -> None:
+        if all(problem.client_id != source.client_id for problem in self.problems):
+            self.problems.append(ConnectionProblem(source.client_id, source.name, detail))
 
 
 async def open_toolset(
@@ -107,14 +114,14 @@ async def open_toolset(
     """
     sources, problems = await _sources(connections, context, wanted)
     listed = await asyncio.gather(*(_tools_of(connections, source, context) for source in sources))
-    tools: dict[str, tuple[ToolSpec, str, str]] = {}
+    tools: dict[str, tuple[ToolSpec, _Source, str]] = {}
     for source, result in zip(sources, listed, strict=True):
         if isinstance(result, str):
             problems.append(ConnectionProblem(source.client_id, source.name, result))
             continue
         for tool in result:
             name = _unique_name(source, str(tool["name"]), tools)
-            tools[name] = (_spec(name, tool, source), source.client_id, str(tool["name"]))
+            tools[name] = (_spec(name, tool, source), source, str(tool["name"]))
     return ConnectionToolset(connections, tools, problems)
 
 
@@ -125,22 +132,28 @@ async def _sources(
 ) -> tuple[list[_Source], list[ConnectionProblem]]:
     if wanted == "none" or (wanted is not None and not wanted):
         return [], []
-    named = [(name, name) for name in connections.config.operator_servers]
+    sources: list[_Source] = []
+
+    def add(client_id: str, name: str, prefix: str) -> None:
+        taken = {source.prefix for source in sources}
+        sources.append(_Source(client_id, name, free_prefix(prefix, taken)))
+
+    for name in connections.config.operator_servers:
+        add(name, name, plain_prefix(name))
     problems = []
     for record in await _clients(connections, context):
         if record.status == "connected":
-            named.append((record.id, record.name))
+            add(record.id, record.name, prefix_of(record))
         elif wanted is not None and record.id not in wanted:
             continue
         elif record.status == "authorization_failed" or wanted is not None:
             detail = "It is not authorized. Connect again."
             problems.append(ConnectionProblem(record.id, record.name, detail))
-    known = {client_id for client_id, _ in named} | {problem.client_id for problem in problems}
+    known = {source.client_id for source in sources} | {each.client_id for each in problems}
     if unknown := [client_id for client_id in wanted or () if client_id not in known]:
         raise NotFound(f"There is no connection '{unknown[0]}'.")
-    chosen = [pair for pair in named if wanted is None or pair[0] in wanted]
-    prefixes = _prefixes(name for _, name in chosen)
-    return [_Source(*pair, prefix) for pair, prefix in zip(chosen, prefixes, strict=True)], problems
+    chosen = [source for source in sources if wanted is None or source.client_id in wanted]
+    return chosen, problems
 
 
 async def _clients(connections: Connections, context: ToolContext) -> Sequence[ConnectionRecord]:
@@ -167,19 +180,6 @@ async def _tools_of(
         if isinstance(error, DeadlineExceeded):
             return "The MCP server did not answer in time."
         return error.detail
-
-
-def _prefixes(names: Iterable[str]) -> list[str]:
-    prefixes: list[str] = []
-    for name in names:
-        plain = re.sub(r"_{2,}", "_", re.sub(r"[^A-Za-z0-9-]", "_", name)).strip("_-")
-        plain = plain[:_MAX_PREFIX_CHARS] or "server"
-        candidate, number = plain, 1
-        while candidate in prefixes:
-            number += 1
-            candidate = f"{plain}_{number}"
-        prefixes.append(candidate)
-    return prefixes
 
 
 def _unique_name(source: _Source, tool: str, taken: Mapping[str, Any]) -> str:

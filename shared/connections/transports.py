@@ -5,7 +5,7 @@
 
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import (
     CONNECTION_CLOSED,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
     REQUEST_TIMEOUT,
     UNSUPPORTED_PROTOCOL_VERSION,
     DiscoverResult,
@@ -26,18 +28,19 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from shared import __version__
 from shared.connections.errors import (
     ConnectionTimeout,
-    NotAuthorized,
     ServerRefused,
     ServerUnavailable,
+    refusal,
 )
-from shared.connections.exchange import Exchange, current_exchange
+from shared.connections.exchange import Exchange
+from shared.connections.http_client import MAX_ANSWER_BYTES, SseAuth, TokenAuth, open_http
 from shared.connections.records import Negotiated
-from shared.connections.targets import Target, TokenSource
+from shared.connections.targets import Target
 from shared.errors import GatewayError
-from shared.outbound import open_client
 
-MAX_ANSWER_BYTES = 8 * 1024 * 1024
-MAX_EVENT_BYTES = MAX_ANSWER_BYTES
+MAX_SSE_EVENT_BYTES = 1024 * 1024
+"""How long an answer of the older transport may be: the SDK's limit, which it takes no other for."""
+
 _MAX_MESSAGE_CHARS = 2000
 
 logger = logging.getLogger(__name__)
@@ -49,12 +52,13 @@ _CLIENT = Implementation(name="openai-mcp-functions", version=__version__)
 
 
 @asynccontextmanager
-async def open_mcp(target: Target, note_end: Callable[[], None]) -> AsyncIterator[Client]:
+async def open_mcp(target: Target, retire: Callable[[], None]) -> AsyncIterator[Client]:
     """Connects to a server and agrees on a revision of the protocol.
 
     Args:
         target: The server.
-        note_end: Called when the server ends the stream of its messages.
+        retire: Called when no further operation can succeed, since the server has ended the stream of
+            its messages or the SDK has given up sending.
 
     Raises:
         Exception: Whatever the SDK raises; `translated` makes sense of it.
@@ -63,7 +67,7 @@ async def open_mcp(target: Target, note_end: Callable[[], None]) -> AsyncIterato
         mode, discovered = _mode(target)
         yield await stack.enter_async_context(
             Client(
-                _watched(await _transport(target, stack), note_end),
+                _watched(await _transport(target, stack, retire), retire),
                 mode=mode,
                 prior_discover=discovered,
                 client_info=_CLIENT,
@@ -73,9 +77,9 @@ async def open_mcp(target: Target, note_end: Callable[[], None]) -> AsyncIterato
 
 
 @asynccontextmanager
-async def _watched(transport: Any, note_end: Callable[[], None]) -> AsyncIterator[Any]:
+async def _watched(transport: Any, retire: Callable[[], None]) -> AsyncIterator[Any]:
     async with transport as (incoming, outgoing):
-        yield _Incoming(incoming, note_end), outgoing
+        yield _Incoming(incoming, retire), outgoing
 
 
 class _Incoming:
@@ -126,7 +130,7 @@ def _mode(target: Target) -> tuple[str, DiscoverResult | None]:
     return known.protocol_version, DiscoverResult.model_validate(known.discover)
 
 
-async def _transport(target: Target, stack: AsyncExitStack) -> Any:
+async def _transport(target: Target, stack: AsyncExitStack, retire: Callable[[], None]) -> Any:
     if target.transport == "stdio":
         command, *arguments = target.argv
         # What a server writes to stderr may hold anything, and would end up in our log.
@@ -134,94 +138,12 @@ async def _transport(target: Target, stack: AsyncExitStack) -> Any:
         return stdio_client(StdioServerParameters(command=command, args=arguments), silence)
     url = str(target.url)
     if target.transport == "sse":
-        return sse_client(url, httpx_client_factory=lambda *_, **__: _http_client(target))
-    client = await stack.enter_async_context(_http_client(target))
-    return streamable_http_client(url, http_client=client, max_sse_event_size=MAX_EVENT_BYTES)
-
-
-def _http_client(target: Target) -> httpx2.AsyncClient:
-    return open_client(
-        allow_private=target.allow_private,
-        connect_timeout=target.connect_timeout,
-        read_timeout=None,  # Every operation has a deadline of its own.
-        auth=_TokenAuth(target.tokens, httpx2.URL(str(target.url))),
-        max_body_bytes=MAX_ANSWER_BYTES,
-        wrap=_NotingTransport,
-    )
-
-
-class _TokenAuth(httpx2.Auth):
-    """Sends the token to the server's own origin, and asks for another one when it is refused."""
-
-    def __init__(self, tokens: TokenSource, url: httpx2.URL) -> None:
-        self._tokens = tokens
-        self._origin = url.origin
-
-    async def async_auth_flow(
-        self, request: httpx2.Request
-    ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        if request.url.origin != self._origin:
-            yield request
-            return
-        token = await self._token(None)
-        if token is not None:
-            request.headers["Authorization"] = f"Bearer {token}"
-        response = yield request
-        if response.status_code == 401 and token is not None:
-            fresh = await self._token(token)
-            if fresh is not None and fresh != token:
-                request.headers["Authorization"] = f"Bearer {fresh}"
-                yield request
-
-    async def _token(self, rejected: str | None) -> str | None:
-        exchange = current_exchange.get()
-        if exchange is not None and exchange.failure is not None:
-            return None  # Nothing more is sent, so nobody need be asked for a token.
-        try:
-            return await self._tokens.token(rejected)
-        except GatewayError as error:
-            # Raised here it would end the session; noted, it keeps the request from being sent.
-            _note(error)
-            return None
-
-
-def _note(error: Exception) -> None:
-    exchange = current_exchange.get()
-    if exchange is not None:
-        exchange.fail(error)
-
-
-class _NotingTransport(httpx2.AsyncBaseTransport):
-    """Notes what goes wrong, and answers with 502 in its place."""
-
-    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        exchange = current_exchange.get()
-        if exchange is not None and exchange.failure is not None:
-            return httpx2.Response(502)
-        try:
-            response = await self._inner.handle_async_request(request)
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                response = await _read(response)
-        except (httpx2.HTTPError, GatewayError) as error:
-            _note(error)
-            return httpx2.Response(502)
-        if exchange is not None:
-            exchange.status = response.status_code
-        return response
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-async def _read(response: httpx2.Response) -> httpx2.Response:
-    try:
-        body = await response.aread()
-    finally:
-        await response.aclose()
-    return httpx2.Response(response.status_code, headers=response.headers, content=body)
+        sse_auth = SseAuth(target.tokens, httpx2.URL(url), retire)
+        client = open_http(target, sse_auth, MAX_SSE_EVENT_BYTES)
+        return sse_client(url, httpx_client_factory=lambda *_, **__: client)
+    auth = TokenAuth(target.tokens, httpx2.URL(url))
+    client = await stack.enter_async_context(open_http(target, auth, MAX_ANSWER_BYTES))
+    return streamable_http_client(url, http_client=client, max_sse_event_size=None)
 
 
 def translated(error: BaseException, exchange: Exchange) -> Exception:
@@ -231,10 +153,7 @@ def translated(error: BaseException, exchange: Exchange) -> Exception:
         if isinstance(cause, GatewayError):
             return cause
     if exchange.status in (401, 403):
-        return NotAuthorized(
-            f"The server refused the connection's credentials with status {exchange.status}. "
-            "Connect again with valid ones."
-        )
+        return refusal(exchange.status)
     first = causes[0]
     if isinstance(first, MCPError):
         return _from_protocol(first, exchange)
@@ -259,7 +178,7 @@ def _from_protocol(error: MCPError, exchange: Exchange) -> Exception:
     if error.code == REQUEST_TIMEOUT:
         return ConnectionTimeout("The MCP server did not answer in time.")
     if exchange.status is not None and exchange.status >= 500:
-        return ServerUnavailable(f"The MCP server failed with status {exchange.status}.")
+        return refusal(exchange.status)
     return ServerRefused(f"The MCP server says: {error.message[:_MAX_MESSAGE_CHARS]}")
 
 
@@ -273,8 +192,10 @@ def has_lost_session(error: BaseException, exchange: Exchange, client: Client) -
         return False
     if leaf.code == UNSUPPORTED_PROTOCOL_VERSION:
         return True
-    is_stateful = client.session.discover_result is None
-    return is_stateful and exchange.status in (400, 404)
+    is_modern = client.session.discover_result is not None
+    if is_modern and leaf.code in (METHOD_NOT_FOUND, INVALID_PARAMS):
+        return False
+    return exchange.status in (400, 404)
 
 
 def has_dropped(error: BaseException, exchange: Exchange) -> bool:

@@ -34,7 +34,8 @@ def open_client(
     Args:
         allow_private: Whether http, and loopback, private and carrier networks are allowed too.
         connect_timeout: Seconds for resolving, connecting and the TLS handshake.
-        read_timeout: Seconds that may pass between two pieces of an answer; None for any.
+        read_timeout: Seconds that may pass between two pieces of an answer, or until one of the client's
+            connections is free; None for any.
         headers: Sent with every request, to whatever origin.
         auth: Signs every request, to whatever origin.
         max_body_bytes: How long an answer may be that is no event stream; the client then asks for
@@ -49,7 +50,7 @@ def open_client(
     plain = {} if max_body_bytes is None else {"Accept-Encoding": "identity"}
     return httpx2.AsyncClient(
         transport=wrap(guarded) if wrap else guarded,
-        timeout=httpx2.Timeout(read_timeout, connect=connect_timeout, pool=connect_timeout),
+        timeout=httpx2.Timeout(read_timeout, connect=connect_timeout),
         headers={**plain, **(headers or {})},
         auth=auth,
         trust_env=False,

@@ -37,6 +37,9 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+_CONNECTED = "Successfully connected to MCP server"
+_CUT = "; it offers more than is listed here"
+
 JsonObject = dict[str, Any]
 ClientId = Annotated[str, Field(min_length=1, max_length=128, description="The connection.")]
 
@@ -80,7 +83,7 @@ class ConnectAnswer(BaseModel):
     tools: list[JsonObject]
     resources: list[JsonObject]
     prompts: list[JsonObject]
-    message: str = "Successfully connected to MCP server"
+    message: str = _CONNECTED
 
 
 class AuthorizationAnswer(BaseModel):
@@ -97,6 +100,9 @@ class _Listing(BaseModel):
     status: Literal["success"] = "success"
     client_id: str
     count: int
+    truncated: Annotated[
+        Literal[True] | None, Field(description="Given where the server has more than is listed.")
+    ] = None
 
 
 class ToolsAnswer(_Listing):
@@ -256,6 +262,7 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
             tools=made.offer.tools,
             resources=made.offer.resources,
             prompts=made.offer.prompts,
+            message=_CONNECTED + (_CUT if made.offer.is_cut else ""),
         )
 
     @router.post("/mcp/disconnect", name="mcp_disconnect")
@@ -286,14 +293,19 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
 def _use_router(connections: Connections, guard: Guard) -> APIRouter:
     router = APIRouter(route_class=guarded(guard, "connections"), responses=_ERRORS)
 
-    @router.get("/mcp/list_tools", name="mcp_list_tools")
+    @router.get("/mcp/list_tools", name="mcp_list_tools", response_model_exclude_none=True)
     async def list_tools(client_id: ClientId, context: Context) -> ToolsAnswer:
         """Lists the tools of a connection's server."""
         async with _timeouts_as_408():
             tools = await connections.list_tools(
                 context.principal.name, client_id, context.deadline
             )
-        return ToolsAnswer(client_id=client_id, tools=tools, count=len(tools))
+        return ToolsAnswer(
+            client_id=client_id,
+            tools=tools,
+            count=len(tools),
+            truncated=tools.is_cut or None,
+        )
 
     @router.post("/mcp/call_tool", name="mcp_call_tool")
     async def call_tool(body: CallToolRequest, context: Context) -> CallToolAnswer:
@@ -310,14 +322,19 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
             )
         return _call_answer(result, monotonic() - started)
 
-    @router.get("/mcp/list_resources", name="mcp_list_resources")
+    @router.get("/mcp/list_resources", name="mcp_list_resources", response_model_exclude_none=True)
     async def list_resources(client_id: ClientId, context: Context) -> ResourcesAnswer:
         """Lists the resources of a connection's server."""
         async with _timeouts_as_408():
             resources = await connections.list_resources(
                 context.principal.name, client_id, context.deadline
             )
-        return ResourcesAnswer(client_id=client_id, resources=resources, count=len(resources))
+        return ResourcesAnswer(
+            client_id=client_id,
+            resources=resources,
+            count=len(resources),
+            truncated=resources.is_cut or None,
+        )
 
     @router.post("/mcp/read_resource", name="mcp_read_resource")
     async def read_resource(body: ReadResourceRequest, context: Context) -> ResourceAnswer:
@@ -334,14 +351,19 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
             contents=contents,
         )
 
-    @router.get("/mcp/list_prompts", name="mcp_list_prompts")
+    @router.get("/mcp/list_prompts", name="mcp_list_prompts", response_model_exclude_none=True)
     async def list_prompts(client_id: ClientId, context: Context) -> PromptsAnswer:
         """Lists the prompts of a connection's server."""
         async with _timeouts_as_408():
             prompts = await connections.list_prompts(
                 context.principal.name, client_id, context.deadline
             )
-        return PromptsAnswer(client_id=client_id, prompts=prompts, count=len(prompts))
+        return PromptsAnswer(
+            client_id=client_id,
+            prompts=prompts,
+            count=len(prompts),
+            truncated=prompts.is_cut or None,
+        )
 
     @router.post("/mcp/get_prompt", name="mcp_get_prompt")
     async def get_prompt(body: GetPromptRequest, context: Context) -> PromptAnswer:

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from starlette.types import ASGIApp
 
 from shared.connections import Connections, ConnectionsConfig
 from shared.connections.sessions import SessionCache
@@ -60,12 +61,16 @@ class McpWorld:
         self.gate = Gate(lambda *_: None)  # type: ignore[arg-type]
         self.running = Running(self._make)
         self.more_tools: list[str] = []
+        self.make_app: Callable[[], ASGIApp] = self._make_app
 
-    def _make(self) -> Gate:
+    def _make_app(self) -> ASGIApp:
         server = make_server()
         for name in self.more_tools:
             server.add_tool(lambda: "done", name=name)
-        self.gate.app = server.streamable_http_app()
+        return server.streamable_http_app()
+
+    def _make(self) -> Gate:
+        self.gate.app = self.make_app()
         return self.gate
 
     @property

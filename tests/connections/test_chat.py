@@ -105,6 +105,20 @@ async def test_connection_that_is_down_is_reported_and_the_chat_goes_on(
     assert "'down' are missing now" in instructions
 
 
+async def test_connection_that_goes_down_during_a_chat_is_reported(
+    api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn
+) -> None:
+    client_id = await connect(api, server, "files")
+    await chat(api)
+    server.running.stop()
+    stand_in.fault(call_tools=["files__add"], tool_arguments='{"a": 2, "b": 3}')
+    answer = await chat(api)
+    (call,) = answer["tool_calls"]
+    assert call["is_error"]
+    (problem,) = answer["connection_problems"]
+    assert problem == {"client_id": client_id, "name": "files", "detail": call["result"]}
+
+
 async def test_operators_servers_are_offered_to_every_caller(
     make_client: MakeClient, settings: dict[str, str], server: McpWorld, stand_in: StandIn
 ) -> None:

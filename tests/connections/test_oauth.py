@@ -19,9 +19,9 @@ from shared.connections import (
 )
 from shared.connections import records as records_module
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
+from shared.connections.http_client import TokenAuth
 from shared.connections.oauth import flow
 from shared.connections.targets import FixedToken
-from shared.connections.transports import _TokenAuth
 from shared.deadline import Deadline
 from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
@@ -346,7 +346,7 @@ async def test_caller_who_leaves_does_not_lose_the_refreshed_token(
 
 
 async def test_token_goes_to_no_other_origin() -> None:
-    auth = _TokenAuth(FixedToken("s3cret"), httpx2.URL("https://mcp.example/mcp"))
+    auth = TokenAuth(FixedToken("s3cret"), httpx2.URL("https://mcp.example/mcp"))
     seen = {}
 
     async def answer(request: httpx2.Request) -> httpx2.Response:

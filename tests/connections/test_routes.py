@@ -18,7 +18,7 @@ from tests.conftest import AUTH, KEY
 from tests.connections.authority import Authority
 from tests.connections.conftest import McpWorld
 from tests.connections.test_oauth import authority as authority
-from tests.connections.world import SECRET
+from tests.connections.world import SECRET, make_paging_server
 
 ORIGIN = "https://app.example"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -92,6 +92,17 @@ async def test_routes_of_a_connection(api: httpx2.AsyncClient, server: McpWorld)
         json={"client_id": client_id, "prompt_name": "review", "arguments": {"language": "Go"}},
     )
     assert prompt.json()["content"]["messages"][0]["role"] == "user"
+
+
+async def test_list_that_is_cut_says_so(api: httpx2.AsyncClient, server: McpWorld) -> None:
+    server.make_app = make_paging_server(pages=2, page_size=1000).streamable_http_app
+    server.running.restart()
+    made = (await api.post("/mcp/connect", json={"mcp_url": server.url})).json()
+    assert "offers more than is listed" in made["message"]
+    query = {"client_id": made["client_id"]}
+    tools = (await api.get("/mcp/list_tools", params=query)).json()
+    assert (tools["count"], tools["truncated"]) == (1000, True)
+    assert "truncated" not in (await api.get("/mcp/list_prompts", params=query)).json()
 
 
 async def test_call_tool(api: httpx2.AsyncClient, server: McpWorld) -> None:

@@ -339,11 +339,13 @@ async def test_too_many_connections_are_refused(
 
 
 SSE_SERVER = """
-import asyncio, sys
+import asyncio, json, sys
 from local.server import LoopbackServer
-from tests.connections.world import make_server
+from tests.connections.world import Gate, make_server
 
-server = LoopbackServer(make_server().sse_app(), int(sys.argv[1]))
+gate = Gate(make_server().sse_app())
+vars(gate).update(json.loads(sys.argv[2]))
+server = LoopbackServer(gate, int(sys.argv[1]))
 server.listen()
 print(server.port, flush=True)
 asyncio.run(server.run_until_stopped())
@@ -351,11 +353,18 @@ asyncio.run(server.run_until_stopped())
 
 
 class SseProcess:
-    """An SSE server in a process of its own, since one that is killed leaves streams open."""
+    """An SSE server in a process of its own, since one that is killed leaves streams open.
 
-    def __init__(self, port: int = 0) -> None:
+    Args:
+        port: Where it is.
+        gate: Attributes of the gate before it.
+    """
+
+    def __init__(self, port: int = 0, **gate: Any) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SSE_SERVER, str(port)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SSE_SERVER, str(port), json.dumps(gate)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())

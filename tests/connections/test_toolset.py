@@ -50,12 +50,38 @@ async def test_names_never_collide_and_suit_every_provider(
         operator_servers={"files": OperatorServer(server.url)},
     )
     connections = make_connections(config)
-    for name in ("files", "files", "fi les", "fi__les", "ä" * 64, "x" * 64):
+    for name in ("files", "files", "fi les", "fi__les", "ä" * 64, "x" * 64, "3d-tools"):
         await connect(connections, server.url, name=name)
     found = await names(connections, context)
-    assert len(found) == len(set(found)) == 7 * 5
+    assert len(found) == len(set(found)) == 8 * 5
     assert found[0] == "files__add"
     assert all(len(name) <= 64 and name.replace("-", "_").isidentifier() for name in found)
+
+
+async def test_tools_of_a_server_that_is_named_by_its_address_can_be_called(
+    connections: Connections, server: McpWorld, context: ToolContext
+) -> None:
+    await connect(connections, server.url)
+    assert (await names(connections, context))[0] == "_127_0_0_1__add"
+
+
+async def test_name_of_a_tool_never_comes_to_mean_another_connection(
+    make_connections: MakeConnections, server: McpWorld, context: ToolContext
+) -> None:
+    connections = make_connections()
+    one, two, three = [
+        (await connect(connections, server.url, name="mini")).record.id for _ in range(3)
+    ]
+    assert (await names(connections, context, two))[0] == "mini_2__add"
+    await connections.disconnect("alice", one)
+    for instance in (connections, make_connections()):
+        prefixes = {name.partition("__")[0] for name in await names(instance, context)}
+        assert prefixes == {"mini_2", "mini_3"}
+    await connections.disconnect("alice", two)
+    await connect(connections, server.url, name="mini")
+    prefixes = {name.partition("__")[0] for name in await names(connections, context)}
+    assert prefixes == {"mini", "mini_3"}
+    assert (await names(connections, context, three))[0] == "mini_3__add"
 
 
 async def test_odd_names_of_tools_are_made_callable(
@@ -89,11 +115,15 @@ async def test_connection_that_is_down_is_reported_and_the_others_work(
 async def test_connection_that_breaks_later_is_an_error_for_the_model(
     connections: Connections, server: McpWorld, context: ToolContext
 ) -> None:
-    await connect(connections, server.url, name="files")
+    client_id = (await connect(connections, server.url, name="files")).record.id
     toolset = await open_toolset(connections, context)
     server.running.stop()
-    result = await toolset.call("files__add", {"a": 1, "b": 1}, context)
-    assert result.is_error
+    assert toolset.problems == []
+    for _ in range(2):
+        result = await toolset.call("files__add", {"a": 1, "b": 1}, context)
+        assert result.is_error
+    (problem,) = toolset.problems
+    assert (problem.client_id, problem.name, problem.detail) == (client_id, "files", result.text)
 
 
 async def test_wanted_connections_only(

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ListToolsResult, PaginatedRequestParams, Tool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.server import LOOPBACK, LoopbackServer
@@ -22,12 +24,14 @@ SECRET = "secret-of-the-tests"
 
 
 class StateFolder(FolderStore):
-    """A folder store that counts writes and shows what it holds."""
+    """A folder store that counts writes, shows what it holds, and never ends a change if told."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, "state", None)
         self._files = root / "state"
         self.writes = 0
+        self.hangs = False
+        self.hung = asyncio.Event()
 
     async def create(
         self, name: str, data: bytes, headers: ContentHeaders | None = None
@@ -37,6 +41,9 @@ class StateFolder(FolderStore):
 
     async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
         self.writes += 1
+        if self.hangs:
+            self.hung.set()
+            await asyncio.Event().wait()
         return await super().replace(name, data, etag)
 
     @property
@@ -85,8 +92,9 @@ def make_server(name: str = "fixture") -> MCPServer:
         return "counted"
 
     @server.tool()
-    async def sleep(seconds: float) -> str:
-        """Takes its time."""
+    async def sleep(ctx: Context[Any, Any], seconds: float) -> str:
+        """Takes its time, and says when it begins."""
+        await ctx.report_progress(0)
         await asyncio.sleep(seconds)
         return "slept"
 
@@ -103,6 +111,27 @@ def make_server(name: str = "fixture") -> MCPServer:
     return server
 
 
+def make_paging_server(
+    pages: int, page_size: int, description: str = "A tool.", starts_over: bool = False
+) -> Server[dict[str, Any]]:
+    """Returns a server that lists tools page by page, and all over again if told."""
+
+    first = "0" if starts_over else None
+
+    async def list_tools(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
+        page = int(params.cursor) if params and params.cursor else 0
+        names = [f"tool_{page}_{number}" for number in range(page_size)]
+        return ListToolsResult(
+            tools=[
+                Tool(name=name, description=description, input_schema={"type": "object"})
+                for name in names
+            ],
+            next_cursor=str(page + 1) if page + 1 < pages else first,
+        )
+
+    return Server("paging", on_list_tools=list_tools)
+
+
 class Gate:
     """Stands before a server: asks for a token, notes requests, and speaks only an old revision if told.
 
@@ -111,6 +140,10 @@ class Gate:
         current_token: The same, asked for with every request.
         methods: The JSON-RPC methods that came, in order.
         is_old: Whether it knows nothing of the newer era.
+        is_new: Whether it knows nothing of the older one.
+        broken_tools: The statuses that calls of tools are answered with; 0 breaks an answer off.
+        held_tool: The tool whose calls wait until they are released.
+        released: Lets them go on.
         challenge: Its ``WWW-Authenticate``.
         broken_with: The status of every answer; None while it works.
     """
@@ -122,6 +155,10 @@ class Gate:
         self.methods: list[str] = []
         self.authorizations: list[str | None] = []
         self.is_old = False
+        self.is_new = False
+        self.broken_tools: dict[str, int] = {}
+        self.held_tool: str | None = None
+        self.released = threading.Event()
         self.challenge = "Bearer"
         self.broken_with: int | None = None
 
@@ -142,11 +179,19 @@ class Gate:
             await self.app(scope, receive, send)
             return
         body = await _body(receive)
-        method = json.loads(body).get("method", "") if body else ""
+        message = json.loads(body) if body else {}
+        method = message.get("method", "")
+        tool = message.get("params", {}).get("name") if method == "tools/call" else None
         self.methods.append(method)
-        if self.is_old and method == "server/discover":
+        refused = {"server/discover": self.is_old, "initialize": self.is_new}
+        if refused.get(method):
             await _answer(send, 400, {})
             return
+        if tool in self.broken_tools:
+            await _answer(send, self.broken_tools[tool], {})
+            return
+        if tool is not None and tool == self.held_tool:
+            await asyncio.to_thread(self.released.wait, 30)
         is_first = True
 
         async def replay() -> Any:
@@ -169,8 +214,10 @@ async def _body(receive: Receive) -> bytes:
 
 
 async def _answer(send: Send, status: int, headers: dict[str, str]) -> None:
+    """Answers without a body; with status 0, with less of one than was announced."""
+    headers = headers if status else {"content-type": "application/json", "content-length": "9"}
     raw = [(key.encode(), value.encode()) for key, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.start", "status": status or 200, "headers": raw})
     await send({"type": "http.response.body", "body": b""})
 
 

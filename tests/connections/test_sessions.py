@@ -1,0 +1,243 @@
+"""Live sessions: what breaks one, what becomes of the calls beside it, and how much they may bring."""
+
+import asyncio
+import gc
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from shared.connections import (
+    Connections,
+    ConnectionsConfig,
+    OperatorServer,
+)
+from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
+from shared.connections.sessions import SessionCache
+from shared.deadline import Deadline
+from shared.outbound import AnswerTooLarge
+from shared.outbound.transport import MAX_CONNECTIONS
+from tests.connections import foreign
+from tests.connections.authority import Authority
+from tests.connections.conftest import MakeConnections, McpWorld
+from tests.connections.test_oauth import authority as authority
+from tests.connections.test_oauth import begin, finish
+from tests.connections.test_service import SseProcess, add, connect
+from tests.connections.world import StateFolder
+
+MIB = 1024 * 1024
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+async def call(connections: Connections, client_id: str, tool: str, **arguments: Any) -> Any:
+    return await connections.call_tool("alice", client_id, tool, arguments, Deadline.after(30))
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("status", [0, 404, 500])
+async def test_failing_call_leaves_the_one_beside_it_alone(
+    connections: Connections, server: McpWorld, is_old: bool, status: int
+) -> None:
+    server.gate.is_old = is_old
+    client_id = (await connect(connections, server.url)).record.id
+    server.gate.held_tool = "add"
+    server.gate.broken_tools = {"fail": status}
+    running = asyncio.create_task(add(connections, client_id))
+    await until(lambda: "tools/call" in server.gate.methods)
+    with pytest.raises((ServerUnavailable, ServerRefused)):
+        await call(connections, client_id, "fail")
+    server.gate.released.set()
+    assert await running == {"result": 5}
+    assert await add(connections, client_id) == {"result": 5}
+
+
+async def test_connection_that_is_ended_ends_what_runs_in_it(
+    connections: Connections, server: McpWorld
+) -> None:
+    client_id = (await connect(connections, server.url)).record.id
+    server.gate.held_tool = "add"
+    running = asyncio.create_task(add(connections, client_id))
+    await until(lambda: "tools/call" in server.gate.methods)
+    await connections.disconnect("alice", client_id)
+    with pytest.raises(ServerUnavailable):
+        await running
+    server.gate.released.set()
+
+
+async def test_caller_who_leaves_while_storage_hangs_leaves_no_open_session(
+    connections: Connections, server: McpWorld, store: StateFolder
+) -> None:
+    store.hangs = True
+    connecting = asyncio.create_task(connect(connections, server.url))
+    await store.hung.wait()
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert connections.live_sessions == 0
+    assert store.objects == {}
+
+
+async def test_server_that_gave_up_the_older_era_is_called_as_before(
+    make_connections: MakeConnections, server: McpWorld
+) -> None:
+    server.gate.is_old = True
+    client_id = (await connect(make_connections(), server.url)).record.id
+    server.gate.is_old, server.gate.is_new = False, True
+    server.running.restart()
+    for _ in range(2):
+        assert await add(make_connections(), client_id) == {"result": 5}
+    assert server.gate.methods.count("initialize") == 2
+
+
+@pytest.mark.parametrize("is_another_instance", [False, True])
+async def test_server_that_went_back_to_the_older_era_is_called_as_before(
+    make_connections: MakeConnections, is_another_instance: bool
+) -> None:
+    connections = make_connections()
+    with foreign.running("sdk2", "http") as url:
+        client_id = (await connect(connections, url)).record.id
+    with foreign.running("sdk1", "http", urlsplit(url).port or 0):
+        if is_another_instance:
+            connections = make_connections()
+        assert await add(connections, client_id) == {"result": 5}
+    record = await connections.client("alice", client_id)
+    assert record.negotiated
+    assert record.negotiated.discover is None
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, NotAuthorized), (503, ServerUnavailable)])
+async def test_sse_server_that_refuses_a_message_says_so_and_is_called_again(
+    connections: Connections, status: int, error: type[Exception]
+) -> None:
+    with SseProcess(broken_tools={"fail": status}) as sse:
+        client_id = (await connect(connections, sse.url, transport="sse")).record.id
+        with pytest.raises(error, match=f"status {status}"):
+            await call(connections, client_id, "fail")
+        assert await add(connections, client_id) == {"result": 5}
+
+
+async def test_sse_server_that_refuses_the_handshake_says_so(connections: Connections) -> None:
+    with SseProcess(is_new=True) as sse, pytest.raises(ServerUnavailable, match="status 400"):
+        await connect(connections, sse.url, transport="sse")
+
+
+async def test_call_that_loses_its_sse_server_ends(connections: Connections) -> None:
+    with SseProcess() as sse:
+        client_id = (await connect(connections, sse.url, transport="sse")).record.id
+        started = asyncio.Event()
+
+        async def report(*_: object) -> None:
+            started.set()
+
+        running = asyncio.create_task(
+            connections.call_tool(
+                "alice",
+                client_id,
+                "sleep",
+                {"seconds": 20},
+                Deadline.after(30),
+                report_progress=report,
+            )
+        )
+        await started.wait()
+    with pytest.raises(ServerUnavailable):
+        await running
+
+
+async def test_too_large_an_answer_of_an_sse_server_says_so(connections: Connections) -> None:
+    with SseProcess() as sse:
+        client_id = (await connect(connections, sse.url, transport="sse")).record.id
+        assert await call(connections, client_id, "large", size=MIB // 4)
+        with pytest.raises(AnswerTooLarge, match=str(MIB)):
+            await call(connections, client_id, "large", size=2 * MIB)
+        assert await add(connections, client_id) == {"result": 5}
+
+
+async def test_too_large_an_answer_of_an_older_server_says_so_and_fails_alone(
+    connections: Connections, server: McpWorld
+) -> None:
+    server.gate.is_old = True
+    client_id = (await connect(connections, server.url)).record.id
+    assert await call(connections, client_id, "large", size=3 * MIB)
+    with pytest.raises(AnswerTooLarge, match=str(8 * MIB)):
+        await call(connections, client_id, "large", size=9 * MIB)
+    assert await add(connections, client_id) == {"result": 5}
+    assert server.gate.methods.count("initialize") == 1
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+async def test_too_large_a_listing_is_asked_for_once(
+    connections: Connections, server: McpWorld, deadline: Deadline, is_old: bool
+) -> None:
+    server.gate.is_old = is_old
+    client_id = (await connect(connections, server.url)).record.id
+    server.more_tools = ["x" * 9 * MIB]
+    server.running.restart()
+    with pytest.raises(AnswerTooLarge):
+        await connections.list_tools("alice", client_id, deadline)
+    server.gate.methods.clear()
+    with pytest.raises(AnswerTooLarge):
+        await connections.list_tools("alice", client_id, deadline)
+    assert server.gate.methods.count("tools/list") == 1
+
+
+async def test_more_calls_than_a_session_has_connections_wait_for_one_another(
+    make_connections: MakeConnections, server: McpWorld, store: StateFolder
+) -> None:
+    client_id = (await connect(make_connections(), server.url)).record.id
+    (name,) = store.objects
+    seconds = 0.5
+    store.put(name, json.dumps(json.loads(store.objects[name]) | {"timeout": seconds}).encode())
+    connections = make_connections()
+    server.gate.held_tool = "add"
+    calls = [asyncio.create_task(add(connections, client_id)) for _ in range(MAX_CONNECTIONS + 5)]
+    failed, _ = await asyncio.wait(calls, timeout=2 * seconds, return_when=asyncio.FIRST_EXCEPTION)
+    server.gate.released.set()
+    assert not failed
+    assert await asyncio.gather(*calls) == [{"result": 5}] * len(calls)
+
+
+async def test_operators_server_has_a_session_for_each_principal(
+    make_connections: MakeConnections, server: McpWorld
+) -> None:
+    server.gate.is_old = True
+    config = ConnectionsConfig(
+        allow_private=True, operator_servers={"shared": OperatorServer(server.url)}
+    )
+    connections = make_connections(config)
+    for principal in ("alice", "bob", "alice"):
+        assert await add(connections, "shared", principal) == {"result": 5}
+    assert server.gate.methods.count("initialize") == 2
+
+
+async def test_failed_connects_leave_nothing_in_memory(
+    make_connections: MakeConnections, unused_port: int
+) -> None:
+    sessions = SessionCache()
+    connections = make_connections(sessions=sessions)
+    for _ in range(3):
+        with pytest.raises(ServerUnavailable):
+            await connect(connections, f"http://127.0.0.1:{unused_port}/mcp")
+    gc.collect()
+    assert len(sessions._locks) == 0
+
+
+async def test_tokens_that_nobody_uses_are_forgotten(
+    connections: Connections,
+    server: McpWorld,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for _ in range(2):
+        made = await begin(connections, server)
+        await finish(connections, authority.agree(made.url))
+        assert await add(connections, made.record.id) == {"result": 5}
+        monkeypatch.setattr("shared.connections.directory.TOKENS_IDLE_SECONDS", 0)
+    assert len(connections._targets._tokens) == 1
