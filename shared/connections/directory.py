@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from datetime import timedelta
 
+from shared.connections.activity import Activity
 from shared.connections.config import ConnectionsConfig, OperatorServer
+from shared.connections.credentials import Secrets
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.oauth.source import OAuthTokens
-from shared.connections.records import ConnectionStore, Negotiated, Stored, now
+from shared.connections.records import Negotiated, Stored
+from shared.connections.store import ConnectionStore
 from shared.connections.targets import FixedToken, Target, TokenSource
+from shared.connections.urls import with_query
 from shared.errors import GatewayError, InvalidRequest
 from shared.storage import ObjectChanged
-
-ACTIVITY_STEP = timedelta(minutes=5)
-"""How far behind ``last_activity`` may be."""
 
 _OPERATOR_CONNECT_SECONDS = 30.0
 
@@ -27,12 +27,20 @@ class Targets:
         config: What the operator decides.
         store: Where connections are.
         flow: What asks token endpoints.
+        activity: Where uses are noted.
     """
 
-    def __init__(self, config: ConnectionsConfig, store: ConnectionStore, flow: OAuthFlow) -> None:
+    def __init__(
+        self,
+        config: ConnectionsConfig,
+        store: ConnectionStore,
+        flow: OAuthFlow,
+        activity: Activity,
+    ) -> None:
         self._config = config
         self._store = store
         self._flow = flow
+        self._activity = activity
         self._tokens: dict[str, OAuthTokens] = {}
 
     async def find(self, owner: str, connection_id: str) -> Target:
@@ -48,12 +56,13 @@ class Targets:
         stored = await self._store.read(owner, connection_id)
         if stored.record.status == "authorizing":
             raise NotAuthorized("The connection waits for its user: open its authorization_url.")
-        await self._note_activity(stored)
+        await self._activity.note(stored)
         return await self.of(stored)
 
     async def of(self, stored: Stored) -> Target:
         """Returns what a stored connection connects to."""
         record = stored.record
+        kept = await self._store.secrets(stored)
 
         async def remember(negotiated: Negotiated) -> None:
             if negotiated != record.negotiated:
@@ -67,32 +76,22 @@ class Targets:
         return Target(
             key=stored.key,
             transport=record.transport,
-            url=record.mcp_url,
+            url=record.mcp_url and with_query(record.mcp_url, kept.url_query),
             argv=self.argv(record.command) if record.command else (),
-            tokens=await self._token_source(stored),
+            tokens=self._token_source(stored, kept),
             allow_private=self._config.allow_private,
             connect_timeout=record.timeout,
             negotiated=record.negotiated,
             remember=remember,
         )
 
-    async def _token_source(self, stored: Stored) -> TokenSource:
+    def _token_source(self, stored: Stored, kept: Secrets) -> TokenSource:
         record = stored.record
         if record.auth_type == "oauth":
             return self._tokens.setdefault(
                 stored.key, OAuthTokens(self._store, self._flow, stored.owner, record.id)
             )
-        return FixedToken((await self._store.secrets(stored)).bearer_token)
-
-    async def _note_activity(self, stored: Stored) -> None:
-        moment = now()
-        if moment - stored.record.last_activity > ACTIVITY_STEP:
-            with contextlib.suppress(GatewayError, ObjectChanged):
-                await self._store.change(
-                    stored.owner,
-                    stored.record.id,
-                    lambda current: setattr(current, "last_activity", moment),
-                )
+        return FixedToken(kept.bearer_token)
 
     def forget(self, key: str) -> None:
         """Drops the tokens of a connection that has ended."""

@@ -232,10 +232,14 @@ def translated(error: BaseException, exchange: Exchange) -> Exception:
             return cause
     if exchange.status in (401, 403):
         return NotAuthorized(
-            f"The server refused the connection's credentials with status {exchange.status}. "
-            "Connect again with valid ones."
+            f"The server refused the connection's credentials, or that it has none, with status "
+            f"{exchange.status}. Connect again with the auth_type that it wants and valid credentials."
         )
     first = causes[0]
+    if isinstance(first, httpx2.HTTPStatusError) or exchange.status == 405:
+        return ServerUnavailable(
+            f"The MCP server answered with status {exchange.status}. Check its URL and the transport."
+        )
     if isinstance(first, MCPError):
         return _from_protocol(first, exchange)
     if isinstance(first, httpx2.ConnectError | httpx2.ConnectTimeout | OSError):

@@ -12,22 +12,39 @@ from mcp.server.mcpserver.exceptions import ToolError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.server import LOOPBACK, LoopbackServer
+from shared.errors import StorageUnavailable
 from shared.storage import FolderStore
 from shared.storage.objects import (
     ContentHeaders,
     ObjectInfo,
+    ObjectPage,
 )
 
 SECRET = "secret-of-the-tests"
 
 
 class StateFolder(FolderStore):
-    """A folder store that counts writes and shows what it holds."""
+    """A folder store that counts writes, shows what it holds, and fails when told.
+
+    Attributes:
+        fails: Asked before each replacement whether storage is unavailable.
+        is_stalled: Whether nothing is answered.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, "state", None)
         self._files = root / "state"
         self.writes = 0
+        self.fails: Callable[[], bool] = lambda: False
+        self.is_stalled = False
+
+    async def read(self, name: str) -> tuple[bytes, ObjectInfo]:
+        await self._answer()
+        return await super().read(name)
+
+    async def list(self, prefix: str, limit: int = 100, cursor: str | None = None) -> ObjectPage:
+        await self._answer()
+        return await super().list(prefix, limit, cursor)
 
     async def create(
         self, name: str, data: bytes, headers: ContentHeaders | None = None
@@ -36,8 +53,14 @@ class StateFolder(FolderStore):
         return await super().create(name, data, headers)
 
     async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
+        if self.fails():
+            raise StorageUnavailable("Storage is down, say the tests.")
         self.writes += 1
         return await super().replace(name, data, etag)
+
+    async def _answer(self) -> None:
+        if self.is_stalled:
+            await asyncio.Event().wait()
 
     @property
     def objects(self) -> dict[str, bytes]:
@@ -51,6 +74,11 @@ class StateFolder(FolderStore):
     def put(self, name: str, data: bytes) -> None:
         """Puts something else in the place of an object."""
         (self._files / name).write_bytes(data)
+
+    def edit(self, **fields: Any) -> None:
+        """Changes fields of all stored connections behind everybody's back."""
+        for name, data in self.objects.items():
+            self.put(name, json.dumps(json.loads(data) | fields).encode())
 
     @property
     def text(self) -> str:
@@ -110,6 +138,7 @@ class Gate:
         token: What it lets in; None for everybody.
         current_token: The same, asked for with every request.
         methods: The JSON-RPC methods that came, in order.
+        queries: The queries of all URLs that were asked for.
         is_old: Whether it knows nothing of the newer era.
         challenge: Its ``WWW-Authenticate``.
         broken_with: The status of every answer; None while it works.
@@ -121,6 +150,7 @@ class Gate:
         self.current_token: Callable[[], str | None] = lambda: self.token
         self.methods: list[str] = []
         self.authorizations: list[str | None] = []
+        self.queries: set[str] = set()
         self.is_old = False
         self.challenge = "Bearer"
         self.broken_with: int | None = None
@@ -130,6 +160,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
+        self.queries.add(scope["query_string"].decode())
         self.authorizations.append(headers.get("authorization"))
         token = self.current_token()
         if token is not None and headers.get("authorization") != f"Bearer {token}":
