@@ -4,11 +4,16 @@ from typing import Any
 
 import pytest
 
-from shared.connections import Connections, ConnectionTimeout
+from shared.connections import Connections, ConnectionsConfig, ConnectionTimeout
+from shared.connections.credentials import Vault
 from shared.connections.errors import NotAuthorized, ServerUnavailable
+from shared.connections.oauth.flow import OAuthFlow
+from shared.connections.oauth.source import OAuthTokens
+from shared.connections.records import owner_of
+from shared.connections.store import ConnectionStore
 from shared.errors import StorageUnavailable
 from tests.connections.authority import Authority
-from tests.connections.conftest import MakeConnections, McpWorld
+from tests.connections.conftest import KEY, MakeConnections, McpWorld
 from tests.connections.test_oauth import authority as authority
 from tests.connections.test_oauth import authorized, begin, expire, finish
 from tests.connections.test_service import add
@@ -22,14 +27,25 @@ def fail_after(store: StateFolder, authority: Authority, grant: str, times: int)
     return left
 
 
+def source_of(store: StateFolder, client_id: str) -> OAuthTokens:
+    """Returns what another instance has the token of alice's connection from."""
+
+    async def state() -> StateFolder:
+        return store
+
+    config = ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
+    kept = ConnectionStore(state, Vault(config, state))
+    return OAuthTokens(kept, OAuthFlow(kept, config), owner_of("alice"), client_id)
+
+
 async def test_refreshed_token_is_stored_though_storage_fails_for_a_moment(
-    make_connections: MakeConnections, server: McpWorld, authority: Authority, store: StateFolder
+    connections: Connections, server: McpWorld, authority: Authority, store: StateFolder
 ) -> None:
-    client_id = await authorized(make_connections(), server, authority)
+    client_id = await authorized(connections, server, authority)
     expire(store)
     left = fail_after(store, authority, "refresh_token", 1)
-    for _ in range(2):
-        assert await add(make_connections(), client_id) == {"result": 5}
+    tokens = [await source_of(store, client_id).token() for _ in range(2)]
+    assert tokens == [authority.valid] * 2
     assert (left, authority.count("refresh_token")) == ([], 1)
 
 
