@@ -159,8 +159,9 @@ class Connector:
             async with deadline.limit():
                 record.created_at = record.last_activity = now()
                 stored = await self._store.create(owner, record, secrets)
-                await self._refuse_beyond_limit(stored)
                 yield stored
+                # As late as can be: by now whoever began before us has been stored, too.
+                await self._refuse_beyond_limit(stored)
         except BaseException:
             await self._undo(owner, record.id)
             raise
