@@ -9,10 +9,11 @@ from shared.connections.config import (
     ConnectionsConfig,
     OperatorServer,
 )
+from shared.connections.connecting import AuthorizationNeeded, Connected
 from shared.connections.errors import ConnectionTimeout
 from shared.connections.records import ConnectionRecord
 from shared.connections.requests import ConnectRequest
-from shared.connections.service import AuthorizationNeeded, Connected, Connections
+from shared.connections.service import Connections
 from shared.connections.toolset import ConnectionProblem, ConnectionToolset, open_toolset
 
 __all__ = [

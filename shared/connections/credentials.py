@@ -31,6 +31,7 @@ class Secrets(BaseModel):
         verifier: PKCE's, while an authorization is under way.
         access_token: Token that the authorization server gave.
         refresh_token: What gets the next one.
+        url_query: Query of the server's URL, which may hold a key.
     """
 
     bearer_token: str | None = None
@@ -38,6 +39,7 @@ class Secrets(BaseModel):
     verifier: str | None = None
     access_token: str | None = None
     refresh_token: str | None = None
+    url_query: str | None = None
 
     def __repr__(self) -> str:
         """Names nothing, so that no log ever holds one."""
@@ -77,6 +79,10 @@ class SecretBox:
         data = secrets.model_dump_json(exclude_none=True).encode()
         sealed = nonce + AESGCM(self._keys[self._current]).encrypt(nonce, data, owner.encode())
         return f"{_VERSION}.{self._current}.{base64.b64encode(sealed).decode()}"
+
+    def is_current(self, text: str) -> bool:
+        """Whether secrets were encrypted with the key that encrypts now."""
+        return text.split(".", 2)[1] == self._current
 
     def decrypt(self, text: str, owner: str) -> Secrets:
         """Returns the secrets.

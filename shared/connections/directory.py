@@ -3,21 +3,21 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from datetime import timedelta
 from time import monotonic
 
+from shared.connections.activity import Activity
 from shared.connections.config import ConnectionsConfig, OperatorServer
+from shared.connections.credentials import Secrets
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.oauth.source import OAuthTokens
 from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
-from shared.connections.records import ConnectionStore, Negotiated, Stored, key_of, now
+from shared.connections.records import Negotiated, Stored, key_of
+from shared.connections.store import ConnectionStore
 from shared.connections.targets import FixedToken, Target, TokenSource
+from shared.connections.urls import with_query
 from shared.errors import GatewayError, InvalidRequest
 from shared.storage import ObjectChanged
-
-ACTIVITY_STEP = timedelta(minutes=5)
-"""How far behind ``last_activity`` may be."""
 
 TOKENS_IDLE_SECONDS = 3600.0
 """After how long without use an instance forgets a connection's tokens, which are stored as well."""
@@ -32,12 +32,20 @@ class Targets:
         config: What the operator decides.
         store: Where connections are.
         flow: What asks token endpoints.
+        activity: Where uses are noted.
     """
 
-    def __init__(self, config: ConnectionsConfig, store: ConnectionStore, flow: OAuthFlow) -> None:
+    def __init__(
+        self,
+        config: ConnectionsConfig,
+        store: ConnectionStore,
+        flow: OAuthFlow,
+        activity: Activity,
+    ) -> None:
         self._config = config
         self._store = store
         self._flow = flow
+        self._activity = activity
         self._tokens: dict[str, tuple[float, OAuthTokens]] = {}
 
     async def find(self, owner: str, connection_id: str) -> Target:
@@ -55,12 +63,13 @@ class Targets:
         stored = await self._store.read(owner, connection_id)
         if stored.record.status == "authorizing":
             raise NotAuthorized("The connection waits for its user: open its authorization_url.")
-        await self._note_activity(stored)
+        await self._activity.note(stored)
         return await self.of(stored)
 
     async def of(self, stored: Stored) -> Target:
         """Returns what a stored connection connects to."""
         record = stored.record
+        kept = await self._store.secrets(stored)
 
         async def remember(negotiated: Negotiated) -> None:
             if negotiated != record.negotiated:
@@ -74,19 +83,19 @@ class Targets:
         return Target(
             key=stored.key,
             transport=record.transport,
-            url=record.mcp_url,
+            url=record.mcp_url and with_query(record.mcp_url, kept.url_query),
             argv=self.argv(record.command) if record.command else (),
-            tokens=await self._token_source(stored),
+            tokens=self._token_source(stored, kept),
             allow_private=self._config.allow_private,
             connect_timeout=record.timeout,
             negotiated=record.negotiated,
             remember=remember,
         )
 
-    async def _token_source(self, stored: Stored) -> TokenSource:
+    def _token_source(self, stored: Stored, kept: Secrets) -> TokenSource:
         if stored.record.auth_type == "oauth":
             return self._oauth_tokens(stored)
-        return FixedToken((await self._store.secrets(stored)).bearer_token)
+        return FixedToken(kept.bearer_token)
 
     def _oauth_tokens(self, stored: Stored) -> OAuthTokens:
         oldest = monotonic() - TOKENS_IDLE_SECONDS
@@ -97,16 +106,6 @@ class Targets:
         )
         self._tokens[stored.key] = (monotonic(), tokens)
         return tokens
-
-    async def _note_activity(self, stored: Stored) -> None:
-        moment = now()
-        if moment - stored.record.last_activity > ACTIVITY_STEP:
-            with contextlib.suppress(GatewayError, ObjectChanged):
-                await self._store.change(
-                    stored.owner,
-                    stored.record.id,
-                    lambda current: setattr(current, "last_activity", moment),
-                )
 
     async def free_prefix(self, owner: str, name: str) -> str:
         """Returns a prefix for the tools of a new connection of that name."""

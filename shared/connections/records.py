@@ -1,27 +1,20 @@
 """Connections as stored: one object each, which belongs to its principal."""
 
-import asyncio
-import re
 import uuid
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from shared.connections.credentials import Secrets, State, Vault
-from shared.errors import Conflict, NotFound
-from shared.storage import ObjectChanged, ObjectMissing, owner_key
+from shared.storage import owner_key
 
 TransportName = Literal["http", "sse", "stdio"]
 AuthType = Literal["none", "bearer", "oauth"]
 Status = Literal["connecting", "authorizing", "connected", "authorization_failed"]
 
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_OWNER = re.compile(r"[0-9a-f]{32}")
-_READS_AT_A_TIME = 8
-_MAX_ATTEMPTS = 20
+CONNECTING_SECONDS = 600.0
+"""More than any request has for making a connection."""
 
 
 class Negotiated(BaseModel):
@@ -71,12 +64,12 @@ class PendingAuthorization(BaseModel):
     """A user who was sent to agree.
 
     Attributes:
-        state_digest: SHA-256 of the state that must come back.
         expires_at: Until when.
+        state_digest: SHA-256 of the state that must come back; empty once it has.
     """
 
-    state_digest: str
     expires_at: datetime
+    state_digest: str = ""
 
 
 class ConnectionRecord(BaseModel):
@@ -88,12 +81,12 @@ class ConnectionRecord(BaseModel):
         tool_prefix: What the names of its tools begin with in chat. It stays while the connection lasts,
             so that no name of a tool comes to mean another connection's.
         transport: How it is spoken to.
-        mcp_url: Where the server is; None for a command.
+        mcp_url: Where the server is, without its query; None for a command.
         command: Name of the operator's command; None for a URL.
         auth_type: How the server knows us.
         status: Whether it can be used.
         created_at: When it was made.
-        last_activity: When it was used last, some minutes behind.
+        last_activity: When it was used last, up to a minute behind.
         timeout: Seconds that connecting may take.
         negotiated: What the server said of itself.
         oauth: How tokens are got.
@@ -119,6 +112,20 @@ class ConnectionRecord(BaseModel):
     refreshing_until: datetime | None = None
     sealed: str | None = None
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the instance that was making it is gone, or its user never came back."""
+        if self.status == "connecting":
+            return self.created_at < in_seconds(-CONNECTING_SECONDS)
+        return self.status == "authorization_failed" and self.pending is not None
+
+    def end_authorization_in_time(self) -> None:
+        """Counts an authorization that nobody can finish any more as failed."""
+        if self.status != "authorizing":
+            return
+        if self.pending is None or self.pending.expires_at < now():
+            self.status = "authorization_failed"
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -142,7 +149,7 @@ class Stored:
     @property
     def object_name(self) -> str:
         """Name of the object that holds it."""
-        return _object_name(self.owner, self.record.id)
+        return object_name(self.owner, self.record.id)
 
 
 def owner_of(principal: str) -> str:
@@ -153,6 +160,11 @@ def owner_of(principal: str) -> str:
 def key_of(owner: str, connection_id: str) -> str:
     """Returns what instances know an owner's connection by."""
     return f"{owner}/{connection_id}"
+
+
+def object_name(owner: str, connection_id: str) -> str:
+    """Returns the name of the object that holds a connection."""
+    return f"connections/{owner}/{connection_id}.json"
 
 
 def new_id() -> str:
@@ -168,122 +180,3 @@ def now() -> datetime:
 def in_seconds(seconds: float) -> datetime:
     """Returns the time so many seconds from now."""
     return now() + timedelta(seconds=seconds)
-
-
-def _object_name(owner: str, connection_id: str) -> str:
-    return f"connections/{owner}/{connection_id}.json"
-
-
-class ConnectionStore:
-    """Reads and writes connections.
-
-    Args:
-        state: Returns the container of state.
-        vault: What encrypts their secrets.
-    """
-
-    def __init__(self, state: State, vault: Vault) -> None:
-        self._state = state
-        self._vault = vault
-
-    async def create(self, owner: str, record: ConnectionRecord, secrets: Secrets) -> Stored:
-        """Stores a new connection."""
-        name = _object_name(owner, record.id)
-        record.sealed = await self._seal(secrets, name)
-        info = await (await self._state()).create(name, record.model_dump_json().encode())
-        return Stored(owner, record, info.etag)
-
-    async def read(self, owner: str, connection_id: str) -> Stored:
-        """Returns a connection.
-
-        Raises:
-            NotFound: The owner has none of that id.
-        """
-        missing = NotFound("There is no such connection. GET /mcp/clients lists yours.")
-        if not _ID.fullmatch(connection_id) or not _OWNER.fullmatch(owner):
-            raise missing
-        try:
-            data, info = await (await self._state()).read(_object_name(owner, connection_id))
-        except ObjectMissing as error:
-            raise missing from error
-        return Stored(owner, ConnectionRecord.model_validate_json(data), info.etag)
-
-    async def list(self, owner: str) -> Sequence[Stored]:
-        """Returns the owner's connections, oldest first."""
-        ids: list[str] = []
-        cursor = None
-        while True:
-            page = await (await self._state()).list(f"connections/{owner}/", 1000, cursor)
-            ids += [item.name.rpartition("/")[2].removesuffix(".json") for item in page.objects]
-            if (cursor := page.cursor) is None:
-                break
-        places = asyncio.Semaphore(_READS_AT_A_TIME)
-
-        async def read(connection_id: str) -> Stored | None:
-            async with places:
-                try:
-                    return await self.read(owner, connection_id)
-                except NotFound:
-                    return None
-
-        found = await asyncio.gather(*map(read, ids))
-        return sorted(filter(None, found), key=lambda stored: stored.record.created_at)
-
-    async def count(self, owner: str) -> int:
-        """Returns how many connections the owner has, up to a thousand."""
-        return len((await (await self._state()).list(f"connections/{owner}/", 1000)).objects)
-
-    async def replace(self, stored: Stored, secrets: Secrets | None = None) -> Stored:
-        """Writes a record that nobody has changed since it was read.
-
-        Args:
-            stored: The record, changed.
-            secrets: New secrets; None to keep those that it has.
-
-        Raises:
-            ObjectChanged: Somebody has.
-        """
-        if secrets is not None:
-            stored.record.sealed = await self._seal(secrets, stored.object_name)
-        data = stored.record.model_dump_json().encode()
-        info = await (await self._state()).replace(stored.object_name, data, stored.etag)
-        return Stored(stored.owner, stored.record, info.etag)
-
-    async def change(
-        self,
-        owner: str,
-        connection_id: str,
-        change: Callable[[ConnectionRecord], object],
-        secrets: Secrets | None = None,
-    ) -> Stored:
-        """Changes a record whatever others change in it meanwhile.
-
-        Raises:
-            NotFound: It is gone.
-            Conflict: Others were faster every time.
-        """
-        for _ in range(_MAX_ATTEMPTS):
-            stored = await self.read(owner, connection_id)
-            change(stored.record)
-            try:
-                return await self.replace(stored, secrets)
-            except ObjectChanged:
-                continue
-        raise Conflict("Others change this connection all the time. Try again.", 1)
-
-    async def delete(self, stored: Stored) -> None:
-        """Deletes a connection."""
-        await (await self._state()).delete(stored.object_name)
-
-    async def secrets(self, stored: Stored) -> Secrets:
-        """Returns the secrets of a connection.
-
-        Raises:
-            NotConfigured: Their key is missing.
-        """
-        if stored.record.sealed is None:
-            return Secrets()
-        return (await self._vault.box()).decrypt(stored.record.sealed, stored.object_name)
-
-    async def _seal(self, secrets: Secrets, name: str) -> str | None:
-        return None if secrets.is_empty else (await self._vault.box()).encrypt(secrets, name)

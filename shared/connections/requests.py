@@ -1,5 +1,6 @@
 """What a caller says to connect: the fields of `POST /mcp/connect`, checked."""
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ Url = Annotated[str, Field(min_length=1, max_length=2048)]
 Text = Annotated[str, Field(min_length=1, max_length=512)]
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=8192)]
 
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+
 
 class ConnectRequest(BaseModel):
     """A server to connect to, and how it shall know us."""
@@ -19,7 +22,9 @@ class ConnectRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     transport: TransportName = Field("http", description="How the server is spoken to.")
-    mcp_url: Url | None = Field(None, description="Where the server is, for http and sse.")
+    mcp_url: Url | None = Field(
+        None, description="Where the server is, for http and sse; its query is never shown."
+    )
     command: Text | list[Text] | None = Field(
         None, description="Name of one of the operator's commands, for stdio."
     )
@@ -62,14 +67,40 @@ class ConnectRequest(BaseModel):
                 raise InvalidRequest.for_field("auth_type", "A command takes no credentials.")
         elif self.mcp_url is None:
             raise InvalidRequest.for_field("mcp_url", f"Needed for the transport {self.transport}.")
-        if self.auth_type == "bearer" and self.bearer_token is None:
+        self._check_credentials()
+        if self.auth_type == "oauth":
+            self._check_oauth()
+
+    def _check_credentials(self) -> None:
+        given = [name for name in type(self).model_fields if getattr(self, name)]
+        for name in given:
+            needed = "bearer" if name == "bearer_token" else "oauth"
+            if name.startswith(("bearer_", "oauth_")) and self.auth_type != needed:
+                raise InvalidRequest.for_field(
+                    "auth_type", f"Must be '{needed}' where {name} is given."
+                )
+        if self.auth_type != "bearer":
+            return
+        if self.bearer_token is None:
             raise InvalidRequest.for_field("bearer_token", "Needed for auth_type bearer.")
+        if not _VISIBLE.fullmatch(self.bearer_token.get_secret_value()):
+            raise InvalidRequest.for_field(
+                "bearer_token", "Must be visible ASCII characters, without spaces or line breaks."
+            )
+
+    def _check_oauth(self) -> None:
         if self.oauth_redirect_uri is not None and not _is_page(self.oauth_redirect_uri):
             raise InvalidRequest.for_field(
                 "oauth_redirect_uri", "Must be the https URL of a page; http on your own machine."
             )
         if self.oauth_auth_url and not self.oauth_token_url:
             raise InvalidRequest.for_field("oauth_token_url", "Needed beside oauth_auth_url.")
+        if self.oauth_auth_url and self.grant == "client_credentials":
+            raise InvalidRequest.for_field(
+                "oauth_auth_url", "No user is asked for the grant type client_credentials."
+            )
+        if self.oauth_token_url and self.grant == "authorization_code" and not self.oauth_auth_url:
+            raise InvalidRequest.for_field("oauth_auth_url", "Needed beside oauth_token_url.")
 
     @property
     def command_name(self) -> str:

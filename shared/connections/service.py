@@ -1,43 +1,37 @@
 """The manager of connections: everything that `/mcp/…` does, free of HTTP."""
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
+from shared.connections.activity import Activity
 from shared.connections.config import ConnectionsConfig
-from shared.connections.credentials import Secrets, State, Vault
+from shared.connections.connecting import (
+    LIST_SECONDS,
+    AuthorizationNeeded,
+    Connected,
+    Connector,
+)
+from shared.connections.credentials import State, Vault
 from shared.connections.directory import Targets
-from shared.connections.oauth.flow import OAuthFlow, OAuthWish, save_tokens
+from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.operations import (
     JsonObject,
     Listing,
-    Offer,
     calling_tool,
     getting_prompt,
-    list_all,
     list_prompts,
     list_resources,
     list_tools,
     reading_resource,
 )
-from shared.connections.records import (
-    ConnectionRecord,
-    ConnectionStore,
-    Stored,
-    key_of,
-    new_id,
-    now,
-    owner_of,
-)
-from shared.connections.requests import ConnectRequest, plain
+from shared.connections.records import ConnectionRecord, Stored, key_of, owner_of
+from shared.connections.requests import ConnectRequest
 from shared.connections.sessions import SessionCache
+from shared.connections.store import ConnectionStore
 from shared.connections.targets import Target
 from shared.deadline import Deadline
-from shared.errors import InvalidRequest, NotFound
-from shared.outbound import check_url
+from shared.errors import NotFound
 from shared.tools.context import ReportProgress, discard_progress
 
 if TYPE_CHECKING:
@@ -45,36 +39,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_CONNECTIONS = 100
-LIST_SECONDS = 30.0
 CALL_SECONDS = 60.0
 TOOLS_TTL_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """A connection that works.
-
-    Attributes:
-        record: The connection.
-        offer: What its server offers.
-    """
-
-    record: ConnectionRecord
-    offer: Offer
-
-
-@dataclass(frozen=True, slots=True)
-class AuthorizationNeeded:
-    """A connection that waits for its user.
-
-    Attributes:
-        record: The connection.
-        url: Where the user has to go.
-    """
-
-    record: ConnectionRecord
-    url: str
 
 
 class Connections:
@@ -96,7 +62,9 @@ class Connections:
         self._store = ConnectionStore(state, Vault(config, state))
         self._flow = OAuthFlow(self._store, config)
         self._sessions = SessionCache() if sessions is None else sessions
-        self._targets = Targets(config, self._store, self._flow)
+        self._activity = Activity(self._store)
+        self._targets = Targets(config, self._store, self._flow, self._activity)
+        self._connector = Connector(config, self._store, self._flow, self._targets, self._sessions)
         self._tools: dict[str, tuple[float, list[JsonObject]]] = {}
 
     @property
@@ -119,46 +87,32 @@ class Connections:
             InvalidRequest: The request makes no sense, or the principal has too many connections.
             GatewayError: The server, or its authorization server, does not play along.
         """
-        self._check(request)
-        owner = owner_of(principal)
-        if await self._store.count(owner) >= MAX_CONNECTIONS:
-            raise InvalidRequest(
-                f"You have {MAX_CONNECTIONS} connections. End one with POST /mcp/disconnect first."
-            )
-        record = _new_record(request)
-        record.tool_prefix = await self._targets.free_prefix(owner, record.name)
-        secrets = Secrets(bearer_token=plain(request.bearer_token))
-        if request.auth_type != "oauth":
-            return await self._open(await self._store.create(owner, record, secrets), deadline)
-        async with deadline.limit():
-            wish = self._wish(request, callback_url)
-            record.oauth, secrets.client_secret = await self._flow.prepare(wish)
-            if record.oauth.grant == "authorization_code":
-                return await self._begin(owner, record, secrets)
-            tokens = await self._flow.tokens_of_client(record.oauth, secrets.client_secret)
-            stored = await self._store.create(owner, record, secrets)
-            stored = await save_tokens(self._store, stored, secrets, tokens)
-        return await self._open(stored, deadline)
+        return await self._connector.connect(principal, request, callback_url, deadline)
 
     async def finish_authorization(
-        self, state: str, code: str | None, issuer: str | None, error: str | None
+        self,
+        state: str,
+        code: str | None,
+        issuer: str | None,
+        error: str | None,
+        deadline: Deadline,
     ) -> ConnectionRecord:
         """Ends an authorization with what a browser brought back; see `OAuthFlow.finish`."""
-        return (await self._flow.finish(state, code, issuer, error)).record
+        return (await self._flow.finish(state, code, issuer, error, deadline)).record
 
     async def disconnect(self, principal: str, connection_id: str) -> None:
         """Ends a connection."""
-        stored = await self._store.read(owner_of(principal), connection_id)
-        await self._store.delete(stored)
+        stored = await self._stored(principal, connection_id)
+        await self._store.delete(stored.owner, connection_id)
         self._forget(stored.key)
 
     async def clients(self, principal: str) -> Sequence[ConnectionRecord]:
         """Returns the principal's connections, oldest first."""
-        return [stored.record for stored in await self._store.list(owner_of(principal))]
+        return [self._activity.latest(one) for one in await self._store.list(owner_of(principal))]
 
     async def client(self, principal: str, connection_id: str) -> ConnectionRecord:
         """Returns one connection."""
-        return (await self._store.read(owner_of(principal), connection_id)).record
+        return self._activity.latest(await self._stored(principal, connection_id))
 
     async def list_tools(self, principal: str, connection_id: str, deadline: Deadline) -> Listing:
         """Returns the tools of a connection's server."""
@@ -204,7 +158,7 @@ class Connections:
         report_progress: ReportProgress = discard_progress,
     ) -> JsonObject:
         """Calls a tool and returns the protocol's result, which may be an error of the tool's."""
-        target = await self._find(principal, connection_id)
+        target = await self._find(principal, connection_id, deadline)
         return await self._sessions.run(
             target,
             calling_tool(name, arguments, report_progress),
@@ -243,40 +197,24 @@ class Connections:
         deadline: Deadline,
         timeout: float = LIST_SECONDS,  # noqa: ASYNC109 - the server's share of the deadline
     ) -> T:
-        target = await self._find(principal, connection_id)
+        target = await self._find(principal, connection_id, deadline)
         return await self._sessions.run(
             target, operation, deadline=deadline, timeout=timeout, is_repeatable=True
         )
 
-    async def _open(self, stored: Stored, deadline: Deadline) -> Connected:
-        record = stored.record
-        try:
-            target = await self._targets.of(stored)
-            offer = await self._sessions.run(
-                target, list_all, deadline=deadline, timeout=LIST_SECONDS, is_repeatable=True
+    async def _stored(self, principal: str, connection_id: str) -> Stored:
+        if connection_id in self.config.operator_servers:
+            raise NotFound(
+                f"'{connection_id}' is the operator's, from MCP_SERVERS: "
+                "everybody can use it, but it is not among your connections."
             )
-            stored = await self._store.change(stored.owner, record.id, _mark_connected)
-        except BaseException:
-            self._forget(stored.key)
-            await self._store.delete(stored)
-            raise
-        return Connected(stored.record, offer)
+        return await self._store.read(owner_of(principal), connection_id)
 
-    async def _begin(
-        self, owner: str, record: ConnectionRecord, secrets: Secrets
-    ) -> AuthorizationNeeded:
-        if record.oauth is None:
-            raise ValueError("OAuth has not been prepared.")
-        beginning = self._flow.begin(owner, record.id, record.oauth)
-        secrets.verifier = beginning.verifier
-        record.status, record.pending = "authorizing", beginning.pending
-        await self._store.create(owner, record, secrets)
-        return AuthorizationNeeded(record, beginning.url)
-
-    async def _find(self, principal: str, connection_id: str) -> Target:
+    async def _find(self, principal: str, connection_id: str, deadline: Deadline) -> Target:
         owner = owner_of(principal)
         try:
-            return await self._targets.find(owner, connection_id)
+            async with deadline.limit():
+                return await self._targets.find(owner, connection_id)
         except NotFound:
             # Another instance may have ended it.
             self._forget(key_of(owner, connection_id))
@@ -285,55 +223,5 @@ class Connections:
     def _forget(self, key: str) -> None:
         self._sessions.drop(key)
         self._targets.forget(key)
+        self._activity.forget(key)
         self._tools.pop(key, None)
-
-    def _check(self, request: ConnectRequest) -> None:
-        request.check()
-        if request.transport == "stdio":
-            self._targets.argv(request.command_name)
-            return
-        for url in (request.mcp_url, request.oauth_auth_url, request.oauth_token_url):
-            if url is not None:
-                check_url(url, allow_private=self.config.allow_private)
-
-    def _wish(self, request: ConnectRequest, callback_url: str) -> OAuthWish:
-        redirect_uri = request.oauth_redirect_uri or callback_url
-        is_ours = redirect_uri == callback_url
-        return OAuthWish(
-            server_url=request.mcp_url or "",
-            grant=request.grant,
-            redirect_uri=redirect_uri,
-            client_id=request.oauth_client_id,
-            client_secret=plain(request.oauth_client_secret),
-            authorization_endpoint=request.oauth_auth_url,
-            token_endpoint=request.oauth_token_url,
-            scopes=tuple(request.oauth_scopes),
-            client_metadata_url=self.config.client_metadata_url if is_ours else None,
-        )
-
-
-def _new_record(request: ConnectRequest) -> ConnectionRecord:
-    is_command = request.transport == "stdio"
-    moment = now()
-    return ConnectionRecord(
-        id=new_id(),
-        name=request.name or _default_name(request),
-        transport=request.transport,
-        mcp_url=None if is_command else request.mcp_url,
-        command=request.command_name if is_command else None,
-        auth_type=request.auth_type,
-        created_at=moment,
-        last_activity=moment,
-        timeout=request.timeout,
-    )
-
-
-def _default_name(request: ConnectRequest) -> str:
-    if request.transport == "stdio":
-        return request.command_name[:64]
-    host = urlsplit(request.mcp_url or "").hostname or "server"
-    return re.sub(r"^(www|mcp|api)\.", "", host)[:64]
-
-
-def _mark_connected(record: ConnectionRecord) -> None:
-    record.status = "connected"

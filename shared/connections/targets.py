@@ -1,7 +1,7 @@
 """What a session connects to, and what it offers to whoever uses it; free of the SDK."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.connections.records import Negotiated, TransportName
@@ -30,7 +30,7 @@ class FixedToken:
         value: The token, None for no authentication.
     """
 
-    value: str | None
+    value: str | None = field(repr=False)
 
     async def token(self, rejected: str | None = None) -> str | None:
         """Returns the token."""
@@ -55,7 +55,7 @@ class Target:
 
     key: str
     transport: TransportName
-    url: str | None
+    url: str | None = field(repr=False)
     argv: Sequence[str]
     tokens: TokenSource
     allow_private: bool

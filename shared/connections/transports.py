@@ -155,6 +155,10 @@ def translated(error: BaseException, exchange: Exchange) -> Exception:
     if exchange.status in (401, 403):
         return refusal(exchange.status)
     first = causes[0]
+    if isinstance(first, httpx2.HTTPStatusError) or exchange.status == 405:
+        return ServerUnavailable(
+            f"The MCP server answered with status {exchange.status}. Check its URL and the transport."
+        )
     if isinstance(first, MCPError):
         return _from_protocol(first, exchange)
     if isinstance(first, httpx2.ConnectError | httpx2.ConnectTimeout | OSError):

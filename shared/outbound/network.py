@@ -15,6 +15,9 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 MAX_ADDRESSES = 6
 """How many addresses of one name are tried: a name with hundreds must not make us knock at them all."""
 
+REMEDY = "the operator can set CONNECTIONS_ALLOW_PRIVATE_NETWORKS to true"
+"""How http and private addresses are allowed, for local work."""
+
 # Threads of its own, since nothing can cancel a lookup: names of strangers whose servers never answer
 # would else take the threads that the rest of the app needs.
 _lookups = ThreadPoolExecutor(8, thread_name_prefix="lookup")
@@ -93,8 +96,10 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             raise httpcore2.ConnectError("The name cannot be resolved.") from error
         for address in addresses:
             if kind := forbidden_kind(address, allow_private=self._allow_private):
+                is_private = forbidden_kind(address, allow_private=True) is None
+                remedy = f" For local work {REMEDY}." if is_private else ""
                 raise ForbiddenAddress(
-                    f"The host '{host}' has {kind}, which may not be reached from here."
+                    f"The host '{host}' has {kind}, which may not be reached from here.{remedy}"
                 )
         return addresses[:MAX_ADDRESSES]
 

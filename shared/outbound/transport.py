@@ -14,7 +14,7 @@ import httpx2
 
 from shared.errors import ForbiddenAddress
 from shared.outbound.client import AnswerTooLarge
-from shared.outbound.network import GuardedBackend
+from shared.outbound.network import REMEDY, GuardedBackend
 
 MAX_CONNECTIONS = 20
 KEEPALIVE_SECONDS = 30
@@ -108,7 +108,8 @@ def check_parsed_url(url: httpx2.URL, *, allow_private: bool) -> None:
     """
     schemes = ("https", "http") if allow_private else ("https",)
     if url.scheme not in schemes:
-        raise ForbiddenAddress(f"The URL must begin with '{schemes[0]}://'.")
+        remedy = f" For http, {REMEDY}." if url.scheme == "http" else ""
+        raise ForbiddenAddress(f"The URL must begin with 'https://'.{remedy}")
     if not url.host:
         raise ForbiddenAddress("The URL must name a host.")
     if url.port is not None and not 0 < url.port < 65536:

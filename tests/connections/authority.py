@@ -1,5 +1,6 @@
 """An authorization server that checks what it is asked, and counts."""
 
+import asyncio
 import base64
 import hashlib
 import secrets
@@ -26,18 +27,26 @@ class Authority:
         takes_post_only: Whether it wants the client's secret in the body.
         issuer_in_metadata: What its metadata calls it, if not its origin.
         issuer_in_answer: What it calls itself to browsers.
+        broken_with: Status of what its token endpoint answers, without a word; None while it works.
+        is_stalled: Whether its token endpoint never answers.
+        stalls_metadata: Whether its metadata never comes.
+        knows_resources: Whether there is metadata of the server.
     """
 
     def __init__(self) -> None:
         self.origin = ""
         self.server_url = ""
-        self.expires_in: float | None = 3600
+        self.expires_in: Any = 3600
         self.valid: str | None = None
         self.registers = True
         self.takes_documents = False
         self.takes_post_only = False
         self.issuer_in_metadata: str | None = None
         self.refuses = False
+        self.broken_with: int | None = None
+        self.is_stalled = False
+        self.stalls_metadata = False
+        self.knows_resources = True
         self.grants: list[dict[str, str]] = []
         self.requests: list[str] = []
         self.codes: dict[str, dict[str, str]] = {}
@@ -70,6 +79,8 @@ class Authority:
 
     async def _resource(self, request: Request) -> Response:
         self.requests.append(request.url.path)
+        if not self.knows_resources:
+            return Response(status_code=404)
         return JSONResponse(
             {
                 "resource": self.server_url,
@@ -80,6 +91,8 @@ class Authority:
 
     async def _metadata(self, request: Request) -> Response:
         self.requests.append(request.url.path)
+        if self.stalls_metadata:
+            await asyncio.Event().wait()
         metadata: dict[str, Any] = {
             "issuer": self.issuer_in_metadata or self.origin,
             "authorization_endpoint": f"{self.origin}/authorize",
@@ -108,6 +121,10 @@ class Authority:
         if form["client_id"] == CLIENT and form.get("client_secret") != CLIENT_SECRET:
             return JSONResponse({"error": "invalid_client"}, 401)
         self.grants.append(form)
+        if self.is_stalled:
+            await asyncio.Event().wait()
+        if self.broken_with is not None:
+            return Response(status_code=self.broken_with)
         if self.refuses or not self._is_granted(form):
             return JSONResponse({"error": "invalid_grant", "error_description": str(form)}, 400)
         return JSONResponse(self._tokens(form["grant_type"]))

@@ -1,5 +1,6 @@
 """The manager's routes: fields, statuses and the shape of errors."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,9 +19,12 @@ from tests.conftest import AUTH, KEY
 from tests.connections.authority import Authority
 from tests.connections.conftest import McpWorld
 from tests.connections.test_oauth import authority as authority
-from tests.connections.world import SECRET, make_paging_server
+from tests.connections.world import SECRET, StateFolder, make_paging_server
 
 ORIGIN = "https://app.example"
+OAUTH = {"mcp_url": "https://a.example", "auth_type": "oauth"}
+BEARER = {"mcp_url": "https://a.example", "auth_type": "bearer", "bearer_token": SECRET}
+LISTINGS = ("tools", "resources", "prompts")
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
@@ -138,6 +142,41 @@ async def test_slow_call_answers_408(
     assert response.json()["code"] == "deadline_exceeded"
 
 
+@pytest.mark.parametrize("deadline_seconds", [3])
+async def test_stalled_storage_answers_408(
+    api: httpx2.AsyncClient, server: McpWorld, store: StateFolder
+) -> None:
+    client_id = await connect(api, server)
+    store.is_stalled = True
+    query = {"client_id": client_id}
+    responses = await asyncio.gather(
+        api.post("/mcp/connect", json={"mcp_url": server.url}),
+        api.post("/mcp/call_tool", json={**query, "tool_name": "fail"}),
+        api.post("/mcp/read_resource", json={**query, "uri": "note://one"}),
+        api.post("/mcp/get_prompt", json={**query, "prompt_name": "review"}),
+        api.post("/mcp/disconnect", json=query),
+        api.get("/mcp/clients"),
+        api.get(f"/mcp/client/{client_id}"),
+        *(api.get(f"/mcp/list_{what}", params=query) for what in LISTINGS),
+    )
+    assert [response.status_code for response in responses] == [408] * 10
+
+
+@pytest.mark.parametrize("deadline_seconds", [3])
+async def test_authorization_that_takes_too_long_ends_in_a_page(
+    api: httpx2.AsyncClient, server: McpWorld, authority: Authority
+) -> None:
+    body = (
+        await api.post("/mcp/connect", json={"mcp_url": server.url, "auth_type": "oauth"})
+    ).json()
+    authority.is_stalled = True
+    page = await api.get("/mcp/oauth/callback", params=authority.agree(body["authorization_url"]))
+    assert page.status_code == 400
+    assert "did not finish" in page.text
+    shown = (await api.get(f"/mcp/client/{body['client_id']}")).json()
+    assert shown["metadata"]["status"] == "authorization_failed"
+
+
 async def test_clients_are_listed_shown_and_ended(
     api: httpx2.AsyncClient, server: McpWorld
 ) -> None:
@@ -174,8 +213,33 @@ async def test_clients_are_listed_shown_and_ended(
         ({"transport": "stdio", "command": ["node", "server.js"]}, "command"),
         ({"mcp_url": "https://a.example", "auth_type": "bearer"}, "bearer_token"),
         ({"mcp_url": "https://a.example", "timeout": 0}, "timeout"),
-        ({"mcp_url": "https://a.example", "oauth_redirect_uri": "x"}, "oauth_redirect_uri"),
-        ({"mcp_url": "https://a.example", "oauth_redirect_uri": "http://b/"}, "oauth_redirect_uri"),
+        (OAUTH | {"oauth_redirect_uri": "x"}, "oauth_redirect_uri"),
+        (OAUTH | {"oauth_redirect_uri": "http://b/"}, "oauth_redirect_uri"),
+        (OAUTH | {"oauth_auth_url": "https://a.example/authorize"}, "oauth_token_url"),
+        (
+            OAUTH
+            | {
+                "oauth_grant_type": "authorization_code",
+                "oauth_token_url": "https://a.example/token",
+            },
+            "oauth_auth_url",
+        ),
+        (
+            OAUTH
+            | {
+                "oauth_grant_type": "client_credentials",
+                "oauth_auth_url": "https://a.example/authorize",
+                "oauth_token_url": "https://a.example/token",
+            },
+            "oauth_auth_url",
+        ),
+        (OAUTH | {"bearer_token": SECRET}, "auth_type"),
+        ({"mcp_url": "https://a.example", "bearer_token": SECRET}, "auth_type"),
+        ({"mcp_url": "https://a.example", "oauth_client_id": "x"}, "auth_type"),
+        (BEARER | {"oauth_scopes": ["read"]}, "auth_type"),
+        (BEARER | {"bearer_token": f"{SECRET}\nX-Other: 1"}, "bearer_token"),
+        (BEARER | {"bearer_token": f" {SECRET}"}, "bearer_token"),
+        (BEARER | {"bearer_token": "ключ"}, "bearer_token"),
         ({"mcp_url": "https://a.example", "surprise": 1}, "surprise"),
     ],
 )
@@ -185,6 +249,7 @@ async def test_wrong_field_answers_422_and_names_it(
     response = await api.post("/mcp/connect", json=fields)
     assert response.status_code == 422
     assert response.json()["detail"][0]["loc"][:2] == ["body", field]
+    assert SECRET not in response.text
 
 
 @pytest.mark.parametrize("url", ["ftp://a.example/", "http://169.254.169.254/mcp", "x"])

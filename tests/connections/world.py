@@ -14,17 +14,26 @@ from mcp_types import ListToolsResult, PaginatedRequestParams, Tool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.server import LOOPBACK, LoopbackServer
+from shared.errors import StorageUnavailable
 from shared.storage import FolderStore
 from shared.storage.objects import (
     ContentHeaders,
     ObjectInfo,
+    ObjectPage,
 )
 
 SECRET = "secret-of-the-tests"
 
 
 class StateFolder(FolderStore):
-    """A folder store that counts writes, shows what it holds, and never ends a change if told."""
+    """A folder store that counts writes, shows what it holds, and fails when told.
+
+    Attributes:
+        fails: Asked before each replacement whether storage is unavailable.
+        is_stalled: Whether nothing is answered.
+        hangs: Whether no replacement ever ends.
+        hung: Set once one does not.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, "state", None)
@@ -32,6 +41,16 @@ class StateFolder(FolderStore):
         self.writes = 0
         self.hangs = False
         self.hung = asyncio.Event()
+        self.fails: Callable[[], bool] = lambda: False
+        self.is_stalled = False
+
+    async def read(self, name: str) -> tuple[bytes, ObjectInfo]:
+        await self._answer()
+        return await super().read(name)
+
+    async def list(self, prefix: str, limit: int = 100, cursor: str | None = None) -> ObjectPage:
+        await self._answer()
+        return await super().list(prefix, limit, cursor)
 
     async def create(
         self, name: str, data: bytes, headers: ContentHeaders | None = None
@@ -40,11 +59,17 @@ class StateFolder(FolderStore):
         return await super().create(name, data, headers)
 
     async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
+        if self.fails():
+            raise StorageUnavailable("Storage is down, say the tests.")
         self.writes += 1
         if self.hangs:
             self.hung.set()
             await asyncio.Event().wait()
         return await super().replace(name, data, etag)
+
+    async def _answer(self) -> None:
+        if self.is_stalled:
+            await asyncio.Event().wait()
 
     @property
     def objects(self) -> dict[str, bytes]:
@@ -58,6 +83,11 @@ class StateFolder(FolderStore):
     def put(self, name: str, data: bytes) -> None:
         """Puts something else in the place of an object."""
         (self._files / name).write_bytes(data)
+
+    def edit(self, **fields: Any) -> None:
+        """Changes fields of all stored connections behind everybody's back."""
+        for name, data in self.objects.items():
+            self.put(name, json.dumps(json.loads(data) | fields).encode())
 
     @property
     def text(self) -> str:
@@ -139,6 +169,7 @@ class Gate:
         token: What it lets in; None for everybody.
         current_token: The same, asked for with every request.
         methods: The JSON-RPC methods that came, in order.
+        queries: The queries of all URLs that were asked for.
         is_old: Whether it knows nothing of the newer era.
         is_new: Whether it knows nothing of the older one.
         broken_tools: The statuses that calls of tools are answered with; 0 breaks an answer off.
@@ -154,6 +185,7 @@ class Gate:
         self.current_token: Callable[[], str | None] = lambda: self.token
         self.methods: list[str] = []
         self.authorizations: list[str | None] = []
+        self.queries: set[str] = set()
         self.is_old = False
         self.is_new = False
         self.broken_tools: dict[str, int] = {}
@@ -167,6 +199,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
+        self.queries.add(scope["query_string"].decode())
         self.authorizations.append(headers.get("authorization"))
         token = self.current_token()
         if token is not None and headers.get("authorization") != f"Bearer {token}":

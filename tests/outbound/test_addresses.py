@@ -80,6 +80,8 @@ FORBIDDEN = {
     ],
 }
 
+PRIVATE_KINDS = list(FORBIDDEN)[:3]
+
 EMBEDDING = [
     "::ffff:127.0.0.1",
     "::ffff:10.0.0.1",
@@ -168,6 +170,10 @@ async def test_name_with_a_forbidden_address_is_refused_in_words_that_keep_the_a
         with pytest.raises(ForbiddenAddress) as raised:
             await client.get("https://innocent.example/")
     complaint = f"The host 'innocent.example' has {kind}, which may not be reached from here."
+    if kind in PRIVATE_KINDS:
+        complaint += (
+            " For local work the operator can set CONNECTIONS_ALLOW_PRIVATE_NETWORKS to true."
+        )
     assert (raised.value.detail, dialled) == (complaint, [])
 
 

@@ -75,6 +75,8 @@ async def discover(client: "httpx2.AsyncClient", server_url: str) -> Discovered:
     """
     with oauth_errors("authorization server"):
         challenge = await _challenge(client, server_url)
+        # A query may hold a key, and what follows is told to the authorization server.
+        server_url = server_url.partition("?")[0]
         resource = await _resource_metadata(client, server_url, challenge)
         named = str(resource.authorization_servers[0]) if resource else None
         metadata = await _server_metadata(client, server_url, named)

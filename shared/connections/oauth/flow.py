@@ -4,59 +4,23 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import importlib
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from shared.connections.config import ConnectionsConfig
 from shared.connections.credentials import Secrets
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.tokens import Tokens, fetch_tokens, open_oauth_client
-from shared.connections.records import (
-    ConnectionStore,
-    OAuthClient,
-    PendingAuthorization,
-    Stored,
-    in_seconds,
-    now,
-)
-from shared.errors import InvalidRequest, NotFound
-from shared.outbound import check_url
-from shared.storage import ObjectChanged
+from shared.connections.records import OAuthClient, PendingAuthorization, Stored, in_seconds
+from shared.connections.store import ConnectionStore
+from shared.deadline import Deadline
+from shared.errors import GatewayError, NotFound
+from shared.storage import ObjectChanged, persist
 
 STATE_SECONDS = 600
-Grant = Literal["authorization_code", "client_credentials"]
-
-
-@dataclass(frozen=True, slots=True)
-class OAuthWish:
-    """What a caller said about OAuth; what is missing is discovered.
-
-    Attributes:
-        server_url: The server to be authorized for.
-        grant: Whose behalf it is on.
-        redirect_uri: Where browsers come back to.
-        client_id: The client that the authorization server knows.
-        client_secret: Its secret.
-        authorization_endpoint: Where users agree.
-        token_endpoint: Where tokens come from.
-        scopes: What to ask for; empty for what the server wants.
-        client_metadata_url: Where this app describes itself with this very ``redirect_uri``; None where
-            it does not.
-    """
-
-    server_url: str
-    grant: Grant
-    redirect_uri: str
-    client_id: str | None = None
-    client_secret: str | None = None
-    authorization_endpoint: str | None = None
-    token_endpoint: str | None = None
-    scopes: tuple[str, ...] = ()
-    client_metadata_url: str | None = None
 
 
 class OAuthFlow:
@@ -70,25 +34,6 @@ class OAuthFlow:
     def __init__(self, store: ConnectionStore, config: ConnectionsConfig) -> None:
         self._store = store
         self._config = config
-
-    async def prepare(self, wish: OAuthWish) -> tuple[OAuthClient, str | None]:
-        """Returns how tokens will be got, and the client's secret.
-
-        Raises:
-            InvalidRequest: The caller has to say more.
-            GatewayError: The server's metadata cannot be had, or says nothing useful.
-        """
-        for url in filter(None, (wish.authorization_endpoint, wish.token_endpoint)):
-            check_url(url, allow_private=self._config.allow_private)
-        needs_user = wish.grant == "authorization_code"
-        is_explicit = wish.token_endpoint and (wish.authorization_endpoint or not needs_user)
-        if is_explicit:
-            if wish.client_id is None:
-                raise InvalidRequest.for_field(
-                    "oauth_client_id", "Needed where the endpoints are given."
-                )
-            return self._explicit(wish, wish.client_id), wish.client_secret
-        return await self._discovered(wish)
 
     def begin(self, stored_owner: str, connection_id: str, oauth: OAuthClient) -> "Beginning":
         """Returns what sends the user to the authorization server.
@@ -118,7 +63,12 @@ class OAuthFlow:
         return Beginning(url, verifier, pending)
 
     async def finish(
-        self, state: str, code: str | None, issuer: str | None, error: str | None
+        self,
+        state: str,
+        code: str | None,
+        issuer: str | None,
+        error: str | None,
+        deadline: Deadline,
     ) -> Stored:
         """Ends an authorization with what the browser brought back.
 
@@ -127,46 +77,48 @@ class OAuthFlow:
             code: What tokens are to be had for; None where the user or the server declined.
             issuer: Who answers, where it says so.
             error: Why there is no code.
+            deadline: Until when.
 
         Raises:
             NotFound: No such authorization is under way: it is over, too old, or never was.
             NotAuthorized: It was declined, or comes from somebody else.
-            GatewayError: The token endpoint gives no token.
+            DeadlineExceeded: Time is up.
+            GatewayError: The token endpoint gives no token, or storage does not take it.
         """
-        stored = await self._spend(state)
+        async with deadline.limit():
+            stored = await self._spend(state)
         oauth = stored.record.oauth
         if oauth is None:
             raise _unknown()
         try:
-            _check_issuer(oauth, issuer)
-            if code is None:
-                raise NotAuthorized(f"The authorization was declined: {_plain(error)}.")
-            kept = await self._store.secrets(stored)
-            tokens = await self._exchange(oauth, kept, code)
+            async with deadline.limit():
+                _check_issuer(oauth, issuer)
+                if code is None:
+                    raise NotAuthorized(f"The authorization was declined: {_plain(error)}.")
+                kept = await self._store.secrets(stored)
+                tokens = await self._exchange(oauth, kept, code)
+                return await persist(lambda: save_tokens(self._store, stored, kept, tokens))
         except BaseException:
             await self._mark_failed(stored)
             raise
-        return await save_tokens(self._store, stored, kept, tokens)
 
     async def tokens_of_client(self, oauth: OAuthClient, client_secret: str | None) -> Tokens:
         """Returns tokens on the client's own behalf."""
         grant = {"grant_type": "client_credentials", "scope": " ".join(oauth.scopes)}
-        client = await self.open_client()
+        client = await self._open_client()
         async with client:
             return await fetch_tokens(client, oauth, client_secret, grant)
 
     async def tokens_by_refresh(
         self, oauth: OAuthClient, client_secret: str | None, refresh_token: str
     ) -> Tokens:
-        """Returns the next tokens; the refresh token is the old one where no new one came."""
+        """Returns the next tokens."""
         grant = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        client = await self.open_client()
+        client = await self._open_client()
         async with client:
-            tokens = await fetch_tokens(client, oauth, client_secret, grant)
-        return Tokens(tokens.access_token, tokens.refresh_token or refresh_token, tokens.renew_at)
+            return await fetch_tokens(client, oauth, client_secret, grant)
 
-    async def open_client(self) -> Any:
-        """Returns a client for OAuth's requests."""
+    async def _open_client(self) -> Any:
         return await asyncio.to_thread(open_oauth_client, allow_private=self._config.allow_private)
 
     async def _spend(self, state: str) -> Stored:
@@ -174,17 +126,16 @@ class OAuthFlow:
         owner, _, rest = state.partition(".")
         stored = await self._read(owner, rest.partition(".")[0])
         pending = stored.record.pending
-        if pending is None or not hmac.compare_digest(pending.state_digest, _digest(state)):
+        if pending is None or stored.record.status != "authorizing":
             raise _unknown()
-        stored.record.pending = None
+        if not hmac.compare_digest(pending.state_digest, _digest(state)):
+            raise _unknown()
+        # The end of its time stays, so that it is over then, whatever becomes of us.
+        stored.record.pending = PendingAuthorization(expires_at=pending.expires_at)
         try:
-            stored = await self._store.replace(stored)
+            return await self._store.replace(stored)
         except ObjectChanged as error:
             raise _unknown() from error
-        if pending.expires_at < now():
-            await self._mark_failed(stored)
-            raise _unknown()
-        return stored
 
     async def _read(self, owner: str, connection_id: str) -> Stored:
         try:
@@ -194,7 +145,8 @@ class OAuthFlow:
 
     async def _mark_failed(self, stored: Stored) -> None:
         stored.record.status = "authorization_failed"
-        with suppress(ObjectChanged):
+        # Where that fails, the record is over at the end of its time.
+        with suppress(ObjectChanged, GatewayError):
             await self._store.replace(stored)
 
     async def _exchange(self, oauth: OAuthClient, kept: Secrets, code: str) -> Tokens:
@@ -204,54 +156,9 @@ class OAuthFlow:
             "redirect_uri": oauth.redirect_uri or "",
             "code_verifier": kept.verifier or "",
         }
-        client = await self.open_client()
+        client = await self._open_client()
         async with client:
             return await fetch_tokens(client, oauth, kept.client_secret, grant)
-
-    def _explicit(self, wish: OAuthWish, client_id: str) -> OAuthClient:
-        return OAuthClient(
-            grant=wish.grant,
-            client_id=client_id,
-            authorization_endpoint=wish.authorization_endpoint,
-            token_endpoint=wish.token_endpoint or "",
-            redirect_uri=wish.redirect_uri,
-            scopes=list(wish.scopes),
-        )
-
-    async def _discovered(self, wish: OAuthWish) -> tuple[OAuthClient, str | None]:
-        sdk = await asyncio.to_thread(importlib.import_module, "shared.connections.oauth.discovery")
-        client = await self.open_client()
-        async with client:
-            found = await sdk.discover(client, wish.server_url)
-            client_id, client_secret = wish.client_id, wish.client_secret
-            auth_methods = found.auth_methods
-            if client_id is None and wish.grant == "client_credentials":
-                raise InvalidRequest.for_field(
-                    "oauth_client_id", "Needed, with its secret, for client credentials."
-                )
-            document = wish.client_metadata_url
-            if client_id is None and document and found.takes_metadata_documents:
-                client_id = document
-            elif client_id is None:
-                registered = await sdk.register(client, found, wish.redirect_uri)
-                client_id, client_secret = registered.client_id, registered.client_secret
-                given = registered.token_endpoint_auth_method
-                auth_methods = [given] if given else auth_methods
-        for url in (found.authorization_endpoint, found.token_endpoint):
-            check_url(url, allow_private=self._config.allow_private)
-        oauth = OAuthClient(
-            grant=wish.grant,
-            client_id=client_id,
-            authorization_endpoint=found.authorization_endpoint,
-            token_endpoint=found.token_endpoint,
-            redirect_uri=wish.redirect_uri,
-            scopes=list(wish.scopes) or found.scopes,
-            resource=found.resource,
-            issuer=found.issuer,
-            requires_issuer=found.requires_issuer,
-            auth_methods=auth_methods,
-        )
-        return oauth, client_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +171,8 @@ class Beginning:
         pending: What the record has to remember.
     """
 
-    url: str
-    verifier: str
+    url: str = field(repr=False)
+    verifier: str = field(repr=False)
     pending: PendingAuthorization
 
 
@@ -277,13 +184,6 @@ async def save_tokens(
     Raises:
         NotFound: The connection is gone.
     """
-    secrets_now = kept.model_copy(
-        update={
-            "verifier": None,
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token or kept.refresh_token,
-        }
-    )
 
     def change(record: Any) -> None:
         record.status = "connected"
@@ -291,7 +191,19 @@ async def save_tokens(
         record.refreshing_until = None
         record.oauth.renew_at = tokens.renew_at
 
-    return await store.change(stored.owner, stored.record.id, change, secrets_now)
+    renewed = with_tokens(kept, tokens)
+    return await store.change(stored.owner, stored.record.id, change, renewed)
+
+
+def with_tokens(kept: Secrets, tokens: Tokens) -> Secrets:
+    """Returns what is secret from now on; the refresh token is the old one where no new one came."""
+    return kept.model_copy(
+        update={
+            "verifier": None,
+            "access_token": tokens.access_token,
+            "refresh_token": tokens.refresh_token or kept.refresh_token,
+        }
+    )
 
 
 def _check_issuer(oauth: OAuthClient, issuer: str | None) -> None:

@@ -1,16 +1,22 @@
 """The token of a connection: fetched before it ends, by one instance at a time."""
 
 import asyncio
+import logging
 from contextlib import suppress
 
 from shared.connections.credentials import Secrets
-from shared.connections.errors import NotAuthorized, ServerUnavailable
-from shared.connections.oauth.flow import OAuthFlow, save_tokens
+from shared.connections.errors import ConnectionTimeout, NotAuthorized
+from shared.connections.oauth.flow import OAuthFlow, save_tokens, with_tokens
 from shared.connections.oauth.tokens import Tokens
-from shared.connections.records import ConnectionStore, OAuthClient, Stored, in_seconds, now
-from shared.storage import ObjectChanged
+from shared.connections.records import ConnectionRecord, OAuthClient, Stored, in_seconds, now
+from shared.connections.store import ConnectionStore
+from shared.errors import Conflict, GatewayError, NotFound, StorageUnavailable
+from shared.storage import ObjectChanged, persist
+
+logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30
+_ASK_SECONDS = LEASE_SECONDS * 0.8
 _POLL_SECONDS = 0.2
 
 
@@ -32,6 +38,7 @@ class OAuthTokens:
         self._owner = owner
         self._id = connection_id
         self._known: Tokens | None = None
+        self._unsaved: tuple[Stored, Secrets, Tokens] | None = None
         self._renewing: asyncio.Task[Tokens] | None = None
         self._lock = asyncio.Lock()
 
@@ -40,10 +47,13 @@ class OAuthTokens:
 
         Raises:
             NotAuthorized: There is none to be had.
+            ConnectionTimeout: The token endpoint is too slow.
             ServerUnavailable: The token endpoint cannot be reached.
             NotFound: The connection is gone.
         """
         async with self._lock:
+            if self._unsaved is not None:
+                await self._save()
             if self._known is None or not _is_good(self._known, rejected):
                 self._known = await self._fetch(rejected)
             return self._known.access_token
@@ -57,10 +67,10 @@ class OAuthTokens:
         while True:
             stored = await self._store.read(self._owner, self._id)
             kept = await self._store.secrets(stored)
-            oauth = stored.record.oauth
-            if oauth is None or stored.record.status == "authorizing":
-                raise NotAuthorized("The connection is not authorized yet: open its URL first.")
-            if kept.access_token is not None:
+            oauth = _usable(stored.record)
+            if self._unsaved is not None:
+                kept = with_tokens(kept, self._unsaved[2])
+            elif kept.access_token is not None:
                 tokens = Tokens(kept.access_token, kept.refresh_token, oauth.renew_at)
                 if _is_good(tokens, rejected):
                     return tokens
@@ -86,18 +96,16 @@ class OAuthTokens:
 
     async def _renew(self, stored: Stored, oauth: OAuthClient, kept: Secrets) -> Tokens:
         try:
-            async with asyncio.timeout(LEASE_SECONDS * 0.8):
+            async with asyncio.timeout(_ASK_SECONDS):
                 tokens = await self._ask(oauth, kept)
-        except TimeoutError as error:
-            await self._release(stored, "connected")
-            raise ServerUnavailable("The token endpoint is too slow. Try again.") from error
-        except NotAuthorized:
-            await self._release(stored, "authorization_failed")
+        except BaseException as error:
+            await self._release(stored, has_failed=isinstance(error, NotAuthorized))
+            if isinstance(error, TimeoutError):
+                raise ConnectionTimeout("The token endpoint is too slow. Try again.") from error
             raise
-        except BaseException:
-            await self._release(stored, "connected")
-            raise
-        await save_tokens(self._store, stored, kept, tokens)
+        self._known = tokens
+        self._unsaved = (stored, kept, tokens)
+        await self._save()
         return tokens
 
     async def _ask(self, oauth: OAuthClient, kept: Secrets) -> Tokens:
@@ -107,12 +115,39 @@ class OAuthTokens:
             raise NotAuthorized("The connection's authorization has ended. Connect again.")
         return await self._flow.tokens_by_refresh(oauth, kept.client_secret, kept.refresh_token)
 
-    async def _release(self, stored: Stored, status: str) -> None:
-        stored.record.refreshing_until = None
-        if status == "authorization_failed":
-            stored.record.status = "authorization_failed"
-        with suppress(ObjectChanged):
-            await self._store.replace(stored)
+    async def _save(self) -> None:
+        """Stores the newest tokens; where storage fails, they serve and wait until it works again."""
+        if self._unsaved is None:
+            return
+        stored, kept, tokens = self._unsaved
+        try:
+            await persist(lambda: save_tokens(self._store, stored, kept, tokens))
+        except (StorageUnavailable, Conflict):
+            logger.warning("A new token of a connection could not be stored yet.")
+            return
+        except NotFound:
+            self._unsaved = None
+            raise
+        self._unsaved = None
+
+    async def _release(self, stored: Stored, *, has_failed: bool) -> None:
+        def change(record: ConnectionRecord) -> None:
+            record.refreshing_until = None
+            if has_failed:
+                record.status = "authorization_failed"
+
+        # Where that fails, the lease ends by itself.
+        with suppress(GatewayError):
+            await self._store.change(stored.owner, stored.record.id, change)
+
+
+def _usable(record: ConnectionRecord) -> OAuthClient:
+    if record.oauth is None or record.status == "authorizing":
+        raise NotAuthorized("The connection is not authorized yet: open its URL first.")
+    # What was refused is refused again; a client of its own may have been put right meanwhile.
+    if record.status == "authorization_failed" and record.oauth.grant == "authorization_code":
+        raise NotAuthorized("The connection's authorization has ended. Connect again.")
+    return record.oauth
 
 
 def _is_good(tokens: Tokens, rejected: str | None) -> bool:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from shared.connections.errors import NotAuthorized, ServerUnavailable
+from shared.connections.errors import ConnectionTimeout, NotAuthorized, ServerUnavailable
 from shared.connections.records import OAuthClient, in_seconds
 from shared.outbound import open_client
 
@@ -24,6 +25,8 @@ EARLY_SECONDS = 60.0
 """How long before its end a token is replaced."""
 
 _TIMEOUT_SECONDS = 20.0
+_LONGEST_SECONDS = 365 * 24 * 3600.0
+_REFUSALS = frozenset({"invalid_grant", "invalid_client", "unauthorized_client"})
 _POST, _BASIC, _NONE = "client_secret_post", "client_secret_basic", "none"
 
 
@@ -64,12 +67,15 @@ def oauth_errors(what: str) -> "Iterator[None]":
     """Turns failures of the network into ours.
 
     Raises:
-        ServerUnavailable: In place of what the HTTP library raises.
+        ConnectionTimeout: In place of the HTTP library's timeouts.
+        ServerUnavailable: In place of what else it raises.
     """
     import httpx2
 
     try:
         yield
+    except httpx2.TimeoutException as error:
+        raise ConnectionTimeout(f"The {what} did not answer in time. Try again.") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ServerUnavailable(f"The {what} cannot be reached. Try again.") from error
 
@@ -89,8 +95,9 @@ async def fetch_tokens(
         grant: What the tokens are asked for with.
 
     Raises:
-        NotAuthorized: The endpoint refuses.
-        ServerUnavailable: It cannot be reached, or answers unreadably.
+        NotAuthorized: The endpoint refuses the grant or the client.
+        ConnectionTimeout: It does not answer in time.
+        ServerUnavailable: It cannot be reached, fails, or answers unreadably.
     """
     form = {name: value for name, value in grant.items() if value}
     if oauth.resource:
@@ -108,9 +115,14 @@ async def fetch_tokens(
         raise ServerUnavailable("The token endpoint answered with no token.") from error
     if answer.token_type.lower() != "bearer":
         raise ServerUnavailable("The token endpoint gave a token that is no bearer token.")
-    lifetime = answer.expires_in
-    renew_at = None if lifetime is None else in_seconds(max(lifetime - EARLY_SECONDS, lifetime / 2))
-    return Tokens(answer.access_token, answer.refresh_token, renew_at)
+    return Tokens(answer.access_token, answer.refresh_token, _renew_at(answer.expires_in))
+
+
+def _renew_at(lifetime: float | None) -> datetime | None:
+    if lifetime is None or not isfinite(lifetime):
+        return None
+    lifetime = min(max(lifetime, 0), _LONGEST_SECONDS)
+    return in_seconds(max(lifetime - EARLY_SECONDS, lifetime / 2))
 
 
 async def _post(
@@ -156,11 +168,12 @@ def _error_of(response: "httpx2.Response") -> str | None:
 
 
 def _refused(response: "httpx2.Response") -> Exception:
-    if response.status_code >= 500 or response.status_code == 429:
-        return ServerUnavailable(
-            f"The token endpoint failed with status {response.status_code}. Try again."
-        )
     reason = _error_of(response)
-    # Only the code: descriptions may quote what was sent.
-    known = reason if reason and reason.isascii() and len(reason) <= 64 else "no reason"
-    return NotAuthorized(f"The authorization server gave no token: {known}. Connect again.")
+    if response.status_code < 500 and reason in _REFUSALS:
+        # Only the code: descriptions may quote what was sent.
+        return NotAuthorized(f"The authorization server gave no token: {reason}. Connect again.")
+    # Whatever else stands before the endpoint, or is wrong with it for a while, has not refused us.
+    known = f" ({reason})" if reason and reason.isascii() and len(reason) <= 64 else ""
+    return ServerUnavailable(
+        f"The token endpoint failed with status {response.status_code}{known}. Try again."
+    )

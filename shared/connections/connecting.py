@@ -1,0 +1,235 @@
+"""Makes connections: nothing is left of one that cannot be made."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from shared.connections.config import ConnectionsConfig
+from shared.connections.credentials import Secrets
+from shared.connections.directory import Targets
+from shared.connections.oauth.flow import OAuthFlow, with_tokens
+from shared.connections.oauth.preparation import OAuthWish, prepare
+from shared.connections.operations import Offer, list_all
+from shared.connections.records import ConnectionRecord, Stored, key_of, new_id, now, owner_of
+from shared.connections.requests import ConnectRequest, plain
+from shared.connections.sessions import SessionCache, answered_within
+from shared.connections.store import ConnectionStore
+from shared.connections.urls import hide_query
+from shared.deadline import Deadline
+from shared.errors import GatewayError, InvalidRequest
+from shared.outbound import check_url
+
+MAX_CONNECTIONS = 100
+LIST_SECONDS = 30.0
+_UNDO_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A connection that works.
+
+    Attributes:
+        record: The connection.
+        offer: What its server offers.
+    """
+
+    record: ConnectionRecord
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationNeeded:
+    """A connection that waits for its user.
+
+    Attributes:
+        record: The connection.
+        url: Where the user has to go.
+    """
+
+    record: ConnectionRecord
+    url: str = field(repr=False)
+
+
+class Connector:
+    """Makes connections of principals to MCP servers.
+
+    Args:
+        config: What the operator decides.
+        store: Where connections are.
+        flow: What asks authorization servers.
+        targets: What makes a connection ready to be used.
+        sessions: Live sessions of this instance.
+    """
+
+    def __init__(
+        self,
+        config: ConnectionsConfig,
+        store: ConnectionStore,
+        flow: OAuthFlow,
+        targets: Targets,
+        sessions: SessionCache,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._flow = flow
+        self._targets = targets
+        self._sessions = sessions
+
+    async def connect(
+        self, principal: str, request: ConnectRequest, callback_url: str, deadline: Deadline
+    ) -> Connected | AuthorizationNeeded:
+        """Makes a connection; see `Connections.connect`."""
+        self._check(request)
+        owner = owner_of(principal)
+        record, secrets = _new_record(request)
+        async with deadline.limit():
+            await self._make_room(owner)
+            record.tool_prefix = await self._targets.free_prefix(owner, record.name)
+        if request.auth_type == "oauth":
+            async with answered_within(request.timeout, deadline):
+                secrets = await self._prepare(request, callback_url, record, secrets)
+            if request.grant == "authorization_code":
+                return await self._begin(owner, record, secrets, deadline)
+        return await self._open(owner, record, secrets, deadline)
+
+    def _check(self, request: ConnectRequest) -> None:
+        request.check()
+        if request.transport == "stdio":
+            self._targets.argv(request.command_name)
+            return
+        for url in (request.mcp_url, request.oauth_auth_url, request.oauth_token_url):
+            if url is not None:
+                check_url(url, allow_private=self._config.allow_private)
+
+    async def _make_room(self, owner: str) -> None:
+        """Makes sure that the owner may have one more, without those that nobody can use any more."""
+        in_use = 0
+        for stored in await self._store.list(owner):
+            if stored.record.is_abandoned:
+                await self._store.delete(owner, stored.record.id)
+            else:
+                in_use += 1
+        if in_use >= MAX_CONNECTIONS:
+            raise _too_many()
+
+    async def _prepare(
+        self, request: ConnectRequest, callback_url: str, record: ConnectionRecord, secrets: Secrets
+    ) -> Secrets:
+        """Finds out how tokens are got; returns the secrets with what no user is needed for."""
+        wish = self._wish(request, callback_url)
+        oauth, secret = await prepare(wish, allow_private=self._config.allow_private)
+        record.oauth = oauth
+        secrets = secrets.model_copy(update={"client_secret": secret})
+        if oauth.grant == "authorization_code":
+            return secrets
+        tokens = await self._flow.tokens_of_client(oauth, secret)
+        oauth.renew_at = tokens.renew_at
+        return with_tokens(secrets, tokens)
+
+    async def _begin(
+        self, owner: str, record: ConnectionRecord, secrets: Secrets, deadline: Deadline
+    ) -> AuthorizationNeeded:
+        if record.oauth is None:
+            raise ValueError("OAuth has not been prepared.")
+        beginning = self._flow.begin(owner, record.id, record.oauth)
+        secrets.verifier = beginning.verifier
+        record.status, record.pending = "authorizing", beginning.pending
+        async with self._storing(owner, record, secrets, deadline):
+            return AuthorizationNeeded(record, beginning.url)
+
+    async def _open(
+        self, owner: str, record: ConnectionRecord, secrets: Secrets, deadline: Deadline
+    ) -> Connected:
+        async with self._storing(owner, record, secrets, deadline) as stored:
+            target = await self._targets.of(stored)
+            offer = await self._sessions.run(
+                target, list_all, deadline=deadline, timeout=LIST_SECONDS, is_repeatable=True
+            )
+            stored = await self._store.change(owner, record.id, _mark_connected)
+            return Connected(stored.record, offer)
+
+    @asynccontextmanager
+    async def _storing(
+        self, owner: str, record: ConnectionRecord, secrets: Secrets, deadline: Deadline
+    ) -> AsyncIterator[Stored]:
+        """Stores a connection, and takes it back if the block fails or takes too long."""
+        try:
+            async with deadline.limit():
+                record.created_at = record.last_activity = now()
+                stored = await self._store.create(owner, record, secrets)
+                yield stored
+                # As late as can be: by now whoever began before us has been stored, too.
+                await self._refuse_beyond_limit(stored)
+        except BaseException:
+            await self._undo(owner, record.id)
+            raise
+
+    async def _refuse_beyond_limit(self, stored: Stored) -> None:
+        """Refuses a connection that is one too many because others were made at the same time."""
+        if await self._store.count(stored.owner) <= MAX_CONNECTIONS:
+            return
+        oldest = (await self._store.list(stored.owner))[:MAX_CONNECTIONS]
+        if stored.record.id not in {one.record.id for one in oldest}:
+            raise _too_many()
+
+    async def _undo(self, owner: str, connection_id: str) -> None:
+        key = key_of(owner, connection_id)
+        self._sessions.drop(key)
+        self._targets.forget(key)
+        # What storage does not delete now counts as abandoned some minutes later.
+        with suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(_UNDO_SECONDS):
+                await self._store.delete(owner, connection_id)
+
+    def _wish(self, request: ConnectRequest, callback_url: str) -> OAuthWish:
+        redirect_uri = request.oauth_redirect_uri or callback_url
+        is_ours = redirect_uri == callback_url
+        return OAuthWish(
+            server_url=request.mcp_url or "",
+            grant=request.grant,
+            redirect_uri=redirect_uri,
+            client_id=request.oauth_client_id,
+            client_secret=plain(request.oauth_client_secret),
+            authorization_endpoint=request.oauth_auth_url,
+            token_endpoint=request.oauth_token_url,
+            scopes=tuple(request.oauth_scopes),
+            client_metadata_url=self._config.client_metadata_url if is_ours else None,
+        )
+
+
+def _new_record(request: ConnectRequest) -> tuple[ConnectionRecord, Secrets]:
+    is_command = request.transport == "stdio"
+    url, query = hide_query(request.mcp_url or "")
+    moment = now()
+    record = ConnectionRecord(
+        id=new_id(),
+        name=request.name or _default_name(request),
+        transport=request.transport,
+        mcp_url=None if is_command else url,
+        command=request.command_name if is_command else None,
+        auth_type=request.auth_type,
+        created_at=moment,
+        last_activity=moment,
+        timeout=request.timeout,
+    )
+    return record, Secrets(bearer_token=plain(request.bearer_token), url_query=query)
+
+
+def _default_name(request: ConnectRequest) -> str:
+    if request.transport == "stdio":
+        return request.command_name[:64]
+    host = urlsplit(request.mcp_url or "").hostname or "server"
+    return re.sub(r"^(www|mcp|api)\.", "", host)[:64]
+
+
+def _mark_connected(record: ConnectionRecord) -> None:
+    record.status = "connected"
+
+
+def _too_many() -> InvalidRequest:
+    return InvalidRequest(
+        f"You have {MAX_CONNECTIONS} connections. End one with POST /mcp/disconnect first."
+    )

@@ -1,0 +1,137 @@
+"""Where connections are kept: objects that several instances read and write."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from shared.connections.credentials import Secrets, State, Vault
+from shared.connections.records import ConnectionRecord, Stored, object_name
+from shared.errors import Conflict, NotFound
+from shared.parallel import gather_limited
+from shared.storage import ObjectChanged, ObjectMissing
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OWNER = re.compile(r"[0-9a-f]{32}")
+_READS_AT_A_TIME = 8
+_MAX_ATTEMPTS = 20
+
+
+class ConnectionStore:
+    """Reads and writes connections.
+
+    Args:
+        state: Returns the container of state.
+        vault: What encrypts their secrets.
+    """
+
+    def __init__(self, state: State, vault: Vault) -> None:
+        self._state = state
+        self._vault = vault
+
+    async def create(self, owner: str, record: ConnectionRecord, secrets: Secrets) -> Stored:
+        """Stores a new connection."""
+        name = object_name(owner, record.id)
+        record.sealed = await self._seal(secrets, name)
+        info = await (await self._state()).create(name, record.model_dump_json().encode())
+        return Stored(owner, record, info.etag)
+
+    async def read(self, owner: str, connection_id: str) -> Stored:
+        """Returns a connection.
+
+        Raises:
+            NotFound: The owner has none of that id.
+        """
+        missing = NotFound("There is no such connection. GET /mcp/clients lists yours.")
+        if not _ID.fullmatch(connection_id) or not _OWNER.fullmatch(owner):
+            raise missing
+        try:
+            data, info = await (await self._state()).read(object_name(owner, connection_id))
+        except ObjectMissing as error:
+            raise missing from error
+        record = ConnectionRecord.model_validate_json(data)
+        record.end_authorization_in_time()
+        return Stored(owner, record, info.etag)
+
+    async def list(self, owner: str) -> Sequence[Stored]:
+        """Returns the owner's connections, oldest first."""
+        ids: list[str] = []
+        cursor = None
+        while True:
+            page = await (await self._state()).list(f"connections/{owner}/", 1000, cursor)
+            ids += [item.name.rpartition("/")[2].removesuffix(".json") for item in page.objects]
+            if (cursor := page.cursor) is None:
+                break
+
+        async def read(connection_id: str) -> Stored | None:
+            try:
+                return await self.read(owner, connection_id)
+            except NotFound:
+                return None
+
+        found = await gather_limited(_READS_AT_A_TIME, map(read, ids))
+        return sorted(filter(None, found), key=lambda one: (one.record.created_at, one.record.id))
+
+    async def count(self, owner: str) -> int:
+        """Returns how many connections the owner has, up to a thousand."""
+        return len((await (await self._state()).list(f"connections/{owner}/", 1000)).objects)
+
+    async def replace(self, stored: Stored, secrets: Secrets | None = None) -> Stored:
+        """Writes a record that nobody has changed since it was read, its secrets under the current key.
+
+        Args:
+            stored: The record, changed.
+            secrets: New secrets; None to keep those that it has.
+
+        Raises:
+            ObjectChanged: Somebody has.
+        """
+        if secrets is None and await self.has_old_seal(stored):
+            secrets = await self.secrets(stored)
+        if secrets is not None:
+            stored.record.sealed = await self._seal(secrets, stored.object_name)
+        data = stored.record.model_dump_json().encode()
+        info = await (await self._state()).replace(stored.object_name, data, stored.etag)
+        return Stored(stored.owner, stored.record, info.etag)
+
+    async def change(
+        self,
+        owner: str,
+        connection_id: str,
+        change: Callable[[ConnectionRecord], object],
+        secrets: Secrets | None = None,
+    ) -> Stored:
+        """Changes a record whatever others change in it meanwhile.
+
+        Raises:
+            NotFound: It is gone.
+            Conflict: Others were faster every time.
+        """
+        for _ in range(_MAX_ATTEMPTS):
+            stored = await self.read(owner, connection_id)
+            change(stored.record)
+            try:
+                return await self.replace(stored, secrets)
+            except ObjectChanged:
+                continue
+        raise Conflict("Others change this connection all the time. Try again.", 1)
+
+    async def delete(self, owner: str, connection_id: str) -> None:
+        """Deletes a connection, if there is one."""
+        await (await self._state()).delete(object_name(owner, connection_id))
+
+    async def has_old_seal(self, stored: Stored) -> bool:
+        """Whether the secrets are encrypted with a key that shall go out of use."""
+        sealed = stored.record.sealed
+        return sealed is not None and not (await self._vault.box()).is_current(sealed)
+
+    async def secrets(self, stored: Stored) -> Secrets:
+        """Returns the secrets of a connection.
+
+        Raises:
+            NotConfigured: Their key is missing.
+        """
+        if stored.record.sealed is None:
+            return Secrets()
+        return (await self._vault.box()).decrypt(stored.record.sealed, stored.object_name)
+
+    async def _seal(self, secrets: Secrets, name: str) -> str | None:
+        return None if secrets.is_empty else (await self._vault.box()).encrypt(secrets, name)

@@ -1,0 +1,89 @@
+"""What browsers and authorization servers call, without a key, while a connection is authorized."""
+
+from html import escape
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from shared.connections import CLIENT_METADATA_PATH, Connections
+from shared.errors import GatewayError
+from shared.routes.doors import request_deadline
+
+CALLBACK_PATH = "/mcp/oauth/callback"
+
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def callback_url(request: Request, public_origin: str | None) -> str:
+    """Returns where browsers come back to.
+
+    Args:
+        request: Whose own address it is, if there is no public one.
+        public_origin: Scheme and host that browsers know this app by.
+    """
+    return f"{public_origin or str(request.base_url).rstrip('/')}{CALLBACK_PATH}"
+
+
+def authorization_router(connections: Connections, public_origin: str | None) -> APIRouter:
+    """Returns the routes of authorizations.
+
+    Args:
+        connections: The manager.
+        public_origin: Scheme and host that browsers know this app by; None where that varies.
+    """
+    router = APIRouter()
+
+    @router.get(CALLBACK_PATH, name="mcp_oauth_callback", response_class=HTMLResponse)
+    async def oauth_callback(
+        request: Request,
+        state: str = "",
+        code: str | None = None,
+        iss: str | None = None,
+        error: str | None = None,
+    ) -> HTMLResponse:
+        """Ends an authorization: the page that the user's browser comes back to."""
+        try:
+            record = await connections.finish_authorization(
+                state, code, iss, error, request_deadline(request)
+            )
+        except GatewayError as failure:
+            # Always 400 or 404: how our own call went is nothing that a browser could act on.
+            status = 404 if failure.status == 404 else 400
+            return _page("Not connected", failure.detail, status)
+        return _page("Connected", f"{record.name} is connected. You can close this page.", 200)
+
+    if public_origin is not None and public_origin.startswith("https://"):
+
+        @router.get(CLIENT_METADATA_PATH, name="mcp_oauth_client", include_in_schema=False)
+        async def client_metadata() -> JSONResponse:
+            return JSONResponse(client_metadata_document(public_origin))
+
+    return router
+
+
+def client_metadata_document(public_origin: str) -> dict[str, Any]:
+    """Returns how this app describes itself to authorization servers that take such documents."""
+    return {
+        "client_id": f"{public_origin}{CLIENT_METADATA_PATH}",
+        "client_name": "OpenAI MCP Functions",
+        "client_uri": public_origin,
+        "redirect_uris": [f"{public_origin}{CALLBACK_PATH}"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+    }
+
+
+def _page(title: str, text: str, status: int) -> HTMLResponse:
+    body = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        "<style>body{font:1.1rem system-ui;margin:15vh auto;max-width:36rem;padding:0 1rem}</style>"
+        f"<h1>{escape(title)}</h1><p>{escape(text)}</p></html>"
+    )
+    return HTMLResponse(body, status, _PAGE_HEADERS)
