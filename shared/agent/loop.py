@@ -30,6 +30,9 @@ from shared.openai_service import (
 from shared.storage import ConversationStore
 from shared.tools import ToolContext, Toolset
 
+MAX_REMOTE_TOOLS = 100
+"""Offered where a caller names none: providers take 128 in all, and ours are among them."""
+
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant. Use the tools that you are offered when they help, and only then; "
     "call several at once where they do not depend on each other. Never make up what a tool would "
@@ -164,7 +167,8 @@ class Agent:
         toolsets: list[Toolset] = [*self._toolsets]
         problems: Sequence[ConnectionProblem] = ()
         if self._connections is not None and turn.tools != "none":
-            remote = await open_toolset(self._connections, context, turn.connections)
+            limit = MAX_REMOTE_TOOLS if turn.tools is None else None
+            remote = await open_toolset(self._connections, context, turn.connections, limit=limit)
             toolsets.append(remote)
             problems = remote.problems
         return await make_offer(toolsets, turn.tools, context), problems

@@ -16,6 +16,7 @@ from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, NotFoun
 from shared.tools import ToolContext, ToolResult, ToolSpec
 
 LIST_SECONDS = 10.0
+_TOO_MANY = "Models take only so many: name the tools or the connections to use."
 MAX_NAME_CHARS = 64
 _SEPARATOR = "__"
 
@@ -100,6 +101,8 @@ async def open_toolset(
     connections: Connections,
     context: ToolContext,
     wanted: Sequence[str] | Literal["none"] | None = None,
+    *,
+    limit: int | None = None,
 ) -> ConnectionToolset:
     """Asks the caller's connections, and the operator's, for their tools.
 
@@ -107,6 +110,7 @@ async def open_toolset(
         connections: The manager.
         context: Whose connections, and until when.
         wanted: Their ids, names for the operator's; None for all.
+        limit: Most tools to take; what is left out is among the problems.
 
     Raises:
         NotFound: A wanted connection does not exist.
@@ -119,7 +123,11 @@ async def open_toolset(
         if isinstance(result, str):
             problems.append(ConnectionProblem(source.client_id, source.name, result))
             continue
-        for tool in result:
+        room = len(result) if limit is None else max(0, limit - len(tools))
+        if len(result) > room:
+            detail = f"Of its {len(result)} tools {len(result) - room} are left out. {_TOO_MANY}"
+            problems.append(ConnectionProblem(source.client_id, source.name, detail))
+        for tool in result[:room]:
             name = _unique_name(source, str(tool["name"]), tools)
             tools[name] = (_spec(name, tool, source), source, str(tool["name"]))
     return ConnectionToolset(connections, tools, problems)

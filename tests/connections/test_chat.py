@@ -6,6 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from shared.agent import loop
 from tests.conftest import TOOLS, MakeClient, StandIn, digest
 from tests.connections.conftest import McpWorld
 from tests.connections.world import SECRET
@@ -117,6 +118,21 @@ async def test_connection_that_goes_down_during_a_chat_is_reported(
     assert call["is_error"]
     (problem,) = answer["connection_problems"]
     assert problem == {"client_id": client_id, "name": "files", "detail": call["result"]}
+
+
+async def test_more_tools_than_models_take_are_left_out_and_named(
+    api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MAX_REMOTE_TOOLS", 1)
+    client_id = await connect(api, server, "files")
+    answer = await chat(api)
+    functions = {tool["function"]["name"] for tool in stand_in.bodies()[-1]["tools"]}
+    assert len(functions - set(TOOLS)) == 1
+    [problem] = answer["connection_problems"]
+    assert (problem["client_id"], "left out" in problem["detail"]) == (client_id, True)
+    answer = await chat(api, tools=["files__add", "files__count"])
+    assert len(stand_in.bodies()[-1]["tools"]) == 2
+    assert "connection_problems" not in answer
 
 
 async def test_operators_servers_are_offered_to_every_caller(
