@@ -20,7 +20,7 @@ from shared.routes.errors import install_error_handlers
 from shared.routes.health import health_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
 from shared.routes.media import media_router
-from shared.routes.openapi import describe_security
+from shared.routes.openapi import complete_openapi
 from shared.routes.tools import tools_router
 from shared.routes.videos import videos_router
 from shared.services import Services
@@ -90,7 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The Functions host does not tell by which name and scheme it was called.
     api.include_router(connections_router(services.connections, guard, settings.own_url))
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins)))
-    describe_security(api)
+    complete_openapi(api)
     # The last one added is the outermost.
     api.add_middleware(ConfigurationGate, problems=settings.problems, open_paths=OPEN_PATHS)
     api.add_middleware(HeadRequests)

@@ -32,11 +32,11 @@ from shared.routes.connection_bodies import (
     ToolsAnswer,
 )
 from shared.routes.doors import Context, RouteHandler, guarded
-from shared.routes.errors import COMMON_ERRORS, ErrorBody
+from shared.routes.errors import COMMON_ERRORS, document_error
 
 _ERRORS = {
     **COMMON_ERRORS,
-    408: {"model": ErrorBody, "description": "The server did not answer in time."},
+    408: document_error("The server did not answer in time."),
 }
 _CUT = "; it offers more than is listed here"
 
