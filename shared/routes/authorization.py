@@ -12,11 +12,17 @@ from shared.routes.doors import request_deadline
 
 CALLBACK_PATH = "/mcp/oauth/callback"
 
+_PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+}
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "A page that says why the server is not connected.", **_PAGE},
+    404: {"description": "A page that says that no such authorization is under way.", **_PAGE},
 }
 
 
@@ -39,7 +45,12 @@ def authorization_router(connections: Connections, public_origin: str | None) ->
     """
     router = APIRouter()
 
-    @router.get(CALLBACK_PATH, name="mcp_oauth_callback", response_class=HTMLResponse)
+    @router.get(
+        CALLBACK_PATH,
+        name="mcp_oauth_callback",
+        response_class=HTMLResponse,
+        responses=_REFUSALS,
+    )
     async def oauth_callback(
         request: Request,
         state: str = "",

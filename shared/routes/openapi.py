@@ -10,7 +10,7 @@ SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The same."},
 }
-OPEN_OPERATIONS = frozenset({"health"})
+OPEN_OPERATIONS = frozenset({"health", "mcp_oauth_callback"})
 """Operations that need no key."""
 
 

@@ -65,7 +65,10 @@ async def test_openapi_says_how_to_authenticate(client: httpx2.AsyncClient) -> N
         for path in document["paths"].values()
         for operation in path.values()
     }
-    assert {name for name, security in operations.items() if not security} == {"health"}
+    assert {name for name, security in operations.items() if not security} == {
+        "health",
+        "mcp_oauth_callback",
+    }
     assert operations["chat"] == [{"bearer": []}, {"apiKey": []}]
 
 
