@@ -123,7 +123,7 @@ class Transcript:
         if isinstance(result, str):
             kept: Any = cut(result)
         else:
-            chars = len(to_json(result))
+            chars = len(to_json(result).decode())
             # Still JSON, so that the links in it can be renewed.
             kept = result if chars <= MAX_RESULT_CHARS else media_links(result, chars)
         await self._write(

@@ -346,3 +346,15 @@ async def test_repeat_after_a_failure_replaces_the_broken_turn(
         paged = page["messages"] + paged
         cursor = page["cursor"]
     assert paged == messages
+
+
+async def test_length_of_a_result_is_counted_in_characters(
+    local_talk: Talk, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcript, "MAX_RESULT_CHARS", 300)
+    title = "\u6f22" * 190
+    stand_in.fault(call_tools=["add_task"], tool_arguments=json.dumps({"title": title}))
+    answer = await local_talk.say("Add it")
+    page = await local_talk.read(answer["conversation_id"])
+    [stored] = [each["result"] for each in page["messages"] if each["role"] == "tool"]
+    assert stored["title"] == title
