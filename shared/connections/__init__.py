@@ -11,6 +11,7 @@ from shared.connections.config import (
 )
 from shared.connections.connecting import AuthorizationNeeded, Connected
 from shared.connections.errors import ConnectionTimeout
+from shared.connections.operations import Listing
 from shared.connections.records import ConnectionRecord
 from shared.connections.requests import ConnectRequest
 from shared.connections.service import Connections
@@ -27,6 +28,7 @@ __all__ = [
     "ConnectionToolset",
     "Connections",
     "ConnectionsConfig",
+    "Listing",
     "OperatorServer",
     "open_toolset",
 ]

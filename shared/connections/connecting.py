@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from shared.connections.directory import Targets
 from shared.connections.oauth.flow import OAuthFlow, with_tokens
 from shared.connections.oauth.preparation import OAuthWish, prepare
 from shared.connections.operations import Offer, list_all
+from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
 from shared.connections.records import ConnectionRecord, Stored, key_of, new_id, now, owner_of
 from shared.connections.requests import ConnectRequest, plain
 from shared.connections.sessions import SessionCache, answered_within
@@ -86,8 +87,8 @@ class Connector:
         owner = owner_of(principal)
         record, secrets = _new_record(request)
         async with deadline.limit():
-            await self._make_room(owner)
-            record.tool_prefix = await self._targets.free_prefix(owner, record.name)
+            others = await self._make_room(owner)
+        record.tool_prefix = self._free_prefix(record.name, others)
         if request.auth_type == "oauth":
             async with answered_within(request.timeout, deadline):
                 secrets = await self._prepare(request, callback_url, record, secrets)
@@ -104,16 +105,22 @@ class Connector:
             if url is not None:
                 check_url(url, allow_private=self._config.allow_private)
 
-    async def _make_room(self, owner: str) -> None:
-        """Makes sure that the owner may have one more, without those that nobody can use any more."""
-        in_use = 0
+    async def _make_room(self, owner: str) -> Sequence[ConnectionRecord]:
+        """Makes sure that the owner may have one more, and returns those in use; others are deleted."""
+        in_use = []
         for stored in await self._store.list(owner):
             if stored.record.is_abandoned:
                 await self._store.delete(owner, stored.record.id)
             else:
-                in_use += 1
-        if in_use >= MAX_CONNECTIONS:
+                in_use.append(stored.record)
+        if len(in_use) >= MAX_CONNECTIONS:
             raise _too_many()
+        return in_use
+
+    def _free_prefix(self, name: str, others: Sequence[ConnectionRecord]) -> str:
+        """Returns a prefix for the tools of a new connection of that name."""
+        operators = [plain_prefix(server) for server in self._config.operator_servers]
+        return free_prefix(plain_prefix(name), [*operators, *map(prefix_of, others)])
 
     async def _prepare(
         self, request: ConnectRequest, callback_url: str, record: ConnectionRecord, secrets: Secrets

@@ -11,7 +11,6 @@ from shared.connections.credentials import Secrets
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.oauth.source import OAuthTokens
-from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
 from shared.connections.records import Negotiated, Stored, key_of
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import FixedToken, Target, TokenSource
@@ -106,12 +105,6 @@ class Targets:
         )
         self._tokens[stored.key] = (monotonic(), tokens)
         return tokens
-
-    async def free_prefix(self, owner: str, name: str) -> str:
-        """Returns a prefix for the tools of a new connection of that name."""
-        mine = [prefix_of(stored.record) for stored in await self._store.list(owner)]
-        operators = [plain_prefix(server) for server in self._config.operator_servers]
-        return free_prefix(plain_prefix(name), [*operators, *mine])
 
     def forget(self, key: str) -> None:
         """Drops the tokens of a connection that has ended."""

@@ -26,6 +26,11 @@ class ConnectionTimeout(DeadlineExceeded):
     status = 408
 
 
+def closed() -> ServerUnavailable:
+    """Returns the error for a server that ends its session."""
+    return ServerUnavailable("The MCP server closed the connection. Try again.")
+
+
 def refusal(status: int) -> NotAuthorized | ServerUnavailable:
     """Returns the error for a status that a server should not have answered with."""
     if status in (401, 403):

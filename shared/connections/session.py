@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shared.connections.errors import ServerUnavailable
+from shared.connections.errors import closed
 from shared.connections.exchange import Exchange, current_exchange
 from shared.connections.targets import Target
 
@@ -78,7 +78,7 @@ class Session:
             Exception: Whatever the SDK raises.
         """
         if self._client is None:
-            raise _closed()
+            raise closed()
         task = _start(operation(self._client), exchange)
         try:
             return await self._finished(task, exchange)
@@ -152,15 +152,11 @@ class Session:
                 return task.result()
             if exchange.failure is not None:
                 raise exchange.failure
-            raise _closed()
+            raise closed()
         finally:
             failing.cancel()
             task.cancel()
             await asyncio.gather(task, failing, return_exceptions=True)
-
-
-def _closed() -> ServerUnavailable:
-    return ServerUnavailable("The MCP server closed the connection. Try again.")
 
 
 def _start(work: Awaitable[T], exchange: Exchange) -> "asyncio.Task[T]":

@@ -84,29 +84,19 @@ class SessionCache:
             ConnectionTimeout: The server takes too long.
             GatewayError: The server cannot be reached, or refuses.
         """
-        session = await self._acquire(target, deadline)
-        exchange = Exchange()
-        try:
-            return await self._attempt(session, operation, exchange, timeout, deadline)
-        except DeadlineExceeded:
-            raise
-        except Exception as error:
-            is_lost = session.has_lost_session(error, exchange)
-            is_broken = not session.is_alive or self._sdk.has_dropped(error, exchange)
-            if is_lost or is_broken:
-                self._see_off(target.key, session)
-            # What the house's errors say, a second attempt would only say again.
-            is_final = isinstance(exchange.failure, GatewayError)
-            if not is_lost and not (is_broken and is_repeatable and not is_final):
-                raise self._sdk.translated(error, exchange) from error
-        session = await self._acquire(target, deadline, is_new=True)
-        exchange = Exchange()
-        try:
-            return await self._attempt(session, operation, exchange, timeout, deadline)
-        except DeadlineExceeded:
-            raise
-        except Exception as error:
-            raise self._sdk.translated(error, exchange) from error
+        for is_last in (False, True):
+            session = await self._acquire(target, deadline, is_new=is_last)
+            exchange = Exchange()
+            try:
+                return await self._attempt(session, operation, exchange, timeout, deadline)
+            except DeadlineExceeded:
+                raise
+            except Exception as error:
+                if is_last or not self._needs_another(
+                    target.key, session, error, exchange, is_repeatable=is_repeatable
+                ):
+                    raise self._sdk.translated(error, exchange) from error
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def drop(self, key: str) -> None:
         """Closes a session, if there is one, without waiting for it."""
@@ -124,6 +114,24 @@ class SessionCache:
         for session in self._leaving:
             session.stop()
         await asyncio.gather(*self._leaving.values(), return_exceptions=True)
+
+    def _needs_another(
+        self,
+        key: str,
+        session: Session,
+        error: Exception,
+        exchange: Exchange,
+        *,
+        is_repeatable: bool,
+    ) -> bool:
+        """Whether what failed may succeed in a new session; one that is of no more use is seen off."""
+        is_lost = session.has_lost_session(error, exchange)
+        is_broken = not session.is_alive or self._sdk.has_dropped(error, exchange)
+        if is_lost or is_broken:
+            self._see_off(key, session)
+        # What the house's errors say, a second attempt would only say again.
+        is_final = isinstance(exchange.failure, GatewayError)
+        return is_lost or (is_broken and is_repeatable and not is_final)
 
     async def _attempt(
         self,

@@ -30,6 +30,7 @@ from shared.connections.errors import (
     ConnectionTimeout,
     ServerRefused,
     ServerUnavailable,
+    closed,
     refusal,
 )
 from shared.connections.exchange import Exchange
@@ -178,7 +179,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 def _from_protocol(error: MCPError, exchange: Exchange) -> Exception:
     if error.code == CONNECTION_CLOSED:
-        return ServerUnavailable("The MCP server closed the connection. Try again.")
+        return closed()
     if error.code == REQUEST_TIMEOUT:
         return ConnectionTimeout("The MCP server did not answer in time.")
     if exchange.status is not None and exchange.status >= 500:

@@ -1,12 +1,19 @@
 """`/mcp/…`: connections to other MCP servers."""
 
 from time import monotonic
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from shared.auth import Guard
-from shared.connections import AuthorizationNeeded, Connections, ConnectionTimeout, ConnectRequest
+from shared.connections import (
+    AuthorizationNeeded,
+    Connections,
+    ConnectionTimeout,
+    ConnectRequest,
+    Listing,
+)
 from shared.errors import DeadlineExceeded
 from shared.routes.authorization import authorization_router, callback_url
 from shared.routes.connection_bodies import (
@@ -147,12 +154,7 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
     async def list_tools(client_id: ClientId, context: Context) -> ToolsAnswer:
         """Lists the tools of a connection's server."""
         tools = await connections.list_tools(context.principal.name, client_id, context.deadline)
-        return ToolsAnswer(
-            client_id=client_id,
-            tools=tools,
-            count=len(tools),
-            truncated=tools.is_cut or None,
-        )
+        return ToolsAnswer(tools=tools, **_about(client_id, tools))
 
     @router.post("/mcp/call_tool", name="mcp_call_tool")
     async def call_tool(body: CallToolRequest, context: Context) -> CallToolAnswer:
@@ -174,12 +176,7 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
         resources = await connections.list_resources(
             context.principal.name, client_id, context.deadline
         )
-        return ResourcesAnswer(
-            client_id=client_id,
-            resources=resources,
-            count=len(resources),
-            truncated=resources.is_cut or None,
-        )
+        return ResourcesAnswer(resources=resources, **_about(client_id, resources))
 
     @router.post("/mcp/read_resource", name="mcp_read_resource")
     async def read_resource(body: ReadResourceRequest, context: Context) -> ResourceAnswer:
@@ -201,12 +198,7 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
         prompts = await connections.list_prompts(
             context.principal.name, client_id, context.deadline
         )
-        return PromptsAnswer(
-            client_id=client_id,
-            prompts=prompts,
-            count=len(prompts),
-            truncated=prompts.is_cut or None,
-        )
+        return PromptsAnswer(prompts=prompts, **_about(client_id, prompts))
 
     @router.post("/mcp/get_prompt", name="mcp_get_prompt")
     async def get_prompt(body: GetPromptRequest, context: Context) -> PromptAnswer:
@@ -221,6 +213,11 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
         return PromptAnswer(client_id=body.client_id, prompt_name=body.prompt_name, content=content)
 
     return router
+
+
+def _about(client_id: str, listing: Listing) -> dict[str, Any]:
+    """Returns what the answers with lists have in common."""
+    return {"client_id": client_id, "count": len(listing), "truncated": listing.is_cut or None}
 
 
 def _call_answer(result: JsonObject, seconds: float) -> CallToolAnswer:

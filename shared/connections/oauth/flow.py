@@ -105,21 +105,23 @@ class OAuthFlow:
     async def tokens_of_client(self, oauth: OAuthClient, client_secret: str | None) -> Tokens:
         """Returns tokens on the client's own behalf."""
         grant = {"grant_type": "client_credentials", "scope": " ".join(oauth.scopes)}
-        client = await self._open_client()
-        async with client:
-            return await fetch_tokens(client, oauth, client_secret, grant)
+        return await self._fetch(oauth, client_secret, grant)
 
     async def tokens_by_refresh(
         self, oauth: OAuthClient, client_secret: str | None, refresh_token: str
     ) -> Tokens:
         """Returns the next tokens."""
         grant = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        client = await self._open_client()
+        return await self._fetch(oauth, client_secret, grant)
+
+    async def _fetch(
+        self, oauth: OAuthClient, client_secret: str | None, grant: dict[str, str]
+    ) -> Tokens:
+        client = await asyncio.to_thread(
+            open_oauth_client, allow_private=self._config.allow_private
+        )
         async with client:
             return await fetch_tokens(client, oauth, client_secret, grant)
-
-    async def _open_client(self) -> Any:
-        return await asyncio.to_thread(open_oauth_client, allow_private=self._config.allow_private)
 
     async def _spend(self, state: str) -> Stored:
         """Finds the authorization and makes sure that nobody finds it again."""
@@ -156,9 +158,7 @@ class OAuthFlow:
             "redirect_uri": oauth.redirect_uri or "",
             "code_verifier": kept.verifier or "",
         }
-        client = await self._open_client()
-        async with client:
-            return await fetch_tokens(client, oauth, kept.client_secret, grant)
+        return await self._fetch(oauth, kept.client_secret, grant)
 
 
 @dataclass(frozen=True, slots=True)
