@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.errors import StorageUnavailable
-from shared.storage.ids import owner_key
+from shared.storage.ids import iso_utc, owner_key
 from shared.storage.objects import (
     ObjectChanged,
     ObjectMissing,
@@ -253,7 +253,7 @@ class LogWriter:
 
 def now() -> str:
     """Returns the time as lines have it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso_utc(datetime.now(UTC))
 
 
 def _place(data: bytes, part: int, offset: int) -> Sequence[PlacedLine]:

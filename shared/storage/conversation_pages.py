@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing_extensions import TypedDict
 
 from shared.storage.conversation_log import ConversationLog, Line, Place, PlacedLine
-from shared.storage.ids import made_at
+from shared.storage.ids import iso_utc, made_at
 from shared.storage.objects import ObjectMissing
 from shared.storage.turns import is_under_way
 
@@ -114,10 +114,8 @@ async def summarize(log: ConversationLog, conversation_id: str) -> ConversationS
         first = await log.first_line()
     except ObjectMissing:
         return None
-    created_at = made_at(conversation_id).isoformat(timespec="milliseconds")
-    return ConversationSummary(
-        id=conversation_id, title=first["title"], created_at=created_at.replace("+00:00", "Z")
-    )
+    created_at = iso_utc(made_at(conversation_id))
+    return ConversationSummary(id=conversation_id, title=first["title"], created_at=created_at)
 
 
 async def _messages(

@@ -36,6 +36,11 @@ def made_at(id_: str) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
+def iso_utc(moment: datetime) -> str:
+    """Returns a moment as stored lines and answers have it: UTC, with milliseconds and a Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def owner_key(principal_name: str) -> str:
     """Returns what stands for a principal in the names of stored things: 32 hex digits."""
     return hashlib.sha256(principal_name.encode()).hexdigest()[:32]

@@ -18,7 +18,7 @@ from shared.errors import Conflict, NotFound
 from shared.parallel import gather_limited
 from shared.settings import Settings
 from shared.storage.formats import SVG, MediaFormat, MediaKind
-from shared.storage.ids import is_id, made_at, owner_key
+from shared.storage.ids import is_id, iso_utc, made_at, owner_key
 from shared.storage.media_links import Media, find_media, with_links
 from shared.storage.objects import (
     ContentHeaders,
@@ -238,7 +238,7 @@ class MediaStore:
             url=url,
             content_type=record.content_type,
             size_bytes=record.size_bytes,
-            created_at=_iso(record.created_at),
+            created_at=iso_utc(record.created_at),
             expires_at=expires_at,
         )
         if record.width is not None and record.height is not None:
@@ -253,7 +253,7 @@ class MediaStore:
             return f"{self._public_base_url}/{name}", None
         expires_at = datetime.now(UTC).replace(microsecond=0) + self._link_lifetime
         url = await (await self._storage.media()).link(name, expires_at)
-        return url, None if url.startswith("file:") else _iso(expires_at)
+        return url, None if url.startswith("file:") else iso_utc(expires_at)
 
     async def refresh(self, principal: str, document: Any) -> Any:
         """Returns a stored JSON value with fresh links in place of those that have expired since.
@@ -374,7 +374,3 @@ def _record_name(principal: str, media_id: str) -> str:
 
 def _unknown(media_id: str) -> NotFound:
     return NotFound(f"There is no media '{media_id}'.")
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
