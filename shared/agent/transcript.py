@@ -100,9 +100,7 @@ class Transcript:
         if self._conversations is None or self._turn is None or self._given_id is None:
             return []
         others = [{"content": system_prompt}, {"content": self._message}]
-        turns = self._conversations.history(
-            self._context.principal.name, self._turn.conversation_id, but=self._turn.turn_id
-        )
+        turns = self._conversations.history(self._context.principal.name, self._turn)
         async with self._context.deadline.limit(), aclosing(turns):
             return await select_history(turns, max_tokens - estimate_tokens(others))
 

@@ -1,7 +1,7 @@
 """Conversations: begun, continued, listed, read and deleted by their owner and nobody else."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -106,34 +106,33 @@ class ConversationStore:
         except Conflict as error:
             raise busy() from error
         writer.keep_alive()
-        return OpenTurn(chosen, turn_id, writer)
+        return OpenTurn(chosen, turn_id, writer, earlier=tail)
 
     async def history(
-        self, principal: str, conversation_id: str, but: str
+        self, principal: str, turn: OpenTurn
     ) -> AsyncGenerator[tuple[Line, ...], None]:
         """Yields turns as their lines, the newest first; of several attempts at one only the last.
 
         Args:
             principal: Whose conversation.
-            conversation_id: Which.
-            but: Id of the turn to leave out: the one that is being answered.
+            turn: The one that is being answered; what was said before it is yielded.
         """
-        log = await self._log(principal, conversation_id)
-        seen = {but}
-        group: list[Line] = []
-        tail = await _find_tail(log)
-        if tail is None:
-            # Deleted since the turn began: its next line will fail.
+        if turn.earlier is None:
             return
-        async with aclosing(log.backwards(tail)) as lines:
-            async for placed in lines:
-                group.append(placed.line)
-                if placed.line["type"] != "user":
-                    continue
-                if placed.line["turn"] not in seen:
-                    seen.add(placed.line["turn"])
-                    yield await self._refresh(principal, group[::-1])
-                group = []
+        log = await self._log(principal, turn.conversation_id)
+        seen = {turn.turn_id}
+        group: list[Line] = []
+        # Where it has been deleted since, the turn's next line will fail.
+        with suppress(ObjectMissing):
+            async with aclosing(log.backwards(turn.earlier)) as lines:
+                async for placed in lines:
+                    group.append(placed.line)
+                    if placed.line["type"] != "user":
+                        continue
+                    if placed.line["turn"] not in seen:
+                        seen.add(placed.line["turn"])
+                        yield await self._refresh(principal, group[::-1])
+                    group = []
 
     async def list(self, principal: str, limit: int, cursor: str | None) -> ConversationList:
         """Returns the next of a principal's conversations, newest first.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from shared.errors import Conflict, GatewayError
-from shared.storage.conversation_log import Line, LogWriter
+from shared.storage.conversation_log import Line, LogWriter, Tail
 from shared.storage.objects import ObjectConflict
 
 LEASE_SECONDS = 20.0
@@ -90,12 +90,14 @@ class OpenTurn:
         turn_id: Its id.
         writer: Takes what is said; None where an earlier run has completed the turn.
         finished: That run's lines, in the order in which they were written.
+        earlier: The end of what was said before; None for a new conversation.
     """
 
     conversation_id: str
     turn_id: str
     writer: TurnWriter | None
     finished: tuple[Line, ...] = ()
+    earlier: Tail | None = None
 
 
 def is_under_way(newest: Line) -> bool:
