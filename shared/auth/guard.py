@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from shared.auth.principal import Principal
-from shared.errors import AuthNotConfigured, InsufficientScope, InvalidRequest, Unauthorized
-from shared.settings import PRINCIPAL_PATTERN, Scope
+from shared.errors import AuthNotConfigured, InsufficientScope, Unauthorized
+from shared.settings import Scope
 
 HeaderGetter = Callable[[str], str | None]
 """Returns the value of a header by its name in lower case, None where there is none."""
@@ -78,6 +78,4 @@ def _speak_for(principal: Principal, user: str) -> Principal:
         raise InsufficientScope(
             "The header X-User-Id needs a key with the scope 'act-as'. Leave it out, or use such a key."
         )
-    if not PRINCIPAL_PATTERN.fullmatch(user):
-        raise InvalidRequest("The header X-User-Id must be 1 to 128 of A-Z a-z 0-9 . _ @ -.")
-    return Principal(user, principal.scopes, spoken_for_by=principal.name)
+    return principal.naming(user, "The header X-User-Id")

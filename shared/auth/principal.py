@@ -45,6 +45,18 @@ class Principal:
                 f"This request may not speak for '{user}'. Use that user's key, or one with the scope "
                 "'act-as' that names no other user in X-User-Id."
             )
+        return self.naming(user, "The name of a user")
+
+    def naming(self, user: str, what: str) -> "Principal":
+        """Returns the principal for a user whom the owner of this key may speak for.
+
+        Args:
+            user: The name.
+            what: How to call it in a complaint.
+
+        Raises:
+            InvalidRequest: It is no name.
+        """
         if not PRINCIPAL_PATTERN.fullmatch(user):
-            raise InvalidRequest("The name of a user must be 1 to 128 of A-Z a-z 0-9 . _ @ -.")
+            raise InvalidRequest(f"{what} must be 1 to 128 of A-Z a-z 0-9 . _ @ -.")
         return Principal(user, self.scopes, spoken_for_by=self.name)
