@@ -3,9 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 GRACE_SECONDS = 5.0
 """How long a request waits for it, though its own time may be over."""
+
+FutureT = TypeVar("FutureT", bound="asyncio.Future[Any]")
 
 logger = logging.getLogger(__name__)
 
@@ -14,7 +17,7 @@ class Background:
     """Work that is done to its end, whoever stops to wait for it."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Future[None]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
 
     async def finish(self, work: Awaitable[None], seconds: float = GRACE_SECONDS) -> bool:
         """Does work to its end, even where the caller is cancelled or goes on without it.
@@ -26,9 +29,7 @@ class Background:
         Returns:
             Whether it is done.
         """
-        task = asyncio.ensure_future(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task = self.track(asyncio.ensure_future(work))
         try:
             await asyncio.wait({task}, timeout=seconds)
         finally:
@@ -37,6 +38,12 @@ class Background:
         if task.done():
             task.result()
         return task.done()
+
+    def track(self, task: FutureT) -> FutureT:
+        """Keeps a task until it is done, and has `aclose` wait for it."""
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     async def aclose(self) -> None:
         """Waits for what is still going on."""

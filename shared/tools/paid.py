@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from shared.background import Background
 from shared.errors import GatewayError
 from shared.storage import IdempotencyStore, MediaStore, Operation
 from shared.tools.context import ToolContext
@@ -30,7 +31,7 @@ class PaidCalls:
     def __init__(self, idempotency: IdempotencyStore, media: MediaStore) -> None:
         self._idempotency = idempotency
         self._media = media
-        self._running: set[asyncio.Task[JsonObject]] = set()
+        self._background = Background()
 
     async def run(
         self, request: bytes, work: Work, context: ToolContext, *, runs_to_the_end: bool
@@ -61,7 +62,7 @@ class PaidCalls:
 
     async def aclose(self) -> None:
         """Waits for what still runs; each has its deadline."""
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._background.aclose()
 
     async def _run_once(self, request: bytes, work: Work, context: ToolContext) -> JsonObject:
         async def run(operation: Operation) -> JsonObject:
@@ -89,9 +90,7 @@ class PaidCalls:
         async def run() -> JsonObject:
             return await work(replace(context, report_progress=report))
 
-        task = asyncio.create_task(run())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task = self._background.track(asyncio.create_task(run()))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
