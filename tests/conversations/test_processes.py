@@ -1,17 +1,13 @@
 """What holds when an app is killed between any two writes of a chat."""
 
-import itertools
 import json
-from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 
-from tests.conftest import AUTH, KEY, StandIn, digest
-from tests.media.app_process import running
-from tests.media.gate import gate_before
-from tests.media.test_processes import drive_until
+from tests.conftest import AUTH, StandIn
+from tests.media.kills import kill_after_every_write
 
 MESSAGES = ("Hello", "What is the current server time?")
 
@@ -36,38 +32,17 @@ async def talk(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
 async def test_app_killed_after_any_write_of_a_chat_loses_and_doubles_nothing(
     azurite: str, environment: dict[str, str], stand_in: StandIn
 ) -> None:
-    key = {"sha256": digest(KEY), "scopes": ["chat", "act-as"]}
-    with gate_before(azurite) as (gate, connection_string), ExitStack() as stack:
-        settings = environment | {
-            "MCP_API_KEY": "",
-            "API_KEYS": json.dumps({"tests": key}),
-            "LOCAL_STORAGE_PATH": "",
-            "AZURE_STORAGE_CONNECTION_STRING": connection_string,
-            "AZURE_BLOB_STATE_CONTAINER": f"state-{uuid4().hex}",
-        }
-        app = stack.enter_context(running(settings))
-        for number in itertools.count(1):
-            # Every user begins with an empty store, so that one app can serve the next round too.
-            headers = {**AUTH, "X-User-Id": f"user-{number}"}
-            gate.stop_after(number)
-            was_reached = await drive_until(gate.reached, app.origin, headers, talk)
-            if not was_reached:
-                break
-            app.kill()
-            gate.release()
-            app = stack.enter_context(running(settings))
-            await check(app.origin, headers)
-        assert number > 8
+    settings = environment | {"AZURE_BLOB_STATE_CONTAINER": f"state-{uuid4().hex}"}
+    assert await kill_after_every_write(azurite, settings, AUTH, talk, check) > 8
 
 
-async def check(origin: str, headers: dict[str, str]) -> None:
+async def check(client: httpx2.AsyncClient) -> None:
     """Says everything again and looks at what is stored."""
-    async with httpx2.AsyncClient(base_url=origin, headers=headers, timeout=60) as client:
-        answers = await talk(client)
-        assert await talk(client) == answers
-        [listed] = (await client.get("/conversations")).json()["conversations"]
-        assert {answer["conversation_id"] for answer in answers} == {listed["id"]}
-        page = (await client.get(f"/conversations/{listed['id']}")).json()
+    answers = await talk(client)
+    assert await talk(client) == answers
+    [listed] = (await client.get("/conversations")).json()["conversations"]
+    assert {answer["conversation_id"] for answer in answers} == {listed["id"]}
+    page = (await client.get(f"/conversations/{listed['id']}")).json()
     messages = page["messages"]
     assert not any(message["incomplete"] for message in messages)
     assert [message["role"] for message in messages] == [

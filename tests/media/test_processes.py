@@ -1,11 +1,9 @@
 """What holds when processes race, and when one is killed between any two writes."""
 
 import asyncio
-import itertools
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -14,9 +12,9 @@ import pytest
 
 from shared.storage.blob import BlobStore
 from shared.storage.blob_account import BlobAccount
-from tests.conftest import AUTH, KEY, StandIn, digest
+from tests.conftest import AUTH, StandIn
 from tests.media.app_process import running
-from tests.media.gate import gate_before
+from tests.media.kills import kill_after_every_write
 from tests.media.test_idempotency import without_links
 
 KEY_HEADERS = {**AUTH, "Idempotency-Key": "the-only-one"}
@@ -60,60 +58,31 @@ async def test_app_killed_after_any_write_leaves_one_object_and_no_broken_link(
     azurite: str, environment: dict[str, str], stand_in: StandIn, drive: Drive, objects: int
 ) -> None:
     run = uuid4().hex
-    key = {"sha256": digest(KEY), "scopes": ["tools", "act-as"]}
-    with gate_before(azurite) as (gate, connection_string), ExitStack() as stack:
-        settings = environment | {
-            "MCP_API_KEY": "",
-            "API_KEYS": json.dumps({"tests": key}),
-            "LOCAL_STORAGE_PATH": "",
-            "AZURE_STORAGE_CONNECTION_STRING": connection_string,
-            "AZURE_BLOB_CONTAINER": f"media-{run}",
-            "AZURE_BLOB_STATE_CONTAINER": f"state-{run}",
-        }
-        app = stack.enter_context(running(settings))
-        for number in itertools.count(1):
-            # Every user begins with an empty store, so that one app can serve the next round too.
-            headers = {**KEY_HEADERS, "X-User-Id": f"user-{number}"}
-            gate.stop_after(number)
-            was_reached = await drive_until(gate.reached, app.origin, headers, drive)
-            if not was_reached:
-                break
-            app.kill()
-            gate.release()
-            app = stack.enter_context(running(settings))
-            await check(app.origin, headers, drive)
-        assert number > 4
+    settings = environment | {
+        "AZURE_BLOB_CONTAINER": f"media-{run}",
+        "AZURE_BLOB_STATE_CONTAINER": f"state-{run}",
+    }
+    number = await kill_after_every_write(
+        azurite, settings, KEY_HEADERS, drive, lambda client: check(client, drive)
+    )
+    assert number > 4
     account = BlobAccount.from_connection_string(azurite)
     stored = await BlobStore(account, settings["AZURE_BLOB_CONTAINER"]).list("", 1000)
     await account.aclose()
     assert len(stored.objects) == objects * number
 
 
-async def drive_until(reached: Event, origin: str, headers: dict[str, str], drive: Drive) -> bool:
-    """Drives until the gate holds an answer back, and says whether it ever did."""
-    async with httpx2.AsyncClient(base_url=origin, headers=headers, timeout=60) as client:
-        driving = asyncio.ensure_future(drive(client))
-        while not driving.done() and not reached.is_set():
-            await asyncio.sleep(0.01)
-        if not reached.is_set():
-            await driving
-        driving.cancel()
-        await asyncio.gather(driving, return_exceptions=True)
-    return reached.is_set()
-
-
-async def check(origin: str, headers: dict[str, str], drive: Drive) -> None:
+async def check(client: httpx2.AsyncClient, drive: Drive) -> None:
     """Drives again and looks at what is listed and linked."""
-    async with httpx2.AsyncClient(base_url=origin, headers=headers, timeout=60) as client:
-        media = await drive(client)
-        assert without_links(await drive(client)) == without_links(media)
-        listed = (await client.get("/media")).json()["media"]
-        assert sorted(each["id"] for each in listed) == sorted(each["id"] for each in media)
-        for each in media:
-            shown = await client.get(each["url"])
-            assert (shown.status_code, len(shown.content)) == (200, each["size_bytes"])
-            if "thumbnail_url" in each:
-                assert (await client.get(each["thumbnail_url"])).status_code == 200
+    media = await drive(client)
+    assert without_links(await drive(client)) == without_links(media)
+    listed = (await client.get("/media")).json()["media"]
+    assert sorted(each["id"] for each in listed) == sorted(each["id"] for each in media)
+    for each in media:
+        shown = await client.get(each["url"])
+        assert (shown.status_code, len(shown.content)) == (200, each["size_bytes"])
+        if "thumbnail_url" in each:
+            assert (await client.get(each["thumbnail_url"])).status_code == 200
 
 
 async def test_two_processes_with_one_key_pay_once(
