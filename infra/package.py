@@ -30,7 +30,7 @@ from infra.sbom import bill_of_materials
 PROJECT = Path(__file__).resolve().parent.parent
 
 CONTENT = ("function_app.py", "host.json", "shared")
-"""All that goes in beside the wheels."""
+"""All that goes in beside the wheels, as far as git tracks it."""
 
 SITE_PACKAGES = Path(".python_packages/lib/site-packages")
 """Where the worker looks for packages, before everything else."""
@@ -72,8 +72,8 @@ def current_build() -> str:
         return "unknown"
 
 
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(PROJECT), *arguments]
+def _git(*arguments: str, project: Path = PROJECT) -> str:
+    command = ["git", "-C", str(project), *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     return done.stdout.strip()
 
@@ -87,7 +87,8 @@ def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, ob
         bytecode: Whether to compile.
 
     Raises:
-        PackageError: This Python is not the runtime's, or pip found no wheel.
+        PackageError: This Python is not the runtime's, git does not track the app, or pip found no
+            wheel.
     """
     expected = runtime_python()
     if f"{sys.version_info.major}.{sys.version_info.minor}" != expected:
@@ -97,7 +98,7 @@ def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, ob
         )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        _copy_sources(root)
+        copy_sources(PROJECT, root)
         _stamp(root, build_id)
         components = _install(root)
         if bytecode:
@@ -122,14 +123,34 @@ def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, ob
     return facts
 
 
-def _copy_sources(root: Path) -> None:
-    leave_out = shutil.ignore_patterns("__pycache__", "*.pyc", ".DS_Store")
-    for name in CONTENT:
-        source = PROJECT / name
-        if source.is_dir():
-            shutil.copytree(source, root / name, ignore=leave_out)
-        else:
-            shutil.copy(source, root / name)
+def copy_sources(project: Path, root: Path) -> None:
+    """Copies the app's files that git tracks; what else lies beside them may hold secrets.
+
+    Args:
+        project: Folder of the git checkout.
+        root: Folder to copy into.
+
+    Raises:
+        PackageError: git does not track the app there.
+    """
+    try:
+        listed = _git("ls-files", "-z", "--", *CONTENT, project=project).split("\0")
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = str(getattr(error, "stderr", None) or error).strip()
+        raise PackageError(
+            f"git cannot list the files of the app: {reason}. Build the package in a git checkout."
+        ) from error
+    tracked = [name for name in listed if name and (project / name).is_file()]
+    if missing := [part for part in CONTENT if not _has(tracked, part)]:
+        raise PackageError(f"git tracks none of these: {', '.join(missing)}. Add them to git.")
+    for name in tracked:
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(project / name, target)
+
+
+def _has(names: list[str], part: str) -> bool:
+    return any(name == part or name.startswith(f"{part}/") for name in names)
 
 
 def _version() -> str:

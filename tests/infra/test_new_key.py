@@ -3,6 +3,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from shared.auth import KeyAuthenticator
 from shared.settings import load_settings
 
@@ -35,3 +37,39 @@ def test_only_the_digest_is_for_the_deployment() -> None:
     printed, key = new_key("alice")
     assert json.loads(printed) == {"alice": {"sha256": hashlib.sha256(key.encode()).hexdigest()}}
     assert key not in printed
+
+
+OLD = hashlib.sha256(b"the-old-key").hexdigest()
+
+
+def renew(entry: object, *arguments: str) -> tuple[dict[str, dict[str, object]], str]:
+    command = [sys.executable, "-m", "infra.new_key", "web", *arguments]
+    command += ["--add-to", json.dumps({"alice": OLD, "web": entry})]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout), done.stderr
+
+
+def test_renewed_key_keeps_its_scopes_and_says_what_it_replaces() -> None:
+    keys, told = renew({"sha256": OLD, "scopes": ["chat"]})
+    assert keys["web"].pop("sha256") != OLD
+    assert keys == {"alice": OLD, "web": {"scopes": ["chat"]}}
+    assert told.startswith("replaces the key of web,")
+    assert "it keeps its scopes: chat\n" in told
+
+
+def test_renewed_key_that_was_a_digest_keeps_the_default_scopes() -> None:
+    keys, told = renew(OLD)
+    assert keys["web"].keys() == {"sha256"}
+    assert "it keeps its scopes: chat, tools, connections\n" in told
+
+
+def test_renewed_key_with_other_scopes_says_so() -> None:
+    keys, told = renew({"sha256": OLD, "scopes": ["chat"]}, "--scope", "tools")
+    assert keys["web"]["scopes"] == ["tools"]
+    assert "its scopes were chat and become tools\n" in told
+
+
+def test_entry_that_is_neither_digest_nor_object_is_refused() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        renew(7)
+    assert "entry web, is neither a digest nor an object" in failed.value.stderr

@@ -1,0 +1,61 @@
+"""What of the working tree goes into the package."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra.package import PackageError, copy_sources
+
+TRACKED = {"function_app.py", "host.json", "shared/__init__.py", "shared/pages/index.html"}
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    git(folder, "init")
+    write(folder, *TRACKED)
+    git(folder, "add", ".")
+    return folder
+
+
+def copied(checkout: Path) -> set[str]:
+    root = checkout.parent / "root"
+    copy_sources(checkout, root)
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+def test_package_holds_what_git_tracks_and_nothing_that_lies_beside_it(checkout: Path) -> None:
+    write(checkout, "shared/.env", "shared/local.settings.json", "shared/notes.py", "other.py")
+    write(checkout, "shared/__pycache__/a.pyc")
+    assert copied(checkout) == TRACKED
+
+
+def test_tracked_file_is_packaged_as_it_is_now(checkout: Path) -> None:
+    (checkout / "host.json").write_text("changed")
+    (checkout / "shared/pages/index.html").unlink()
+    assert copied(checkout) == TRACKED - {"shared/pages/index.html"}
+    assert (checkout.parent / "root/host.json").read_text() == "changed"
+
+
+def test_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, *TRACKED)
+    with pytest.raises(PackageError, match="Build the package in a git checkout"):
+        copy_sources(tmp_path, tmp_path / "root")
+
+
+def test_app_that_git_does_not_track_is_refused(checkout: Path) -> None:
+    git(checkout, "rm", "-r", "--cached", "shared")
+    with pytest.raises(PackageError, match="git tracks none of these: shared"):
+        copied(checkout)
