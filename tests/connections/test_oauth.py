@@ -27,6 +27,7 @@ from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
 from tests.connections.test_service import add
 from tests.connections.world import Running, StateFolder
+from tests.waiting import until
 
 CALLBACK = "http://localhost:7071/mcp/oauth/callback"
 
@@ -335,9 +336,7 @@ async def test_caller_who_leaves_does_not_lose_the_refreshed_token(
     expire(store)
     other = make_connections()
     leaving = asyncio.create_task(add(other, client_id))
-    async with asyncio.timeout(10):
-        while not authority.count("refresh_token"):
-            await asyncio.sleep(0)
+    await until(lambda: authority.count("refresh_token"))
     leaving.cancel()
     await asyncio.wait({leaving})
     assert await add(make_connections(), client_id) == {"result": 5}

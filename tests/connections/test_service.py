@@ -26,6 +26,7 @@ from shared.errors import ForbiddenAddress, InvalidRequest, NotConfigured, NotFo
 from shared.outbound import AnswerTooLarge
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
 from tests.connections.world import SECRET, StateFolder
+from tests.waiting import until
 
 CALLBACK = "https://app.example/mcp/oauth/callback"
 TOOLS = ["add", "fail", "large", "count", "sleep"]
@@ -316,9 +317,7 @@ async def test_sessions_are_bounded_and_closed_when_idle(
     connections = make_connections(sessions=SessionCache(limit=2, idle_seconds=0.1))
     ids = [(await connect(connections, server.url)).record.id for _ in range(4)]
     assert connections.live_sessions <= 2
-    async with asyncio.timeout(10):
-        while connections.live_sessions:
-            await asyncio.sleep(0.02)
+    await until_no_session_is_open(connections)
     assert await add(connections, ids[0]) == {"result": 5}
 
 
@@ -392,9 +391,7 @@ async def test_sse_server_is_connected_and_used_and_reconnected(
 
 
 async def until_no_session_is_open(connections: Connections) -> None:
-    async with asyncio.timeout(20):
-        while connections.live_sessions:
-            await asyncio.sleep(0.01)
+    await until(lambda: connections.live_sessions == 0)
 
 
 async def test_sse_server_that_restarted_while_nobody_called_is_called_in_a_new_session(

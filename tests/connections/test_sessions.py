@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,14 +25,9 @@ from tests.connections.test_oauth import authority as authority
 from tests.connections.test_oauth import begin, finish
 from tests.connections.test_service import SseProcess, add, connect
 from tests.connections.world import StateFolder
+from tests.waiting import until
 
 MIB = 1024 * 1024
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 async def call(connections: Connections, client_id: str, tool: str, **arguments: Any) -> Any:

@@ -1,11 +1,10 @@
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.conftest import MakeClient, StandIn
+from tests.paging import read_pages
 
 
 class Talk:
@@ -34,6 +33,15 @@ class Talk:
         page: dict[str, Any] = response.json()
         return page
 
+    async def read_pages(self, conversation_id: str, limit: int) -> list[dict[str, Any]]:
+        """Returns all pages of a conversation, the newest messages first."""
+
+        async def fetch(cursor: str | None) -> dict[str, Any]:
+            query = {} if cursor is None else {"cursor": cursor}
+            return await self.read(conversation_id, limit=limit, **query)
+
+        return await read_pages(fetch)
+
     async def said(self, conversation_id: str) -> list[tuple[str, str]]:
         """Returns role and text of all messages of people and models."""
         messages = (await self.read(conversation_id))["messages"]
@@ -50,10 +58,3 @@ def talk(make_client: MakeClient, stored_environment: dict[str, str], stand_in: 
 def local_talk(make_client: MakeClient, environment: dict[str, str]) -> Talk:
     """An app over a folder, where the storage makes no difference."""
     return Talk(make_client(environment))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for a condition that something else makes true."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)

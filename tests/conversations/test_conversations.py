@@ -17,7 +17,9 @@ from shared.storage import ConversationStore, MediaStore, Storage, conversation_
 from shared.storage.ids import is_id
 from shared.tools import ToolContext
 from tests.conftest import MakeClient, StandIn
-from tests.conversations.conftest import Talk, until
+from tests.conversations.conftest import Talk
+from tests.paging import read_pages
+from tests.waiting import until
 
 TIME = "What is the current server time?"
 
@@ -68,14 +70,12 @@ async def test_stored_messages_are_what_was_said(talk: Talk, stand_in: StandIn) 
 
 async def test_conversations_are_listed_newest_first_in_pages(talk: Talk) -> None:
     ids = [(await talk.say(f"Message {number}"))["conversation_id"] for number in range(5)]
-    pages: list[list[str]] = []
-    query: dict[str, Any] = {"limit": 2}
-    while True:
-        page = (await talk.http.get("/conversations", params=query)).json()
-        pages.append([each["id"] for each in page["conversations"]])
-        if page["cursor"] is None:
-            break
-        query["cursor"] = page["cursor"]
+
+    async def fetch(cursor: str | None) -> Any:
+        query = {"limit": "2"} if cursor is None else {"limit": "2", "cursor": cursor}
+        return (await talk.http.get("/conversations", params=query)).json()
+
+    pages = [[each["id"] for each in page["conversations"]] for page in await read_pages(fetch)]
     newest_first = ids[::-1]
     assert pages == [newest_first[:2], newest_first[2:4], newest_first[4:]]
     [newest] = (await talk.http.get("/conversations", params={"limit": 1})).json()["conversations"]
@@ -92,11 +92,7 @@ async def test_messages_are_read_back_page_by_page(
     first = await talk.say(TIME)
     for number in range(3):
         await talk.say(f"hello {number} {'x' * 200 * number}", first["conversation_id"])
-    pages = [await talk.read(first["conversation_id"], limit=limit)]
-    while pages[-1]["cursor"]:
-        pages.append(
-            await talk.read(first["conversation_id"], limit=limit, cursor=pages[-1]["cursor"])
-        )
+    pages = await talk.read_pages(first["conversation_id"], limit)
     messages = [message for page in reversed(pages) for message in page["messages"]]
     assert [len(page["messages"]) for page in pages[:-1]] == [limit] * (len(pages) - 1)
     assert [message["role"] for message in messages] == [
@@ -339,13 +335,8 @@ async def test_repeat_after_a_failure_replaces_the_broken_turn(
     questions = [each["content"] for each in sent if each["role"] == "user"]
     assert questions == ["one", "three", TIME, "four"]
     messages = (await talk.read(conversation_id))["messages"]
-    paged: list[Any] = []
-    cursor = None
-    while cursor or not paged:
-        page = await talk.read(conversation_id, limit=1, **({"cursor": cursor} if cursor else {}))
-        paged = page["messages"] + paged
-        cursor = page["cursor"]
-    assert paged == messages
+    pages = await talk.read_pages(conversation_id, limit=1)
+    assert [message for page in reversed(pages) for message in page["messages"]] == messages
 
 
 async def test_length_of_a_result_is_counted_in_characters(

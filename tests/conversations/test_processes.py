@@ -1,13 +1,16 @@
 """What holds when an app is killed between any two writes of a chat."""
 
 import json
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import httpx2
+import pytest
 
 from tests.conftest import AUTH, StandIn
 from tests.media.kills import kill_after_every_write
+from tests.waiting import until
 
 MESSAGES = ("Hello", "What is the current server time?")
 
@@ -20,15 +23,17 @@ async def talk(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
         if answers:
             body["conversation_id"] = answers[0]["conversation_id"]
         headers = {"Idempotency-Key": f"message-{number}"}
-        response = await client.post("/chat", json=body, headers=headers)
-        while response.status_code == 409:
-            response = await client.post("/chat", json=body, headers=headers)
+        response = await until(
+            partial(client.post, "/chat", json=body, headers=headers),
+            lambda response: response.status_code != 409,
+        )
         assert response.status_code == 200, response.text
         text = response.text.rpartition("data: ")[2]
         answers.append({key: value for key, value in json.loads(text).items() if key != "type"})
     return answers
 
 
+@pytest.mark.timeout(900)  # Some twenty rounds, each with an app of its own.
 async def test_app_killed_after_any_write_of_a_chat_loses_and_doubles_nothing(
     azurite: str, environment: dict[str, str], stand_in: StandIn
 ) -> None:

@@ -16,7 +16,8 @@ from shared.app import create_app
 from shared.routes import sse
 from shared.settings import load_settings
 from tests.conftest import AUTH, MakeClient, StandIn, ThreadServer
-from tests.conversations.conftest import Talk, until
+from tests.conversations.conftest import Talk
+from tests.waiting import until
 
 TIME = "What is the current server time?"
 
@@ -215,12 +216,11 @@ async def test_client_that_leaves_ends_the_provider_call_and_what_was_said_is_ke
 
 async def ended(talk: Talk, conversation_id: str) -> list[dict[str, Any]]:
     """Waits until the last turn is known to have been broken off."""
-    async with asyncio.timeout(20):
-        while True:
-            messages: list[dict[str, Any]] = (await talk.read(conversation_id))["messages"]
-            if messages[-1]["incomplete"]:
-                return messages
-            await asyncio.sleep(0.01)
+    page = await until(
+        lambda: talk.read(conversation_id), lambda page: page["messages"][-1]["incomplete"]
+    )
+    messages: list[dict[str, Any]] = page["messages"]
+    return messages
 
 
 async def test_client_that_leaves_the_json_answer_frees_the_conversation(

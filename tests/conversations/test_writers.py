@@ -22,6 +22,7 @@ from shared.storage import (
 from shared.storage.conversation_log import ConversationLog, LogWriter, now
 from shared.storage.objects import ObjectMissing
 from tests.conftest import MakeClient
+from tests.waiting import until
 
 OWNER = "alice"
 END = {"type": "end", "status": "complete"}
@@ -91,9 +92,7 @@ async def test_writer_keeps_its_turn_alive(
     monkeypatch.setattr(turns, "RENEWAL_SECONDS", 0.01)
     turn = await begin(store, "one")
     log = await store._log(OWNER, turn.conversation_id)
-    async with asyncio.timeout(20):
-        while (await log.tail()).newest[0].line["type"] != "alive":
-            await asyncio.sleep(0.01)
+    await until(log.tail, lambda tail: tail.newest[0].line["type"] == "alive")
     await writer_of(turn).close(says("answer"), END)
     assert await read(store, turn.conversation_id) == [("one", False), ("answer", False)]
 

@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -23,6 +23,7 @@ from shared.settings import load_settings
 from shared.tools import PaidCalls, ToolContext, ToolRegistry, tool
 from shared.tools.clock import ServerTime
 from tests.conftest import AUTH, TOOLS, MakeClient, StandIn, ThreadServer
+from tests.waiting import until
 
 
 async def ask(client: httpx2.AsyncClient, message: str, **fields: Any) -> dict[str, Any]:
@@ -340,13 +341,6 @@ async def test_client_that_leaves_ends_the_work_and_is_logged(
             request.cancel()
             await asyncio.gather(request, return_exceptions=True)
         await until(lambda: '"status": 499' in caplog.text)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for a condition that a thread makes true."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_halves_of_characters_do_not_end_a_conversation(

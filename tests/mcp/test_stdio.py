@@ -10,7 +10,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pytest
 from mcp import Client, StdioServerParameters
@@ -163,9 +163,9 @@ async def test_line_that_is_no_message_does_not_end_the_server() -> None:
         assert server.stdout is not None
         for line in (b"{broken", b"7", json.dumps(initialize("2025-11-25", 1)).encode()):
             server.stdin.write(line + b"\n")
-        answer: dict[str, Any] = {}
-        while answer.get("id") != 1:
-            answer = json.loads(await server.stdout.readline())
+        for _ in range(10):
+            if json.loads(await server.stdout.readline()).get("id") == 1:
+                break
         await server.communicate(END)
     assert server.returncode == 0
 

@@ -13,6 +13,7 @@ import httpx2
 from tests.conftest import KEY, digest
 from tests.media.app_process import running
 from tests.media.gate import gate_before
+from tests.waiting import until
 
 Drive = Callable[[httpx2.AsyncClient], Awaitable[Any]]
 """Does everything that a caller does until it is done."""
@@ -69,8 +70,7 @@ async def _drive_until(reached: Event, client: httpx2.AsyncClient, drive: Drive)
     """Drives until the gate holds an answer back, and says whether it ever did."""
     async with client:
         driving = asyncio.ensure_future(drive(client))
-        while not driving.done() and not reached.is_set():
-            await asyncio.sleep(0.01)
+        await until(lambda: driving.done() or reached.is_set())
         if not reached.is_set():
             await driving
         driving.cancel()

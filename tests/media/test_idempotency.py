@@ -13,6 +13,7 @@ from shared.storage import FolderStore, ObjectInfo, idempotency, persistence
 from tests.conftest import MakeClient, StandIn, digest
 from tests.media.conftest import Api
 from tests.media.test_images import png
+from tests.waiting import until
 
 CALLS: dict[str, dict[str, Any]] = {
     "/tools/chat_completion": {"prompt": "hi"},
@@ -88,8 +89,7 @@ async def test_repeat_that_cannot_wait_gets_409_with_retry_after(
     hurried = make_client(environment | {"REQUEST_DEADLINE_SECONDS": "1.5"})
     stand_in.fault(delay=4)
     first = asyncio.create_task(patient.call("generate_image", headers, prompt="A hill"))
-    while not stand_in.requests():
-        await asyncio.sleep(0)
+    await until(stand_in.requests)
     second = await hurried.post("/tools/generate_image", json={"prompt": "A hill"}, headers=headers)
     assert (second.status_code, second.json()["code"]) == (409, "conflict")
     assert int(second.headers["retry-after"]) > 0
@@ -132,14 +132,14 @@ async def test_malformed_key_is_named(local_api: Api, stand_in: StandIn, key: st
 
 
 async def test_caller_who_leaves_finds_the_picture_later(api: Api, stand_in: StandIn) -> None:
-    stand_in.fault(delay=0.5)
-    with pytest.raises(TimeoutError):
-        # The client of these tests runs the app in its own task, so that this cancels the app's work.
-        await asyncio.wait_for(
-            api.http.post("/tools/generate_image", json={"prompt": "A hill"}), 0.2
-        )
-    while not await api.ids():
-        await asyncio.sleep(0)
+    stand_in.fault(delay=2)
+    # The client of these tests runs the app in its own task, so that cancelling cancels the app's work.
+    caller = asyncio.create_task(api.http.post("/tools/generate_image", json={"prompt": "A hill"}))
+    await until(stand_in.requests)
+    caller.cancel()
+    await asyncio.wait({caller})
+    assert caller.cancelled()
+    await until(api.ids)
     assert len(stand_in.requests()) == 1
 
 
@@ -151,8 +151,7 @@ async def test_remembered_result_has_fresh_links(
     body = {"message": "Draw a picture of a hill", "tools": ["generate_image"]}
     first = (await api.http.post("/chat", json=body, headers=headers)).json()
     url = first["tool_calls"][0]["result"]["media"][0]["url"]
-    while (await api.open(url)).status_code == 200:
-        pass
+    await until(lambda: api.open(url), lambda answer: answer.status_code != 200)
     again = (await api.http.post("/chat", json=body, headers=headers)).json()
     fresh = again["tool_calls"][0]["result"]["media"][0]["url"]
     assert fresh != url

@@ -16,6 +16,7 @@ from tests.conftest import AUTH, StandIn
 from tests.media.app_process import running
 from tests.media.kills import kill_after_every_write
 from tests.media.test_idempotency import without_links
+from tests.waiting import until
 
 KEY_HEADERS = {**AUTH, "Idempotency-Key": "the-only-one"}
 LONG_TEXT = "All work and no play makes Jack a dull boy. " * 30
@@ -25,11 +26,12 @@ Drive = Callable[[httpx2.AsyncClient], Awaitable[list[dict[str, Any]]]]
 
 
 async def post(client: httpx2.AsyncClient, tool: str, arguments: dict[str, Any]) -> Any:
-    while True:
-        response = await client.post(f"/tools/{tool}", json=arguments)
-        if response.status_code != 409:
-            assert response.status_code in (200, 202), response.text
-            return response.json()
+    response = await until(
+        lambda: client.post(f"/tools/{tool}", json=arguments),
+        lambda response: response.status_code != 409,
+    )
+    assert response.status_code in (200, 202), response.text
+    return response.json()
 
 
 async def draw(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
@@ -46,14 +48,18 @@ async def speak(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
 
 async def film(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
     job = await post(client, "generate_video", {"prompt": "A hill", "seconds": 1})
-    while job["status"] != "completed":
+
+    async def look() -> Any:
         response = await client.get(f"/videos/{job['id']}")
         assert response.status_code == 200, response.text
-        job = response.json()
-    return [job["media"]]
+        return response.json()
+
+    done = await until(look, lambda job: job["status"] == "completed")
+    return [done["media"]]
 
 
 @pytest.mark.parametrize(("drive", "objects"), [(draw, 2), (speak, 1), (film, 2)])
+@pytest.mark.timeout(900)  # Some twenty rounds, each with an app of its own.
 async def test_app_killed_after_any_write_leaves_one_object_and_no_broken_link(
     azurite: str, environment: dict[str, str], stand_in: StandIn, drive: Drive, objects: int
 ) -> None:

@@ -15,6 +15,8 @@ from tests.conftest import AUTH, KEY, MakeClient, StandIn, digest
 from tests.media.conftest import Api
 from tests.media.test_faults import WAV
 from tests.media.test_images import png
+from tests.paging import read_pages
+from tests.waiting import until
 
 
 async def upload(api: Api, content: bytes | None = None) -> str:
@@ -31,14 +33,12 @@ async def test_media_are_listed_newest_first_in_pages(api: Api) -> None:
     assert await api.ids() == everything
     assert await api.ids(kind="audio") == everything[:1]
     assert await api.ids(kind="video") == []
-    pages: list[list[str]] = []
-    query: dict[str, Any] = {"limit": 2}
-    while True:
-        page = (await api.http.get("/media", params=query)).json()
-        pages.append([each["id"] for each in page["media"]])
-        if page["cursor"] is None:
-            break
-        query["cursor"] = page["cursor"]
+
+    async def fetch(cursor: str | None) -> Any:
+        query = {"limit": "2"} if cursor is None else {"limit": "2", "cursor": cursor}
+        return (await api.http.get("/media", params=query)).json()
+
+    pages = [[each["id"] for each in page["media"]] for page in await read_pages(fetch)]
     assert pages == [everything[:2], everything[2:4], everything[4:]]
     images = (await api.http.get("/media", params={"limit": 5, "kind": "image"})).json()
     assert [each["id"] for each in images["media"]] == everything[1:]
@@ -76,9 +76,8 @@ async def test_medium_opens_with_a_key_after_its_link_has_expired(
     api = Api(make_client(stored_environment | {"MEDIA_URL_TTL_SECONDS": "1"}), browser)
     media_id = await upload(api)
     [media] = (await api.http.get("/media")).json()["media"]
-    while (await api.open(media["url"])).status_code == 200:
-        pass
-    assert (await api.open(media["url"])).status_code in (401, 403)
+    expired = await until(lambda: api.open(media["url"]), lambda answer: answer.status_code != 200)
+    assert expired.status_code in (401, 403)
     if media["url"].startswith("http://localhost:7071/"):
         path = media["url"].removeprefix("http://localhost:7071")
         assert (await api.http.get(path)).content == png()

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from shared.tools import video_jobs
 from tests.conftest import MakeClient, StandIn, ThreadServer
 from tests.media.conftest import Api
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +30,9 @@ async def look(api: Api, job_id: str) -> dict[str, Any]:
 
 
 async def finish(api: Api, job_id: str) -> dict[str, Any]:
-    while True:
-        job = await look(api, job_id)
-        if job["status"] in ("completed", "failed"):
-            return job
+    return await until(
+        lambda: look(api, job_id), lambda job: job["status"] in ("completed", "failed")
+    )
 
 
 def polls(stand_in: StandIn) -> int:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.server import LOOPBACK
+from tests.waiting import block_until
 
 MAIN = Path(__file__).parents[2] / ".azurite/node_modules/azurite/dist/src/blob/main.js"
 ACCOUNT = "devstoreaccount1"
@@ -67,17 +68,20 @@ def running(port: int, *arguments: str, verify: ssl.SSLContext | bool = True) ->
     try:
         scheme = "https" if arguments else "http"
         with httpx2.Client(verify=verify) as client:
-            while True:
-                assert process.poll() is None, "Azurite ended by itself"
-                try:
-                    client.get(f"{scheme}://{LOOPBACK}:{port}/")
-                    break
-                except httpx2.TransportError:
-                    continue
+            block_until(lambda: _answers(client, f"{scheme}://{LOOPBACK}:{port}/", process))
         yield
     finally:
         process.terminate()
         process.wait()
+
+
+def _answers(client: httpx2.Client, url: str, process: "subprocess.Popen[bytes]") -> bool:
+    assert process.poll() is None, "Azurite ended by itself"
+    try:
+        client.get(url)
+    except httpx2.TransportError:
+        return False
+    return True
 
 
 def free_port() -> int:

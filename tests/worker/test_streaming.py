@@ -11,6 +11,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from shared.routes.envelope import CLIENT_CLOSED_REQUEST
+from tests.waiting import until
 from tests.worker.gate import Gate, happened
 from tests.worker.process import TIMEOUT_SECONDS, WorkerProcess
 
@@ -89,11 +90,12 @@ async def test_when_the_client_of_a_streamed_chat_leaves_the_provider_is_not_wai
 
     await leave_while_held(listen(), gate)
     listed = (await caller.get("/conversations", params={"limit": 1})).json()["conversations"]
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        incomplete = [False]
-        while incomplete != [True]:
-            page = (await caller.get(f"/conversations/{listed[0]['id']}")).json()
-            incomplete = [message["incomplete"] for message in page["messages"]]
+
+    async def incomplete() -> list[bool]:
+        page = (await caller.get(f"/conversations/{listed[0]['id']}")).json()
+        return [message["incomplete"] for message in page["messages"]]
+
+    await until(incomplete, lambda seen: seen == [True])
 
 
 @pytest.mark.parametrize(
