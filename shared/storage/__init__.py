@@ -24,6 +24,7 @@ from shared.storage.objects import (
     ObjectStream,
     RangeNotSatisfiable,
 )
+from shared.storage.orphans import OrphanCounts, Orphans
 from shared.storage.persistence import persist
 from shared.storage.service import Storage
 from shared.storage.turns import OpenTurn, TurnWriter
@@ -56,6 +57,8 @@ __all__ = [
     "ObjectStream",
     "OpenTurn",
     "Operation",
+    "OrphanCounts",
+    "Orphans",
     "RangeNotSatisfiable",
     "Storage",
     "TurnWriter",
