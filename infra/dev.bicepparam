@@ -7,8 +7,6 @@ param tags = {
   environment: 'dev'
 }
 
-param buildId = readEnvironmentVariable('BUILD_ID', 'dev')
-
 // infra/new_key.py prints the JSON.
 param apiKeys = json(readEnvironmentVariable('API_KEYS', '{}'))
 param smokeKeySha256 = readEnvironmentVariable('SMOKE_KEY_SHA256', '')

@@ -18,9 +18,6 @@ param location string = resourceGroup().location
 @description('Tags of every resource.')
 param tags object = {}
 
-@description('Build that /health shows: the commit that was packaged.')
-param buildId string = 'dev'
-
 // ---------------------------------------------------------------- who may call
 
 @description('Keys of callers, as digests, in the long form of API_KEYS. Without any the app answers 503.')
@@ -305,7 +302,6 @@ var ownSettings = {
   AZURE_BLOB_STATE_CONTAINER: dataStorage.outputs.stateContainerName
   AZURE_CLIENT_ID: identity.outputs.clientId
   AZURE_STORAGE_ACCOUNT_URL: dataStorage.outputs.blobEndpoint
-  BUILD_ID: buildId
 }
 
 var openAiSettings = azureOpenAi == 'none'

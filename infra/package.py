@@ -165,10 +165,20 @@ def _version_file(root: Path) -> Path:
 
 
 def _stamp(root: Path, build_id: str) -> None:
-    # BUILD_ID is a setting: it would name the new build while the old code still runs.
+    # In the code and not in a setting: a setting would name the new build while the old code still runs.
     path = _version_file(root)
-    version = f'__version__ = "{_version()}'
-    path.write_text(path.read_text().replace(version, f"{version}+{local_version(build_id)}"))
+    text = path.read_text()
+    for line, stamped in (
+        (
+            f'__version__ = "{_version()}"',
+            f'__version__ = "{_version()}+{local_version(build_id)}"',
+        ),
+        ('__build__ = "dev"', f'__build__ = "{build_id}"'),
+    ):
+        if line not in text:
+            raise PackageError(f"shared/__init__.py has no line {line}: put it back.")
+        text = text.replace(line, stamped)
+    path.write_text(text)
 
 
 def local_version(build_id: str) -> str:

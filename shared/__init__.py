@@ -1,3 +1,6 @@
 """What all functions of the app share: services, tools, agent, MCP server and HTTP routes."""
 
 __version__ = "0.1.0"
+
+__build__ = "dev"
+"""Commit of the package, which infra/package.py writes here."""

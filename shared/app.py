@@ -89,7 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(videos_router(tools, guard))
     # The Functions host does not tell by which name and scheme it was called.
     api.include_router(connections_router(services.connections, guard, settings.own_url))
-    api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins)))
+    api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins, settings.own_url)))
     complete_openapi(api)
     # The last one added is the outermost.
     api.add_middleware(ConfigurationGate, problems=settings.problems, open_paths=OPEN_PATHS)

@@ -26,6 +26,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from shared import __build__
+
 Scope = Literal["chat", "tools", "connections", "act-as"]
 
 DEFAULT_SCOPES: frozenset[Scope] = frozenset({"chat", "tools", "connections"})
@@ -59,6 +61,13 @@ def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise _complain("is not a URL: write it as https://HOST/PATH, without a query")
+    return value.rstrip("/")
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(_base_url(value))
+    if parts.path:
+        raise _complain("has a path: give scheme and host only, as https://HOST")
     return value.rstrip("/")
 
 
@@ -115,6 +124,7 @@ ConnectionString = Annotated[SecretStr, BeforeValidator(_connection_string)]
 ContainerName = Annotated[str, BeforeValidator(_container_name)]
 BlobPath = Annotated[str, BeforeValidator(_blob_path)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
+Origin = Annotated[str, BeforeValidator(_origin)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
 
 
@@ -163,7 +173,8 @@ class Settings(BaseModel):
 
     Attributes:
         in_azure: Whether the process runs in Azure and not on a developer's machine.
-        own_url: Where the app answers, without a slash at the end.
+        own_url: Where callers reach the app, without a slash at the end: PUBLIC_BASE_URL, or the name
+            of the host.
         mcp_server_tokens: The tokens that MCP_SERVERS points to, by the server's name.
         problems: One sentence for each malformed setting; such a setting has its default here.
     """
@@ -288,6 +299,10 @@ class Settings(BaseModel):
         32000, ge=100, description="Most tokens of a conversation that the model is sent, about."
     )
 
+    public_base_url: Origin | None = Field(
+        None,
+        description="https://HOST of a custom domain or Front Door; unset: the app's own host name.",
+    )
     request_deadline_seconds: float = Field(
         200, gt=0, le=230, description="Budget of one request; Azure's front end cuts at 230 s."
     )
@@ -318,7 +333,9 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Log level."
     )
-    build_id: str = Field("dev", description="Shown by /health; the pipeline sets the commit.")
+    build_id: str = Field(
+        __build__, description="Overrides the build that the package carries and /health shows."
+    )
 
     @field_validator("api_keys")
     @classmethod
@@ -396,7 +413,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         "in_azure": in_azure,
         "problems": tuple(problems.values()),
     }
-    if host := source.get("WEBSITE_HOSTNAME", "").strip():
+    if settings.public_base_url:
+        found["own_url"] = settings.public_base_url
+    elif host := source.get("WEBSITE_HOSTNAME", "").strip():
         found["own_url"] = f"{'https' if in_azure else 'http'}://{host}"
     return settings.model_copy(update=found)
 

@@ -127,6 +127,7 @@ type OptionalSettings = {
   OPENAI_TRANSCRIPTION_MODEL: string?
   OPENAI_VIDEO_BASE_URL: string?
   OPENAI_VIDEO_MODEL: string?
+  PUBLIC_BASE_URL: string?
   @minValue(1)
   @maxValue(230)
   REQUEST_DEADLINE_SECONDS: int?

@@ -94,7 +94,6 @@ async def test_worker_loads_the_unpacked_package_alone_and_compiles_nothing(
         "MCP_API_KEY": KEY,
         "OPENAI_BASE_URL": stand_in.base_url,
         "OPENAI_API_KEY": "sk-test",
-        "BUILD_ID": BUILD,
     }
     artifact = unpack(output / "app.zip", tmp_path)
     # One without bytecode, so that this test can tell.

@@ -10,6 +10,7 @@ PROJECT = Path(__file__).parent.parent.parent
 MODULES = PROJECT / "infra/modules"
 
 NOT_DEPLOYED = {
+    "BUILD_ID",  # The package carries its build; a setting would restart the app at each run.
     "AZURE_STORAGE_CONNECTION_STRING",  # It holds a key; a deployment has AZURE_STORAGE_ACCOUNT_URL.
     "LOCAL_STORAGE_PATH",  # For local work only, and refused in Azure.
     "MCP_SERVER_API_KEY",  # Another name of MCP_API_KEY.

@@ -170,6 +170,16 @@ async def test_upload_over_the_limit_is_refused_and_not_stored(
     assert await api.ids() == []
 
 
+@pytest.mark.parametrize(("size", "status"), [(95 * 1024 * 1024, 422), (95 * 1024 * 1024 + 1, 413)])
+async def test_upload_limit_is_below_that_of_the_functions_host(
+    local_api: Api, size: int, status: int
+) -> None:
+    # Above 100 MiB the host answers 500 itself. The body is no picture, so the smaller one is 422.
+    declared = {"Content-Length": str(size)}
+    response = await local_api.http.post("/media", content=b"hello", headers=declared)
+    assert response.status_code == status
+
+
 async def test_deleted_medium_is_gone_with_its_bytes(api: Api) -> None:
     job = await api.call("generate_video", prompt="A hill", seconds=1)
     media_id = await upload(api)

@@ -3,6 +3,7 @@ import json
 import pytest
 from pydantic import SecretStr
 
+from shared import __build__
 from shared.settings import SETTING_NAMES, KeyRecord, load_settings
 from tests.conftest import digest
 
@@ -32,12 +33,16 @@ MALFORMED = {
     "CONNECTIONS_ENCRYPTION_KEY": "c2hvcnQ=",
     "CHAT_MAX_HISTORY_TOKENS": "99",
     "CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "perhaps",
+    "PUBLIC_BASE_URL": "https://api.example/path",
     "REQUEST_DEADLINE_SECONDS": "231",
     "CORS_ALLOWED_ORIGINS": "example.com",
     "MCP_ALLOWED_ORIGINS": "https://a.example/path",
     "LOG_LEVEL": "loud",
 }
 """Every setting that can be malformed; the others take any text."""
+
+
+IN_AZURE = {"WEBSITE_SITE_NAME": "app", "WEBSITE_HOSTNAME": "app.azurewebsites.net"}
 
 
 def test_nothing_set_gives_the_defaults() -> None:
@@ -167,3 +172,29 @@ def test_one_key_under_two_names_is_a_mistake() -> None:
     keys = json.dumps({"a": digest("k"), "b": {"sha256": digest("k").upper()}})
     [problem] = load_settings({"API_KEYS": keys}).problems
     assert "one key under two names" in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("api.example.com", "write it as https://HOST/PATH"),
+        ("https://api.example.com/mcp", "has a path"),
+        ("http://api.example.com", "must begin with https:// in Azure"),
+    ],
+)
+def test_public_base_url_that_callers_could_not_use_is_refused(value: str, problem: str) -> None:
+    settings = load_settings({**IN_AZURE, "PUBLIC_BASE_URL": value})
+    assert "The setting PUBLIC_BASE_URL" in settings.problems[0]
+    assert problem in settings.problems[0]
+    assert settings.own_url == f"https://{IN_AZURE['WEBSITE_HOSTNAME']}"
+
+
+def test_app_is_reached_by_its_public_base_url_where_one_is_set() -> None:
+    settings = load_settings({**IN_AZURE, "PUBLIC_BASE_URL": "https://api.example.com/"})
+    assert settings.problems == ()
+    assert settings.own_url == "https://api.example.com"
+
+
+def test_build_is_the_packages_unless_a_setting_overrides_it() -> None:
+    assert load_settings({}).build_id == __build__
+    assert load_settings({"BUILD_ID": "abc"}).build_id == "abc"
