@@ -302,6 +302,8 @@ var ownSettings = {
   AZURE_BLOB_STATE_CONTAINER: dataStorage.outputs.stateContainerName
   AZURE_CLIENT_ID: identity.outputs.clientId
   AZURE_STORAGE_ACCOUNT_URL: dataStorage.outputs.blobEndpoint
+  // Signed links to Blob Storage would open for nobody.
+  MEDIA_PROXY_DOWNLOADS: privateNetworking && !mediaLinksFromInternet ? 'true' : 'false'
 }
 
 var openAiSettings = azureOpenAi == 'none'

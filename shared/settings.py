@@ -288,6 +288,10 @@ class Settings(BaseModel):
     media_url_ttl_seconds: int = Field(
         3600, ge=1, le=6 * 24 * 3600, description="Lifetime of a signed URL in seconds."
     )
+    media_proxy_downloads: bool = Field(
+        default=False,
+        description="Streams media through the app, where callers cannot reach Blob Storage.",
+    )
 
     chat_system_prompt: str | None = Field(
         None, description="System prompt of the chat agent; unset: the built-in one."
@@ -359,6 +363,16 @@ class Settings(BaseModel):
         # A public base URL for the media would show everything else as well.
         if value == info.data.get("azure_blob_container"):
             raise _complain("must differ from AZURE_BLOB_CONTAINER")
+        return value
+
+    @field_validator("media_proxy_downloads")
+    @classmethod
+    def _has_no_public_base_url_beside_it(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("azure_blob_public_base_url"):
+            raise _complain(
+                "and AZURE_BLOB_PUBLIC_BASE_URL exclude each other: media come through the app or from "
+                "that URL"
+            )
         return value
 
     @field_validator("log_level", mode="before")

@@ -95,6 +95,8 @@ class HeadRequests:
 
         # In place and back again, because the log reads the scope that inner layers have extended.
         scope["method"] = "GET"
+        # What is expensive to read need not be read.
+        scope.setdefault("state", {})["is_head"] = True
         try:
             await self._app(scope, receive, send_without_body)
         finally:

@@ -1,7 +1,6 @@
 """`/media`: what the tools stored, and what callers bring for the tools to work on."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +11,8 @@ from shared.auth import Guard
 from shared.errors import InvalidRequest, NotFound, TooLarge, Unauthorized
 from shared.routes.doors import Context, admit, guarded, request_deadline
 from shared.routes.errors import COMMON_ERRORS, cursor_errors
-from shared.storage import Media, MediaKind, MediaStore, Storage, new_id
+from shared.routes.streamed_objects import stream_object
+from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
 from shared.storage.formats import FORMATS, SVG, format_of_name, sniff
 from shared.tools.streams import peek
 
@@ -85,20 +85,20 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         expires: _LinkField = None,
         signature: _LinkField = None,
     ) -> Response:
-        """Leads to the medium's bytes, by a redirect to Blob Storage or at once."""
+        """Leads to the medium's bytes, by a redirect to Blob Storage, or returns them itself."""
         refusal = None
         if storage.signer is not None and link_object and expires and signature:
-            refusal = storage.signer.refusal(link_object, expires, signature)
+            refusal = await storage.signer.refusal(link_object, expires, signature)
             if refusal is None:
-                return _serve(storage, link_object)
+                return await _serve(storage, link_object, request)
         try:
             principal = await admit(request, guard, None)
         except Unauthorized as error:
             raise refusal or error from error
         async with request_deadline(request).limit():
             record = await media.find(principal.name, media_id)
-            if storage.is_local:
-                return _serve(storage, record.name)
+            if storage.is_local or storage.signer is not None:
+                return await _serve(storage, record.name, request)
             url, _ = await media.link(record.name)
         return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
 
@@ -125,17 +125,27 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _serve(storage: Storage, name: str) -> Response:
-    path: Path | None = storage.local_file(name)
+async def _serve(storage: Storage, name: str, request: Request) -> Response:
     media_format = format_of_name(name)
-    if path is None or media_format is None or not path.is_file():
-        raise NotFound("The file of this media is gone.")
+    if media_format is None:
+        raise _gone()
     headers = {
         "Cache-Control": "private, max-age=31536000, immutable",
         "X-Content-Type-Options": "nosniff",
     }
     if media_format is SVG:
         headers["Content-Security-Policy"] = SVG_POLICY
+    path = storage.local_file(name)
+    if path is None:
+        headers["Content-Type"] = media_format.content_type
+        headers["Content-Disposition"] = f'inline; filename="{name.rpartition("/")[2]}"'
+        try:
+            async with request_deadline(request).limit():
+                return await stream_object(await storage.media(), name, request, headers)
+        except ObjectMissing as error:
+            raise _gone() from error
+    if not path.is_file():
+        raise _gone()
     return FileResponse(
         path,
         media_type=media_format.content_type,
@@ -143,3 +153,7 @@ def _serve(storage: Storage, name: str) -> Response:
         filename=path.name,
         content_disposition_type="inline",
     )
+
+
+def _gone() -> NotFound:
+    return NotFound("The file of this media is gone.")

@@ -19,6 +19,7 @@ from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings, Stora
 from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
 
 from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
+from shared.storage.links import LinkSigner
 from shared.storage.objects import (
     ContentHeaders,
     LogFull,
@@ -67,10 +68,14 @@ class BlobStore:
     Args:
         account: The account, which whoever opened it closes.
         container: The container's name.
+        signer: Signs links to the app's own route; without it links lead to the account itself.
     """
 
-    def __init__(self, account: BlobAccount, container: str) -> None:
+    def __init__(
+        self, account: BlobAccount, container: str, signer: LinkSigner | None = None
+    ) -> None:
         self._account = account
+        self._signer = signer
         self._container = account.service.get_container_client(container)
 
     async def create(
@@ -229,7 +234,9 @@ class BlobStore:
         return True
 
     async def link(self, name: str, expires_at: datetime) -> str:
-        """Returns a URL with a shared access signature that allows reading only."""
+        """Returns a URL of the app itself, or one with a shared access signature for reading only."""
+        if self._signer is not None:
+            return await self._signer.sign(name, expires_at)
         blob = self._blob(name)
         query = await self._account.sign(blob.container_name, name, expires_at)
         return f"{blob.url}?{query}"

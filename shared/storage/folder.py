@@ -200,14 +200,19 @@ class FolderStore:
 
     async def link(self, name: str, expires_at: datetime) -> str:
         """Returns a URL of the app itself, signed."""
-        signer = self._signer
-        if signer is None:
+        if self._signer is None:
             return self.path(name).as_uri()
-        return await self._run(lambda: signer.sign(name, expires_at))
+        with self._errors():
+            return await self._signer.sign(name, expires_at)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        try:
+        with self._errors():
             return await asyncio.to_thread(work)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise StorageUnavailable(
                 f"The folder of {_SETTING} cannot be used: {error.strerror or error}. "

@@ -9,7 +9,7 @@ from shared.errors import NotConfigured
 from shared.identity import open_credential
 from shared.settings import Settings
 from shared.storage.folder import FolderStore
-from shared.storage.links import LinkSigner
+from shared.storage.links import LinkSigner, key_of_file, key_of_state
 from shared.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class Storage:
 
     Args:
         settings: Where things are stored.
-        serves_links: Whether the app's own routes can be reached, so that links to a folder's files may
-            lead there; else they are ``file:`` URLs.
+        serves_links: Whether the app's own routes can be reached, so that links to media may lead there;
+            else they are ``file:`` URLs, or lead to Blob Storage.
     """
 
     def __init__(self, settings: Settings, *, serves_links: bool = True) -> None:
@@ -38,8 +38,10 @@ class Storage:
         self.signer: LinkSigner | None = None
         """Signs links to the app's own route; None where Blob Storage or nobody serves the media."""
         self._folder = _folder(settings)
-        if self._folder is not None and serves_links:
-            self.signer = LinkSigner(self._folder / _LINK_KEY_FILE, settings.own_url)
+        if serves_links and self._folder is not None:
+            self.signer = LinkSigner(key_of_file(self._folder / _LINK_KEY_FILE), settings.own_url)
+        elif serves_links and settings.media_proxy_downloads:
+            self.signer = LinkSigner(key_of_state(self.state), settings.own_url)
 
     @property
     def is_configured(self) -> bool:
@@ -107,7 +109,7 @@ class Storage:
         from shared.storage.blob import BlobStore
 
         self._account = _open_account(self._settings)
-        return BlobStore(self._account, media), BlobStore(self._account, state)
+        return BlobStore(self._account, media, self.signer), BlobStore(self._account, state)
 
 
 def _open_account(settings: Settings) -> "BlobAccount":

@@ -7,6 +7,7 @@ import pytest
 from shared.storage import FolderStore, LinkSigner, ObjectStore
 from shared.storage.blob import BlobStore
 from shared.storage.blob_account import BlobAccount
+from shared.storage.links import key_of_file
 from tests.storage.azurite import TestCredential
 
 
@@ -14,7 +15,7 @@ from tests.storage.azurite import TestCredential
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
     """An empty store of each kind; every test that uses it runs against all."""
     if request.param == "folder":
-        signer = LinkSigner(tmp_path / "link.key", "http://localhost:7071")
+        signer = LinkSigner(key_of_file(tmp_path / "link.key"), "http://localhost:7071")
         yield FolderStore(tmp_path / "storage", "objects", signer)
         return
     if request.param == "identity":

@@ -14,6 +14,7 @@ import pytest
 from shared.storage import ContentHeaders, FolderStore, LinkSigner
 from shared.storage.blob import BlobStore
 from shared.storage.blob_account import BlobAccount
+from shared.storage.links import key_of_file, key_of_state
 from tests.storage.azurite import OAuthAzurite, TestCredential
 
 HEADERS = ContentHeaders("image/png", "private, max-age=60", 'inline; filename="a.png"')
@@ -78,12 +79,12 @@ async def test_link_by_user_delegation_opens_and_its_key_is_reused(
     await account.aclose()
 
 
-def test_link_of_the_app_holds_until_it_expires(tmp_path: Path) -> None:
-    signer = LinkSigner(tmp_path / "link.key", "http://localhost:7071")
-    link = signer.sign("images/a.png", soon())
+async def test_link_of_the_app_holds_until_it_expires(tmp_path: Path) -> None:
+    signer = LinkSigner(key_of_file(tmp_path / "link.key"), "http://localhost:7071")
+    link = await signer.sign("images/a.png", soon())
     query = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
     assert urlsplit(link).path == "/media/a"
-    assert signer.refusal(query["object"], query["expires"], query["signature"]) is None
+    assert await signer.refusal(query["object"], query["expires"], query["signature"]) is None
     later = str(int(query["expires"]) + 1)
     for name, expires, signature in (
         ("images/b.png", query["expires"], query["signature"]),
@@ -93,18 +94,19 @@ def test_link_of_the_app_holds_until_it_expires(tmp_path: Path) -> None:
         (query["object"], query["expires"], "ü"),
         (query["object"], "9" * 5000, query["signature"]),
     ):
-        assert "not one of ours" in str(signer.refusal(name, expires, signature))
-    old = signer.sign("images/a.png", datetime.now(UTC) - timedelta(seconds=1))
+        assert "not one of ours" in str(await signer.refusal(name, expires, signature))
+    old = await signer.sign("images/a.png", datetime.now(UTC) - timedelta(seconds=1))
     query = {name: values[0] for name, values in parse_qs(urlsplit(old).query).items()}
-    refusal = signer.refusal(query["object"], query["expires"], query["signature"])
+    refusal = await signer.refusal(query["object"], query["expires"], query["signature"])
     assert "has expired" in str(refusal)
 
 
 async def test_processes_that_start_together_share_one_key(tmp_path: Path) -> None:
     script = (
-        "import sys; from datetime import datetime, UTC; from pathlib import Path;"
-        "from shared.storage import LinkSigner;"
-        "print(LinkSigner(Path(sys.argv[1]), 'http://h').sign('a/b.png', datetime.max))"
+        "import asyncio, sys; from datetime import datetime, UTC; from pathlib import Path;"
+        "from shared.storage.links import LinkSigner, key_of_file;"
+        "signer = LinkSigner(key_of_file(Path(sys.argv[1])), 'http://h');"
+        "print(asyncio.run(signer.sign('a/b.png', datetime.max)))"
     )
 
     async def sign() -> bytes:
@@ -126,3 +128,22 @@ async def test_folder_without_a_server_links_to_its_files(tmp_path: Path) -> Non
     assert link == (tmp_path / "media/images/a.png").as_uri()
     async with store.open("images/a.png") as stream:
         assert [chunk async for chunk in stream.chunks] == [b"png"]
+
+
+async def test_instances_that_start_together_share_one_key_of_the_state_container(
+    azurite: str,
+) -> None:
+    container = f"state-{uuid4().hex}"
+    accounts = [BlobAccount.from_connection_string(azurite) for _ in range(4)]
+    expires_at = soon()
+
+    async def sign(account: BlobAccount) -> str:
+        async def state() -> BlobStore:
+            return BlobStore(account, container)
+
+        return await LinkSigner(key_of_state(state), "http://h").sign("a/b.png", expires_at)
+
+    links = await asyncio.gather(*map(sign, accounts))
+    assert len(set(links)) == 1
+    for account in accounts:
+        await account.aclose()
