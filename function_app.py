@@ -1,16 +1,15 @@
 """The Azure Functions app: one HTTP trigger for each route of the application."""
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response, web
-from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
 from shared.app import create_app
 from shared.asgi import AsgiResponse
+from shared.functions_worker import WorkerServer
 
 _ASGI_KEYS = frozenset(
     {
@@ -30,9 +29,8 @@ _ASGI_KEYS = frozenset(
 )
 """What the server put into the scope; the rest is the worker's own routing and would mislead ours."""
 
-# The worker's own server is a plain FastAPI application: its /openapi.json, /docs and /redoc would come
-# before our functions of these names, whose invocations would then wait for their request for ever.
-web.FastAPI = partial(FastAPI, openapi_url=None)
+# The worker's library makes its own HTTP server of what it finds there.
+web.FastAPI = WorkerServer
 
 api = create_app()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)

@@ -8,6 +8,7 @@ error. A process loads one application only: the library and the application kee
 import asyncio
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -15,18 +16,27 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 import anyio
 import azure_functions_runtime as library
 import httpx2
+from azure_functions_runtime import http_v2
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from local.config import PROJECT, route_prefix
 from local.server import LoopbackServer
-from tests.worker.messages import Message, StatusResult, http_input, make_request
+from tests.worker.messages import (
+    Message,
+    ParameterBinding,
+    StatusResult,
+    http_input,
+    make_request,
+    timer_input,
+)
 
 logger = logging.getLogger("tests.worker.host")
 
@@ -36,13 +46,19 @@ _OWN_HEADERS = {b"connection", b"date", b"keep-alive", b"server", b"transfer-enc
 
 @dataclass(frozen=True)
 class Function:
-    """An HTTP function that the worker indexed."""
+    """A function that the worker indexed; one without methods has another trigger than HTTP."""
 
     id: str
     name: str
     parameter: str
+    trigger: str
     route: str
     methods: list[str]
+    schedule: str
+
+
+ADMIN = "/admin/"
+"""Where this host answers itself: ``state``, or the name of a function to run."""
 
 
 class WorkerFailure(Exception):
@@ -60,6 +76,15 @@ class Worker:
     def __init__(self) -> None:
         self.functions: list[Function] = []
         self.http_uri = ""
+        self._invocations: set[asyncio.Task[None]] = set()
+
+    @property
+    def state(self) -> dict[str, int]:
+        """What the worker holds: invocations that have not ended, and references of its library."""
+        return {
+            "invocations": len(self._invocations),
+            "references": len(http_v2.http_coordinator._context_references),
+        }
 
     async def load(self, project: Path) -> None:
         """Loads and indexes the application.
@@ -82,11 +107,32 @@ class Worker:
             request = make_request("function_load_request", function_id=function.id)
             _check(await library.function_load_request(request))
 
-    async def invoke(
+    def begin(
         self, function: Function, invocation_id: str, request: Request, parameters: dict[str, str]
     ) -> None:
-        """Runs a function for a request that goes to the worker's HTTP server."""
+        """Begins to run a function for a request that goes to the worker's HTTP server.
+
+        As in the real host, the invocation does not end because its request has.
+        """
         trigger = http_input(function.parameter, request.method, str(request.url), parameters)
+        task = asyncio.create_task(self._run(function, invocation_id, trigger))
+        self._invocations.add(task)
+        task.add_done_callback(self._invocations.discard)
+
+    async def _run(self, function: Function, invocation_id: str, trigger: ParameterBinding) -> None:
+        try:
+            await self.invoke(function, invocation_id, trigger)
+        except WorkerFailure:
+            logger.exception("Function %s failed", function.name)
+
+    async def invoke(
+        self, function: Function, invocation_id: str, trigger: ParameterBinding
+    ) -> None:
+        """Runs a function to its end.
+
+        Raises:
+            WorkerFailure: It failed.
+        """
         done = await library.invocation_request(
             make_request(
                 "invocation_request",
@@ -98,10 +144,7 @@ class Worker:
                 retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
             )
         )
-        try:
-            _check(done)
-        except WorkerFailure:
-            logger.exception("Function %s failed", function.name)
+        _check(done)
 
 
 class Front:
@@ -114,7 +157,8 @@ class Front:
 
     def __init__(self, worker: Worker, prefix: str) -> None:
         self._worker = worker
-        functions = sorted(worker.functions, key=lambda function: _precedence(function.route))
+        served = [function for function in worker.functions if function.trigger == "httpTrigger"]
+        functions = sorted(served, key=lambda function: _precedence(function.route))
         self._routes = [(_pattern(prefix, function.route), function) for function in functions]
         # The worker's server may be still starting; the real host tries again too.
         self._transport = httpx2.AsyncHTTPTransport(
@@ -125,17 +169,32 @@ class Front:
         """Answers one request."""
         # uvicorn takes the error that this raises for a lifespan as "has none".
         request = Request(scope, receive)
-        function, parameters = self._find(request.method, scope["path"])
+        if scope["path"].startswith(ADMIN):
+            response = await self._administer(scope["path"].removeprefix(ADMIN))
+            await response(scope, receive, send)
+            return
+        function, parameters = self._find(request.method, _routed_path(scope["raw_path"]))
         if function is None:
             await Response(status_code=404)(scope, receive, send)
             return
         body = await request.body()
         invocation_id = str(uuid4())
+        self._worker.begin(function, invocation_id, request, parameters)
         async with anyio.create_task_group() as group:
             group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
-            group.start_soon(self._worker.invoke, function, invocation_id, request, parameters)
             await self._forward(request, body, invocation_id, send)
             group.cancel_scope.cancel()
+
+    async def _administer(self, wish: str) -> Response:
+        """Tells the worker's state, or runs a function that has another trigger than HTTP."""
+        for function in self._worker.functions:
+            if function.name == wish and function.trigger == "timerTrigger":
+                try:
+                    timer = timer_input(function.parameter)
+                    await self._worker.invoke(function, str(uuid4()), timer)
+                except WorkerFailure as failure:
+                    return JSONResponse({"error": str(failure)}, 500)
+        return JSONResponse(self._worker.state)
 
     def _find(self, method: str, path: str) -> tuple[Function | None, dict[str, str]]:
         for pattern, function in self._routes:
@@ -183,13 +242,15 @@ def _check(response: Any) -> None:
 
 def _read(metadata: Any) -> Function:
     bindings = [json.loads(binding) for binding in metadata.raw_bindings]
-    (trigger,) = [binding for binding in bindings if binding["type"] == "httpTrigger"]
+    (trigger,) = [binding for binding in bindings if binding["type"].endswith("Trigger")]
     return Function(
         id=metadata.function_id,
         name=metadata.name,
         parameter=trigger["name"],
-        route=trigger["route"],
-        methods=trigger["methods"],
+        trigger=trigger["type"],
+        route=trigger.get("route", ""),
+        methods=trigger.get("methods", []),
+        schedule=trigger.get("schedule", ""),
     )
 
 
@@ -203,7 +264,13 @@ def _precedence(template: str) -> list[int]:
 
 def _pattern(prefix: str, template: str) -> re.Pattern[str]:
     segments = [part for part in f"{prefix}/{template}".split("/") if part]
-    return re.compile("".join(map(_segment, segments)) + "/?", re.IGNORECASE)
+    return re.compile("".join(map(_segment, segments)) + "/?", re.IGNORECASE | re.DOTALL)
+
+
+def _routed_path(raw: bytes) -> str:
+    """Returns a path as the host matches it: decoded, but for slashes."""
+    parts = re.split("(%2f)", raw.decode(), flags=re.IGNORECASE)
+    return "".join(part if part.lower() == "%2f" else unquote(part) for part in parts)
 
 
 def _segment(template: str) -> str:
@@ -235,6 +302,7 @@ async def main() -> int:
     server.listen()
     document = {
         "origin": f"http://127.0.0.1:{server.port}",
+        "pid": os.getpid(),
         "functions": [asdict(function) for function in worker.functions],
         "errors": errors,
         "shared": getattr(sys.modules.get("shared"), "__file__", None),

@@ -3,6 +3,7 @@
 Source: https://github.com/Azure/azure-functions-language-worker-protobuf
 """
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,9 +58,17 @@ def make_request(kind: str, **fields: Any) -> Message:
     )
 
 
-def http_input(name: str, method: str, url: str, route_parameters: dict[str, str]) -> Message:
+def http_input(
+    name: str, method: str, url: str, route_parameters: dict[str, str]
+) -> ParameterBinding:
     """Returns the input of an HTTP trigger whose request goes to the worker's HTTP server."""
     http = Message(
         method=method, url=url, headers={}, query={}, params=route_parameters, body=TypedData()
     )
     return ParameterBinding(name=name, data=TypedData(http=http))
+
+
+def timer_input(name: str) -> ParameterBinding:
+    """Returns the input of a timer trigger."""
+    timer = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": False}
+    return ParameterBinding(name=name, data=TypedData(json=json.dumps(timer)))

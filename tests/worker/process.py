@@ -68,15 +68,19 @@ class WorkerProcess:
 
     Attributes:
         origin: Where it serves.
-        functions: Name, route and methods of the functions that the worker indexed.
+        functions: Name, route and methods of the HTTP functions that the worker indexed.
+        timers: Name and schedule of its functions with a timer trigger.
         shared_file: The file of the package ``shared`` that it imported.
         log: What it logs.
+        pid: Its process.
     """
 
     origin: str
     functions: list[dict[str, Any]]
+    timers: dict[str, str]
     shared_file: str
     log: Lines
+    pid: int
 
     def client(self, headers: dict[str, str] | None = None) -> httpx2.AsyncClient:
         """Returns a client, with the key unless told otherwise."""
@@ -85,6 +89,22 @@ class WorkerProcess:
             headers=AUTH if headers is None else headers,
             timeout=TIMEOUT_SECONDS,
         )
+
+    async def state(self) -> dict[str, int]:
+        """Returns how many ``invocations`` and library's ``references`` there are at the moment."""
+        return await self._administer("state")
+
+    async def invoke(self, function: str) -> None:
+        """Has the host run a function with a timer trigger, to its end."""
+        assert function in self.timers
+        await self._administer(function)
+
+    async def _administer(self, wish: str) -> dict[str, int]:
+        async with self.client() as client:
+            response = await client.get(f"/admin/{wish}")
+        assert response.status_code == 200, response.text
+        state: dict[str, int] = response.json()
+        return state
 
     async def logged_request(self, request_id: str) -> dict[str, Any]:
         """Waits for the line that the application logs at the end of a request."""
@@ -130,8 +150,16 @@ def _worker(report: Lines, log: Lines) -> WorkerProcess:
     functions = [
         {key: function[key] for key in ("name", "route", "methods")}
         for function in document["functions"]
+        if function["trigger"] == "httpTrigger"
     ]
-    return WorkerProcess(document["origin"], functions, document["shared"], log)
+    timers = {
+        function["name"]: function["schedule"]
+        for function in document["functions"]
+        if function["trigger"] == "timerTrigger"
+    }
+    return WorkerProcess(
+        document["origin"], functions, timers, document["shared"], log, document["pid"]
+    )
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
