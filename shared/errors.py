@@ -33,7 +33,33 @@ A bug is not in the tree: it is answered with 500 ``internal_error`` and the req
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
+
+Outcome = Literal["ok", "client_error", "provider_error", "error"]
+"""How a request ended, for whoever runs the app: its caller, a provider or the app is to blame."""
+
+FIRST_SERVER_ERROR = 500
+
+
+class Failure(NamedTuple):
+    """What the log says of a failure.
+
+    Attributes:
+        code: What happened, as in the answer; None for an answer that has no code.
+        outcome: Who is to blame.
+    """
+
+    code: str | None
+    outcome: Outcome
+
+
+BUG = Failure("internal_error", "error")
+"""What the log says of a bug."""
+
+
+def failure_of(status: int, code: str | None = None) -> Failure:
+    """Returns the failure that an HTTP status and a code tell of, where no provider is involved."""
+    return Failure(code, "error" if status >= FIRST_SERVER_ERROR else "client_error")
 
 
 def _seconds(seconds: float) -> str:
@@ -53,6 +79,11 @@ class GatewayError(Exception):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+    @property
+    def failure(self) -> Failure:
+        """What the log says of this error."""
+        return failure_of(self.status, self.code)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -221,7 +252,18 @@ class StorageUnavailable(GatewayError):
 
 
 class ProviderError(GatewayError):
-    """The root of what the provider of a model did wrong or refused."""
+    """The root of what the provider of a model did wrong or refused.
+
+    Attributes:
+        reason: For the operator: the status or the error of the network, never what the provider wrote.
+    """
+
+    reason: str | None = None
+
+    @property
+    def failure(self) -> Failure:
+        """What the log says: a request that the provider calls wrong is the caller's failure."""
+        return Failure(self.code, "client_error" if self.status == 400 else "provider_error")
 
 
 class ProviderRejected(ProviderError):

@@ -14,7 +14,8 @@ from shared.agent.events import ToolCallRecord, ToolCallStarted, ToolFinished, T
 from shared.agent.offer import ToolOffer
 from shared.errors import DeadlineExceeded
 from shared.openai_service import ToolCall, whole_characters
-from shared.tools import ToolContext, ToolResult
+from shared.telemetry import current_record
+from shared.tools import ToolContext, ToolRegistry, ToolResult
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,9 @@ async def _run_call(call: ToolCall, offer: ToolOffer, context: ToolContext, queu
     result = await _call_in_time(
         call.name, arguments, offer, replace(context, report_progress=report)
     )
+    if result.failure is not None and result.failure.outcome != "client_error":
+        # A model that calls a tool wrong is told so and calls it again.
+        current_record().fail(result.failure, call.name)
     record = ToolCallRecord(
         name=call.name,
         arguments=arguments,
@@ -126,9 +130,12 @@ async def _call_in_time(
         return await deadline.wait_for(
             _call(name, arguments, offer, replace(context, deadline=deadline))
         )
-    except DeadlineExceeded:
+    except DeadlineExceeded as error:
+        is_ours = isinstance(offer.find(name), ToolRegistry)
         return ToolResult(
-            f"The tool '{name}' did not finish within {deadline.budget:.0f} seconds.", is_error=True
+            f"The tool '{name}' did not finish within {deadline.budget:.0f} seconds.",
+            is_error=True,
+            failure=error.failure if is_ours else None,
         )
 
 

@@ -2,6 +2,7 @@
 
 from shared.errors import (
     DeadlineExceeded,
+    Failure,
     ProviderCredentials,
     ProviderRejected,
     ProviderUnavailable,
@@ -11,6 +12,11 @@ from shared.errors import (
 class ServerUnavailable(ProviderUnavailable):
     """Raised when a connected server cannot be reached, fails, or answers unreadably."""
 
+    @property
+    def failure(self) -> Failure:
+        """What the log says: a server that the caller chose is no provider of this app."""
+        return Failure(self.code, "client_error")
+
 
 class ServerRefused(ProviderRejected):
     """Raised when a connected server calls a request wrong; its message is passed on."""
@@ -18,6 +24,11 @@ class ServerRefused(ProviderRejected):
 
 class NotAuthorized(ProviderCredentials):
     """Raised when a connection has no credentials that its server takes."""
+
+    @property
+    def failure(self) -> Failure:
+        """What the log says: the credentials are the caller's."""
+        return Failure(self.code, "client_error")
 
 
 class ConnectionTimeout(DeadlineExceeded):

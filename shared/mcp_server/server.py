@@ -4,8 +4,9 @@
 """
 
 from base64 import b64encode
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import mcp_types as types
 from mcp.server.lowlevel import Server
@@ -13,8 +14,9 @@ from mcp.shared.exceptions import MCPError
 from pydantic_core import to_json
 
 from shared import __version__
-from shared.errors import GatewayError, InsufficientScope, NotFound
+from shared.errors import BUG, Failure, GatewayError, InsufficientScope, NotFound, failure_of
 from shared.storage import ConversationStore, MediaStore, present_conversation
+from shared.telemetry import current_record
 from shared.tools import ToolContext, ToolRegistry, ToolSpec
 
 SERVER_NAME = "openai-mcp-functions"
@@ -67,9 +69,9 @@ def build_server(
             result = await registry.call(params.name, params.arguments or {}, make_context(request))
         except GatewayError as error:
             # An exception would reach the client as an opaque internal error.
-            return _tool_error(error.detail)
+            return _tool_error(error.detail, error.failure)
         if result.is_error:
-            return _tool_error(result.text)
+            return _tool_error(result.text, result.failure, params.name)
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=result.text)],
             structured_content=result.structured,
@@ -90,17 +92,18 @@ def build_server(
     async def read_resource(
         request: RequestContext, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
-        uri = str(params.uri)
+        uri, context = str(params.uri), make_context(request)
         if uri.startswith(MEDIA_SCHEME):
-            contents = await _read_media(media, uri, make_context(request))
+            contents = await _read_media(media, uri, context)
             return types.ReadResourceResult(contents=[contents])
         if uri.startswith(CONVERSATION_SCHEME):
-            text = await _read_conversation(conversations, uri, make_context(request))
+            text = await _read_conversation(conversations, uri, context)
             return types.ReadResourceResult(contents=[text])
         if uri != MODELS_URI:
             raise _unknown_resource(uri)
-        result = await registry.call("list_supported_models", {}, make_context(request))
+        result = await registry.call("list_supported_models", {}, context)
         if result.is_error:
+            current_record().fail(result.failure or BUG)
             raise MCPError(types.INTERNAL_ERROR, result.text)
         models = types.TextResourceContents(
             uri=MODELS_URI, mime_type="application/json", text=result.text
@@ -117,8 +120,34 @@ def build_server(
         on_call_tool=call_tool,
         on_list_resources=list_resources,
         on_list_resource_templates=list_resource_templates,
-        on_read_resource=read_resource,
+        on_read_resource=_noting_failures(read_resource),
     )
+
+
+NOT_FOUND = failure_of(NotFound.status, NotFound.code)
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Any]])
+
+
+def _noting_failures(handler: HandlerT) -> HandlerT:
+    """Returns a handler whose errors, which clients get in an answer of status 200, are in the log."""
+
+    @wraps(handler)
+    async def handle(*arguments: Any) -> Any:
+        try:
+            return await handler(*arguments)
+        except GatewayError as error:
+            current_record().fail(error.failure)
+            # Another exception would reach the client as an opaque internal error.
+            raise MCPError(types.INTERNAL_ERROR, error.detail) from error
+        except MCPError as error:
+            cause = error.__cause__
+            current_record().fail(cause.failure if isinstance(cause, GatewayError) else NOT_FOUND)
+            raise
+        except Exception:
+            current_record().fail(BUG)
+            raise
+
+    return cast(HandlerT, handle)
 
 
 _MODELS_RESOURCE = types.Resource(
@@ -210,5 +239,10 @@ def _as_tool(spec: ToolSpec) -> types.Tool:
     )
 
 
-def _tool_error(text: str) -> types.CallToolResult:
+def _tool_error(
+    text: str, failure: Failure | None, tool: str | None = None
+) -> types.CallToolResult:
+    if failure is not None:
+        # The status of the answer is 200.
+        current_record().fail(failure, tool)
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True)

@@ -2,11 +2,16 @@
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from shared.deadline import Deadline
-from shared.errors import NotConfigured
+from shared.errors import GatewayError, NotConfigured
+from shared.openai_service.calls import ProviderCall, describe, observed
 from shared.openai_service.endpoints import (
     Capability,
     Connection,
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     from shared.openai_service.sdk import Client
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Clients:
@@ -59,7 +66,7 @@ class Clients:
 
     async def call(
         self,
-        connection: Connection,
+        call: ProviderCall,
         use: "Callable[[AsyncOpenAI], Awaitable[T]]",
         deadline: Deadline,
         *,
@@ -68,7 +75,7 @@ class Clients:
         """Calls a provider, again where that is allowed and may help.
 
         Args:
-            connection: Whom to call.
+            call: Whom to call, for what.
             use: Makes one attempt with the SDK's client.
             deadline: The budget of the whole request.
             repeatable: Whether a request that may have arrived may be sent again.
@@ -77,14 +84,15 @@ class Clients:
             DeadlineExceeded: No answer in time.
             ProviderError: The provider failed or refused.
         """
-        client = await deadline.wait_for(self._client(connection))
+        client = await deadline.wait_for(self._client(call.connection))
         from shared.openai_service.sdk import provider_errors
 
         async def attempt() -> T:
-            with provider_errors(connection):
+            with _attempt(call), provider_errors(call.connection):
                 return await use(client.api)
 
-        return await with_retries(attempt, deadline, repeatable=repeatable)
+        with observed(call, deadline):
+            return await with_retries(attempt, deadline, repeatable=repeatable)
 
     async def aclose(self) -> None:
         """Closes all clients."""
@@ -106,3 +114,21 @@ class Clients:
             connection, in_azure=self._in_azure, identity_client_id=self._identity_client_id
         )
         return client
+
+
+@contextmanager
+def _attempt(call: ProviderCall) -> Iterator[None]:
+    """Tells at level debug of each attempt, how long it took and how it ended."""
+    started = monotonic()
+    result = "cancelled"
+    try:
+        yield
+        result = "ok"
+    except GatewayError as error:
+        result = getattr(error, "reason", None) or error.code
+        raise
+    finally:
+        milliseconds = round((monotonic() - started) * 1000, 1)
+        if logger.isEnabledFor(logging.DEBUG):
+            line = {**describe(call), "duration_ms": milliseconds, "result": result}
+            logger.debug("provider_attempt %s", json.dumps(line))

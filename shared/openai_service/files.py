@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from shared.deadline import Deadline
-from shared.openai_service.endpoints import Connection
+from shared.openai_service.calls import ProviderCall, observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ def idempotency_headers(operation_id: str) -> dict[str, str]:
 
 
 async def under_deadline(
-    pieces: AsyncIterator[bytes], connection: Connection, deadline: Deadline
+    pieces: AsyncIterator[bytes], call: ProviderCall, deadline: Deadline
 ) -> AsyncIterator[bytes]:
     """Yields the bytes of an answer as they come.
 
     Args:
         pieces: The bytes as the SDK reads them.
-        connection: Whose they are.
+        call: What they answer.
         deadline: When they have to be complete.
 
     Raises:
@@ -53,9 +53,10 @@ async def under_deadline(
     """
     from shared.openai_service.sdk import provider_errors
 
-    while True:
-        with provider_errors(connection):
-            piece = await deadline.wait_for(anext(pieces, None))
-        if piece is None:
-            return
-        yield piece
+    with observed(call, deadline):
+        while True:
+            with provider_errors(call.connection):
+                piece = await deadline.wait_for(anext(pieces, None))
+            if piece is None:
+                return
+            yield piece

@@ -14,10 +14,12 @@ from typing_extensions import TypedDict
 
 from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
+from shared.openai_service.calls import ProviderCall
 from shared.openai_service.characters import whole_characters
 from shared.openai_service.clients import Clients
 from shared.openai_service.endpoints import Capability, Provider
 from shared.openai_service.files import InputFile, idempotency_headers
+from shared.telemetry import current_record
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -115,26 +117,33 @@ class Images:
         """
         endpoint = self._clients.endpoint(Capability.IMAGE)
         parameters = request.parameters(endpoint.target, endpoint.connection.provider)
+        model: str = parameters["model"]
 
-        async def ask(api: "AsyncOpenAI") -> "ImagesResponse":
+        async def ask(api: "AsyncOpenAI") -> GeneratedImages:
             method = api.images.edit if request.images else api.images.generate
-            answer: ImagesResponse = await method(**parameters)
-            return answer
+            return await _read(await method(**parameters), model)
 
-        answer = await self._clients.call(endpoint.connection, ask, deadline, repeatable=False)
-        rows = getattr(answer, "data", None)
-        if not rows:
-            raise ProviderUnavailable(
-                "The provider's answer holds no images. Check its base URL, or try again."
-            )
-        return GeneratedImages(
-            images=tuple([await _read_image(row) for row in rows]),
-            model=parameters["model"],
-            usage=_read_usage(answer),
-            revised_prompt=next(
-                (whole_characters(row.revised_prompt) for row in rows if row.revised_prompt), None
-            ),
+        call = ProviderCall(Capability.IMAGE, endpoint.connection, model)
+        made = await self._clients.call(call, ask, deadline, repeatable=False)
+        if made.usage is not None:
+            current_record().add_tokens(made.usage["input_tokens"], made.usage["output_tokens"])
+        return made
+
+
+async def _read(answer: "ImagesResponse", model: str) -> GeneratedImages:
+    rows = getattr(answer, "data", None)
+    if not rows:
+        raise ProviderUnavailable(
+            "The provider's answer holds no images. Check its base URL, or try again."
         )
+    return GeneratedImages(
+        images=tuple([await _read_image(row) for row in rows]),
+        model=model,
+        usage=_read_usage(answer),
+        revised_prompt=next(
+            (whole_characters(row.revised_prompt) for row in rows if row.revised_prompt), None
+        ),
+    )
 
 
 async def _read_image(row: "Image") -> bytes | str:

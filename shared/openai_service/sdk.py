@@ -16,9 +16,9 @@ import openai
 
 from shared.errors import (
     ContentFiltered,
-    GatewayError,
     ProviderCredentials,
     ProviderDisconnected,
+    ProviderError,
     ProviderNotFound,
     ProviderRejected,
     ProviderTruncated,
@@ -29,6 +29,7 @@ from shared.errors import (
 from shared.identity import open_credential
 from shared.openai_service.characters import whole_characters
 from shared.openai_service.endpoints import Connection
+from shared.openai_service.reasons import network_reason
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -138,14 +139,14 @@ def provider_errors(connection: Connection) -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise _from_status(error, connection) from error
+        raise _because(f"status {error.status_code}", _from_status(error, connection)) from error
     except openai.APIConnectionError as error:
-        raise _from_connection(error) from error
+        raise _because(network_reason(error), _from_connection(error)) from error
     except openai.APIError as error:
-        raise _from_stream(error) from error
+        raise _because("error in the stream", _from_stream(error)) from error
     except httpx2.TransportError as error:
         # Bytes that we read ourselves, without the SDK between: the answer had begun.
-        raise truncated() from error
+        raise _because(network_reason(error), truncated()) from error
     except (JSONDecodeError, UnicodeDecodeError) as error:
         # The SDK lets the decoder's error through when a 200 is not the JSON that it says it is.
         raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
@@ -158,7 +159,12 @@ def provider_errors(connection: Connection) -> Iterator[None]:
         ) from error
 
 
-def _from_status(error: openai.APIStatusError, connection: Connection) -> GatewayError:
+def _because(reason: str, error: ProviderError) -> ProviderError:
+    error.reason = reason
+    return error
+
+
+def _from_status(error: openai.APIStatusError, connection: Connection) -> ProviderError:
     status = error.status_code
     if status in (401, 403):
         settings = (
@@ -186,7 +192,7 @@ def _from_status(error: openai.APIStatusError, connection: Connection) -> Gatewa
     return rejection(f"The provider rejected the request: {_message(error)}")
 
 
-def _from_stream(error: openai.APIError) -> GatewayError:
+def _from_stream(error: openai.APIError) -> ProviderError:
     if _is_filtered(error):
         return ContentFiltered(_filter_message(error))
     if "insufficient_quota" in (error.code, error.type):
@@ -194,7 +200,7 @@ def _from_stream(error: openai.APIError) -> GatewayError:
     return ProviderUnavailable("The provider failed while it was answering. Try again.")
 
 
-def _from_connection(error: openai.APIConnectionError) -> GatewayError:
+def _from_connection(error: openai.APIConnectionError) -> ProviderError:
     cause = error.__cause__
     if isinstance(cause, httpx2.RemoteProtocolError) and "complete message body" in str(cause):
         return truncated()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from shared.deadline import Deadline
 from shared.errors import ContentFiltered, ProviderRejected
 from shared.openai_service.adaptations import Adaptations
+from shared.openai_service.calls import ProviderCall, observed
 from shared.openai_service.clients import Clients
 from shared.openai_service.completions import (
     Completion,
@@ -24,6 +25,7 @@ from shared.openai_service.speech import Speech
 from shared.openai_service.transcriptions import Transcriptions
 from shared.openai_service.videos import Videos
 from shared.settings import Settings
+from shared.telemetry import current_record
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
@@ -88,7 +90,8 @@ class OpenAIService:
         async def ask(api: "AsyncOpenAI", adapted: Mapping[str, Any]) -> Completion:
             return read_completion(await api.chat.completions.create(**adapted))
 
-        return unfiltered(await self._ask(endpoint.connection, parameters, ask, deadline))
+        call = ProviderCall(Capability.CHAT, endpoint.connection, parameters["model"])
+        return _counted(await self._ask(call, parameters, ask, deadline))
 
     async def stream(self, request: CompletionRequest, deadline: Deadline) -> CompletionStream:
         """Yields a chat completion as it comes: pieces of text, then the whole `Completion`.
@@ -112,25 +115,27 @@ class OpenAIService:
             stream: AsyncStream[ChatCompletionChunk] = await api.chat.completions.create(**adapted)
             return stream
 
-        stream = await self._ask(endpoint.connection, parameters, ask, deadline)
+        call = ProviderCall(Capability.CHAT, endpoint.connection, parameters["model"])
+        stream = await self._ask(call, parameters, ask, deadline)
         from shared.openai_service.sdk import provider_errors, truncated
 
         reader = CompletionReader()
-        try:
-            while True:
-                with provider_errors(endpoint.connection):
-                    chunk = await deadline.wait_for(anext(stream, None))
-                if chunk is None:
-                    break
-                if text := reader.add(chunk):
-                    yield text
-        except ContentFiltered:
-            reader.end_by_filter()
-        finally:
-            await stream.close()
-        if not reader.is_complete:
-            raise truncated()
-        yield unfiltered(reader.result())
+        with observed(call, deadline):
+            try:
+                while True:
+                    with provider_errors(call.connection):
+                        chunk = await deadline.wait_for(anext(stream, None))
+                    if chunk is None:
+                        break
+                    if text := reader.add(chunk):
+                        yield text
+            except ContentFiltered:
+                reader.end_by_filter()
+            finally:
+                await stream.close()
+            if not reader.is_complete:
+                raise truncated()
+        yield _counted(reader.result())
 
     async def list_models(self, capability: Capability, deadline: Deadline) -> ModelList:
         """Returns the models that the capability's provider lists, from a cache of ten minutes.
@@ -147,13 +152,14 @@ class OpenAIService:
                 known_at, models = known
                 if monotonic() - known_at < MODEL_LIST_TTL_SECONDS:
                     return models
-            models = await self._clients.call(connection, _fetch_models, deadline)
+            call = ProviderCall(capability, connection)
+            models = await self._clients.call(call, _fetch_models, deadline)
             self._model_lists[connection] = (monotonic(), models)
             return models
 
     async def _ask(
         self,
-        connection: Connection,
+        call: ProviderCall,
         parameters: Mapping[str, Any],
         ask: "Callable[[AsyncOpenAI, Mapping[str, Any]], Awaitable[T]]",
         deadline: Deadline,
@@ -161,15 +167,15 @@ class OpenAIService:
         """Asks, once more for each parameter that turns out to be refused and can be done without."""
         refused: set[str] = set()
         while True:
-            adapted = self._adaptations.apply(connection, parameters, refused)
+            adapted = self._adaptations.apply(call.connection, parameters, refused)
 
             async def attempt(api: "AsyncOpenAI", adapted: Mapping[str, Any] = adapted) -> T:
                 return await ask(api, adapted)
 
             try:
-                return await self._clients.call(connection, attempt, deadline)
+                return await self._clients.call(call, attempt, deadline)
             except ProviderRejected as error:
-                name = self._adaptations.learn(connection, adapted, error)
+                name = self._adaptations.learn(call.connection, adapted, error)
                 if name is None:
                     raise
                 refused.add(name)
@@ -177,6 +183,13 @@ class OpenAIService:
     async def aclose(self) -> None:
         """Closes all clients."""
         await self._clients.aclose()
+
+
+def _counted(completion: Completion) -> Completion:
+    """Notes the tokens of an answer and returns it, unless the filter left nothing of it."""
+    if (usage := completion.usage) is not None:
+        current_record().add_tokens(usage["prompt_tokens"], usage["completion_tokens"])
+    return unfiltered(completion)
 
 
 async def _fetch_models(api: "AsyncOpenAI") -> ModelList:

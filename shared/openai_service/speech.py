@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
+from shared.openai_service.calls import ProviderCall
 from shared.openai_service.clients import Clients
 from shared.openai_service.endpoints import Capability
 from shared.openai_service.files import idempotency_headers, under_deadline
@@ -89,17 +90,19 @@ class Speech:
         """
         endpoint = self._clients.endpoint(Capability.AUDIO)
         parameters = request.parameters(endpoint.target)
+        call = ProviderCall(Capability.AUDIO, endpoint.connection, parameters["model"])
         async with AsyncExitStack() as stack:
 
             async def ask(api: "AsyncOpenAI") -> "AsyncAPIResponse[Any]":
                 speaking = api.audio.speech.with_streaming_response.create(**parameters)
-                return await stack.enter_async_context(speaking)
+                answer = await stack.enter_async_context(speaking)
+                if "json" in answer.headers.get("content-type", ""):
+                    raise ProviderUnavailable(
+                        "The provider's answer is not audio. Check its base URL, or try again."
+                    )
+                return answer
 
-            answer = await self._clients.call(endpoint.connection, ask, deadline, repeatable=False)
-            if "json" in answer.headers.get("content-type", ""):
-                raise ProviderUnavailable(
-                    "The provider's answer is not audio. Check its base URL, or try again."
-                )
+            answer = await self._clients.call(call, ask, deadline, repeatable=False)
             pieces = answer.iter_bytes(CHUNK_BYTES)
-            chunks = under_deadline(pieces, endpoint.connection, deadline)
+            chunks = under_deadline(pieces, call, deadline)
             yield SpeechStream(parameters["model"], chunks)

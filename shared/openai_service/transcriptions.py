@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
+from shared.openai_service.calls import ProviderCall
 from shared.openai_service.characters import whole_characters
 from shared.openai_service.clients import Clients
 from shared.openai_service.endpoints import Capability
@@ -70,18 +71,19 @@ class Transcriptions:
             name: value for name, value in options.items() if value is not None
         }
 
-        async def ask(api: "AsyncOpenAI") -> object:
-            return await api.audio.transcriptions.create(
+        async def ask(api: "AsyncOpenAI") -> Transcription:
+            answer: object = await api.audio.transcriptions.create(
                 file=request.clip.as_part(),
                 model=model,
                 extra_headers=idempotency_headers(request.operation_id),
                 **parameters,
             )
+            text = getattr(answer, "text", None)
+            if not isinstance(text, str):
+                raise ProviderUnavailable(
+                    "The provider's answer is not a transcription. Check its base URL, or try again."
+                )
+            return Transcription(whole_characters(text), model)
 
-        answer = await self._clients.call(endpoint.connection, ask, deadline, repeatable=False)
-        text = getattr(answer, "text", None)
-        if not isinstance(text, str):
-            raise ProviderUnavailable(
-                "The provider's answer is not a transcription. Check its base URL, or try again."
-            )
-        return Transcription(whole_characters(text), model)
+        call = ProviderCall(Capability.TRANSCRIPTION, endpoint.connection, model)
+        return await self._clients.call(call, ask, deadline, repeatable=False)

@@ -14,9 +14,10 @@ import httpx2
 
 from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
+from shared.openai_service.calls import ProviderCall
 from shared.openai_service.characters import whole_characters
 from shared.openai_service.clients import Clients
-from shared.openai_service.endpoints import Capability
+from shared.openai_service.endpoints import Capability, Endpoint
 from shared.openai_service.files import InputFile, idempotency_headers, under_deadline
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ class Videos:
             )
             return _read(answer)
 
-        return await self._clients.call(endpoint.connection, ask, deadline, repeatable=False)
+        call = ProviderCall(Capability.VIDEO, endpoint.connection, request.model or endpoint.target)
+        return await self._clients.call(call, ask, deadline, repeatable=False)
 
     async def retrieve(self, video_id: str, deadline: Deadline) -> ProviderVideo:
         """Asks once how far a job is.
@@ -151,7 +153,7 @@ class Videos:
             path = f"/videos/{quote(video_id, safe='')}"
             return _read(await api.get(path, cast_to=httpx2.Response))
 
-        return await self._clients.call(endpoint.connection, ask, deadline)
+        return await self._clients.call(_call(endpoint), ask, deadline)
 
     @asynccontextmanager
     async def content(
@@ -163,7 +165,7 @@ class Videos:
             DeadlineExceeded: No answer in time.
             ProviderError: The provider failed, or has no such thing.
         """
-        connection = self._clients.endpoint(Capability.VIDEO).connection
+        call = _call(self._clients.endpoint(Capability.VIDEO))
         path = f"/videos/{quote(video_id, safe='')}/content"
         parameters = {} if variant == "video" else {"variant": variant}
 
@@ -172,13 +174,13 @@ class Videos:
 
             return await open_stream(api, path, parameters)
 
-        answer = await self._clients.call(connection, ask, deadline)
+        answer = await self._clients.call(call, ask, deadline)
         if isinstance(answer, str):
             yield VideoContent(answer, None)
             return
         try:
             pieces = answer.aiter_bytes(CHUNK_BYTES)
-            yield VideoContent(None, under_deadline(pieces, connection, deadline))
+            yield VideoContent(None, under_deadline(pieces, call, deadline))
         finally:
             await answer.aclose()
 
@@ -194,6 +196,11 @@ class VideoContent:
 
     redirect: str | None
     chunks: AsyncIterator[bytes] | None
+
+
+def _call(endpoint: Endpoint) -> ProviderCall:
+    # Of a job only its provider knows by which model it is made.
+    return ProviderCall(Capability.VIDEO, endpoint.connection)
 
 
 def _read(response: httpx2.Response) -> ProviderVideo:

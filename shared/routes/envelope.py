@@ -14,15 +14,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.deadline import Deadline
-from shared.errors import NotConfigured
+from shared.errors import BUG, FIRST_SERVER_ERROR, NotConfigured, failure_of
 from shared.routes.errors import error_response, internal_error_response
+from shared.telemetry import RequestRecord, level_of, recording
 
 logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
 CLIENT_CLOSED_REQUEST = 499
 """Logged as the status where the client left before the answer: nginx's convention."""
-FIRST_SERVER_ERROR = 500
+FIRST_CLIENT_ERROR = 400
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -52,6 +53,7 @@ class RequestEnvelope:
         # Extended in place, so that what inner layers put there is here for the log.
         state: dict[str, Any] = scope.setdefault("state", {})
         state |= {"request_id": request_id, "deadline": Deadline.after(self._deadline_seconds)}
+        record = RequestRecord(request_id)
         status = CLIENT_CLOSED_REQUEST
 
         async def send_with_id(message: Message) -> None:
@@ -62,16 +64,21 @@ class RequestEnvelope:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            with recording(record):
+                await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             logger.debug("The client of request %s left", request_id)
         except Exception:
             logger.exception("Unhandled error in request %s", request_id)
+            record.fail(BUG)
             if status != CLIENT_CLOSED_REQUEST:
                 raise
             await internal_error_response(request_id)(scope, receive, send_with_id)
         finally:
-            _log(scope, state, status, started)
+            if status >= FIRST_CLIENT_ERROR and record.outcome == "ok":
+                # Answers that are not ours, such as the MCP library's, say no more than their status.
+                record.fail(failure_of(status))
+            _log(scope, state, record, status, started)
 
 
 class HeadRequests:
@@ -167,7 +174,9 @@ def _request_id(scope: Scope) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
 
 
-def _log(scope: Scope, state: dict[str, Any], status: int, started: float) -> None:
+def _log(
+    scope: Scope, state: dict[str, Any], record: RequestRecord, status: int, started: float
+) -> None:
     principal = state.get("principal")
     line = {
         "request_id": state["request_id"],
@@ -179,7 +188,6 @@ def _log(scope: Scope, state: dict[str, Any], status: int, started: float) -> No
     }
     if principal and principal.spoken_for_by:
         line["spoken_for_by"] = principal.spoken_for_by
-    if "error_code" in state:
-        line["code"] = state["error_code"]
-    level = logging.WARNING if status >= FIRST_SERVER_ERROR else logging.INFO
+    line |= record.fields()
+    level = logging.WARNING if status >= FIRST_SERVER_ERROR else level_of(record.outcome)
     logger.log(level, "request %s", json.dumps(line))

@@ -14,7 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
-from shared.errors import GatewayError, InvalidRequest, MalformedJson, NotFound
+from shared.errors import (
+    BUG,
+    Failure,
+    GatewayError,
+    InvalidRequest,
+    MalformedJson,
+    NotFound,
+    failure_of,
+)
+from shared.telemetry import current_record
 
 
 class ErrorBody(BaseModel):
@@ -73,15 +82,15 @@ def cursor_errors() -> Iterator[None]:
 
 
 def error_response(request: Request, error: GatewayError) -> JSONResponse:
-    """Returns the answer for an error."""
+    """Returns the answer for an error, after noting it for the log."""
     return _respond(
-        request, error.status, error.code, error.body_detail, headers=dict(error.headers)
+        request, error.status, error.failure, error.body_detail, headers=dict(error.headers)
     )
 
 
 def error_body(request: Request, error: GatewayError) -> dict[str, Any]:
-    """Returns the body for an error, after noting its code for the log."""
-    return _body(request, error.code, error.body_detail)
+    """Returns the body for an error, after noting it for the log."""
+    return _body(request, error.failure, error.body_detail)
 
 
 def internal_error_response(request_id: str) -> JSONResponse:
@@ -90,7 +99,8 @@ def internal_error_response(request_id: str) -> JSONResponse:
 
 
 def internal_error_body(request_id: str) -> dict[str, Any]:
-    """Returns the body for a bug."""
+    """Returns the body for a bug, after noting it for the log."""
+    current_record().fail(BUG)
     detail = "Internal error. Report the request id to the operator of this service."
     return {"detail": detail, "code": GatewayError.code, "request_id": request_id}
 
@@ -123,7 +133,8 @@ def install_error_handlers(api: FastAPI) -> None:
         code = {404: NotFound.code, 405: "method_not_allowed"}.get(
             error.status_code, InvalidRequest.code
         )
-        return _respond(request, error.status_code, code, error.detail, headers=headers)
+        failure = failure_of(error.status_code, code)
+        return _respond(request, error.status_code, failure, error.detail, headers=headers)
 
     api.add_exception_handler(GatewayError, on_gateway_error)
     api.add_exception_handler(RequestValidationError, on_validation_error)
@@ -149,12 +160,12 @@ def _plain(complaint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _respond(
-    request: Request, status: int, code: str, detail: Any, headers: dict[str, str]
+    request: Request, status: int, failure: Failure, detail: Any, headers: dict[str, str]
 ) -> JSONResponse:
-    body = jsonable_encoder(_body(request, code, detail))
+    body = jsonable_encoder(_body(request, failure, detail))
     return JSONResponse(body, status_code=status, headers=headers)
 
 
-def _body(request: Request, code: str, detail: Any) -> dict[str, Any]:
-    request.state.error_code = code
-    return {"detail": detail, "code": code, "request_id": request.state.request_id}
+def _body(request: Request, failure: Failure, detail: Any) -> dict[str, Any]:
+    current_record().fail(failure)
+    return {"detail": detail, "code": failure.code, "request_id": request.state.request_id}

@@ -1,15 +1,16 @@
 """`GET /tools`, `POST /tools/<name>` for each tool, and `GET /server_time`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Depends
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.auth import Guard
 from shared.routes.doors import Context, guarded
 from shared.routes.errors import COMMON_ERRORS
+from shared.telemetry import current_record
 from shared.tools import Tool, ToolRegistry
 from shared.tools.clock import ServerTime, current_server_time
 from shared.tools.video_jobs import VideoJob
@@ -68,6 +69,7 @@ def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
             summary=tool.title,
             description=tool.description,
             response_model=tool.result_type,
+            dependencies=[Depends(_noting(tool.name))],
             status_code=202 if tool.name == "generate_video" else 200,
         )(_endpoint(tool))
     return router
@@ -80,6 +82,13 @@ def _job_response(tool_name: str, job: dict[str, Any]) -> JSONResponse:
     if tool_name != "generate_video":
         return JSONResponse(job, headers=headers)
     return JSONResponse(job, 202, headers={"Location": f"/videos/{job['id']}", **headers})
+
+
+def _noting(tool_name: str) -> Callable[[], Awaitable[None]]:
+    async def note() -> None:
+        current_record().add_tool(tool_name)
+
+    return note
 
 
 def _endpoint(tool: Tool) -> Callable[..., Any]:

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
-from shared.errors import DeadlineExceeded, GatewayError, InvalidRequest, NotFound
+from shared.errors import BUG, DeadlineExceeded, GatewayError, InvalidRequest, NotFound
+from shared.telemetry import current_record
 from shared.tools.context import ToolContext
 from shared.tools.paid import PaidCalls
 from shared.tools.schema import tidy
@@ -201,15 +202,17 @@ class ToolRegistry:
             DeadlineExceeded: The request's budget is used up.
         """
         found = self.get(name)
+        current_record().add_tool(found.name)
         try:
             structured = await found.call(found.check(arguments), context)
         except DeadlineExceeded:
             raise
         except GatewayError as error:
-            return ToolResult(error.detail, is_error=True)
+            return ToolResult(error.detail, is_error=True, failure=error.failure)
         except Exception:
             logger.exception("Tool %s failed", name)
-            return ToolResult(f"The tool '{name}' failed because of a bug in it.", is_error=True)
+            text = f"The tool '{name}' failed because of a bug in it."
+            return ToolResult(text, is_error=True, failure=BUG)
         return ToolResult(to_json(structured).decode(), structured)
 
 

@@ -46,9 +46,6 @@ _FORMATS: dict[ResponseFormat, MediaFormat] = {
 }
 
 
-_TOO_LARGE = ProviderUnavailable(f"The provider's clip has more than {MAX_CLIP_BYTES} bytes.")
-
-
 class SpeechResult(TypedDict):
     """Result of `SpeechTools.synthesize_speech`."""
 
@@ -118,7 +115,7 @@ class SpeechTools:
             instructions,
         )
         async with self._openai.speech.stream(request, context.deadline) as speech:
-            head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _TOO_LARGE)
+            head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large())
             await context.report_progress(1, 2, "Storing the clip as it comes")
             async with context.deadline.limit():
                 record = await self._media.save(
@@ -186,3 +183,7 @@ def _check_format(head: bytes, wanted: MediaFormat) -> MediaFormat:
     if found is None or found.kind != "audio":
         raise ProviderUnavailable("The provider's answer is not audio in any known format.")
     return found
+
+
+def _too_large() -> ProviderUnavailable:
+    return ProviderUnavailable(f"The provider's clip has more than {MAX_CLIP_BYTES} bytes.")

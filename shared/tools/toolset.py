@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from shared.errors import Failure
 from shared.tools.context import ToolContext
 
 JsonObject = dict[str, Any]
@@ -38,11 +39,13 @@ class ToolResult:
         text: The result as text for models, or what went wrong.
         structured: The result as a JSON object; None for an error or a tool without one.
         is_error: Whether the tool failed.
+        failure: What the log says of it; None for a tool of another server, whose failures are its own.
     """
 
     text: str
     structured: JsonObject | None = None
     is_error: bool = False
+    failure: Failure | None = None
 
 
 class Toolset(Protocol):

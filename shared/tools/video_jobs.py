@@ -43,8 +43,6 @@ GIVE_UP_AFTER = timedelta(hours=1)
 """Age of a job that its provider does not know. A younger one is kept: it is paid for, and the base URL
 may just be mistyped."""
 
-_TOO_LARGE = ProviderUnavailable("The provider's file is larger than this app takes.")
-
 
 class VideoError(TypedDict):
     """Why a job failed, as the provider says."""
@@ -208,7 +206,7 @@ class VideoJobs:
                     await self._media.save(owner, media_id, None, stored, thumbnail)
                     return media_id
                 async with self._open(seen, context.deadline) as chunks:
-                    head, whole = await peek(chunks, MAX_VIDEO_BYTES, _TOO_LARGE)
+                    head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large())
                     await self._media.save(owner, media_id, whole, _check(head), thumbnail)
             return media_id
 
@@ -238,7 +236,7 @@ class VideoJobs:
             async with self._openai.videos.content(seen.id, "thumbnail", deadline) as content:
                 if content.chunks is None:
                     return None
-                _, chunks = await peek(content.chunks, MAX_THUMBNAIL_BYTES, _TOO_LARGE)
+                _, chunks = await peek(content.chunks, MAX_THUMBNAIL_BYTES, _too_large())
                 data = b"".join([chunk async for chunk in chunks])
         except ProviderError:
             # Not every provider has one, and the video is worth more than its picture.
@@ -315,3 +313,7 @@ def _check(head: bytes) -> MediaFormat:
     if found is None or found.kind != "video":
         raise ProviderUnavailable("The provider's answer is not a video in any known format.")
     return found
+
+
+def _too_large() -> ProviderUnavailable:
+    return ProviderUnavailable("The provider's file is larger than this app takes.")

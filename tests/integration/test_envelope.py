@@ -33,6 +33,7 @@ async def test_request_id_of_the_caller_is_answered_and_logged(
         "route": "/tools",
         "status": 200,
         "principal": "default",
+        "outcome": "ok",
     }
 
 
