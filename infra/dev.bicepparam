@@ -12,32 +12,35 @@ param apiKeys = json(readEnvironmentVariable('API_KEYS', '{}'))
 param smokeKeySha256 = readEnvironmentVariable('SMOKE_KEY_SHA256', '')
 param operatorPrincipalId = readEnvironmentVariable('AZURE_PRINCIPAL_ID', '')
 
-// What your region offers: az cognitiveservices model list --location REGION --output table
+// docs/deploy.md shows how to find out which models and how much quota your region has. Chat alone, so that one
+// missing quota does not stop the first deployment.
 param openAiLocation = readEnvironmentVariable('OPENAI_LOCATION', 'swedencentral')
-param modelDeployments = [
-  {
-    capability: 'chat'
-    name: 'chat'
-    model: 'gpt-6-luna'
-    sku: 'GlobalStandard'
-    capacity: 50
-  }
-  {
-    capability: 'image'
-    name: 'image'
-    model: 'gpt-image-2.5-flare'
-    sku: 'GlobalStandard'
-    capacity: 5
-  }
-]
+var chosenModels = readEnvironmentVariable('MODEL_DEPLOYMENTS', '')
+param modelDeployments = empty(chosenModels)
+  ? [
+      {
+        capability: 'chat'
+        name: 'chat'
+        model: 'gpt-6-luna'
+        sku: 'GlobalStandard'
+        capacity: 50
+      }
+    ]
+  : json(chosenModels)
 
 param settings = {
   LOG_LEVEL: 'info'
+  PUBLIC_BASE_URL: readEnvironmentVariable('PUBLIC_BASE_URL', '')
 }
 param secretSettings = json(readEnvironmentVariable('SECRET_SETTINGS', '[]'))
 
-param maximumInstanceCount = 5
+param instanceMemoryMB = json(readEnvironmentVariable('INSTANCE_MEMORY_MB', '2048'))
+// Some regions take 40 as the least. Instances that do not run cost nothing.
+param maximumInstanceCount = json(readEnvironmentVariable('MAXIMUM_INSTANCES', '40'))
 param mediaRetentionDays = 7
+param softDeleteDays = 0
 param purgeProtection = false
+param nameSuffix = readEnvironmentVariable('NAME_SUFFIX', '')
 
 param alertEmails = json(readEnvironmentVariable('ALERT_EMAILS', '[]'))
+param budget = json(readEnvironmentVariable('BUDGET', 'null'))

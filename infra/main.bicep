@@ -1,9 +1,21 @@
 // The whole deployment, into one resource group: function app, identity, storage, models, key vault,
 // monitoring, alerts, and where wanted a virtual network. docs/deploy.md says how to use it.
+// API versions are those that the resources were written and checked against; newer ones would add nothing that is
+// used here. From 2025-07-01 on Microsoft.Network makes new subnets private unless they say otherwise.
 
 targetScope = 'resourceGroup'
 
-import { AlwaysReady, ApiKeys, Budget, ModelDeployment, OptionalSettings, SecretSetting } from 'modules/types.bicep'
+import {
+  AlwaysReady
+  ApiKeys
+  Budget
+  ExistingDnsZones
+  ExistingNetwork
+  ExistingWorkspace
+  ModelDeployment
+  OptionalSettings
+  SecretSetting
+} from 'modules/types.bicep'
 
 // ---------------------------------------------------------------- what and where
 
@@ -11,6 +23,10 @@ import { AlwaysReady, ApiKeys, Budget, ModelDeployment, OptionalSettings, Secret
 @minLength(2)
 @maxLength(10)
 param workload string = 'oaimcp'
+
+@description('Changes the names of all resources, where the old ones cannot be used: a deleted key vault keeps its name for days. Nothing is moved to the new ones.')
+@maxLength(10)
+param nameSuffix string = ''
 
 @description('Region of everything but the models.')
 param location string = resourceGroup().location
@@ -73,10 +89,18 @@ param httpConcurrency int = 50
 @description('Instances that never scale in; they cost money while idle and answer without a cold start.')
 param alwaysReady AlwaysReady[] = []
 
+@description('How instances are replaced when code or settings change. Recreate cuts what runs. RollingUpdate lets it end, is a preview, and needs more than one instance to leave no gap.')
+param siteUpdateStrategy 'Recreate' | 'RollingUpdate' = 'Recreate'
+
 @description('Whether app and storage survive the loss of a zone.')
 param zoneRedundant bool = false
 
 // ---------------------------------------------------------------- data
+
+@description('Days in which an operator can bring back deleted blobs: media, conversations and all else, also those that their owners deleted; 0 for none. It comes on top of the days below.')
+@minValue(0)
+@maxValue(365)
+param softDeleteDays int = 7
 
 @description('Days after which media are deleted; 0 keeps them.')
 @minValue(0)
@@ -86,12 +110,23 @@ param mediaRetentionDays int = 0
 @minValue(1)
 param mediaCoolingDays int = 30
 
+@description('Days without a new message after which a conversation is deleted; 0 keeps them.')
+@minValue(0)
+param conversationRetentionDays int = 0
+
+@description('Days after which records of usage are deleted; 0 keeps them. Limits for each month need 32.')
+@minValue(0)
+param usageRetentionDays int = 0
+
 @description('Days in which an Idempotency-Key returns the first result.')
 @minValue(1)
 param idempotencyRetentionDays int = 2
 
 @description('Whether nobody can purge a deleted key vault before its time. It cannot be switched off again.')
 param purgeProtection bool = true
+
+@description('For one deployment: brings back a deleted key vault of this name, with its secrets.')
+param recoverKeyVault bool = false
 
 // ---------------------------------------------------------------- network
 
@@ -104,7 +139,19 @@ param mediaLinksFromInternet bool = true
 @description('With private networking: address space of the network, /24 or larger.')
 param networkAddressPrefix string = '10.20.0.0/24'
 
+@description('With private networking: whether the app calls others by a NAT gateway, and so from one address.')
+param natGateway bool = false
+
+@description('With private networking: subnets to use instead of an own network, which then has its own way out.')
+param existingNetwork ExistingNetwork?
+
+@description('With private networking: private DNS zones to use instead of own ones.')
+param existingDnsZones ExistingDnsZones?
+
 // ---------------------------------------------------------------- watch
+
+@description('Workspace to use instead of an own one. It keeps its own retention and quota.')
+param existingWorkspace ExistingWorkspace?
 
 @description('Days that logs are kept.')
 @minValue(30)
@@ -113,6 +160,12 @@ param logRetentionDays int = 30
 
 @description('Gigabytes of logs that a day may bring; -1 for no limit.')
 param logDailyQuotaGb int = 1
+
+@description('Whether the log of host and app is kept as FunctionAppLogs too, for when Application Insights gets nothing.')
+param hostLogs bool = true
+
+@description('Places that call /health every five minutes, by the names of Application Insights; empty for no availability test.')
+param availabilityTestLocations string[] = []
 
 @description('Addresses that get alerts and budget warnings.')
 param alertEmails string[] = []
@@ -138,13 +191,22 @@ param budget Budget?
 
 // ---------------------------------------------------------------- names
 
-var token = uniqueString(resourceGroup().id)
+var token = uniqueString(resourceGroup().id, nameSuffix)
 var baseName = '${toLower(workload)}-${token}'
 var identityName = 'id-${baseName}'
 var createsOpenAi = azureOpenAi == 'create'
 
-var blobZone = 'privatelink.blob.${environment().suffixes.storage}'
-var openAiZone = 'privatelink.openai.azure.com'
+// A zone answers for all names below it: one for a service that gets no private endpoint here would hide the
+// accounts that others have.
+var dnsZoneNames = concat(
+  [
+    'privatelink.blob.${environment().suffixes.storage}'
+    'privatelink.table.${environment().suffixes.storage}'
+  ],
+  createsOpenAi ? ['privatelink.openai.azure.com'] : []
+)
+var createsNetwork = privateNetworking && existingNetwork == null
+var createsDnsZones = privateNetworking && existingDnsZones == null
 
 // ---------------------------------------------------------------- identity and monitoring
 
@@ -161,6 +223,7 @@ module monitoring 'modules/monitoring.bicep' = {
   name: 'monitoring'
   params: {
     workspaceName: 'log-${baseName}'
+    existingWorkspace: existingWorkspace
     insightsName: 'appi-${baseName}'
     location: location
     tags: tags
@@ -187,6 +250,13 @@ module hostStorage 'modules/host-storage.bicep' = {
   }
 }
 
+// The origins that the app itself allows, read as it reads them: its links to media lead to the storage account.
+var givenOrigins = map(split(settings.?CORS_ALLOWED_ORIGINS ?? '', ','), origin => trim(origin))
+var corsOrigins = map(
+  filter(givenOrigins, origin => !empty(origin)),
+  origin => endsWith(origin, '/') ? take(origin, length(origin) - 1) : origin
+)
+
 module dataStorage 'modules/data-storage.bicep' = {
   name: 'data-storage'
   params: {
@@ -195,8 +265,12 @@ module dataStorage 'modules/data-storage.bicep' = {
     tags: tags
     zoneRedundant: zoneRedundant
     publicNetworkAccess: !privateNetworking || mediaLinksFromInternet
+    softDeleteDays: softDeleteDays
+    corsOrigins: corsOrigins
     mediaRetentionDays: mediaRetentionDays
     mediaCoolingDays: mediaCoolingDays
+    conversationRetentionDays: conversationRetentionDays
+    usageRetentionDays: usageRetentionDays
     idempotencyRetentionDays: idempotencyRetentionDays
     appPrincipalId: identity.outputs.principalId
     appIdentityName: identityName
@@ -225,6 +299,7 @@ module keyVault 'modules/key-vault.bicep' = {
     location: location
     tags: tags
     purgeProtection: purgeProtection
+    recover: recoverKeyVault
     appPrincipalId: identity.outputs.principalId
     appIdentityName: identityName
     operatorPrincipalId: operatorPrincipalId
@@ -234,14 +309,27 @@ module keyVault 'modules/key-vault.bicep' = {
 
 // ---------------------------------------------------------------- network
 
-module network 'modules/network.bicep' = if (privateNetworking) {
+module network 'modules/network.bicep' = if (createsNetwork) {
   name: 'network'
   params: {
     name: 'vnet-${baseName}'
     location: location
     tags: tags
     addressPrefix: networkAddressPrefix
-    dnsZoneNames: [blobZone, openAiZone]
+    natGateway: natGateway
+  }
+}
+
+var appSubnetId = !privateNetworking ? '' : existingNetwork.?appSubnetId ?? network!.outputs.appSubnetId
+var endpointSubnetId = !privateNetworking ? '' : existingNetwork.?endpointSubnetId ?? network!.outputs.endpointSubnetId
+
+module dnsZones 'modules/private-dns.bicep' = if (createsDnsZones) {
+  name: 'private-dns'
+  params: {
+    zoneNames: dnsZoneNames
+    linkName: 'link-${baseName}'
+    networkId: first(split(appSubnetId, '/subnets/'))
+    tags: tags
   }
 }
 
@@ -251,10 +339,25 @@ module hostStorageEndpoint 'modules/private-endpoint.bicep' = if (privateNetwork
     name: 'pe-host-${baseName}'
     location: location
     tags: tags
-    subnetId: network!.outputs.endpointSubnetId
+    subnetId: endpointSubnetId
     targetId: hostStorage.outputs.id
     groupId: 'blob'
-    dnsZoneId: network!.outputs.dnsZoneIds[0]
+    registersName: createsDnsZones || !empty(existingDnsZones.?blob)
+    dnsZoneId: createsDnsZones ? dnsZones!.outputs.zoneIds[0] : existingDnsZones.?blob ?? ''
+  }
+}
+
+module hostTableEndpoint 'modules/private-endpoint.bicep' = if (privateNetworking) {
+  name: 'host-table-endpoint'
+  params: {
+    name: 'pe-events-${baseName}'
+    location: location
+    tags: tags
+    subnetId: endpointSubnetId
+    targetId: hostStorage.outputs.id
+    groupId: 'table'
+    registersName: createsDnsZones || !empty(existingDnsZones.?table)
+    dnsZoneId: createsDnsZones ? dnsZones!.outputs.zoneIds[1] : existingDnsZones.?table ?? ''
   }
 }
 
@@ -264,10 +367,11 @@ module dataStorageEndpoint 'modules/private-endpoint.bicep' = if (privateNetwork
     name: 'pe-data-${baseName}'
     location: location
     tags: tags
-    subnetId: network!.outputs.endpointSubnetId
+    subnetId: endpointSubnetId
     targetId: dataStorage.outputs.id
     groupId: 'blob'
-    dnsZoneId: network!.outputs.dnsZoneIds[0]
+    registersName: createsDnsZones || !empty(existingDnsZones.?blob)
+    dnsZoneId: createsDnsZones ? dnsZones!.outputs.zoneIds[0] : existingDnsZones.?blob ?? ''
   }
 }
 
@@ -277,10 +381,11 @@ module openAiPrivateEndpoint 'modules/private-endpoint.bicep' = if (privateNetwo
     name: 'pe-openai-${baseName}'
     location: location
     tags: tags
-    subnetId: network!.outputs.endpointSubnetId
+    subnetId: endpointSubnetId
     targetId: openAi!.outputs.id
     groupId: 'account'
-    dnsZoneId: network!.outputs.dnsZoneIds[1]
+    registersName: createsDnsZones || !empty(existingDnsZones.?openAi)
+    dnsZoneId: createsDnsZones ? dnsZones!.outputs.zoneIds[2] : existingDnsZones.?openAi ?? ''
   }
 }
 
@@ -344,12 +449,15 @@ module app 'modules/app.bicep' = {
     settings: union(chosenSettings, openAiSettings, deploymentSettings, ownSettings)
     secretSettings: concat(secretSettings, connectionTokens)
     keyVaultUri: keyVault.outputs.uri
-    subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
+    subnetId: appSubnetId
+    siteUpdateStrategy: siteUpdateStrategy
+    hostLogs: hostLogs
     workspaceId: monitoring.outputs.workspaceId
   }
   // Without these names the host would not find its storage when it starts.
   dependsOn: [
     hostStorageEndpoint
+    hostTableEndpoint
     dataStorageEndpoint
     openAiPrivateEndpoint
   ]
@@ -359,14 +467,31 @@ module alerts 'modules/alerts.bicep' = {
   name: 'alerts'
   params: {
     namePrefix: baseName
-    location: location
+    location: monitoring.outputs.workspaceLocation
     tags: tags
     workspaceId: monitoring.outputs.workspaceId
+    insightsId: monitoring.outputs.insightsId
     emails: alertEmails
     failureThreshold: alertFailures
     latencyThresholdSeconds: alertLatencySeconds
     throttlingThreshold: alertThrottled
     providerErrorThreshold: alertProviderErrors
+  }
+}
+
+// A custom domain, where there is one.
+var publicUrl = empty(settings.?PUBLIC_BASE_URL) ? app.outputs.url : settings.PUBLIC_BASE_URL!
+
+module availability 'modules/availability.bicep' = if (!empty(availabilityTestLocations)) {
+  name: 'availability'
+  params: {
+    name: '${baseName}-availability'
+    location: location
+    tags: tags
+    insightsId: monitoring.outputs.insightsId
+    url: publicUrl
+    locations: availabilityTestLocations
+    actionGroupIds: alerts.outputs.actionGroupIds
   }
 }
 
@@ -384,10 +509,10 @@ module monthlyBudget 'modules/budget.bicep' = if (budget != null) {
 output APP_NAME string = app.outputs.name
 
 @description('Where the app answers.')
-output APP_URL string = app.outputs.url
+output APP_URL string = publicUrl
 
 @description('Where MCP clients connect.')
-output MCP_URL string = '${app.outputs.url}/mcp'
+output MCP_URL string = '${publicUrl}/mcp'
 
 @description('Principal of the app, for roles on what this deployment does not create.')
 output APP_PRINCIPAL_ID string = identity.outputs.principalId
@@ -397,3 +522,11 @@ output KEY_VAULT_NAME string = keyVault.outputs.name
 
 @description('Storage account of media, for a CDN before it.')
 output DATA_STORAGE_NAME string = dataStorage.outputs.name
+
+@description('Address from which the app calls others, with a NAT gateway of this deployment; else empty.')
+output OUTBOUND_ADDRESS string = createsNetwork ? network!.outputs.outboundAddress : ''
+
+@description('What tests/smoke leaves out, because no model is there for it.')
+output SMOKE_OPTIONS string = azureOpenAi == 'none' || contains(map(modelDeployments, deployment => deployment.capability), 'image')
+  ? ''
+  : '--without-images'

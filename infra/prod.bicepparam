@@ -12,9 +12,10 @@ param apiKeys = json(readEnvironmentVariable('API_KEYS', '{}'))
 param smokeKeySha256 = readEnvironmentVariable('SMOKE_KEY_SHA256', '')
 param operatorPrincipalId = readEnvironmentVariable('AZURE_PRINCIPAL_ID', '')
 
-// What your region offers: az cognitiveservices model list --location REGION --output table
+// docs/deploy.md shows how to find out which models and how much quota your region has.
 param openAiLocation = readEnvironmentVariable('OPENAI_LOCATION', 'swedencentral')
-param modelDeployments = [
+var chosenModels = readEnvironmentVariable('MODEL_DEPLOYMENTS', '')
+var usualModels = [
   {
     capability: 'chat'
     name: 'chat'
@@ -44,10 +45,15 @@ param modelDeployments = [
     capacity: 10
   }
 ]
+param modelDeployments = empty(chosenModels) ? usualModels : json(chosenModels)
 
+param settings = {
+  PUBLIC_BASE_URL: readEnvironmentVariable('PUBLIC_BASE_URL', '')
+}
 param secretSettings = json(readEnvironmentVariable('SECRET_SETTINGS', '[]'))
 
-param maximumInstanceCount = 40
+param instanceMemoryMB = json(readEnvironmentVariable('INSTANCE_MEMORY_MB', '2048'))
+param maximumInstanceCount = json(readEnvironmentVariable('MAXIMUM_INSTANCES', '40'))
 param alwaysReady = [
   {
     name: 'http'
@@ -57,8 +63,17 @@ param alwaysReady = [
 ]
 param zoneRedundant = true
 param privateNetworking = true
+param natGateway = false
+param nameSuffix = readEnvironmentVariable('NAME_SUFFIX', '')
+
 param mediaRetentionDays = 0
+param conversationRetentionDays = 0
+param usageRetentionDays = 0
+param softDeleteDays = 7
 
 param logRetentionDays = 90
 param logDailyQuotaGb = 5
+// West Europe, Virginia, Singapore.
+param availabilityTestLocations = ['emea-nl-ams-azr', 'us-va-ash-azr', 'apac-sg-sin-azr']
 param alertEmails = json(readEnvironmentVariable('ALERT_EMAILS', '[]'))
+param budget = json(readEnvironmentVariable('BUDGET', 'null'))

@@ -1,7 +1,8 @@
-// What somebody should know of: failures, slowness, throttling, a provider that fails, and that the day's
+// What somebody should know of: failures, slowness, throttling, a provider that fails, silence, and that the day's
 // quota of logs is used up, after which the other rules see nothing.
 // The rules read the requests that Application Insights recorded. A client that leaves makes the host
-// call its request failed, so they go by the status and not by "success".
+// call its request failed, so they go by the status and not by "success". What fails after the status was sent,
+// in a stream or in the result of an MCP tool, is a failure in the app's log line only: "request {JSON}".
 
 @description('Beginning of the names of all rules.')
 param namePrefix string
@@ -14,6 +15,9 @@ param tags object
 
 @description('Workspace with the requests.')
 param workspaceId string
+
+@description('Resource id of the Application Insights component; others may write into the same workspace.')
+param insightsId string
 
 @description('Addresses that get a mail; without any, alerts are only shown in the portal.')
 param emails string[]
@@ -47,34 +51,77 @@ resource recipients 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(em
   }
 }
 
+// Requests: what callers asked for. Lines: what the app says about each of them.
+var views = join(
+  [
+    'let Own = AppRequests | where _ResourceId =~ "${insightsId}";'
+    'let Requests = Own | where OperationName !in ("housekeeping", "health");'
+    'let Lines = AppTraces | where _ResourceId =~ "${insightsId}" and Message startswith "request {"'
+    '  | extend Line = parse_json(substring(Message, 8))'
+    '  | extend Status = toint(Line.status), Outcome = tostring(Line.outcome), Code = tostring(Line.code)'
+    '  | extend Throttled = Code in ("rate_limited", "quota_exceeded");'
+    ''
+  ],
+  '\n'
+)
+
+var often = {
+  evaluationFrequency: 'PT5M'
+  windowSize: 'PT15M'
+}
+var hourly = {
+  evaluationFrequency: 'PT1H'
+  windowSize: 'PT1H'
+}
+
 var rules = [
   {
     name: 'failures'
     severity: 1
-    description: 'Requests end with status 500 or 503: a bug, or a setting is missing. The detail and request id are in AppTraces.'
-    query: 'AppRequests | where ResultCode in ("500", "503") | summarize Value = sum(ItemCount)'
+    description: 'Requests end with status 500 or 503, or fail inside a 200: a bug, or a setting is missing. The detail and request id are in AppTraces.'
+    query: 'union (Requests | where ResultCode in ("500", "503") | project ItemCount), (Lines | where Status < 400 and Outcome == "error" | project ItemCount) | summarize Value = sum(ItemCount)'
     threshold: failureThreshold
+    schedule: often
   }
   {
     name: 'latency'
     severity: 2
     description: 'The 95th percentile of the time that requests take is too high.'
-    query: 'AppRequests | summarize Calls = sum(ItemCount), P95 = percentile(DurationMs, 95) | where Calls >= 20 | project Value = P95 / 1000'
+    query: 'Requests | summarize Calls = sum(ItemCount), P95 = percentile(DurationMs, 95) | where Calls >= 20 | project Value = P95 / 1000'
     threshold: latencyThresholdSeconds
+    schedule: often
   }
   {
     name: 'throttling'
     severity: 2
-    description: 'The provider throttles: raise the capacity of the deployment or spread the load.'
-    query: 'AppRequests | where ResultCode == "429" | summarize Value = sum(ItemCount)'
+    description: 'Callers are throttled: by the provider (raise the capacity of the deployment or spread the load) or by their own limits. The code in AppTraces says which.'
+    query: 'union (Requests | where ResultCode == "429" | project ItemCount), (Lines | where Status < 400 and Throttled | project ItemCount) | summarize Value = sum(ItemCount)'
     threshold: throttlingThreshold
+    schedule: often
   }
   {
     name: 'provider-errors'
     severity: 1
     description: 'The provider refuses the credentials, cannot be reached, or is too slow.'
-    query: 'AppRequests | where ResultCode in ("502", "504") | summarize Value = sum(ItemCount)'
+    query: 'union (Requests | where ResultCode in ("502", "504") | project ItemCount), (Lines | where Status < 400 and Outcome == "provider_error" and not(Throttled) | project ItemCount) | summarize Value = sum(ItemCount)'
     threshold: providerErrorThreshold
+    schedule: often
+  }
+  {
+    name: 'silence'
+    severity: 1
+    description: 'Nobody called in the last hour, although there were calls in this hour of yesterday: the app, its name or its telemetry may be broken.'
+    query: 'Requests | summarize Today = countif(TimeGenerated > ago(1h)), Yesterday = countif(TimeGenerated between (ago(25h) .. ago(24h))) | project Value = iff(Today == 0 and Yesterday >= 20, 1, 0)'
+    threshold: 0
+    schedule: union(hourly, { overrideQueryTimeRange: 'P2D' })
+  }
+  {
+    name: 'housekeeping'
+    severity: 2
+    description: 'The timer of the app fails: what has expired is not cleared away.'
+    query: 'Own | where OperationName == "housekeeping" and Success == false | summarize Value = sum(ItemCount)'
+    threshold: 0
+    schedule: hourly
   }
   {
     name: 'log-quota'
@@ -82,6 +129,7 @@ var rules = [
     description: 'The workspace has taken in its quota of the day: until tomorrow there are no logs, and no other alerts.'
     query: '_LogOperation | where Category =~ "Ingestion" and Detail contains "OverQuota" | summarize Value = count()'
     threshold: 0
+    schedule: hourly
   }
 ]
 
@@ -96,15 +144,14 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       severity: rule.severity
       enabled: true
       scopes: [workspaceId]
-      evaluationFrequency: 'PT5M'
-      windowSize: 'PT15M'
+      ...rule.schedule
       autoMitigate: true
       // The table does not exist before the first request.
       skipQueryValidation: true
       criteria: {
         allOf: [
           {
-            query: rule.query
+            query: '${views}${rule.query}'
             metricMeasureColumn: 'Value'
             timeAggregation: 'Maximum'
             operator: 'GreaterThan'
@@ -122,3 +169,40 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
     }
   }
 ]
+
+// The platform's own view of the resources. It costs nothing.
+resource health 'Microsoft.Insights/activityLogAlerts@2020-10-01' = {
+  name: '${namePrefix}-resource-health'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'Azure says that a resource of this deployment is unavailable or degraded.'
+    enabled: true
+    scopes: [resourceGroup().id]
+    condition: {
+      allOf: [
+        {
+          field: 'category'
+          equals: 'ResourceHealth'
+        }
+        {
+          anyOf: [
+            {
+              field: 'properties.currentHealthStatus'
+              equals: 'Unavailable'
+            }
+            {
+              field: 'properties.currentHealthStatus'
+              equals: 'Degraded'
+            }
+          ]
+        }
+      ]
+    }
+    actions: {
+      actionGroups: empty(emails) ? [] : [{ actionGroupId: recipients.id }]
+    }
+  }
+}
+
+output actionGroupIds string[] = empty(emails) ? [] : [recipients.id]

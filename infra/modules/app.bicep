@@ -56,6 +56,12 @@ param keyVaultUri string
 @description('Subnet of outbound traffic; empty for none.')
 param subnetId string
 
+@description('How instances are replaced when code or settings change.')
+param siteUpdateStrategy 'Recreate' | 'RollingUpdate'
+
+@description('Whether the log of host and app is kept as FunctionAppLogs too.')
+param hostLogs bool
+
 @description('Workspace for diagnostics.')
 param workspaceId string
 
@@ -151,6 +157,8 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
           }
         }
       }
+      // Left out where it is the default: the rolling update is a preview that not every region knows.
+      ...(siteUpdateStrategy == 'Recreate' ? {} : { siteUpdateStrategy: { type: siteUpdateStrategy } })
     }
   }
 
@@ -169,7 +177,8 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
   }
 }
 
-resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+// Platform metrics are kept without it for 93 days, at no cost.
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (hostLogs) {
   name: 'to-workspace'
   scope: app
   properties: {
@@ -177,12 +186,6 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
     logs: [
       {
         category: 'FunctionAppLogs'
-        enabled: true
-      }
-    ]
-    metrics: [
-      {
-        category: 'AllMetrics'
         enabled: true
       }
     ]

@@ -17,11 +17,23 @@ param zoneRedundant bool
 @description('Whether the account can be reached from outside the virtual network.')
 param publicNetworkAccess bool
 
+@description('Days in which what was deleted can be had back; 0 for none.')
+param softDeleteDays int
+
+@description('Origins of browsers that may read media by their links, or *.')
+param corsOrigins string[]
+
 @description('Days after which media are deleted; 0 keeps them.')
 param mediaRetentionDays int
 
 @description('Days after which media move to the cool tier.')
 param mediaCoolingDays int
+
+@description('Days without a new message after which a conversation is deleted; 0 keeps them.')
+param conversationRetentionDays int
+
+@description('Days after which records of usage are deleted; 0 keeps them.')
+param usageRetentionDays int
 
 @description('Days after which the records of idempotency keys are deleted.')
 param idempotencyRetentionDays int
@@ -37,6 +49,9 @@ param workspaceId string
 
 var mediaContainerName = 'media'
 var stateContainerName = 'state'
+
+// The service takes no number of days where it is off.
+var softDelete = softDeleteDays > 0 ? { enabled: true, days: softDeleteDays } : { enabled: false }
 
 resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   name: name
@@ -67,13 +82,20 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   resource blobs 'blobServices' = {
     name: 'default'
     properties: {
-      deleteRetentionPolicy: {
-        enabled: true
-        days: 7
-      }
-      containerDeleteRetentionPolicy: {
-        enabled: true
-        days: 7
+      deleteRetentionPolicy: softDelete
+      containerDeleteRetentionPolicy: softDelete
+      cors: {
+        corsRules: empty(corsOrigins)
+          ? []
+          : [
+              {
+                allowedOrigins: corsOrigins
+                allowedMethods: ['GET', 'HEAD', 'OPTIONS']
+                allowedHeaders: ['*']
+                exposedHeaders: ['Content-Length', 'Content-Range', 'Content-Type', 'ETag']
+                maxAgeInSeconds: 3600
+              }
+            ]
       }
     }
 
@@ -110,54 +132,54 @@ var coolingRules = [
 ]
 
 // The index records of media lie in the state container; they go when the media go.
-var mediaRules = [
+var deletions = [
   {
     name: 'delete-old-media'
-    type: 'Lifecycle'
-    enabled: true
-    definition: {
-      filters: {
-        blobTypes: ['blockBlob']
-        prefixMatch: ['${mediaContainerName}/', '${stateContainerName}/media/']
-      }
-      actions: {
-        baseBlob: {
-          delete: {
-            daysAfterModificationGreaterThan: mediaRetentionDays
-          }
-        }
-      }
-    }
+    days: mediaRetentionDays
+    prefixes: ['${mediaContainerName}/', '${stateContainerName}/media/']
+  }
+  {
+    name: 'delete-old-conversations'
+    days: conversationRetentionDays
+    prefixes: ['${stateContainerName}/conversations/', '${stateContainerName}/conversation-parts/']
+  }
+  {
+    name: 'delete-old-usage'
+    days: usageRetentionDays
+    prefixes: ['${stateContainerName}/usage/']
+  }
+  {
+    name: 'delete-old-idempotency-records'
+    days: idempotencyRetentionDays
+    prefixes: ['${stateContainerName}/idempotency/']
   }
 ]
 
-var idempotencyRules = [
-  {
-    name: 'delete-old-idempotency-records'
-    type: 'Lifecycle'
-    enabled: true
-    definition: {
-      filters: {
-        blobTypes: ['blockBlob']
-        prefixMatch: ['${stateContainerName}/idempotency/']
-      }
-      actions: {
-        baseBlob: {
-          delete: {
-            daysAfterModificationGreaterThan: idempotencyRetentionDays
-          }
+var deletionRules = map(filter(deletions, deletion => deletion.days > 0), deletion => {
+  name: deletion.name
+  type: 'Lifecycle'
+  enabled: true
+  definition: {
+    filters: {
+      blobTypes: ['blockBlob', 'appendBlob']
+      prefixMatch: deletion.prefixes
+    }
+    actions: {
+      baseBlob: {
+        delete: {
+          daysAfterModificationGreaterThan: deletion.days
         }
       }
     }
   }
-]
+})
 
 resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01-01' = {
   parent: account
   name: 'default'
   properties: {
     policy: {
-      rules: concat(idempotencyRules, coolingRules, mediaRetentionDays > 0 ? mediaRules : [])
+      rules: concat(coolingRules, deletionRules)
     }
   }
   dependsOn: [
@@ -210,11 +232,8 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   scope: account::blobs
   properties: {
     workspaceId: workspaceId
+    // Not StorageWrite: an answer is written line by line, some ten rows of log for each chat.
     logs: [
-      {
-        category: 'StorageWrite'
-        enabled: true
-      }
       {
         category: 'StorageDelete'
         enabled: true

@@ -1,4 +1,4 @@
-// Storage of the Functions host: deployed packages and the host's own leases and keys.
+// Storage of the Functions host: deployed packages, the host's own leases and keys, its diagnostic events.
 
 import { roles } from 'roles.bicep'
 
@@ -72,7 +72,8 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   }
 }
 
-// The host creates containers of its own and takes leases: nothing less than owner of the data will do.
+// The host creates containers of its own, takes leases, and keeps the timer's lock and schedule there: nothing
+// less than owner of the data will do.
 resource canHost 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, appIdentityName, roles.storageBlobDataOwner)
   scope: account
@@ -86,16 +87,27 @@ resource canHost 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
+// The host writes its diagnostic events, which say why it did not start, into a table.
+resource canWriteEvents 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, appIdentityName, roles.storageTableDataContributor)
+  scope: account
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.storageTableDataContributor
+    )
+  }
+}
+
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-workspace'
   scope: account::blobs
   properties: {
     workspaceId: workspaceId
+    // Not StorageWrite: the host renews its leases all day.
     logs: [
-      {
-        category: 'StorageWrite'
-        enabled: true
-      }
       {
         category: 'StorageDelete'
         enabled: true

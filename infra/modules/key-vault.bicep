@@ -15,6 +15,9 @@ param tags object
 @description('Whether nobody can purge a deleted vault before its time. It cannot be switched off again.')
 param purgeProtection bool
 
+@description('Whether a deleted vault of this name is brought back, with its secrets, instead of a new one made.')
+param recover bool
+
 @description('Principal of the app, which reads secrets.')
 param appPrincipalId string
 
@@ -32,6 +35,7 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
   location: location
   tags: tags
   properties: {
+    createMode: recover ? 'recover' : 'default'
     tenantId: tenant().tenantId
     sku: {
       family: 'A'

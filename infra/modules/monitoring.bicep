@@ -1,9 +1,14 @@
-// Log Analytics workspace and Application Insights, which takes telemetry from Entra identities only.
+// Log Analytics workspace, where none is given, and Application Insights, which takes telemetry from Entra
+// identities only.
 
 import { roles } from 'roles.bicep'
+import { ExistingWorkspace } from 'types.bicep'
 
 @description('Name of the workspace.')
 param workspaceName string
+
+@description('Workspace to use instead of an own one.')
+param existingWorkspace ExistingWorkspace?
 
 @description('Name of the Application Insights component.')
 param insightsName string
@@ -14,10 +19,10 @@ param location string
 @description('Tags.')
 param tags object
 
-@description('Days that logs are kept.')
+@description('Days that logs are kept in an own workspace.')
 param retentionDays int
 
-@description('Gigabytes of logs that a day may bring; -1 for no limit.')
+@description('Gigabytes of logs that a day may bring to an own workspace; -1 for no limit.')
 param dailyQuotaGb int
 
 @description('Principal that sends telemetry.')
@@ -26,7 +31,7 @@ param senderPrincipalId string
 @description('Name of its identity; it names the role assignment, since what-if knows it beforehand.')
 param senderIdentityName string
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = if (existingWorkspace == null) {
   name: workspaceName
   location: location
   tags: tags
@@ -52,7 +57,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
   kind: 'web'
   properties: {
     Application_Type: 'web'
-    WorkspaceResourceId: workspace.id
+    WorkspaceResourceId: existingWorkspace.?id ?? workspace.id
     IngestionMode: 'LogAnalytics'
     DisableLocalAuth: true
   }
@@ -71,5 +76,8 @@ resource canSend 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-output workspaceId string = workspace.id
+output workspaceId string = existingWorkspace.?id ?? workspace.id
+// Rules over logs must be in the region of the logs.
+output workspaceLocation string = existingWorkspace.?location ?? location
+output insightsId string = insights.id
 output insightsConnectionString string = insights.properties.ConnectionString

@@ -1,4 +1,5 @@
 // A virtual network with one subnet for the app's outbound traffic and one for private endpoints.
+// The subnets are resources of their own: listed in the network, each deployment would replace them all.
 
 @description('Name of the virtual network.')
 param name string
@@ -12,8 +13,8 @@ param tags object
 @description('Address space; /24 or larger.')
 param addressPrefix string
 
-@description('Private DNS zones that the network resolves.')
-param dnsZoneNames string[]
+@description('Whether outbound traffic leaves by a NAT gateway, and so from one address.')
+param natGateway bool
 
 resource appRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
   name: '${name}-app'
@@ -28,13 +29,14 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
   properties: {
     securityRules: [
       {
-        name: 'app-by-https'
+        name: 'network-by-https'
         properties: {
           priority: 100
           direction: 'Inbound'
           access: 'Allow'
           protocol: 'Tcp'
-          sourceAddressPrefix: cidrSubnet(addressPrefix, 26, 0)
+          // Not the app's subnet alone: the platform fetches packages for it from addresses that it does not show.
+          sourceAddressPrefix: 'VirtualNetwork'
           sourcePortRange: '*'
           destinationAddressPrefix: cidrSubnet(addressPrefix, 26, 1)
           destinationPortRange: '443'
@@ -57,6 +59,34 @@ resource endpointRules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
   }
 }
 
+resource outboundAddress 'Microsoft.Network/publicIPAddresses@2024-07-01' = if (natGateway) {
+  name: '${name}-outbound'
+  location: location
+  tags: tags
+  sku: {
+    name: 'Standard'
+  }
+  properties: {
+    publicIPAllocationMethod: 'Static'
+  }
+}
+
+resource nat 'Microsoft.Network/natGateways@2024-07-01' = if (natGateway) {
+  name: '${name}-nat'
+  location: location
+  tags: tags
+  sku: {
+    name: 'Standard'
+  }
+  properties: {
+    publicIpAddresses: [
+      {
+        id: outboundAddress.id
+      }
+    ]
+  }
+}
+
 resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
   name: name
   location: location
@@ -65,69 +95,48 @@ resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
     addressSpace: {
       addressPrefixes: [addressPrefix]
     }
-    subnets: [
+  }
+}
+
+resource appSubnet 'Microsoft.Network/virtualNetworks/subnets@2024-07-01' = {
+  parent: network
+  name: 'app'
+  properties: {
+    addressPrefix: cidrSubnet(addressPrefix, 26, 0)
+    // Without a NAT gateway this is the app's way to providers outside the network.
+    defaultOutboundAccess: !natGateway
+    natGateway: natGateway ? { id: nat.id } : null
+    networkSecurityGroup: {
+      id: appRules.id
+    }
+    delegations: [
       {
-        name: 'app'
+        name: 'flex-consumption'
         properties: {
-          addressPrefix: cidrSubnet(addressPrefix, 26, 0)
-          networkSecurityGroup: {
-            id: appRules.id
-          }
-          delegations: [
-            {
-              name: 'flex-consumption'
-              properties: {
-                serviceName: 'Microsoft.App/environments'
-              }
-            }
-          ]
-        }
-      }
-      {
-        name: 'endpoints'
-        properties: {
-          addressPrefix: cidrSubnet(addressPrefix, 26, 1)
-          privateEndpointNetworkPolicies: 'NetworkSecurityGroupEnabled'
-          networkSecurityGroup: {
-            id: endpointRules.id
-          }
+          serviceName: 'Microsoft.App/environments'
         }
       }
     ]
   }
-
-  resource appSubnet 'subnets' existing = {
-    name: 'app'
-  }
-
-  resource endpointSubnet 'subnets' existing = {
-    name: 'endpoints'
-  }
 }
 
-resource dnsZones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
-  for zoneName in dnsZoneNames: {
-    name: zoneName
-    location: 'global'
-    tags: tags
-  }
-]
-
-resource dnsLinks 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
-  for (zoneName, index) in dnsZoneNames: {
-    parent: dnsZones[index]
-    name: name
-    location: 'global'
-    tags: tags
-    properties: {
-      registrationEnabled: false
-      virtualNetwork: {
-        id: network.id
-      }
+resource endpointSubnet 'Microsoft.Network/virtualNetworks/subnets@2024-07-01' = {
+  parent: network
+  name: 'endpoints'
+  properties: {
+    addressPrefix: cidrSubnet(addressPrefix, 26, 1)
+    defaultOutboundAccess: false
+    privateEndpointNetworkPolicies: 'NetworkSecurityGroupEnabled'
+    networkSecurityGroup: {
+      id: endpointRules.id
     }
   }
-]
+  // A network refuses a change while another one runs.
+  dependsOn: [
+    appSubnet
+  ]
+}
 
-output appSubnetId string = network::appSubnet.id
-output endpointSubnetId string = network::endpointSubnet.id
-output dnsZoneIds string[] = [for (zoneName, index) in dnsZoneNames: dnsZones[index].id]
+output appSubnetId string = appSubnet.id
+output endpointSubnetId string = endpointSubnet.id
+output outboundAddress string = natGateway ? outboundAddress!.properties.ipAddress : ''

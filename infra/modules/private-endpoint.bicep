@@ -1,4 +1,4 @@
-// A private address for one service, and its name in the private DNS zone.
+// A private address for one service, and its name in a private DNS zone.
 
 @description('Name of the endpoint.')
 param name string
@@ -17,6 +17,9 @@ param targetId string
 
 @description('The part of the service, such as blob or account.')
 param groupId string
+
+@description('Whether the name is put into dnsZoneId. A policy of the organisation may do it instead.')
+param registersName bool
 
 @description('The private DNS zone of that part.')
 param dnsZoneId string
@@ -41,7 +44,7 @@ resource endpoint 'Microsoft.Network/privateEndpoints@2024-07-01' = {
     ]
   }
 
-  resource dns 'privateDnsZoneGroups' = {
+  resource dns 'privateDnsZoneGroups' = if (registersName) {
     name: 'default'
     properties: {
       privateDnsZoneConfigs: [

@@ -62,10 +62,46 @@ type Budget = {
 }
 
 @export()
+@description('Subnets of a network that exists already.')
+@sealed()
+type ExistingNetwork = {
+  @description('Resource id of the subnet of the app: /27 or larger, delegated to Microsoft.App/environments, used by nothing else.')
+  appSubnetId: string
+
+  @description('Resource id of the subnet of the private endpoints.')
+  endpointSubnetId: string
+}
+
+@export()
+@description('Resource ids of private DNS zones that exist already and are linked to the network. A policy of the organisation registers what is left out.')
+@sealed()
+type ExistingDnsZones = {
+  @description('privatelink.blob.core.windows.net')
+  blob: string?
+
+  @description('privatelink.table.core.windows.net')
+  table: string?
+
+  @description('privatelink.openai.azure.com')
+  openAi: string?
+}
+
+@export()
+@description('A Log Analytics workspace that exists already.')
+@sealed()
+type ExistingWorkspace = {
+  @description('Resource id.')
+  id: string
+
+  @description('Region.')
+  location: string
+}
+
+@export()
 @description('Instances that never scale in.')
 @sealed()
 type AlwaysReady = {
-  @description('http: all HTTP functions, which is all that this app has.')
+  @description('http: all HTTP functions. The timer needs none: the platform starts an instance for it.')
   name: 'http'
 
   @description('How many.')

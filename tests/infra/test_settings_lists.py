@@ -26,17 +26,6 @@ FOR_THE_HOST = {
     "AzureWebJobsStorage__credential",
 }
 
-REFUSED_BY_FLEX_CONSUMPTION = {
-    "ENABLE_ORYX_BUILD",
-    "FUNCTIONS_EXTENSION_VERSION",
-    "FUNCTIONS_WORKER_PROCESS_COUNT",
-    "FUNCTIONS_WORKER_RUNTIME",
-    "SCM_DO_BUILD_DURING_DEPLOYMENT",
-    "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
-    "WEBSITE_CONTENTSHARE",
-    "WEBSITE_RUN_FROM_PACKAGE",
-}
-
 
 def source(path: Path) -> str:
     """Returns a template without its comments and descriptions."""
@@ -120,8 +109,5 @@ def test_keys_come_from_the_key_vault_only() -> None:
     assert by_key <= secret_settings()
 
 
-def test_settings_for_the_host_are_these_and_none_that_flex_consumption_refuses() -> None:
+def test_settings_for_the_host_are_these() -> None:
     assert keys(block(source(MODULES / "app.bicep"), "var hostSettings = {")) == FOR_THE_HOST
-    for path in (PROJECT / "infra").rglob("*.bicep*"):
-        words = set(re.findall(r"\w+", source(path)))
-        assert words & REFUSED_BY_FLEX_CONSUMPTION == set(), path
