@@ -11,6 +11,8 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     │   └── IdempotencyMismatch  409  idempotency_mismatch
     ├── InvalidRequest           422  invalid_request
     │   ├── MalformedJson        400  invalid_request
+    │   ├── MalformedRange       400  invalid_request
+    │   ├── UnsatisfiableRange   416  invalid_request
     │   └── ForbiddenAddress     422  invalid_request
     ├── TooLarge                 413  too_large
     ├── DeadlineExceeded         504  deadline_exceeded
@@ -60,6 +62,13 @@ BUG = Failure("internal_error", "error")
 def failure_of(status: int, code: str | None = None) -> Failure:
     """Returns the failure that an HTTP status and a code tell of, where no provider is involved."""
     return Failure(code, "error" if status >= FIRST_SERVER_ERROR else "client_error")
+
+
+MAX_COMPLAINTS = 20
+MAX_COMPLAINT_CHARS = 1000
+MAX_STEPS = 10
+MAX_STEP_CHARS = 64
+"""What an answer to an invalid request holds at most: complaints, and steps to the field of each."""
 
 
 def _seconds(seconds: float) -> str:
@@ -192,8 +201,8 @@ class InvalidRequest(GatewayError):
             complaint: What is wrong with it, as a sentence.
             place: Where it stood.
         """
-        error = {"type": "value_error", "loc": (place, field), "msg": complaint}
-        return cls(f"{field}: {complaint}", [error])
+        [error] = shorten([{"type": "value_error", "loc": (place, field), "msg": complaint}])
+        return cls(f"{field}: {error['msg']}", [error])
 
     @property
     def body_detail(self) -> Any:
@@ -201,10 +210,62 @@ class InvalidRequest(GatewayError):
         return list(self.errors) if self.errors else self.detail
 
 
+def shorten(complaints: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns what fits into an answer of a list of complaints, which may be longer than the request.
+
+    Args:
+        complaints: As pydantic and FastAPI list them, with ``loc``, ``msg`` and ``type``.
+    """
+    shortened = [
+        {
+            **complaint,
+            "loc": tuple(_cut(step, MAX_STEP_CHARS) for step in complaint["loc"][:MAX_STEPS]),
+            "msg": _cut(complaint["msg"], MAX_COMPLAINT_CHARS),
+        }
+        for complaint in complaints[:MAX_COMPLAINTS]
+    ]
+    if rest := len(complaints) - len(shortened):
+        more = {"type": "too_many_errors", "loc": (), "msg": f"{rest} more errors are not listed"}
+        shortened.append(more)
+    return shortened
+
+
+def _cut(text: Any, chars: int) -> Any:
+    return f"{text[:chars]}…" if isinstance(text, str) and len(text) > chars else text
+
+
 class MalformedJson(InvalidRequest):
     """Raised when a body is not JSON at all."""
 
     status = 400
+
+
+class MalformedRange(InvalidRequest):
+    """Raised when the header ``Range`` is no range of bytes."""
+
+    status = 400
+
+    def __init__(self) -> None:
+        super().__init__("The header Range is malformed. Send one such as 'bytes=0-1023'.")
+
+
+class UnsatisfiableRange(InvalidRequest):
+    """Raised when the header ``Range`` names bytes beyond the end of the file.
+
+    Args:
+        size: Bytes of the file.
+    """
+
+    status = 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The header Range names no byte of this file, which has {size} bytes.")
+        self.size = size
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """How many bytes there are (RFC 9110, section 15.5.17)."""
+        return {"Content-Range": f"bytes */{self.size}"}
 
 
 class ForbiddenAddress(InvalidRequest):

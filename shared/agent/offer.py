@@ -8,6 +8,10 @@ from typing import Any, Literal
 from shared.errors import InvalidRequest
 from shared.tools import ToolContext, Toolset, ToolSpec
 
+MAX_SHOWN = 5
+MAX_SHOWN_CHARS = 64
+"""Of unknown tools, in the error."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolOffer:
@@ -70,7 +74,8 @@ async def make_offer(
     if wanted is None:
         return ToolOffer(tools)
     if unknown := [name for name in wanted if name not in tools]:
+        named = ", ".join(name[:MAX_SHOWN_CHARS] for name in unknown[:MAX_SHOWN])
         raise InvalidRequest.for_field(
-            "tools", f"unknown: {', '.join(unknown)}. The tools are: {', '.join(tools)}"
+            "tools", f"unknown: {named}. The tools are: {', '.join(tools)}"
         )
     return ToolOffer({name: tools[name] for name in wanted})

@@ -7,6 +7,7 @@ the Functions host; only this package stands between them and the provider's bil
   or a body, where it would end up in logs.
 - Keys are compared by SHA-256 digest in constant time, all of them on every attempt, so that neither
   the length of a match nor the position of a key in the settings can be measured.
+- Two different valid keys in one request are refused: who is calling must not hang on their order.
 - The answer to no key and to a wrong key is the same, and nothing of what was sent is logged.
 - Without any key configured nothing is open: in Azure every protected route answers 503, locally a
   key is generated at start.

@@ -6,6 +6,7 @@ import secrets
 
 from shared.auth.guard import HeaderGetter
 from shared.auth.principal import Principal
+from shared.errors import Unauthorized
 from shared.settings import DEFAULT_SCOPES, Settings
 
 SHARED_KEY_PRINCIPAL = "default"
@@ -52,16 +53,24 @@ class KeyAuthenticator:
         return cls(keys) if keys else None
 
     async def authenticate(self, header: HeaderGetter) -> Principal | None:
-        """Returns the principal whose key one of the three headers holds."""
+        """Returns the principal whose key one of the three headers holds.
+
+        Raises:
+            Unauthorized: The headers hold two different keys, and both are valid.
+        """
         # Header values are bytes, read as Latin-1: encoded back, they are what the caller sent.
         digests = [
             _digest(key.encode("latin-1", "replace")).encode() for key in _presented_keys(header)
         ]
         found = None
+        valid: set[bytes] = set()
         for known, principal in self._keys:
             for digest in digests:
                 if hmac.compare_digest(known, digest):
                     found = principal
+                    valid.add(digest)
+        if len(valid) > 1:
+            raise Unauthorized("This request carries two different keys: send only one. ")
         return found
 
 

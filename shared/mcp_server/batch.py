@@ -96,7 +96,7 @@ def _refuse(messages: list[Any], scope: Scope) -> Response | None:
     # Once the stream of the batch has begun, its messages' own refusals could not change the status.
     from mcp.server.streamable_http import check_accept_headers
 
-    if not Headers(scope=scope).get("content-type", "").startswith("application/json"):
+    if not Headers(scope=scope).get("content-type", "").lower().startswith("application/json"):
         return _error(400, "The Content-Type header must be application/json")
     if not all(check_accept_headers(Request(scope))):
         return _error(406, "The Accept header must have application/json and text/event-stream")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.agent import ChatAnswer, Chats, ChatTurn, ToolCallRecord, fold
 from shared.auth import Guard
-from shared.routes.doors import Context, guarded
+from shared.routes.doors import MAX_LONG_BODY_BYTES, Context, guarded
 from shared.routes.errors import COMMON_ERRORS
 from shared.routes.sse import EventStream
 
@@ -69,7 +69,11 @@ class UserChatAnswer(BaseModel):
 
 def chat_router(chats: Chats, guard: Guard) -> APIRouter:
     """Returns the routes of the chat agent."""
-    router = APIRouter(tags=["chat"], route_class=guarded(guard, "chat"), responses=COMMON_ERRORS)
+    router = APIRouter(
+        tags=["chat"],
+        route_class=guarded(guard, "chat", MAX_LONG_BODY_BYTES),
+        responses=COMMON_ERRORS,
+    )
 
     @router.post("/chat", name="chat", response_model=ChatAnswer, responses=_STREAM)
     async def chat(body: ChatRequest, context: Context, request: Request) -> object:

@@ -38,7 +38,13 @@ from shared.routes.connection_bodies import (
     ResourcesAnswer,
     ToolsAnswer,
 )
-from shared.routes.doors import Context, RouteHandler, guarded
+from shared.routes.doors import (
+    MAX_BODY_BYTES,
+    MAX_LONG_BODY_BYTES,
+    Context,
+    RouteHandler,
+    guarded,
+)
 from shared.routes.errors import COMMON_ERRORS, document_error
 
 _ERRORS = {
@@ -82,8 +88,10 @@ def connections_router(
     return router
 
 
-def _guarded_router(guard: Guard) -> APIRouter:
-    route_class = type("ManagerRoute", (guarded(guard, "connections"), _TimingOutRoute), {})
+def _guarded_router(guard: Guard, max_body_bytes: int = MAX_BODY_BYTES) -> APIRouter:
+    guarded_route = guarded(guard, "connections", max_body_bytes)
+    # The body is read in time too, so the guard runs within.
+    route_class = type("ManagerRoute", (_TimingOutRoute, guarded_route), {})
     return APIRouter(route_class=route_class, responses=_ERRORS)
 
 
@@ -149,6 +157,7 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
 
 def _use_router(connections: Connections, guard: Guard) -> APIRouter:
     router = _guarded_router(guard)
+    router_for_calls = _guarded_router(guard, MAX_LONG_BODY_BYTES)
 
     @router.get("/mcp/list_tools", name="mcp_list_tools", response_model_exclude_none=True)
     async def list_tools(client_id: ClientId, context: Context) -> ToolsAnswer:
@@ -156,7 +165,7 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
         tools = await connections.list_tools(context.principal.name, client_id, context.deadline)
         return ToolsAnswer(tools=tools, **_about(client_id, tools))
 
-    @router.post("/mcp/call_tool", name="mcp_call_tool")
+    @router_for_calls.post("/mcp/call_tool", name="mcp_call_tool")
     async def call_tool(body: CallToolRequest, context: Context) -> CallToolAnswer:
         """Calls a tool of a connection's server."""
         started = monotonic()
@@ -212,6 +221,7 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
         )
         return PromptAnswer(client_id=body.client_id, prompt_name=body.prompt_name, content=content)
 
+    router.include_router(router_for_calls)
     return router
 
 

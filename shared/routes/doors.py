@@ -7,19 +7,23 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
-from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from shared.auth import Guard, Principal
 from shared.deadline import Deadline
-from shared.errors import InvalidRequest, MalformedJson, TooLarge
+from shared.errors import GatewayError, InvalidRequest, TooLarge
 from shared.settings import Scope
+from shared.strict_json import read_json
 from shared.tools import ToolContext
 
 T = TypeVar("T")
 
-MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_BODY_BYTES = 512 * 1024
+"""Where nothing says otherwise: the longest prompt of a tool for media takes 384 kB with its escapes."""
+
+MAX_LONG_BODY_BYTES = 4 * 1024 * 1024
+"""Where chats, long texts and other servers' arguments come in, which may hold pictures."""
 
 IDEMPOTENCY_HEADER = "idempotency-key"
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -50,20 +54,60 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
     Raises:
         TooLarge: The body is larger.
+        DeadlineExceeded: It did not come in time.
     """
-    declared = request.headers.get("content-length", "")
-    too_large = TooLarge(f"The request body may have at most {limit} bytes. Send less.")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large
+
+    def too_large() -> TooLarge:
+        return TooLarge(f"The request body may have at most {limit} bytes. Send less.")
+
+    check_declared_length(request, limit, too_large)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
+    async with request_deadline(request).limit():
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large()
     return bytes(body)
 
 
-def guarded(guard: Guard, scope: Scope | None) -> type[APIRoute]:
+def check_declared_length(
+    request: Request, limit: int, too_large: Callable[[], GatewayError]
+) -> None:
+    """Refuses a body that says itself that it is too large, before any of it is read.
+
+    Args:
+        request: Whose body it is.
+        limit: Most bytes to take.
+        too_large: Makes the error.
+
+    Raises:
+        GatewayError: The body is larger.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large()
+
+
+class _CheckedRequest(Request):
+    """A request whose body has been read, and whose JSON has been checked."""
+
+    def __init__(self, request: Request, body: bytes) -> None:
+        async def replay() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        super().__init__(request.scope, replay)
+        # Content types compare without case (RFC 9110, section 8.3.1).
+        if body and "json" in request.headers.get("content-type", "").lower():
+            self._checked = read_json(body)
+
+    async def json(self) -> Any:
+        """Returns the body, which FastAPI would decode again, and less strictly."""
+        return self._checked
+
+
+def guarded(
+    guard: Guard, scope: Scope | None, max_body_bytes: int = MAX_BODY_BYTES
+) -> type[APIRoute]:
     """Returns a class of routes that let nobody in without the scope, and stop when the caller leaves.
 
     A dependency would come too late: FastAPI reads and decodes the body before it.
@@ -71,6 +115,7 @@ def guarded(guard: Guard, scope: Scope | None) -> type[APIRoute]:
     Args:
         guard: Who decides.
         scope: What a caller needs; None where any key will do.
+        max_body_bytes: Most bytes of a body.
     """
 
     class GuardedRoute(APIRoute):
@@ -79,30 +124,14 @@ def guarded(guard: Guard, scope: Scope | None) -> type[APIRoute]:
 
             async def handle(request: Request) -> Response:
                 await admit(request, guard, scope)
-                body = await read_body(request)
-                _check_json(request, body)
-
-                async def replay() -> Message:
-                    return {"type": "http.request", "body": body, "more_body": False}
-
+                body = await read_body(request, max_body_bytes)
                 return await unless_client_leaves(
-                    handler(Request(request.scope, replay)), request.receive
+                    handler(_CheckedRequest(request, body)), request.receive
                 )
 
             return handle
 
     return GuardedRoute
-
-
-def _check_json(request: Request, body: bytes) -> None:
-    # Python's own decoder, which FastAPI uses, takes NaN, halves of characters and any depth: nothing
-    # that could be sent on to a provider, or back to the caller.
-    if not body or "json" not in request.headers.get("content-type", ""):
-        return
-    try:
-        from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise MalformedJson("The body is not valid JSON.") from error
 
 
 async def unless_client_leaves(work: Coroutine[Any, Any, T], receive: Receive) -> T:

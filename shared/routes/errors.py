@@ -19,9 +19,9 @@ from shared.errors import (
     Failure,
     GatewayError,
     InvalidRequest,
-    MalformedJson,
     NotFound,
     failure_of,
+    shorten,
 )
 from shared.telemetry import current_record
 
@@ -116,17 +116,12 @@ def install_error_handlers(api: FastAPI) -> None:
     async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, RequestValidationError):
             raise error
-        complaints = [_plain(complaint) for complaint in error.errors()]
-        if any(complaint["type"] == "json_invalid" for complaint in complaints):
-            return error_response(request, MalformedJson("The body is not valid JSON."))
+        complaints = [_plain(complaint) for complaint in shorten(error.errors())]
         return error_response(request, InvalidRequest("The request is invalid.", complaints))
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):
             raise error
-        if error.status_code == 400:
-            # FastAPI's own, for a body that is no UTF-8, too deep, or has numbers without end.
-            return error_response(request, MalformedJson("The body is not valid JSON."))
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_methods_of(api, request.scope))

@@ -7,17 +7,23 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 
 from shared.asgi import AsgiResponse
 from shared.auth import Guard
-from shared.errors import ForbiddenOrigin
+from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson
 from shared.mcp_server import MAX_BODY_BYTES, McpEndpoint
 from shared.routes.doors import admit, check_idempotency_key, read_body, tool_context
+from shared.strict_json import read_json
+from shared.telemetry import current_record
 from shared.tools import ToolContext
 
 MCP_PATH = "/mcp"
 IDEMPOTENCY_META = "idempotency-key"
 """Where the ``_meta`` of an MCP request has what HTTPS clients send as ``Idempotency-Key``."""
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
 
 _LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
@@ -45,6 +51,10 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
         _check_origin(request, allowed_origins)
         await admit(request, guard, "tools")
         body = await read_body(request, MAX_BODY_BYTES)
+        try:
+            read_json(body)
+        except InvalidRequest as error:
+            return _protocol_error(error)
         return AsgiResponse(partial(endpoint.answer, body))
 
     return router
@@ -61,6 +71,14 @@ def mcp_context(protocol_request: Any) -> ToolContext:
         report_progress=report,
         idempotency_key=None if key is None else check_idempotency_key(key),
     )
+
+
+def _protocol_error(error: InvalidRequest) -> JSONResponse:
+    """Returns the answer to a body that is no message, as JSON-RPC 2.0 has it (section 5.1)."""
+    current_record().fail(error.failure)
+    code = PARSE_ERROR if isinstance(error, MalformedJson) else INVALID_REQUEST
+    described = {"code": code, "message": error.detail}
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": described}, status_code=400)
 
 
 def _check_origin(request: Request, allowed: frozenset[str]) -> None:

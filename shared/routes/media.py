@@ -6,11 +6,26 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from pydantic import BaseModel
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
 
 from shared.auth import Guard
-from shared.errors import InvalidRequest, NotFound, TooLarge, Unauthorized
-from shared.routes.doors import Context, admit, guarded, request_deadline
-from shared.routes.errors import COMMON_ERRORS, cursor_errors
+from shared.errors import (
+    InvalidRequest,
+    MalformedRange,
+    NotFound,
+    TooLarge,
+    Unauthorized,
+    UnsatisfiableRange,
+)
+from shared.routes.doors import (
+    Context,
+    admit,
+    check_declared_length,
+    guarded,
+    request_deadline,
+)
+from shared.routes.errors import COMMON_ERRORS, cursor_errors, error_response
 from shared.routes.streamed_objects import stream_object
 from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
 from shared.storage.formats import FORMATS, SVG, format_of_name, sniff
@@ -61,12 +76,9 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
     async def create(request: Request) -> Media:
         """Stores an image, clip or video of the caller's, for tools that take media ids."""
         principal = await admit(request, guard, "tools")
-        too_large = TooLarge(f"A file may have at most {MAX_UPLOAD_BYTES} bytes. Send less.")
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > MAX_UPLOAD_BYTES:
-            raise too_large
+        check_declared_length(request, MAX_UPLOAD_BYTES, _too_large)
         async with request_deadline(request).limit():
-            head, chunks = await peek(_body(request), MAX_UPLOAD_BYTES, too_large)
+            head, chunks = await peek(_body(request), MAX_UPLOAD_BYTES, _too_large)
             found = sniff(head)
             if found is None:
                 known = ", ".join(sorted({each.content_type for each in FORMATS}))
@@ -119,10 +131,36 @@ _UPLOAD = {
 }
 
 
+def _too_large() -> TooLarge:
+    return TooLarge(f"A file may have at most {MAX_UPLOAD_BYTES} bytes. Send less.")
+
+
 async def _body(request: Request) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
         if chunk:
             yield chunk
+
+
+class _MediaFile(FileResponse):
+    """A file that answers a ``Range`` it cannot serve with this app's errors instead of plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal: InvalidRequest | None = None
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal refusal
+            status = message.get("status")
+            if status == 416:
+                _, _, size = Headers(raw=message["headers"])["content-range"].rpartition("/")
+                refusal = UnsatisfiableRange(int(size))
+            elif status == 400:
+                refusal = MalformedRange()
+            elif refusal is None:
+                await send(message)
+
+        await super().__call__(scope, receive, send_unless_refused)
+        if refusal is not None:
+            await error_response(Request(scope), refusal)(scope, receive, send)
 
 
 async def _serve(storage: Storage, name: str, request: Request) -> Response:
@@ -146,7 +184,7 @@ async def _serve(storage: Storage, name: str, request: Request) -> Response:
             raise _gone() from error
     if not path.is_file():
         raise _gone()
-    return FileResponse(
+    return _MediaFile(
         path,
         media_type=media_format.content_type,
         headers=headers,

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
+from shared.errors import UnsatisfiableRange
 from shared.storage import ObjectStore, RangeNotSatisfiable
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -26,6 +27,7 @@ async def stream_object(
 
     Raises:
         ObjectMissing: There is none.
+        UnsatisfiableRange: The range begins beyond its end.
         StorageUnavailable: The storage does not answer.
     """
     etag = f'"{name.rpartition("/")[2]}"'
@@ -39,7 +41,7 @@ async def stream_object(
     try:
         stream = await stack.enter_async_context(store.open(name, start or 0, end))
     except RangeNotSatisfiable as error:
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{error.size}"})
+        raise UnsatisfiableRange(error.size) from error
     size = stream.info.size
     if size == 0:
         wanted = None

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.auth import Guard
-from shared.routes.doors import Context, guarded
+from shared.routes.doors import MAX_LONG_BODY_BYTES, Context, guarded
 from shared.routes.errors import COMMON_ERRORS
 from shared.telemetry import current_record
 from shared.tools import Tool, ToolRegistry
@@ -62,16 +62,20 @@ def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
         """Returns the current time of this server in UTC."""
         return current_server_time()
 
+    long_route = guarded(guard, "tools", MAX_LONG_BODY_BYTES)
     for tool in registry:
-        router.post(
+        router.add_api_route(
             f"/tools/{tool.name}",
+            _endpoint(tool),
+            methods=["POST"],
+            route_class_override=long_route if tool.takes_long_text else None,
             name=f"tool_{tool.name}",
             summary=tool.title,
             description=tool.description,
             response_model=tool.result_type,
             dependencies=[Depends(_noting(tool.name))],
             status_code=202 if tool.name == "generate_video" else 200,
-        )(_endpoint(tool))
+        )
     return router
 
 

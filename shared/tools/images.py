@@ -81,7 +81,7 @@ class ImageTools:
         self._media = media
         self._downloads = downloads
 
-    @tool(title="Generate image", once=True, runs_to_the_end=True)
+    @tool(title="Generate image", once=True, runs_to_the_end=True, paid=True)
     async def generate_image(
         self,
         context: ToolContext,
@@ -112,7 +112,7 @@ class ImageTools:
         )  # fmt: skip
         return await self._make(request, context)
 
-    @tool(title="Edit image", once=True, runs_to_the_end=True)
+    @tool(title="Edit image", once=True, runs_to_the_end=True, paid=True)
     async def edit_image(
         self,
         context: ToolContext,

@@ -21,7 +21,15 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
-from shared.errors import BUG, DeadlineExceeded, GatewayError, InvalidRequest, NotFound
+from shared.errors import (
+    BUG,
+    DeadlineExceeded,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    shorten,
+)
+from shared.strict_json import check_limits
 from shared.telemetry import current_record
 from shared.tools.context import ToolContext
 from shared.tools.paid import PaidCalls
@@ -54,6 +62,8 @@ class _Traits:
     annotations: Mapping[str, Any]
     runs_once: bool
     runs_to_the_end: bool
+    is_paid: bool
+    takes_long_text: bool
 
 
 def tool(
@@ -65,6 +75,8 @@ def tool(
     open_world: bool = True,
     once: bool = False,
     runs_to_the_end: bool = False,
+    paid: bool = False,
+    long_text: bool = False,
 ) -> Callable[[HandlerT], HandlerT]:
     """Marks an async method as a tool; the method's name is the tool's name.
 
@@ -77,6 +89,8 @@ def tool(
         once: A repeat with the same idempotency key returns the first result, because a second run
             would cost money, or add something twice.
         runs_to_the_end: It stores what it is paid for, so it goes on when its caller leaves.
+        paid: Each call costs money, so a chat may make only a few.
+        long_text: Its arguments may be megabytes, as whole conversations are.
     """
     annotations = {
         "title": title,
@@ -86,8 +100,10 @@ def tool(
         "openWorldHint": open_world,
     }
 
+    traits = _Traits(title, annotations, once, runs_to_the_end, paid, long_text)
+
     def mark(handler: HandlerT) -> HandlerT:
-        setattr(handler, _MARK, _Traits(title, annotations, once, runs_to_the_end))
+        setattr(handler, _MARK, traits)
         return handler
 
     return mark
@@ -117,6 +133,8 @@ class Tool:
         self.name: str = handler.__name__
         self.title = traits.title
         self.annotations = traits.annotations
+        self.is_paid = traits.is_paid
+        self.takes_long_text = traits.takes_long_text
         self.description = (documentation.description or "").strip()
         self.result_type = hints["return"]
         self.arguments_model = _arguments_model(handler, hints, documentation)
@@ -131,6 +149,7 @@ class Tool:
             input_schema=tidy(self.arguments_model.model_json_schema()),
             output_schema=tidy(self._result.json_schema(mode="serialization")),
             annotations=self.annotations,
+            is_paid=self.is_paid,
         )
 
     async def call(self, arguments: ToolArguments, context: ToolContext) -> JsonObject:
@@ -158,6 +177,7 @@ class Tool:
         Raises:
             InvalidRequest: They are wrong; the text names each field.
         """
+        check_limits(arguments)
         try:
             return self.arguments_model.model_validate(arguments)
         except ValidationError as error:
@@ -243,7 +263,9 @@ def _arguments_model(
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:
-    complaints = error.errors(include_url=False, include_context=False, include_input=False)
+    complaints = shorten(
+        error.errors(include_url=False, include_context=False, include_input=False)
+    )
     sentences = [
         f"{'.'.join(str(step) for step in complaint['loc']) or 'arguments'}: {complaint['msg']}"
         for complaint in complaints

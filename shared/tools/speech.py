@@ -73,7 +73,7 @@ class SpeechTools:
         self._openai = openai
         self._media = media
 
-    @tool(title="Synthesize speech", once=True, runs_to_the_end=True)
+    @tool(title="Synthesize speech", once=True, runs_to_the_end=True, paid=True)
     async def synthesize_speech(
         self,
         context: ToolContext,
@@ -115,7 +115,7 @@ class SpeechTools:
             instructions,
         )
         async with self._openai.speech.stream(request, context.deadline) as speech:
-            head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large())
+            head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large)
             await context.report_progress(1, 2, "Storing the clip as it comes")
             async with context.deadline.limit():
                 record = await self._media.save(
@@ -125,7 +125,7 @@ class SpeechTools:
         media = await self._present(record, context)
         return {"media": media, "model": speech.model, "voice": voice}
 
-    @tool(title="Transcribe audio", read_only=True, once=True)
+    @tool(title="Transcribe audio", read_only=True, once=True, paid=True)
     async def transcribe_audio(
         self,
         context: ToolContext,
@@ -169,6 +169,10 @@ class SpeechTools:
             return await self._media.save(context.principal.name, media_id, None, stored)
 
 
+def _too_large() -> ProviderUnavailable:
+    return ProviderUnavailable(f"The provider's clip has more than {MAX_CLIP_BYTES} bytes.")
+
+
 def _check_format(head: bytes, wanted: MediaFormat) -> MediaFormat:
     """Returns the format that the clip really has.
 
@@ -183,7 +187,3 @@ def _check_format(head: bytes, wanted: MediaFormat) -> MediaFormat:
     if found is None or found.kind != "audio":
         raise ProviderUnavailable("The provider's answer is not audio in any known format.")
     return found
-
-
-def _too_large() -> ProviderUnavailable:
-    return ProviderUnavailable(f"The provider's clip has more than {MAX_CLIP_BYTES} bytes.")

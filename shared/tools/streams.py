@@ -1,20 +1,20 @@
 """Streams of bytes whose beginning says what they are."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from shared.errors import GatewayError
 from shared.storage.formats import HEAD_BYTES
 
 
 async def peek(
-    chunks: AsyncIterator[bytes], max_bytes: int, too_large: GatewayError
+    chunks: AsyncIterator[bytes], max_bytes: int, too_large: Callable[[], GatewayError]
 ) -> tuple[bytes, AsyncIterator[bytes]]:
     """Returns the first bytes of a stream, and the whole stream, from the first byte on.
 
     Args:
         chunks: The stream.
         max_bytes: How long it may be.
-        too_large: Raised while the stream is read, where it is longer.
+        too_large: Makes the error that is raised while the stream is read, where it is longer.
     """
     head = b""
     async for chunk in chunks:
@@ -25,14 +25,17 @@ async def peek(
 
 
 async def _whole(
-    head: bytes, rest: AsyncIterator[bytes], max_bytes: int, too_large: GatewayError
+    head: bytes,
+    rest: AsyncIterator[bytes],
+    max_bytes: int,
+    too_large: Callable[[], GatewayError],
 ) -> AsyncIterator[bytes]:
     size = len(head)
     if size > max_bytes:
-        raise too_large
+        raise too_large()
     yield head
     async for chunk in rest:
         size += len(chunk)
         if size > max_bytes:
-            raise too_large
+            raise too_large()
         yield chunk

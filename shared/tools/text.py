@@ -25,7 +25,7 @@ class ChatMessage(TypedDict):
     """A message as the Chat Completions API takes it."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[dict[str, JsonValue]]
+    content: str | Annotated[list[dict[str, JsonValue]], Field(fail_fast=True)]
 
 
 class ChatCompletionResult(TypedDict):
@@ -58,7 +58,7 @@ class TextTools:
         self._openai = openai
         self._temperature = temperature
 
-    @tool(title="Chat completion", read_only=True, once=True)
+    @tool(title="Chat completion", read_only=True, once=True, paid=True, long_text=True)
     async def chat_completion(
         self,
         context: ToolContext,
@@ -120,7 +120,7 @@ class TextTools:
             "usage": answer.usage,
         }
 
-    @tool(title="Generate text", read_only=True, once=True)
+    @tool(title="Generate text", read_only=True, once=True, paid=True, long_text=True)
     async def generate(
         self,
         context: ToolContext,

@@ -21,6 +21,7 @@ class ToolSpec:
         input_schema: JSON Schema of its arguments.
         output_schema: JSON Schema of its result; None where it declares none.
         annotations: MCP's hints, such as ``readOnlyHint``.
+        is_paid: Whether each call costs the operator money.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ToolSpec:
     input_schema: JsonObject
     output_schema: JsonObject | None
     annotations: Mapping[str, Any]
+    is_paid: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class VideoTools:
         self._media = media
         self._jobs = jobs
 
-    @tool(title="Generate video", once=True, runs_to_the_end=True)
+    @tool(title="Generate video", once=True, runs_to_the_end=True, paid=True)
     async def generate_video(
         self,
         context: ToolContext,

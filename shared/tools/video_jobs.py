@@ -206,7 +206,7 @@ class VideoJobs:
                     await self._media.save(owner, media_id, None, stored, thumbnail)
                     return media_id
                 async with self._open(seen, context.deadline) as chunks:
-                    head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large())
+                    head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large)
                     await self._media.save(owner, media_id, whole, _check(head), thumbnail)
             return media_id
 
@@ -236,7 +236,7 @@ class VideoJobs:
             async with self._openai.videos.content(seen.id, "thumbnail", deadline) as content:
                 if content.chunks is None:
                     return None
-                _, chunks = await peek(content.chunks, MAX_THUMBNAIL_BYTES, _too_large())
+                _, chunks = await peek(content.chunks, MAX_THUMBNAIL_BYTES, _too_large)
                 data = b"".join([chunk async for chunk in chunks])
         except ProviderError:
             # Not every provider has one, and the video is worth more than its picture.
@@ -308,12 +308,12 @@ def _error(seen: ProviderVideo) -> VideoError | None:
     return {"code": seen.error["code"], "message": seen.error["message"]}
 
 
+def _too_large() -> ProviderUnavailable:
+    return ProviderUnavailable("The provider's file is larger than this app takes.")
+
+
 def _check(head: bytes) -> MediaFormat:
     found = sniff(head)
     if found is None or found.kind != "video":
         raise ProviderUnavailable("The provider's answer is not a video in any known format.")
     return found
-
-
-def _too_large() -> ProviderUnavailable:
-    return ProviderUnavailable("The provider's file is larger than this app takes.")

@@ -210,3 +210,24 @@ async def test_log_names_who_was_refused_and_who_spoke_for_whom(
     refused, spoken = (json.loads(text.removeprefix("request ")) for text in caplog.messages)
     assert (refused["status"], refused["principal"]) == (403, "web")
     assert (spoken["principal"], spoken["spoken_for_by"]) == ("ann", "web")
+
+
+@pytest.mark.parametrize("order", [["alice", "bob"], ["bob", "alice"]])
+@pytest.mark.parametrize("path", ["/tools", "/mcp", "/chat"])
+async def test_two_different_valid_keys_are_refused_whatever_their_order(
+    make_client: MakeClient, environment: dict[str, str], order: list[str], path: str
+) -> None:
+    keys = json.dumps({name: digest(f"key-of-{name}") for name in order})
+    headers = {"Authorization": "Bearer key-of-alice", "X-Api-Key": "key-of-bob"}
+    client = make_client(environment | {"API_KEYS": keys}, headers)
+    response = await (client.get(path) if path == "/tools" else client.post(path, json={}))
+    body = response.json()
+    assert (response.status_code, body["code"]) == (401, "unauthorized")
+    assert "send only one" in body["detail"]
+
+
+async def test_the_same_key_in_two_headers_is_one_key(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "X-Api-Key": KEY}
+    assert (await make_client(environment, headers).get("/tools")).status_code == 200

@@ -105,6 +105,7 @@ async def test_range_beyond_the_end_is_refused_with_the_size(api: Api) -> None:
     answer = await api.http.get(f"/media/{media_id}", headers={"Range": f"bytes={len(png())}-"})
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(png())}"
+    assert answer.json()["code"] == "invalid_request"
 
 
 async def test_head_tells_the_size_without_the_bytes(api: Api) -> None:

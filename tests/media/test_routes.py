@@ -101,6 +101,36 @@ async def test_ranges_of_local_files_are_served(local_api: Api) -> None:
     assert response.status_code == 416
 
 
+@pytest.mark.parametrize("name", ["link", "key"])
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("bytes=999999-", 416),
+        ("bytes=5-1", 400),
+        ("bytes=", 400),
+        ("bytes=x-y", 400),
+        ("lines=1-3", 400),
+        ("nonsense", 400),
+    ],
+)
+async def test_range_that_cannot_be_served_answers_in_the_shape_of_errors(
+    local_api: Api, name: str, sent: str, status: int
+) -> None:
+    media_id = await upload(local_api)
+    [media] = (await local_api.http.get("/media")).json()["media"]
+    path = f"/media/{media_id}"
+    if name == "link":
+        path = media["url"].removeprefix("http://localhost:7071")
+    response = await local_api.http.get(path, headers={"Range": sent})
+    body = response.json()
+    assert (response.status_code, body["code"]) == (status, "invalid_request")
+    assert "Range" in body["detail"]
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert response.headers.get("content-range") == (
+        f"bytes */{len(png())}" if status == 416 else None
+    )
+
+
 async def test_drawing_that_is_served_by_the_app_may_not_run_anything(local_api: Api) -> None:
     drawing = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     media_id = await upload(local_api, drawing)

@@ -1,0 +1,66 @@
+"""JSON that others send, as long as it can be sent on, and is not made to keep this process busy."""
+
+from typing import Any
+
+from pydantic_core import from_json
+
+from shared.errors import InvalidRequest, MalformedJson
+
+MAX_KEYS = 1000
+"""Of one object."""
+
+MAX_DEPTH = 64
+"""Of objects and lists in each other."""
+
+MAX_VALUES = 100_000
+"""Of one document: what objects and lists hold, together."""
+
+
+def read_json(document: bytes) -> Any:
+    """Returns what a document holds.
+
+    Stricter than Python's own decoder, which takes NaN, lone surrogates, UTF-16 and UTF-32: nothing that
+    could be sent on to a provider, or back to the caller.
+
+    Args:
+        document: UTF-8.
+
+    Raises:
+        MalformedJson: It is no JSON.
+        InvalidRequest: It holds more than `check_limits` allows.
+    """
+    try:
+        value = from_json(document, allow_inf_nan=False, cache_strings="none")
+    except ValueError as error:
+        raise MalformedJson("The body is not valid JSON.") from error
+    check_limits(value)
+    return value
+
+
+def check_limits(value: Any) -> None:
+    """Makes sure that a decoded document is small enough to be validated field by field.
+
+    Validators build an error for each key that they do not know: hundreds of thousands of them take
+    seconds and fill the memory.
+
+    Raises:
+        InvalidRequest: There are too many keys, levels or values.
+    """
+    level = [value] if isinstance(value, dict | list) else []
+    depth = values = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise InvalidRequest(
+                f"The JSON is nested more than {MAX_DEPTH} levels deep. Flatten it."
+            )
+        deeper = []
+        for each in level:
+            values += len(each)
+            if isinstance(each, dict) and len(each) > MAX_KEYS:
+                raise InvalidRequest(f"An object has more than {MAX_KEYS} keys. Send fewer.")
+            if values > MAX_VALUES:
+                raise InvalidRequest(f"The JSON has more than {MAX_VALUES} values. Send fewer.")
+            inner = each.values() if isinstance(each, dict) else each
+            deeper += [part for part in inner if isinstance(part, dict | list)]
+        level = deeper

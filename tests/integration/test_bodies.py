@@ -1,0 +1,213 @@
+"""Bodies at every route: what is no JSON, how large they may be, and until when they must have come."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from shared.app import create_app
+from shared.routes.doors import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES
+from shared.settings import load_settings
+from shared.strict_json import MAX_DEPTH, MAX_KEYS, MAX_VALUES
+from tests.conftest import KEY, ThreadServer
+
+UPLOAD = "/media"
+"""The only route whose body is no JSON."""
+
+LONG = {
+    "/chat",
+    "/api/default/chat",
+    "/tools/chat_completion",
+    "/tools/generate",
+    "/mcp",
+    "/mcp/call_tool",
+}
+
+
+def posts(app: FastAPI) -> list[str]:
+    """Paths of all routes that take a body."""
+    found = [
+        (each.path or "").replace("{user_id}", "default")
+        for each in iter_route_contexts(app.routes)
+        if "POST" in (each.methods or ())
+    ]
+    assert {*LONG, UPLOAD, "/tools/server_time", "/mcp/connect"} <= {*found}
+    return found
+
+
+@pytest.fixture
+def paths(environment: dict[str, str]) -> list[str]:
+    """All routes that take JSON."""
+    return [path for path in posts(create_app(load_settings(environment))) if path != UPLOAD]
+
+
+def complaint(response: httpx2.Response) -> tuple[int, Any, str]:
+    """Status, code and sentence of an error, in the shape of either protocol."""
+    body = response.json()
+    if "jsonrpc" in body:
+        return response.status_code, body["error"]["code"], body["error"]["message"]
+    return response.status_code, body["code"], body["detail"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"message": NaN}',
+        b'{"client_id": "a", "tool_name": "b", "arguments": {"a": -Infinity}}',
+        b'{"message": "\\ud800"}',
+        b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "\\udfff"}}',
+        '{"message": "hi"}'.encode("utf-16"),
+        '{"message": "hi"}'.encode("utf-32-le"),
+    ],
+    ids=["NaN", "infinity", "half a character", "half a character inside", "UTF-16", "UTF-32"],
+)
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; Charset=utf-8"])
+async def test_no_route_takes_what_only_python_calls_json(
+    client: httpx2.AsyncClient, paths: list[str], content: bytes, content_type: str
+) -> None:
+    for path in paths:
+        headers = {"Content-Type": content_type, "Accept": "application/json, text/event-stream"}
+        response = await client.post(path, content=content, headers=headers)
+        code = -32700 if path == "/mcp" else "invalid_request"
+        assert complaint(response) == (400, code, "The body is not valid JSON."), path
+
+
+@pytest.mark.parametrize(
+    ("document", "limit"),
+    [
+        ({str(number): 0 for number in range(MAX_KEYS + 1)}, MAX_KEYS),
+        ({"a": [[{str(number): 0 for number in range(MAX_KEYS + 1)}]]}, MAX_KEYS),
+        (json.loads("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)), MAX_DEPTH),
+        ({"a": [0] * MAX_VALUES}, MAX_VALUES),
+    ],
+    ids=["keys", "keys inside", "levels", "values"],
+)
+async def test_no_route_takes_json_of_too_many_parts(
+    client: httpx2.AsyncClient, paths: list[str], document: Any, limit: int
+) -> None:
+    for path in paths:
+        response = await client.post(path, json=document)
+        status, code, sentence = complaint(response)
+        assert (status, code) == ((400, -32600) if path == "/mcp" else (422, "invalid_request"))
+        assert str(limit) in sentence
+
+
+@pytest.mark.parametrize("path", ["/chat", "/tools/chat_completion", "/mcp"])
+async def test_megabytes_of_unknown_keys_are_answered_in_one_sentence(
+    client: httpx2.AsyncClient, path: str
+) -> None:
+    keys = ",".join(f'"k{number}":0' for number in range(320_000))
+    content = f"{{{keys}}}".encode()
+    assert 3_000_000 < len(content) < MAX_LONG_BODY_BYTES
+    headers = {"Content-Type": "application/json"}
+    response = await client.post(path, content=content, headers=headers)
+    assert complaint(response)[2] == f"An object has more than {MAX_KEYS} keys. Send fewer."
+    assert len(response.content) < 300
+
+
+async def test_of_many_complaints_the_first_are_told_and_the_others_counted(
+    client: httpx2.AsyncClient,
+) -> None:
+    names = [f"{number:03}" + "x" * 300 for number in range(500)]
+    response = await client.post("/tools/server_time", json=dict.fromkeys(names, 0))
+    assert response.status_code == 422
+    *told, last = response.json()["detail"]
+    assert [each["loc"] for each in told] == [["body", f"{name[:64]}…"] for name in names[:20]]
+    assert last["msg"] == "480 more errors are not listed"
+    assert len(response.content) < 5000
+
+
+async def test_complaint_does_not_repeat_a_long_name(client: httpx2.AsyncClient) -> None:
+    body = {"message": "hi", "tools": ["x" * 30_000] * 100}
+    response = await client.post("/chat", json=body)
+    assert response.status_code == 422
+    assert len(response.content) < 1500
+
+
+async def test_parts_of_a_message_get_one_complaint(client: httpx2.AsyncClient) -> None:
+    message = {"role": "user", "content": [0] * 50_000}
+    response = await client.post("/tools/chat_completion", json={"messages": [message]})
+    assert {tuple(each["loc"][:4]) for each in response.json()["detail"]} == {
+        ("body", "messages", 0, "content")
+    }
+    assert len(response.json()["detail"]) == 2
+
+
+async def test_arguments_at_mcp_get_as_few_complaints(client: httpx2.AsyncClient) -> None:
+    arguments = {f"{number:03}" + "x" * 300: 0 for number in range(500)}
+    params = {"name": "server_time", "arguments": arguments}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    headers = {"Accept": "application/json, text/event-stream"}
+    response = await client.post("/mcp", json=message, headers=headers)
+    assert "480 more errors are not listed" in response.text
+    assert len(response.content) < 5000
+
+
+async def test_each_route_takes_as_much_as_its_work_needs(
+    client: httpx2.AsyncClient, paths: list[str]
+) -> None:
+    assert {*LONG} <= {*paths}
+    for path in paths:
+        limit = MAX_LONG_BODY_BYTES if path in LONG else MAX_BODY_BYTES
+        content = b'"' + b"x" * (limit - 2) + b'"'
+        headers = {"Content-Type": "application/json"}
+        fits = await client.post(path, content=content, headers=headers)
+        assert fits.status_code in (400, 406, 422), path
+        over = await client.post(path, content=content + b" ", headers=headers)
+        sentence = f"The request body may have at most {limit} bytes. Send less."
+        assert complaint(over) == (413, "too_large", sentence), path
+
+
+async def test_longest_prompt_for_a_picture_fits_with_its_escapes(
+    client: httpx2.AsyncClient,
+) -> None:
+    content = json.dumps({"prompt": "\N{GRINNING FACE}" * 32_000, "n": 11}).encode()
+    headers = {"Content-Type": "application/json"}
+    response = await client.post("/tools/generate_image", content=content, headers=headers)
+    assert [each["loc"] for each in response.json()["detail"]] == [["body", "n"]]
+
+
+@pytest.fixture
+def hasty_app(environment: dict[str, str]) -> FastAPI:
+    return create_app(load_settings(environment | {"REQUEST_DEADLINE_SECONDS": "1"}))
+
+
+@pytest.fixture
+def hasty_origin(hasty_app: FastAPI) -> Iterator[str]:
+    """Origin of an app with a short deadline, behind a real HTTP server."""
+    with ThreadServer(hasty_app) as server:
+        yield server.origin
+
+
+async def answer_to_half_a_body(origin: str, path: str) -> tuple[int, dict[str, Any]]:
+    """Sends the beginning of a body and no more of it, and returns the answer."""
+    target = urlsplit(origin)
+    reader, writer = await asyncio.open_connection(target.hostname, target.port)
+    try:
+        writer.write(
+            f"POST {path} HTTP/1.1\r\nHost: app\r\nAuthorization: Bearer {KEY}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n"
+            '{"message":'.encode()
+        )
+        async with asyncio.timeout(30):
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readuntil(b"}")
+    finally:
+        writer.close()
+    return int(head.split()[1]), json.loads(body)
+
+
+async def test_body_that_does_not_come_in_time_is_not_waited_for(
+    hasty_app: FastAPI, hasty_origin: str
+) -> None:
+    paths = posts(hasty_app)
+    answers = await asyncio.gather(*(answer_to_half_a_body(hasty_origin, path) for path in paths))
+    for path, (status, body) in zip(paths, answers, strict=True):
+        assert body["code"] == "deadline_exceeded", path
+        assert status == (408 if path.startswith("/mcp/") else 504), path
