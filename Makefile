@@ -4,14 +4,14 @@ VENV ?= .venv
 PORT ?= 7071
 CONFORMANCE = .conformance/node_modules/@modelcontextprotocol/conformance/dist/index.js
 URL ?= http://localhost:$(PORT)
-COVERAGE_VERSION = 7.17.3
 BIN := $(VENV)/bin
-# One lock for all platforms and Pythons, with no address of a package index in it.
+# One lock for all platforms and Pythons, with the digests of all files and no address of a package index.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
-  --no-emit-index-url --no-emit-find-links $(UPGRADE)
+  --no-emit-index-url --no-emit-find-links --generate-hashes $(UPGRADE)
+INSTALL = -m pip install -qq --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage bench coldstart package conformance smoke format lint types check lock clean
+.PHONY: help run test coverage bench coldstart package conformance smoke audit format lint types check lock clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -23,7 +23,6 @@ test: $(VENV)/.dev .venv-mcp1/.ready .mcp-ts/.ready .azurite/.ready .oauth-serve
 	@$(BIN)/python -m pytest
 
 coverage: $(VENV)/.dev .venv-mcp1/.ready .mcp-ts/.ready .azurite/.ready .oauth-server/.ready ## run all tests and write JUnit and coverage reports to test-results
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check coverage==$(COVERAGE_VERSION)
 	@mkdir -p test-results && echo '*' > test-results/.gitignore
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage run --source shared,function_app \
 	  -m pytest --junitxml test-results/junit.xml
@@ -66,10 +65,15 @@ types: $(VENV)/.dev ## strict type check
 
 check: lint types ## lint and types
 
+audit: .venv-audit/.ready ## look up known vulnerabilities of what is deployed
+	@.venv-audit/bin/python -m pip_audit --require-hashes --disable-pip -r requirements.txt
+
 lock: $(VENV)/.dev ## write the requirements.txt files from their .in files
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) local/requirements.in -c requirements.txt -o local/requirements.txt
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) tests/mcp/sdk1/requirements.in -o tests/mcp/sdk1/requirements.txt
+	@$(LOCK) infra/pipelines/audit-requirements.in -o infra/pipelines/audit-requirements.txt
 
 clean: ## remove what was installed and stored
 	@rm -rf .venv .venv-* .azurite .conformance .oauth-server .mcp-ts .local .mypy_cache .pytest_cache .ruff_cache
@@ -83,12 +87,12 @@ $(VENV)/.venv:
 
 $(VENV)/.run: $(VENV)/.venv requirements.txt local/requirements.txt
 	@echo "Installing what the app needs into $(VENV) ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt -r local/requirements.txt
+	@$(BIN)/python $(INSTALL) -r requirements.txt -r local/requirements.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	@echo "Installing what development needs into $(VENV) ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python $(INSTALL) -r requirements-dev.txt
 	@touch $@
 
 # Microsoft's emulator of Blob Storage, which runs on Node.js.
@@ -125,9 +129,14 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	@npm install --prefix .mcp-ts --silent --no-save --no-package-lock --no-audit --no-fund @modelcontextprotocol/sdk@1.32.2
 	@touch $@
 
+.venv-audit/.ready: infra/pipelines/audit-requirements.txt
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python $(INSTALL) -r $<
+	@touch $@
+
 # SDK 1 and SDK 2 have the same package name, so the older client needs a place of its own.
 .venv-mcp1/.ready: tests/mcp/sdk1/requirements.txt
 	@echo "Installing the MCP client of SDK 1 into .venv-mcp1 ..."
 	@$(PYTHON) -m venv .venv-mcp1
-	@.venv-mcp1/bin/python -m pip install -qq --disable-pip-version-check -r $<
+	@.venv-mcp1/bin/python $(INSTALL) -r $<
 	@touch $@

@@ -10,12 +10,10 @@ into the folder ``--output``:
 """
 
 import argparse
-import compileall
 import hashlib
 import importlib
 import json
 import platform
-import py_compile
 import re
 import shutil
 import subprocess
@@ -64,10 +62,13 @@ def runtime_python() -> str:
 
 
 def current_build() -> str:
-    """Returns the commit of the working tree, with ``-dirty`` where it was changed since."""
+    """Returns the commit of the working tree, with a digest of what was changed since."""
     try:
         commit = _git("rev-parse", "HEAD")
-        return f"{commit}-dirty" if _git("status", "--porcelain", "--", *CONTENT) else commit
+        changes = _git("diff", "HEAD", "--binary", "--", *CONTENT, "requirements.txt")
+        # A second package of changed sources is another build: the smoke test waits for its id.
+        digest = hashlib.sha256(changes.encode()).hexdigest()[:8]
+        return f"{commit}-dirty-{digest}" if changes else commit
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -178,7 +179,7 @@ def _stamp(root: Path, build_id: str) -> None:
         if line not in text:
             raise PackageError(f"shared/__init__.py has no line {line}: put it back.")
         text = text.replace(line, stamped)
-    path.write_text(text)
+    path.write_text(text, newline="\n")
 
 
 def local_version(build_id: str) -> str:
@@ -189,12 +190,13 @@ def local_version(build_id: str) -> str:
 def _install(root: Path) -> list[dict[str, object]]:
     report = root / "pip-report.json"
     requirements = root / "requirements.txt"
-    requirements.write_text("\n".join(_requirements_of_the_runtime()))
+    lock = (PROJECT / "requirements.txt").read_text()
+    requirements.write_text("\n".join(requirements_of_the_runtime(lock)))
     command = [
         *(sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"),
         *("--target", str(root / SITE_PACKAGES), "--requirement", str(requirements)),
         # The lock is complete, and pip would take the markers of dependencies for this machine's.
-        *("--no-deps", "--only-binary", ":all:", "--no-compile"),
+        *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile"),
         *("--implementation", "cp", "--python-version", runtime_python()),
         *(option for name in PLATFORMS for option in ("--platform", name)),
         *("--report", str(report)),
@@ -215,10 +217,16 @@ def _remove_console_scripts(site_packages: Path) -> None:
     shutil.rmtree(site_packages / "bin", ignore_errors=True)
     for record in site_packages.glob("*.dist-info/RECORD"):
         lines = record.read_text().splitlines(keepends=True)
-        record.write_text("".join(line for line in lines if not line.startswith("../../bin/")))
+        kept = "".join(line for line in lines if not line.startswith("../../bin/"))
+        record.write_text(kept, newline="\n")
 
 
-def _requirements_of_the_runtime() -> Iterator[str]:
+def requirements_of_the_runtime(lock: str) -> Iterator[str]:
+    """Yields the requirements of a lock file that are for the runtime, each with its hashes.
+
+    Raises:
+        PackageError: One has no hash.
+    """
     # pip brings this along wherever it is; it judges markers for a system that is not this one.
     parse = importlib.import_module("pip._vendor.packaging.requirements").Requirement
     target = {
@@ -226,25 +234,30 @@ def _requirements_of_the_runtime() -> Iterator[str]:
         "python_version": runtime_python(),
         "python_full_version": f"{runtime_python()}.0",
     }
-    for line in (PROJECT / "requirements.txt").read_text().splitlines():
-        if (text := line.split("#")[0].strip()) and not text.startswith("-"):
-            requirement = parse(text)
-            if requirement.marker is None or requirement.marker.evaluate(target):
-                yield f"{requirement.name}{requirement.specifier}"
+    for line in lock.replace("\\\n", " ").splitlines():
+        text, *hashes = line.split("#")[0].strip().split(" --hash=")
+        if not text.strip():
+            continue
+        requirement = parse(text)
+        if not hashes:
+            raise PackageError(
+                f"requirements.txt has no hash for {requirement.name}: write it with `make lock`."
+            )
+        if requirement.marker is None or requirement.marker.evaluate(target):
+            pinned = f"{requirement.name}{requirement.specifier}"
+            yield " ".join([pinned, *(f"--hash={each.strip()}" for each in hashes)])
 
 
 def _compile(root: Path) -> None:
-    # Timestamps do not survive packaging, and without a valid one Python compiles at each start.
-    done = compileall.compile_dir(
-        str(root),
-        maxlevels=50,
-        quiet=2,
-        force=True,
-        stripdir=str(root),
-        prependdir=DEPLOYED_AT,
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        workers=0,
-    )
+    # A fresh process and one worker: bytecode marks which of its strings other code of the process has
+    # used before, so the order of compilation is part of the bytes.
+    command = [
+        *(sys.executable, "-I", "-S", "-m", "compileall", "-qq", "-f", "-r", "50", "-j", "1"),
+        *("-s", str(root), "-p", DEPLOYED_AT),
+        # Timestamps do not survive packaging, and without a valid one Python compiles at each start.
+        *("--invalidation-mode", "unchecked-hash", str(root)),
+    ]
+    done = subprocess.run(command, check=False).returncode == 0  # noqa: S603
     broken = [path for path in root.rglob("*.py") if not _bytecode_of(path).exists()]
     if not done and any(SITE_PACKAGES not in path.relative_to(root).parents for path in broken):
         raise PackageError(f"These files do not compile: {', '.join(map(str, broken))}.")

@@ -1,8 +1,8 @@
 """Runs an unpacked package in the Functions worker library, in a process that has nothing else.
 
 The process starts without ``site``: of what is installed it sees neither the virtual environment nor
-anything else, only the package's ``.python_packages``, the worker library, and of this project
-`tests.worker.host`.
+anything else, only the package's ``.python_packages``, with the worker library in it, and of this
+project `tests.worker.host`.
 """
 
 import json
@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import azure_functions_runtime
 
 from infra.package import SITE_PACKAGES
 from tests.worker.process import TIMEOUT_SECONDS, Lines
@@ -47,11 +45,9 @@ class Artifact:
 
     Attributes:
         root: Where it lies.
-        worker: Where the worker library lies, and nothing else.
     """
 
     root: Path
-    worker: Path
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class Running:
 
     Attributes:
         origin: Where.
-        report: What the host found: functions, errors, the file of ``shared``.
+        report: What the host found: functions, errors, the files of ``shared`` and of the library.
         log: Whatever it writes.
     """
 
@@ -71,7 +67,7 @@ class Running:
 
 def unpack(archive: Path, folder: Path) -> Artifact:
     """Unpacks a package, and puts beside its files the host that is to load it."""
-    root, worker = folder / "wwwroot", folder / "worker"
+    root = folder / "wwwroot"
     with zipfile.ZipFile(archive) as package:
         package.extractall(root)
     for name in HARNESS:
@@ -81,9 +77,7 @@ def unpack(archive: Path, folder: Path) -> Artifact:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    library = Path(azure_functions_runtime.__file__).parent
-    shutil.copytree(library, worker / library.name)
-    return Artifact(root, worker)
+    return Artifact(root)
 
 
 @contextmanager
@@ -93,7 +87,7 @@ def running(artifact: Artifact, settings: dict[str, str]) -> Iterator[Running]:
     Raises:
         AssertionError: It did not come up; the message says why.
     """
-    path = (artifact.root / SITE_PACKAGES, artifact.worker, artifact.root)
+    path = (artifact.root / SITE_PACKAGES, artifact.root)
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join(map(str, path)),

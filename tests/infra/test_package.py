@@ -1,8 +1,12 @@
 """The package as it is deployed: what is in it, and that the real worker loads it alone."""
 
 import json
+import os
 import re
+import shutil
 import stat
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,9 +18,12 @@ from shared import __version__
 from shared.app import create_app
 from shared.settings import load_settings
 from tests.conftest import AUTH, KEY, StandIn
-from tests.infra.artifact import COMPILED, running, unpack
+from tests.infra.artifact import COMPILED, PROJECT, running, unpack
 
 BUILD = "0123456789abcdef0123456789abcdef01234567-dirty"
+# pip fetches some ninety wheels, and a busy machine compiles them for minutes.
+pytestmark = pytest.mark.timeout(900)
+
 RPC = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 
@@ -53,6 +60,27 @@ def test_nothing_in_the_package_depends_on_the_machine_or_the_hour(
     records = [name for name in package.namelist() if name.endswith(".dist-info/RECORD")]
     # Console scripts name the interpreter, and their digests would.
     assert [name for name in records if b"/bin/" in package.read(name)] == []
+
+
+def test_second_build_elsewhere_gives_the_same_bytes(output: Path, tmp_path: Path) -> None:
+    checkout = tmp_path / "another/place/for/it"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=PROJECT, check=True, capture_output=True, text=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, checkout / name)
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=checkout, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "infra.package", "--build-id", BUILD, "--output", "again"],
+        cwd=checkout,
+        env=os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"},
+        umask=0o077,
+        check=True,
+    )
+    for name in ("app.zip", "sbom.json", "build.json"):
+        assert (checkout / "again" / name).read_bytes() == (output / name).read_bytes(), name
 
 
 def test_binaries_are_for_the_runtime(package: zipfile.ZipFile) -> None:
@@ -100,6 +128,8 @@ async def test_worker_loads_the_unpacked_package_alone_and_compiles_nothing(
     (artifact.root / "shared/__pycache__/deadline.cpython-313.pyc").unlink()
     with running(artifact, settings) as app:
         assert app.report["shared"] == str(artifact.root / "shared/__init__.py")
+        library = artifact.root / SITE_PACKAGES / "azure_functions_runtime/__init__.py"
+        assert app.report["library"] == str(library)
         indexed = {function["name"] for function in app.report["functions"]}
         routes = create_app(load_settings(settings)).openapi()["paths"].values()
         assert len(indexed) >= len(routes)

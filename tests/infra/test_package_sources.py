@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.package import PackageError, copy_sources
+from infra.package import PROJECT, PackageError, copy_sources
 
 TRACKED = {"function_app.py", "host.json", "shared/__init__.py", "shared/pages/index.html"}
 
@@ -59,3 +59,9 @@ def test_app_that_git_does_not_track_is_refused(checkout: Path) -> None:
     git(checkout, "rm", "-r", "--cached", "shared")
     with pytest.raises(PackageError, match="git tracks none of these: shared"):
         copied(checkout)
+
+
+def test_worker_does_not_take_the_app_for_a_plain_fastapi_app() -> None:
+    # The Functions worker picks the runtime library by these words in function_app.py.
+    text = (PROJECT / "function_app.py").read_text()
+    assert [words for words in ("FastAPI()", "from fastapi import") if words in text] == []

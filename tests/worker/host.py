@@ -306,6 +306,7 @@ async def main() -> int:
         "functions": [asdict(function) for function in worker.functions],
         "errors": errors,
         "shared": getattr(sys.modules.get("shared"), "__file__", None),
+        "library": library.__file__,
     }
     report.write(json.dumps(document) + "\n")
     report.flush()
