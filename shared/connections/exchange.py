@@ -17,11 +17,13 @@ class Exchange:
     Attributes:
         failure: What kept a request from being answered; None while nothing did.
         status: Status of the last answer.
+        received: Bytes of all answers that were no streams.
         failed: Set with ``failure``.
     """
 
     failure: Exception | None = None
     status: int | None = None
+    received: int = 0
     failed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def fail(self, error: Exception) -> None:

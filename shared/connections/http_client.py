@@ -1,19 +1,27 @@
 """The HTTP client under the SDK's transports: signs requests, limits answers, notes what goes wrong."""
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 
 import httpx2
 
+from shared.connections.answers import EventFilter, check_values
 from shared.connections.errors import refusal
-from shared.connections.exchange import current_exchange
+from shared.connections.exchange import Exchange, current_exchange
+from shared.connections.rates import Rate
 from shared.connections.targets import Target, TokenSource
 from shared.errors import GatewayError
-from shared.outbound import AnswerTooLarge, open_client
+from shared.outbound import EVENT_STREAM, AnswerTooLarge, open_client
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+MAX_OPERATION_BYTES = 4 * MAX_ANSWER_BYTES
+"""How long all answers to one operation may be, the pages of a list for example."""
+
+MAX_COOKIES = 50
+"""How many cookies a session takes."""
+
+STREAMS_AT_ONCE, STREAMS_PER_SECOND = 30, 1.0
+"""How often a session may open a stream of events, or resume one."""
 
 
 def open_http(target: Target, auth: httpx2.Auth, max_event_bytes: int) -> httpx2.AsyncClient:
@@ -30,6 +38,7 @@ def open_http(target: Target, auth: httpx2.Auth, max_event_bytes: int) -> httpx2
         read_timeout=None,  # Every operation has a deadline of its own.
         auth=auth,
         max_body_bytes=MAX_ANSWER_BYTES,
+        limits_events=True,
         wrap=partial(_NotingTransport, max_event_bytes=max_event_bytes),
     )
 
@@ -115,17 +124,23 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
     def __init__(self, inner: httpx2.AsyncBaseTransport, max_event_bytes: int) -> None:
         self._inner = inner
         self._max_event_bytes = max_event_bytes
+        self._streams = Rate(STREAMS_AT_ONCE, STREAMS_PER_SECOND)
+        self._cookies_left = MAX_COOKIES
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         exchange = current_exchange.get()
         if exchange is not None and exchange.failure is not None:
             return httpx2.Response(502)
+        if request.method == "GET":
+            # The SDK asks again whenever a stream ends, as fast as the server likes.
+            await self._streams.wait()
         try:
             response = await self._inner.handle_async_request(request)
-            if response.headers.get("content-type", "").startswith("text/event-stream"):
+            self._limit_cookies(response.headers)
+            if response.headers.get("content-type") == EVENT_STREAM:
                 response = _with_events(response, self._max_event_bytes)
             else:
-                response = await _read(response)
+                response = await _read(response, exchange)
         except (httpx2.HTTPError, GatewayError) as error:
             _note(error)
             return httpx2.Response(502)
@@ -136,12 +151,25 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         await self._inner.aclose()
 
+    def _limit_cookies(self, headers: httpx2.Headers) -> None:
+        # Balancers of servers with sessions want theirs back; more would make each request longer.
+        self._cookies_left -= len(headers.get_list("set-cookie"))
+        if self._cookies_left < 0 and "set-cookie" in headers:
+            del headers["set-cookie"]
 
-async def _read(response: httpx2.Response) -> httpx2.Response:
+
+async def _read(response: httpx2.Response, exchange: Exchange | None) -> httpx2.Response:
     try:
         body = await response.aread()
     finally:
         await response.aclose()
+    if exchange is not None:
+        exchange.received += len(body)
+        if exchange.received > MAX_OPERATION_BYTES:
+            raise AnswerTooLarge(
+                f"The server's answers to one call are larger than {MAX_OPERATION_BYTES} bytes."
+            )
+    check_values(body)
     return httpx2.Response(response.status_code, headers=response.headers, content=body)
 
 
@@ -157,26 +185,22 @@ def _with_events(response: httpx2.Response, max_event_bytes: int) -> httpx2.Resp
 
 
 class _Events(httpx2.AsyncByteStream):
-    """A stream of which no event may be too long.
+    """A stream of events that are cheap to read.
 
-    The SDK could limit them too, but tells of that as if the server had closed the connection.
+    The SDK could limit their length too, but tells of that as if the server had closed the connection.
     """
 
-    def __init__(self, stream: httpx2.AsyncByteStream, limit: int) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, max_event_bytes: int) -> None:
         self._stream = stream
-        self._limit = limit
+        self._filter = EventFilter(max_event_bytes)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        size, tail = 0, b""
-        async for chunk in self._stream:
-            ends = [match.end() for match in _BLANK_LINE.finditer(tail + chunk)]
-            size = len(tail + chunk) - ends[-1] if ends else size + len(chunk)
-            if size > self._limit:
-                error = AnswerTooLarge(f"The server's answer is larger than {self._limit} bytes.")
-                _note(error)
-                raise httpx2.SSEError(error.detail)
-            tail = (tail + chunk)[-3:]
-            yield chunk
+        try:
+            async for event in self._filter.events(aiter(self._stream)):
+                yield event
+        except AnswerTooLarge as error:
+            _note(error)
+            raise httpx2.SSEError(error.detail) from error
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 MAX_ITEMS = 1000
+MAX_PAGES = 100
 MAX_LIST_BYTES = 8 * 1024 * 1024
 """How long a list may be: no further page is asked for once it is longer."""
 
@@ -141,7 +142,7 @@ async def _list(client: "Client", field: str, fetch: Callable[..., Awaitable[Any
 
 async def _all_pages(fetch: Callable[..., Awaitable[Any]], field: str) -> Listing:
     listing = Listing()
-    size = 0
+    size = pages = 0
     seen: set[str] = set()
     cursor: str | None = None
     while True:
@@ -153,7 +154,8 @@ async def _all_pages(fetch: Callable[..., Awaitable[Any]], field: str) -> Listin
         # A server that names the same page again would never end.
         if cursor is None or cursor in seen:
             break
-        if len(listing) >= MAX_ITEMS or size >= MAX_LIST_BYTES:
+        pages += 1
+        if len(listing) >= MAX_ITEMS or size >= MAX_LIST_BYTES or pages >= MAX_PAGES:
             listing.is_cut = True
             break
         seen.add(cursor)

@@ -13,17 +13,20 @@ video lies: each of them may name a machine that only this app can reach, and ge
 - Only https, without user names and passwords in the URL; http needs ``allow_private``.
 - Proxies and ``.netrc`` of the environment are ignored, and redirects are not followed unless `download`
   does it, one checked hop at a time, leaving credentials behind at the first other origin.
+- Answers are limited by what comes out of them: a client with a limit takes none that is compressed,
+  headers are limited in number and length, and no charset is looked up for anybody.
 - Refusing happens before a connection is opened. The sentence names the rule and the host that was asked
   for, never the addresses that it resolved to.
 
 Importing this package is cheap: the HTTP library is imported by the first `open_client`.
 """
 
-from shared.outbound.client import AnswerTooLarge, check_url, open_client
+from shared.outbound.client import EVENT_STREAM, AnswerTooLarge, check_url, open_client
 from shared.outbound.download import Download, DownloadFailed, download
 from shared.outbound.downloads import Downloads
 
 __all__ = [
+    "EVENT_STREAM",
     "AnswerTooLarge",
     "Download",
     "DownloadFailed",

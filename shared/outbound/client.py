@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 60.0
+EVENT_STREAM = "text/event-stream"
 
 
 class AnswerTooLarge(ProviderUnavailable):
@@ -24,6 +25,7 @@ def open_client(
     headers: Mapping[str, str] | None = None,
     auth: "httpx2.Auth | None" = None,
     max_body_bytes: int | None = None,
+    limits_events: bool = False,
     wrap: "Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport] | None" = None,
 ) -> "httpx2.AsyncClient":
     """Makes a client that reaches public https addresses only; nothing is sent yet.
@@ -38,15 +40,19 @@ def open_client(
             connections is free; None for any.
         headers: Sent with every request, to whatever origin.
         auth: Signs every request, to whatever origin.
-        max_body_bytes: How long an answer may be that is no event stream; the client then asks for
-            answers that are not compressed, and takes no others. None for any length.
+        max_body_bytes: How long an answer may be. The client then asks for answers that are not
+            compressed, and takes no others: what counts is what comes out. None for any length.
+        limits_events: Whether ``wrap`` limits each event of a stream: event streams then may be of any
+            length, since they live as long as they like.
         wrap: Puts a transport of the caller's around the guarded one.
     """
     import httpx2
 
     from shared.outbound.transport import GuardedTransport
 
-    guarded = GuardedTransport(allow_private=allow_private, max_body_bytes=max_body_bytes)
+    guarded = GuardedTransport(
+        allow_private=allow_private, max_body_bytes=max_body_bytes, limits_events=limits_events
+    )
     plain = {} if max_body_bytes is None else {"Accept-Encoding": "identity"}
     return httpx2.AsyncClient(
         transport=wrap(guarded) if wrap else guarded,

@@ -13,11 +13,15 @@ import httpcore2
 import httpx2
 
 from shared.errors import ForbiddenAddress
-from shared.outbound.client import AnswerTooLarge
+from shared.outbound.client import EVENT_STREAM, AnswerTooLarge
 from shared.outbound.network import REMEDY, GuardedBackend
 
 MAX_CONNECTIONS = 20
 KEEPALIVE_SECONDS = 30
+MAX_HEADERS = 100
+"""How many header lines an answer may have: each costs time, and cookies among them are kept."""
+
+MAX_HEADER_BYTES = 16 * 1024
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -25,12 +29,21 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
     Args:
         allow_private: Whether http, and loopback, private and carrier networks are allowed too.
-        max_body_bytes: How long an answer may be that is no event stream; None for any length.
+        max_body_bytes: How long an answer may be; None for any length.
+        limits_events: Whether what reads event streams limits their events, so that streams may be of
+            any length.
     """
 
-    def __init__(self, *, allow_private: bool, max_body_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        allow_private: bool,
+        max_body_bytes: int | None = None,
+        limits_events: bool = False,
+    ) -> None:
         self._allow_private = allow_private
         self._max_body_bytes = max_body_bytes
+        self._limits_events = limits_events
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=_ssl_context(),
             max_connections=MAX_CONNECTIONS,
@@ -63,9 +76,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         )
         with _httpx_errors():
             response = await self._pool.handle_async_request(core_request)
-        headers = httpx2.Headers(response.headers)
         try:
-            limit = _checked_limit(headers, self._max_body_bytes)
+            headers = _checked_headers(response.headers)
+            limit = self._limit(headers)
         except BaseException:
             await response.aclose()
             raise
@@ -79,6 +92,20 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._pool.aclose()
+
+    def _limit(self, headers: httpx2.Headers) -> int | None:
+        """Returns how many bytes may be read, None for any number."""
+        limit = self._max_body_bytes
+        if limit is None:
+            return None
+        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            # It could unfold to any size, and was not asked for.
+            raise httpx2.DecodingError("The server compressed its answer without being asked to.")
+        if self._limits_events and headers.get("content-type") == EVENT_STREAM:
+            return None
+        if int(headers.get("content-length", 0)) > limit:
+            raise _too_large(limit)
+        return limit
 
 
 class _ResponseStream(httpx2.AsyncByteStream):
@@ -118,19 +145,20 @@ def check_parsed_url(url: httpx2.URL, *, allow_private: bool) -> None:
         raise ForbiddenAddress("The URL must not hold a user name or a password.")
 
 
-def _checked_limit(headers: httpx2.Headers, max_bytes: int | None) -> int | None:
-    """Returns how many bytes may be read, None for any number.
+def _checked_headers(lines: list[tuple[bytes, bytes]]) -> httpx2.Headers:
+    """Returns the headers, with the media type alone as the content type.
 
-    An event stream lives as long as it likes; what reads it limits its events.
+    Its parameter charset can name any codec of Python's, those that unpack among them.
     """
-    if max_bytes is None or headers.get("content-type", "").startswith("text/event-stream"):
-        return None
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        # It could unfold to any size, and was not asked for.
-        raise httpx2.DecodingError("The server compressed its answer without being asked to.")
-    if int(headers.get("content-length", 0)) > max_bytes:
-        raise _too_large(max_bytes)
-    return max_bytes
+    if len(lines) > MAX_HEADERS or any(len(value) > MAX_HEADER_BYTES for _, value in lines):
+        raise AnswerTooLarge(
+            f"The server's answer has more than {MAX_HEADERS} header lines, or one of more than "
+            f"{MAX_HEADER_BYTES} bytes."
+        )
+    headers = httpx2.Headers(lines)
+    if "content-type" in headers:
+        headers["content-type"] = headers["content-type"].partition(";")[0].strip().lower()
+    return headers
 
 
 def _too_large(max_bytes: int) -> AnswerTooLarge:
@@ -160,3 +188,6 @@ def _httpx_errors() -> Iterator[None]:
     except _CORE_ERRORS as error:
         kind = getattr(httpx2, type(error).__name__, httpx2.TransportError)
         raise kind(str(error)) from error
+    except ValueError as error:
+        # The parser's, for a length of more digits than Python turns into a number.
+        raise httpx2.RemoteProtocolError("The answer is malformed.") from error

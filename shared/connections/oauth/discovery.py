@@ -29,7 +29,7 @@ from mcp.shared.auth_utils import check_resource_allowed, resource_url_from_serv
 from pydantic import AnyUrl
 
 from shared.connections.errors import ServerRefused, ServerUnavailable
-from shared.connections.oauth.tokens import oauth_errors
+from shared.connections.oauth.tokens import oauth_errors, send
 
 if TYPE_CHECKING:
     import httpx2
@@ -123,7 +123,7 @@ async def register(
     )
     request = create_client_registration_request(discovered.metadata, wanted, discovered.issuer)
     with oauth_errors("registration endpoint"):
-        response = await client.send(request)
+        response = await send(client, request)
     try:
         return await handle_registration_response(response)
     except Exception as error:
@@ -141,7 +141,7 @@ async def _resource_metadata(
 ) -> ProtectedResourceMetadata | None:
     named = extract_resource_metadata_from_www_auth(challenge)
     for url in build_protected_resource_metadata_discovery_urls(named, server_url):
-        response = await client.send(create_oauth_metadata_request(url))
+        response = await send(client, create_oauth_metadata_request(url))
         found = await handle_protected_resource_response(response)
         if found is None:
             continue
@@ -159,7 +159,7 @@ async def _server_metadata(
 ) -> OAuthMetadata:
     expected = named or resource_origin(server_url)
     for url in build_oauth_authorization_server_metadata_discovery_urls(named, server_url):
-        response = await client.send(create_oauth_metadata_request(url))
+        response = await send(client, create_oauth_metadata_request(url))
         goes_on, found = await handle_auth_metadata_response(response)
         if found is not None:
             if not issuers_match(str(found.issuer), expected):

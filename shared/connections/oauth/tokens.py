@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from shared.connections.answers import check_values
 from shared.connections.errors import ConnectionTimeout, NotAuthorized, ServerUnavailable
 from shared.connections.records import OAuthClient, in_seconds
 from shared.outbound import open_client
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
     import httpx2
 
-MAX_ANSWER_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 256 * 1024
+MAX_ANSWER_VALUES = 5000
+"""How long an answer may be, and how many values it may hold: it is parsed on the event loop."""
+
 EARLY_SECONDS = 60.0
 """How long before its end a token is replaced."""
 
@@ -60,6 +64,17 @@ def open_oauth_client(*, allow_private: bool) -> "httpx2.AsyncClient":
         headers={"Accept": "application/json"},
         max_body_bytes=MAX_ANSWER_BYTES,
     )
+
+
+async def send(client: "httpx2.AsyncClient", request: "httpx2.Request") -> "httpx2.Response":
+    """Sends a request and returns the answer, if it is cheap to parse.
+
+    Raises:
+        AnswerTooLarge: It is too long, or holds too many values.
+    """
+    response = await client.send(request)
+    check_values(response.content, MAX_ANSWER_VALUES)
+    return response
 
 
 @contextmanager
@@ -140,7 +155,9 @@ async def _post(
         proof = {}
     elif method == _POST:
         proof["client_secret"] = client_secret or ""
-    return await client.post(oauth.token_endpoint, data={**form, **proof}, headers=headers)
+    url = oauth.token_endpoint
+    request = client.build_request("POST", url, data={**form, **proof}, headers=headers)
+    return await send(client, request)
 
 
 def _methods(oauth: OAuthClient, client_secret: str | None) -> list[str]:

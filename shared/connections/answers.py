@@ -1,0 +1,115 @@
+"""What the HTTP answers of a server may cost before the MCP SDK reads them.
+
+The SDK parses and validates on the event loop, so a server must not be able to make that long: the
+number of values in an answer is limited, and how fast the events of a stream are passed on.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+from shared.connections.rates import Rate
+from shared.outbound import AnswerTooLarge
+
+MAX_VALUES = 50_000
+"""How many values an answer's JSON may hold: what parsing it costs goes by these."""
+
+MAX_EVENT_LINES = 1000
+EVENTS_AT_ONCE, EVENTS_PER_SECOND = 500, 100.0
+BYTES_AT_ONCE, BYTES_PER_SECOND = 16 * 1024 * 1024, 4.0 * 1024 * 1024
+MAX_DROPPED_EVENTS = 20_000
+"""After how many superfluous events a stream ends."""
+
+MAX_NOTIFICATION_BYTES = 64 * 1024
+
+_GAP = re.compile(rb"\n{2,}")
+_EVENTS_BETWEEN_YIELDS = 100
+
+
+def check_values(body: bytes, limit: int = MAX_VALUES) -> None:
+    """Makes sure that a JSON text does not hold too many values.
+
+    Raises:
+        AnswerTooLarge: It does.
+    """
+    if _at_most(body) <= limit:
+        return
+    # Text holds commas and brackets as well: what stands in strings does not count.
+    outside = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if outside.count(b'"') <= 4 * limit:
+        outside = b"".join(outside.split(b'"')[::2])
+        if _at_most(outside) <= limit:
+            return
+    raise AnswerTooLarge(f"The server's answer holds more than {limit} values.")
+
+
+def _at_most(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+class EventFilter:
+    """Cuts a stream into events that are cheap to read, one at a time.
+
+    Events without data are left out, and so are those that come faster than anybody needs them, unless
+    they may be the answer to a request.
+
+    Args:
+        max_event_bytes: How long an event may be.
+    """
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._events = Rate(EVENTS_AT_ONCE, EVENTS_PER_SECOND)
+        self._bytes = Rate(BYTES_AT_ONCE, BYTES_PER_SECOND)
+        self._dropped = 0
+
+    async def events(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yields each event with the blank line that ends it.
+
+        Raises:
+            AnswerTooLarge: An event is too long, or there are too many that say nothing.
+        """
+        pending, ended_with_cr = bytearray(), False
+        async for chunk in chunks:
+            if ended_with_cr and chunk.startswith(b"\n"):
+                chunk = chunk[1:]
+            ended_with_cr = chunk.endswith(b"\r") or (ended_with_cr and not chunk)
+            searched = max(len(pending) - 1, 0)
+            pending += chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            start = 0
+            for end, next_start in [gap.span() for gap in _GAP.finditer(pending, searched)]:
+                event = bytes(pending[start:end]).lstrip(b"\n")
+                start = next_start
+                if await self._is_wanted(event):
+                    yield event + b"\n\n"
+            del pending[:start]
+            self._check_size(len(pending))
+
+    async def _is_wanted(self, event: bytes) -> bool:
+        self._check_size(len(event))
+        if event.count(b"\n") > MAX_EVENT_LINES:
+            raise AnswerTooLarge(f"The server's answer has more than {MAX_EVENT_LINES} lines.")
+        if b'"result"' in event or b'"error"' in event:
+            check_values(event)
+            await self._events.wait()
+            await self._bytes.wait(len(event))
+            return True
+        is_comment = event.startswith(b":") and b"\n" not in event
+        if (
+            event
+            and not is_comment
+            and len(event) <= MAX_NOTIFICATION_BYTES
+            and self._events.take()
+        ):
+            return True
+        self._dropped += 1
+        if self._dropped > MAX_DROPPED_EVENTS:
+            raise AnswerTooLarge("The server sends too many events that are no answers.")
+        if self._dropped % _EVENTS_BETWEEN_YIELDS == 0:
+            await asyncio.sleep(0)
+        return False
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_event_bytes:
+            limit = self._max_event_bytes
+            raise AnswerTooLarge(f"The server's answer is larger than {limit} bytes.")
