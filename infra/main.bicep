@@ -320,8 +320,10 @@ module network 'modules/network.bicep' = if (createsNetwork) {
   }
 }
 
-var appSubnetId = !privateNetworking ? '' : existingNetwork.?appSubnetId ?? network!.outputs.appSubnetId
-var endpointSubnetId = !privateNetworking ? '' : existingNetwork.?endpointSubnetId ?? network!.outputs.endpointSubnetId
+var appSubnetId = createsNetwork ? network!.outputs.appSubnetId : (privateNetworking ? existingNetwork!.appSubnetId : '')
+var endpointSubnetId = createsNetwork
+  ? network!.outputs.endpointSubnetId
+  : (privateNetworking ? existingNetwork!.endpointSubnetId : '')
 
 module dnsZones 'modules/private-dns.bicep' = if (createsDnsZones) {
   name: 'private-dns'
@@ -508,8 +510,8 @@ module monthlyBudget 'modules/budget.bicep' = if (budget != null) {
 @description('Name of the function app: where the package goes.')
 output APP_NAME string = app.outputs.name
 
-@description('Where the app answers.')
-output APP_URL string = publicUrl
+@description('Where the app answers by its own name, also before a custom domain leads to it.')
+output APP_URL string = app.outputs.url
 
 @description('Where MCP clients connect.')
 output MCP_URL string = '${publicUrl}/mcp'
