@@ -40,6 +40,16 @@ def test_workspace_that_exists_is_used_and_alerts_are_in_its_region() -> None:
         assert rule["properties"]["scopes"] == [workspace["id"]]
 
 
+def test_alerts_are_in_the_region_of_the_own_workspace() -> None:
+    _, resources = expand(location="westus3")
+    regions = {
+        body["location"]
+        for kind in ("OperationalInsights/workspaces", "Insights/scheduledQueryRules")
+        for body in of_type(resources, f"Microsoft.{kind}")
+    }
+    assert regions == {"westus3"}
+
+
 def rules(**given: Any) -> dict[str, Any]:
     bodies = of_type(expand(**given)[1], "Microsoft.Insights/scheduledQueryRules")
     return {body["name"].split("-", 2)[2]: body["properties"] for body in bodies}

@@ -126,6 +126,9 @@ def test_roles_are_those_that_the_app_needs_and_no_more(given: dict[str, Any]) -
     if given["azureOpenAi"] == "create":
         expected.append(("app", "cognitiveServicesOpenAiUser", f"accounts oai-oaimcp-{token}"))
     assert sorted(found) == sorted(expected)
+    # In Azure the name of a role assignment is unique in the whole tenant.
+    names = [body["name"] for body in of_type(resources, "Microsoft.Authorization/roleAssignments")]
+    assert len(set(names)) == len(names)
 
 
 @each_combination
