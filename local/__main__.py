@@ -18,7 +18,14 @@ from local.banner import banner
 from local.config import ConfigError, apply_local_settings, route_prefix
 from local.host import create_host
 from local.provider import stand_in_if_needed
-from local.server import LOOPBACK, LoopbackServer, bind, exit_on_signals, stop_on_signals
+from local.server import (
+    GRACE_SECONDS,
+    LOOPBACK,
+    LoopbackServer,
+    bind,
+    exit_on_signals,
+    stop_on_signals,
+)
 from local.stand_in import VIDEO_MODEL, create_stand_in
 from local.stdio import serve_stdio
 from shared.auth import generate_key
@@ -49,20 +56,30 @@ def main() -> int:
             return asyncio.run(serve_stdio())
         if options.command == "stand-in":
             return asyncio.run(_serve_stand_in(options.port))
-        return asyncio.run(_serve(options.port))
+        return asyncio.run(serve(options.port))
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 1
 
 
-async def _serve(port: int) -> int:
+async def serve(port: int, grace_seconds: float = GRACE_SECONDS) -> int:
+    """Serves the app until a signal, and returns the exit status.
+
+    Args:
+        port: Where; 0 takes a free port.
+        grace_seconds: How long open requests may go on after the first signal.
+
+    Raises:
+        ConfigError: The port or the configuration cannot be used.
+    """
     key = _key_for_this_run()
     async with stand_in_if_needed() as is_stand_in:
         prefix = route_prefix()
         bound = _bind(port)
         # As Core Tools does: links to media lead here.
         os.environ["WEBSITE_HOSTNAME"] = f"localhost:{bound.getsockname()[1]}"
-        server = _listen(create_host(importlib.import_module("function_app"), prefix), bound)
+        host = create_host(importlib.import_module("function_app"), prefix)
+        server = _listen(host, bound, grace_seconds)
         base_url = f"http://localhost:{server.port}/{prefix}".rstrip("/")
         _print(banner(base_url, key, is_stand_in=is_stand_in))
         await server.run_until_stopped()
@@ -91,8 +108,10 @@ def _bind(port: int) -> socket.socket:
         ) from error
 
 
-def _listen(app: ASGIApp, bound: socket.socket) -> LoopbackServer:
-    server = LoopbackServer(app, bound)
+def _listen(
+    app: ASGIApp, bound: socket.socket, grace_seconds: float = GRACE_SECONDS
+) -> LoopbackServer:
+    server = LoopbackServer(app, bound, grace_seconds)
     stop_on_signals(server)
     # What is printed next may be tried at once.
     server.listen()

@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+SHUTDOWN_REASON = "shutdown"
+"""The ``reason`` of an ``http.disconnect`` by which a host that stops ends a request."""
+
 AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 

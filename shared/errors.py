@@ -19,6 +19,7 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     ├── NotConfigured            503  not_configured
     │   └── AuthNotConfigured    503  auth_not_configured
     ├── StorageUnavailable       503  storage_unavailable
+    ├── ShuttingDown             503  shutting_down
     └── ProviderError
         ├── ProviderRejected     400  provider_rejected
         │   └── ProviderNotFound
@@ -310,6 +311,16 @@ class StorageUnavailable(GatewayError):
 
     status = 503
     code = "storage_unavailable"
+
+
+class ShuttingDown(GatewayError):
+    """Raised when the host stops before a request is answered."""
+
+    status = 503
+    code = "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__("The server is shutting down. Send the request again.")
 
 
 class ProviderError(GatewayError):

@@ -68,7 +68,7 @@ class ThreadServer:
     """Serves an ASGI application on loopback from a thread of its own."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._server = LoopbackServer(app)
+        self._server = LoopbackServer(app, grace_seconds=0)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.origin = f"http://{LOOPBACK}:{self._server.port}"
 

@@ -13,8 +13,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.asgi import SHUTDOWN_REASON
 from shared.deadline import Deadline
-from shared.errors import BUG, FIRST_SERVER_ERROR, NotConfigured, failure_of
+from shared.errors import BUG, FIRST_SERVER_ERROR, NotConfigured, ShuttingDown, failure_of
 from shared.routes.errors import error_response, internal_error_response
 from shared.telemetry import RequestRecord, level_of, recording
 
@@ -52,20 +53,32 @@ class RequestEnvelope:
         request_id = _request_id(scope)
         # Extended in place, so that what inner layers put there is here for the log.
         state: dict[str, Any] = scope.setdefault("state", {})
-        state |= {"request_id": request_id, "deadline": Deadline.after(self._deadline_seconds)}
+        state |= {
+            "request_id": request_id,
+            "deadline": Deadline.after(self._deadline_seconds),
+            "is_shutting_down": False,
+            "has_started": False,
+        }
         record = RequestRecord(request_id)
         status = CLIENT_CLOSED_REQUEST
+
+        async def receive_and_note_shutdown() -> Message:
+            message = await receive()
+            if message.get("reason") == SHUTDOWN_REASON:
+                state["is_shutting_down"] = True
+            return message
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                state["has_started"] = True
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
         try:
             with recording(record):
-                await self._app(scope, receive, send_with_id)
+                await self._answer(scope, receive_and_note_shutdown, send_with_id)
         except ClientDisconnect:
             logger.debug("The client of request %s left", request_id)
         except Exception:
@@ -79,6 +92,14 @@ class RequestEnvelope:
                 # Answers that are not ours, such as the MCP library's, say no more than their status.
                 record.fail(failure_of(status))
             _log(scope, state, record, status, started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except ClientDisconnect:
+            if not scope["state"]["is_shutting_down"] or scope["state"]["has_started"]:
+                raise
+            await error_response(Request(scope), ShuttingDown())(scope, receive, send)
 
 
 class HeadRequests:

@@ -24,7 +24,7 @@ from shared.agent.events import (
     ToolFinished,
     ToolProgressed,
 )
-from shared.errors import GatewayError
+from shared.errors import GatewayError, ShuttingDown
 from shared.routes.doors import unless_client_leaves
 from shared.routes.errors import error_body, internal_error_body
 
@@ -66,6 +66,11 @@ class EventStream(Response):
         """Sends the stream."""
         try:
             await unless_client_leaves(self._send(send), receive)
+        except ClientDisconnect:
+            if not self._request.state.is_shutting_down:
+                raise
+            event = _encode("chat.error", error_body(self._request, ShuttingDown()))
+            await send({"type": "http.response.body", "body": event.encode(), "more_body": False})
         finally:
             await self._events.aclose()
 

@@ -268,7 +268,7 @@ class Running:
         return f"http://{LOOPBACK}:{self.port}"
 
     def start(self) -> None:
-        server = LoopbackServer(self._make_app(), self.port)
+        server = LoopbackServer(self._make_app(), self.port, grace_seconds=0)
         self.port = server.port
         server.listen()
         self._server = server
@@ -277,7 +277,6 @@ class Running:
 
     def stop(self) -> None:
         if self._server is not None and self._thread is not None:
-            self._server.stop()
             self._server.stop()
             self._thread.join()
             self._server = None
