@@ -1,41 +1,29 @@
 """Expands the templates of infra/ into the resources that they deploy with given parameters.
 
 It stands in for `az bicep build` and ARM where there is neither: it evaluates conditions, loops and
-modules, and refuses a reference to what is not deployed. It knows no types and no schemas.
+modules, and refuses a reference to what is not deployed, and a name, condition or loop that what-if
+could not know beforehand. It knows no types and no schemas.
 """
 
-import hashlib
-import json
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from tests.infra.bicep_expressions import (
     Lookup,
     ObjectExpression,
+    Reference,
     Statement,
     loop_scopes,
     with_names,
 )
+from tests.infra.bicep_functions import FUNCTIONS, GROUP
 from tests.infra.bicep_syntax import parse
 from tests.infra.bicep_tokens import BicepError
 
 _parse = cache(parse)
-
-SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000000"
-GROUP = f"{SUBSCRIPTION}/resourceGroups/rg"
-
-
-class Reference(str):
-    """A value that Azure knows only once the resource exists."""
-
-    def member(self, name: str) -> "Reference":
-        """Returns a property of it."""
-        return Reference(f"{self}.{name}")
 
 
 @dataclass
@@ -128,7 +116,7 @@ class Template:
 
     def _module(self, statement: Statement, lookup: Lookup) -> "Module":
         assert isinstance(statement.value, ObjectExpression)
-        if statement.condition and not statement.condition(lookup):
+        if not _holds(statement, lookup):
             return Module(statement.name, None)
         given = statement.value(lookup).get("params", {})
         return Module(statement.name, Template(self._path.parent / statement.source, given))
@@ -163,12 +151,19 @@ class Module:
         """Returns its outputs."""
         if self.template is None:
             raise BicepError(f"The module {self.name} is referred to, and not deployed")
-        return self if name == "outputs" else self.template.output(name)
+        return self if name == "outputs" else _later(self.template.output(name))
 
     def resources(self) -> Iterator[Resource]:
         """Yields the resources in it."""
         if self.template:
             yield from self.template.resources()
+
+
+def _later(value: Any) -> Any:
+    """Returns an output: Azure knows it only once the module is deployed, whatever it is made of."""
+    if isinstance(value, list):
+        return [_later(each) for each in value]
+    return Reference(value) if isinstance(value, str) else value
 
 
 def parameters_of(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -191,9 +186,27 @@ def _deployments(
     statement: Statement, lookup: Lookup, make: Callable[[Statement, Lookup], Any]
 ) -> Any:
     if statement.loop:
-        names, items = statement.loop
-        return [make(statement, scope) for scope in loop_scopes(names, items(lookup), lookup)]
+        names, source = statement.loop
+        items = _known_beforehand(source(lookup), statement)
+        return [make(statement, scope) for scope in loop_scopes(names, items, lookup)]
     return make(statement, lookup)
+
+
+def _holds(statement: Statement, lookup: Lookup) -> bool:
+    condition = statement.condition
+    if not condition:
+        return True
+    return bool(condition(lambda name: _known_beforehand(lookup(name), statement)))
+
+
+def _known_beforehand(value: Any, statement: Statement) -> Any:
+    """Returns a value that what-if knows, as the linter's rule what-if-short-circuiting demands."""
+    if isinstance(value, Reference):
+        raise BicepError(f"{statement.name} depends on {value}, which no preview knows")
+    if isinstance(value, (list, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            _known_beforehand(each, statement)
+    return value
 
 
 def _resource(statement: Statement, lookup: Lookup, parent: Resource | None = None) -> Resource:
@@ -210,13 +223,11 @@ def _resource(statement: Statement, lookup: Lookup, parent: Resource | None = No
     found = identity(scope)
     parent = parent or found.get("parent")
     kind, _, version = statement.source.partition("@")
-    name = found["name"]
+    name = _known_beforehand(found["name"], statement)
     if parent:
         kind = kind if "/" in kind else f"{parent.type}/{kind}"
         name, version = f"{parent.name}/{name}", version or parent.version
-    absent = bool(statement.condition and not statement.condition(lookup)) or bool(
-        parent and parent.absent
-    )
+    absent = not _holds(statement, lookup) or bool(parent and parent.absent)
     provider, *types = kind.split("/")
     path = "/".join(f"{a}/{b}" for a, b in zip(types, name.split("/"), strict=True))
     base = found["scope"] if isinstance(found.get("scope"), str) else GROUP
@@ -241,62 +252,3 @@ def _siblings(lookup: Lookup, parent: Resource) -> Lookup:
         return lookup(name)
 
     return value
-
-
-def _string(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, separators=(",", ":"))
-
-
-def _hash(*values: str) -> str:
-    return hashlib.sha256("\n".join(values).encode()).hexdigest()[:13]
-
-
-def _union(*values: Any) -> Any:
-    if isinstance(values[0], dict):
-        return {key: each for value in values for key, each in value.items()}
-    return list(dict.fromkeys(each for value in values for each in value))
-
-
-def _resource_group(subscription: str = "", name: str = "") -> Any:
-    if name:
-        return f"/subscriptions/{subscription}/resourceGroups/{name}"
-    return {"id": GROUP, "location": "swedencentral", "name": "rg"}
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "cidrSubnet": lambda block, size, index: str(
-        list(ip_network(block).subnets(new_prefix=size))[index]
-    ),
-    "concat": lambda *lists: [item for each in lists for item in each],
-    "contains": lambda container, item: item in container,
-    "empty": lambda value: not value,
-    "endsWith": lambda text, end: text.endswith(end),
-    "environment": lambda: {"suffixes": {"storage": "core.windows.net"}},
-    "filter": lambda items, function: [item for item in items if function(item)],
-    "first": lambda items: items[0],
-    "guid": lambda *values: str(uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(values))),
-    "int": int,
-    "items": lambda value: [{"key": key, "value": value[key]} for key in sorted(value)],
-    "join": lambda items, separator: separator.join(items),
-    "json": json.loads,
-    "length": len,
-    "map": lambda items, function: [function(item) for item in items],
-    "min": min,
-    "replace": lambda text, old, new: text.replace(old, new),
-    "resourceGroup": _resource_group,
-    "split": lambda text, separator: text.split(separator),
-    "string": _string,
-    "subscriptionResourceId": lambda kind, name: f"{SUBSCRIPTION}/providers/{kind}/{name}",
-    "take": lambda value, count: value[:count],
-    "tenant": lambda: {"tenantId": "11111111-1111-1111-1111-111111111111"},
-    "toLower": lambda text: text.lower(),
-    "toObject": lambda items, key, value=lambda item: item: {
-        key(item): value(item) for item in items
-    },
-    "toUpper": lambda text: text.upper(),
-    "trim": lambda text: text.strip(),
-    "union": _union,
-    "uniqueString": _hash,
-}

@@ -27,6 +27,14 @@ OPERATORS: list[dict[str, Operator]] = [
 """Binary operators, those that bind least first."""
 
 
+class Reference(str):
+    """A value that Azure knows only once the resource exists."""
+
+    def member(self, name: str) -> "Reference":
+        """Returns a property of it."""
+        return Reference(f"{self}.{name}")
+
+
 @dataclass
 class Statement:
     """A declaration.
@@ -107,6 +115,17 @@ def both(left: Expression, right: Expression) -> Expression:
 def binary(operator: Operator, left: Expression, right: Expression) -> Expression:
     """Returns the operator applied to both."""
     return lambda lookup: operator(left(lookup), right(lookup))
+
+
+def join(parts: list[Expression]) -> Expression:
+    """Returns an interpolated string."""
+
+    def value(lookup: Lookup) -> str:
+        found = [part(lookup) for part in parts]
+        text = "".join(map(str, found))
+        return Reference(text) if any(isinstance(each, Reference) for each in found) else text
+
+    return value
 
 
 def member(target: Expression, name: Expression, safe: bool) -> Expression:

@@ -14,6 +14,7 @@ from tests.infra.bicep_expressions import (
     constant,
     either,
     function,
+    join,
     loop_scopes,
     member,
 )
@@ -273,4 +274,4 @@ class _Parser:
             constant(part) if isinstance(part, str) else _Parser(part, self._where)._expression()
             for part in parts
         ]
-        return lambda lookup: "".join(str(value(lookup)) for value in values)
+        return join(values)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.bicep import GROUP
+from tests.infra.bicep_functions import GROUP
 from tests.infra.deployed import PROJECT, THEIRS, expand, of_type, only, parameters
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.bicep import GROUP
+from tests.infra.bicep_functions import GROUP
 from tests.infra.deployed import (
     CHAT,
     INFRA,
