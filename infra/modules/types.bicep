@@ -76,13 +76,13 @@ type ExistingNetwork = {
 @description('Resource ids of private DNS zones that exist already and are linked to the network. A policy of the organisation registers what is left out.')
 @sealed()
 type ExistingDnsZones = {
-  @description('privatelink.blob.core.windows.net')
+  @description('The zone of Blob Storage.')
   blob: string?
 
-  @description('privatelink.table.core.windows.net')
+  @description('The zone of Table Storage.')
   table: string?
 
-  @description('privatelink.openai.azure.com')
+  @description('The zone of Azure OpenAI.')
   openAi: string?
 }
 

@@ -1,11 +1,13 @@
 """Logs, metrics and what raises an alert."""
 
 import json
+import logging
 import re
 from typing import Any
 
 import pytest
 
+from tests.conftest import MakeClient
 from tests.infra.bicep_functions import GROUP
 from tests.infra.deployed import PROJECT, THEIRS, expand, of_type, only, parameters
 
@@ -73,10 +75,29 @@ def test_failures_inside_a_200_raise_the_alert_of_their_outcome() -> None:
     assert 'Status < 400 and Outcome == "error"' in query(found["failures"])
     assert 'Status < 400 and Outcome == "provider_error"' in query(found["provider-errors"])
     assert "Status < 400 and Throttled" in query(found["throttling"])
-    # Their source: what the app logs about each request, under this name.
-    assert 'Message startswith "request {"' in query(found["failures"])
-    code = "".join(path.read_text() for path in (PROJECT / "shared").rglob("*.py"))
-    assert '"request %s"' in code
+
+
+async def test_rules_read_the_line_that_the_app_logs_about_a_stream_that_fails(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    unused_port: int,
+) -> None:
+    caplog.set_level(logging.INFO, "shared")
+    environment |= {"OPENAI_BASE_URL": f"http://127.0.0.1:{unused_port}/v1"}
+    chat = {"message": "hi", "stream": True}
+    assert (await make_client(environment).post("/chat", json=chat)).status_code == 200
+
+    text = query(rules()["provider-errors"])
+    (start,) = re.findall(r'Message startswith "(.+?)"', text)
+    (offset,) = re.findall(r"parse_json\(substring\(Message, (\d+)\)\)", text)
+    (message,) = (each for each in caplog.messages if each.startswith(start))
+    line = json.loads(message[int(offset) :])
+    assert {name: line[name] for name in re.findall(r"\(Line\.(\w+)\)", text)} == {
+        "status": 200,
+        "outcome": "provider_error",
+        "code": "provider_unavailable",
+    }
 
 
 def test_silence_and_a_failing_timer_raise_an_alert() -> None:

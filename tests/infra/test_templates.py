@@ -47,6 +47,15 @@ def test_every_output_of_a_module_is_used(path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("path", TEMPLATES, ids=name)
+def test_no_text_names_a_host_that_differs_between_clouds(path: Path) -> None:
+    """The linter's rule no-hardcoded-env-urls is an error here, and reads descriptions too."""
+    code = re.sub(r"^\s*//.*$", "", path.read_text(), flags=re.MULTILINE)
+    hosts = r"(?:core|database|graph)\.windows\.net|(?:vault|datalake)\.azure\.net"
+    hosts += r"|(?:management|gallery)\.azure\.com|login\.microsoftonline\.com|trafficmanager\.net"
+    assert re.findall(hosts, code) == []
+
+
 def test_every_module_is_deployed() -> None:
     used = set(re.findall(r"'modules/([\w-]+\.bicep)'", MAIN))
     imported = {
