@@ -65,6 +65,20 @@ class Running:
     log: Lines
 
 
+def check_out(folder: Path) -> Path:
+    """Copies what git tracks, as it is now, into a repository of its own and returns that."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=PROJECT, check=True, capture_output=True, text=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, folder / name)
+    author = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "All"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
 def unpack(archive: Path, folder: Path) -> Artifact:
     """Unpacks a package, and puts beside its files the host that is to load it."""
     root = folder / "wwwroot"

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from shared import __version__
 from shared.app import create_app
 from shared.settings import load_settings
 from tests.conftest import AUTH, KEY, StandIn
-from tests.infra.artifact import COMPILED, PROJECT, running, unpack
+from tests.infra.artifact import COMPILED, check_out, running, unpack
 
 BUILD = "0123456789abcdef0123456789abcdef01234567-dirty"
 # pip fetches some ninety wheels, and a busy machine compiles them for minutes.
@@ -63,15 +62,7 @@ def test_nothing_in_the_package_depends_on_the_machine_or_the_hour(
 
 
 def test_second_build_elsewhere_gives_the_same_bytes(output: Path, tmp_path: Path) -> None:
-    checkout = tmp_path / "another/place/for/it"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=PROJECT, check=True, capture_output=True, text=True
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(PROJECT / name, checkout / name)
-    for command in (["init", "-q"], ["add", "."]):
-        subprocess.run(["git", *command], cwd=checkout, check=True)
+    checkout = check_out(tmp_path / "another/place/for/it")
     subprocess.run(
         [sys.executable, "-m", "infra.package", "--build-id", BUILD, "--output", "again"],
         cwd=checkout,

@@ -108,17 +108,17 @@ def test_picture_that_does_not_open_is_a_failure(
     assert "FAILED   the picture's URL" in output
 
 
-def test_smoke_test_waits_for_the_build_in_setting_and_code(
+def test_smoke_test_waits_for_the_build_in_the_version_of_the_code(
     serve: Callable[[Change], str],
 ) -> None:
-    origin = serve(lambda _: {"/health": health("abc-dirty", f"{__version__}+abc.dirty")})
+    origin = serve(lambda _: {"/health": health("shown", f"{__version__}+abc.dirty")})
     status, output = smoke(origin, "--without-images", "--build", "abc-dirty", "--timeout", "0")
     assert status == 0, output
 
 
 @pytest.mark.parametrize(
     ("build", "version"),
-    [("abc", __version__), ("abc", f"{__version__}+old"), ("old", f"{__version__}+abc")],
+    [("abc", __version__), ("abc", f"{__version__}+old"), ("abc", f"{__version__}+abcd")],
 )
 def test_build_that_is_not_up_is_a_failure(
     serve: Callable[[Change], str], build: str, version: str

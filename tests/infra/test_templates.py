@@ -31,7 +31,7 @@ def test_every_parameter_is_described(path: Path) -> None:
 
 
 def test_every_output_is_used_by_pipeline_azd_or_documentation() -> None:
-    users = [*(INFRA / "pipelines").iterdir(), PROJECT / "azure.yaml", PROJECT / "docs/deploy.md"]
+    users = [*(INFRA / "pipelines").iterdir(), INFRA / "azd.py", PROJECT / "docs/deploy.md"]
     text = "\n".join(path.read_text() for path in users)
     outputs = re.findall(r"^output (\w+)", MAIN, re.MULTILINE)
     assert outputs
@@ -73,8 +73,10 @@ def test_package_is_built_by_the_python_of_the_app_everywhere() -> None:
     for path in ("package.yml", "deploy.yml"):
         text = (INFRA / "pipelines" / path).read_text()
         assert re.findall(r"versionSpec: (.+)", text) == [f'"{version}"']
-    azd = (PROJECT / "azure.yaml").read_text()
-    assert set(re.findall(r"(?:python|py -)(3\.\d+)", azd)) == {version}
+    for path in ("run.sh", "run.ps1"):
+        text = (INFRA / "hooks" / path).read_text()
+        assert set(re.findall(r"(?:python|py -)(3\.\d+)", text, re.IGNORECASE)) == {version}
+        assert f"({version.replace('.', ', ')})" in text
     assert set(re.findall(r"python(3\.\d+)", DOCS)) == {version}
 
 

@@ -94,23 +94,19 @@ def fetch(url: str, data: bytes | None = None, headers: Mapping[str, str] | None
 
 
 def wait_for_build(app: App, build: str, seconds: float, report: Callable[[str], None]) -> None:
-    """Waits until /health shows a build, in the setting and in the version of the code.
-
-    The setting alone proves nothing: the old code shows it too.
+    """Waits until /health shows a build in its version, which only the package has.
 
     Raises:
         Failure: It did not in time; the sentence says what it showed last.
     """
-    # As infra/package.py writes it into the version.
-    wanted = re.sub(r"[^a-z0-9]+", ".", build.lower()).strip(".")
     until = time.monotonic() + seconds
     last = ""
     while True:
-        seen = _seen(app)
-        if seen == (build, wanted):
+        seen = _version(app)
+        if seen.endswith(f"+{_in_version(build)}"):
             report(f"ok       build {build}")
             return
-        line = f"waiting  for build {build}: {seen if isinstance(seen, str) else _describe(*seen)}"
+        line = f"waiting  for build {build}: {seen}"
         if line != last:
             report(line)
             last = line
@@ -119,16 +115,22 @@ def wait_for_build(app: App, build: str, seconds: float, report: Callable[[str],
         time.sleep(POLL_SECONDS)
 
 
-def _seen(app: App) -> str | tuple[str, str]:
+def shows_build(app: App, build: str) -> bool:
+    """Returns whether the app answers with a build."""
+    return _version(app).endswith(f"+{_in_version(build)}")
+
+
+def _in_version(build: str) -> str:
+    # As infra/package.py writes it into the version.
+    return re.sub(r"[^a-z0-9]+", ".", build.lower()).strip(".")
+
+
+def _version(app: App) -> str:
     try:
         health = app.send("/health", with_key=False).json("health")
-        return str(health["build"]), str(health["version"]).partition("+")[2]
+        return f"the app answers with version {health['version']}"
     except (Failure, KeyError, TypeError) as error:
         return f"no health yet ({error})"
-
-
-def _describe(setting: str, code: str) -> str:
-    return f"the setting BUILD_ID is {setting!r}, the code is of build {code or 'unknown'!r}"
 
 
 def check(app: App, *, with_images: bool) -> Iterator[str]:
@@ -212,7 +214,10 @@ def _check_picture(app: App) -> str:
     picture = fetch(str(url))
     kind = picture.headers.get("Content-Type") or ""
     if picture.status != 200 or not kind.startswith("image/"):
-        raise Failure(f"the picture's URL answers HTTP {picture.status} with {kind!r}")
+        raise Failure(
+            f"the picture's URL answers HTTP {picture.status} with {kind!r}. Where this machine may not "
+            "reach the storage account, set MEDIA_PROXY_DOWNLOADS=true"
+        )
     if not picture.body.startswith(_SIGNATURES):
         raise Failure(
             f"the picture's URL answers {kind!r}, but its {len(picture.body)} bytes are none"

@@ -1,0 +1,70 @@
+"""`azd up` from an empty environment to the proof, with recorders in place of Azure's programs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.infra.artifact import check_out
+from tests.infra.recorders import Recorders
+from tests.infra.test_azd import HOOKS
+from tests.infra.test_release import Serve
+from tests.infra.test_release import serve as serve
+
+# pip fetches some ninety wheels, and a busy machine compiles them for minutes.
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def recorders(tmp_path: Path) -> Recorders:
+    return Recorders(tmp_path / "azure")
+
+
+def test_empty_environment_ends_with_an_app_that_is_proved_to_work(
+    recorders: Recorders, serve: Serve, environment: dict[str, str], tmp_path: Path
+) -> None:
+    checkout = check_out(tmp_path / "checkout")
+
+    def hook(name: str, **more: str) -> str:
+        done = subprocess.run(
+            ["/bin/sh", "-c", HOOKS[name]["posix"]["run"]],
+            cwd=checkout,
+            env=recorders.environment
+            | {"PYTHON": sys.executable, "AZURE_SUBSCRIPTION_ID": "sub"}
+            | more,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    hook("preprovision")
+    # What the templates make of the digest.
+    smoke = {"sha256": recorders.azd()["SMOKE_KEY_SHA256"], "scopes": ["chat", "tools"]}
+    origin = serve(environment | {"MCP_API_KEY": "", "API_KEYS": json.dumps({"smoke": smoke})})
+    outputs = {
+        "AZURE_RESOURCE_GROUP": "rg",
+        "APP_NAME": "app",
+        "APP_URL": origin,
+        "MCP_URL": f"{origin}/mcp",
+        "SMOKE_OPTIONS": "--without-images",
+    }
+    output = hook("postprovision", **outputs)
+    assert "passed" in output
+    assert f"MCP clients connect to {origin}/mcp" in output
+    calls = recorders.calls()
+    assert [call for call in calls if call.startswith("func")] == []
+    assert [call for call in calls if "config-zip" in call] == [
+        "az functionapp deployment source config-zip --only-show-errors --resource-group rg "
+        f"--name app --src {checkout}/dist/app.zip --build-remote false --output none "
+        "--subscription sub"
+    ]
+    # The second time nothing has changed: no setting, and no upload.
+    before = recorders.azd()
+    hook("preprovision")
+    assert recorders.azd() == before
+    assert "nothing to upload" in hook("postprovision", **outputs)
+    assert [call for call in recorders.calls() if "config-zip" in call] == []

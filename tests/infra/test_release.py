@@ -1,0 +1,181 @@
+"""`infra.release`: one upload of a package that does not answer yet, and the proof."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from infra.release import UPLOADS, ReleaseError, Target, release
+from shared.app import create_app
+from shared.settings import load_settings
+from tests.conftest import KEY, ThreadServer
+from tests.infra.recorders import Recorders
+
+PROJECT = Path(__file__).parent.parent.parent
+BUILD = "abc"
+UPLOAD = (
+    "az functionapp deployment source config-zip --only-show-errors --resource-group rg "
+    "--name app --src {package}/app.zip --build-remote false --output none --subscription sub"
+)
+
+
+class Deployed:
+    """The app, with the version of the package that was uploaded last.
+
+    Args:
+        app: The app.
+        package: That package; none before the first upload.
+    """
+
+    def __init__(self, app: ASGIApp, package: Path) -> None:
+        self._app = app
+        self._package = package
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_version(message: Message) -> None:
+            if message["type"] == "http.response.body" and scope["path"] == "/health":
+                body = json.loads(message["body"])
+                # As long as before: the length has been announced.
+                text = json.dumps(body | {"version": self._version()})
+                message = {**message, "body": text.encode()}
+            if message["type"] == "http.response.start" and scope["path"] == "/health":
+                headers = [pair for pair in message["headers"] if pair[0] != b"content-length"]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, send_version)
+
+    def _version(self) -> str:
+        if not self._package.exists():
+            return "0.0.1+old"
+        with zipfile.ZipFile(self._package) as package:
+            text = package.read("shared/__init__.py").decode()
+        (version,) = re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+        return str(version)
+
+
+@pytest.fixture
+def recorders(tmp_path: Path) -> Recorders:
+    return Recorders(tmp_path / "azure")
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package with nothing but a version in it."""
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "app.zip", "w") as archive:
+        archive.writestr("shared/__init__.py", f'__version__ = "0.1.0+{BUILD}"\n')
+    digest = hashlib.sha256((folder / "app.zip").read_bytes()).hexdigest()
+    (folder / "build.json").write_text(json.dumps({"build": BUILD, "sha256": digest}))
+    return folder
+
+
+Serve = Callable[[dict[str, str]], str]
+
+
+@pytest.fixture
+def serve(recorders: Recorders) -> Iterator[Serve]:
+    """Serves the app that recorders deploy to, and returns its origin."""
+    with ExitStack() as stack:
+
+        def start(environment: dict[str, str]) -> str:
+            app = Deployed(create_app(load_settings(environment)), recorders.deployed)
+            return stack.enter_context(ThreadServer(app)).origin
+
+        yield start
+
+
+@pytest.fixture
+def origin(serve: Serve, environment: dict[str, str]) -> str:
+    return serve(environment)
+
+
+@pytest.fixture
+def variables(recorders: Recorders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process as a pipeline's step, with recorders on the path."""
+    monkeypatch.setenv("PATH", recorders.environment["PATH"])
+    monkeypatch.setenv("SMOKE_API_KEY", KEY)
+
+
+def run(recorders: Recorders, origin: str, *options: str, key: str = KEY) -> tuple[int, str]:
+    command = [sys.executable, "-m", "infra.release", "--url", origin, "--resource-group", "rg"]
+    done = subprocess.run(
+        [*command, "--app", "app", "--subscription", "sub", *options],
+        cwd=PROJECT,
+        env=recorders.environment | {"SMOKE_API_KEY": key},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_package_is_uploaded_once_and_proved_each_time(
+    recorders: Recorders, origin: str, package: Path
+) -> None:
+    options = ("--package", str(package), "--", "--without-images")
+    status, output = run(recorders, origin, *options)
+    assert status == 0, output
+    assert recorders.calls() == [UPLOAD.format(package=package)]
+    assert f"ok       build {BUILD}" in output
+    assert "passed" in output
+    status, output = run(recorders, origin, *options)
+    assert status == 0, output
+    assert "nothing to upload" in output
+    assert recorders.calls() == []
+    assert "passed" in output
+
+
+@pytest.mark.usefixtures("variables")
+def test_upload_that_fails_is_tried_again(recorders: Recorders, origin: str, package: Path) -> None:
+    recorders.put("upload-fails")
+    target = Target("rg", "app", origin, "sub")
+    release(target, package, ["--without-images"], pause_seconds=0)
+    assert recorders.calls() == [UPLOAD.format(package=package)] * 2
+
+
+@pytest.mark.usefixtures("variables")
+def test_upload_that_never_succeeds_is_a_failure(
+    recorders: Recorders, origin: str, package: Path
+) -> None:
+    recorders.write("az", f"#!/bin/sh\necho az >> {recorders.folder}/calls\nexit 1\n")
+    with pytest.raises(ReleaseError, match="could not upload"):
+        release(Target("rg", "app", origin), package, [], pause_seconds=0)
+    assert len(recorders.calls()) == UPLOADS
+
+
+def test_package_that_was_changed_since_is_not_uploaded(
+    recorders: Recorders, origin: str, package: Path
+) -> None:
+    with (package / "app.zip").open("ab") as archive:
+        archive.write(b"x")
+    status, output = run(recorders, origin, "--package", str(package))
+    assert status == 1
+    assert "is not the file that build.json describes" in output
+    assert recorders.calls() == []
+
+
+def test_app_that_does_not_work_is_a_failure(
+    recorders: Recorders, origin: str, package: Path
+) -> None:
+    status, output = run(recorders, origin, "--package", str(package), key="another-key")
+    assert status == 1
+    assert "deployed and does not work" in output
+
+
+def test_missing_smoke_key_is_said_before_anything_is_built(
+    recorders: Recorders, origin: str
+) -> None:
+    status, output = run(recorders, origin, key="")
+    assert status == 1
+    assert "Set SMOKE_API_KEY" in output
+    assert recorders.calls() == []
