@@ -141,7 +141,7 @@ class Connector:
     ) -> AuthorizationNeeded:
         if record.oauth is None:
             raise ValueError("OAuth has not been prepared.")
-        beginning = self._flow.begin(owner, record.id, record.oauth)
+        beginning = await self._flow.begin(owner, record.id, record.oauth)
         secrets.verifier = beginning.verifier
         record.status, record.pending = "authorizing", beginning.pending
         async with self._storing(owner, record, secrets, deadline):

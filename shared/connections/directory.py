@@ -62,6 +62,11 @@ class Targets:
         stored = await self._store.read(owner, connection_id)
         if stored.record.status == "authorizing":
             raise NotAuthorized("The connection waits for its user: open its authorization_url.")
+        if stored.record.status == "confirming":
+            raise NotAuthorized(
+                "The connection waits for being confirmed: send the characters that the browser was "
+                "shown to POST /mcp/oauth/confirm."
+            )
         await self._activity.note(stored)
         return await self.of(stored)
 

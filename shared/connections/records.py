@@ -1,5 +1,6 @@
 """Connections as stored: one object each, which belongs to its principal."""
 
+import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from shared.storage import owner_key
 
 TransportName = Literal["http", "sse", "stdio"]
 AuthType = Literal["none", "bearer", "oauth"]
-Status = Literal["connecting", "authorizing", "connected", "authorization_failed"]
+Status = Literal["connecting", "authorizing", "confirming", "connected", "authorization_failed"]
 
 CONNECTING_SECONDS = 600.0
 """More than any request has for making a connection."""
@@ -66,10 +67,12 @@ class PendingAuthorization(BaseModel):
     Attributes:
         expires_at: Until when.
         state_digest: SHA-256 of the state that must come back; empty once it has.
+        tries: How often it was tried to confirm what came back.
     """
 
     expires_at: datetime
     state_digest: str = ""
+    tries: int = 0
 
 
 class ConnectionRecord(BaseModel):
@@ -121,7 +124,7 @@ class ConnectionRecord(BaseModel):
 
     def end_authorization_in_time(self) -> None:
         """Counts an authorization that nobody can finish any more as failed."""
-        if self.status != "authorizing":
+        if self.status not in ("authorizing", "confirming"):
             return
         if self.pending is None or self.pending.expires_at < now():
             self.status = "authorization_failed"
@@ -151,6 +154,11 @@ class Stored:
         """Name of the object that holds it."""
         return object_name(self.owner, self.record.id)
 
+    @property
+    def seal_binding(self) -> str:
+        """What its sealed secrets belong to; see `seal_binding`."""
+        return seal_binding(self.owner, self.record)
+
 
 def owner_of(principal: str) -> str:
     """Returns the part of object names that stands for a principal."""
@@ -165,6 +173,15 @@ def key_of(owner: str, connection_id: str) -> str:
 def object_name(owner: str, connection_id: str) -> str:
     """Returns the name of the object that holds a connection."""
     return f"connections/{owner}/{connection_id}.json"
+
+
+def seal_binding(owner: str, record: ConnectionRecord) -> str:
+    """Returns what sealed secrets belong to: the record, and the addresses that they are sent to.
+
+    Whoever can write records, but does not have the key, cannot have secrets sent elsewhere.
+    """
+    token_endpoint = record.oauth and record.oauth.token_endpoint
+    return json.dumps([object_name(owner, record.id), record.mcp_url, token_endpoint])
 
 
 def new_id() -> str:

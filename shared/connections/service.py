@@ -14,7 +14,8 @@ from shared.connections.connecting import (
 )
 from shared.connections.credentials import State, Vault
 from shared.connections.directory import Targets
-from shared.connections.oauth.flow import OAuthFlow
+from shared.connections.oauth.confirmation import well_formed
+from shared.connections.oauth.flow import OAuthFlow, Parked
 from shared.connections.operations import (
     JsonObject,
     Listing,
@@ -31,7 +32,7 @@ from shared.connections.sessions import SessionCache
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import Target
 from shared.deadline import Deadline
-from shared.errors import NotFound
+from shared.errors import InvalidRequest, NotFound
 from shared.tools.context import ReportProgress, discard_progress
 
 if TYPE_CHECKING:
@@ -89,16 +90,35 @@ class Connections:
         """
         return await self._connector.connect(principal, request, callback_url, deadline)
 
-    async def finish_authorization(
+    async def park_authorization(
         self,
         state: str,
         code: str | None,
         issuer: str | None,
         error: str | None,
         deadline: Deadline,
+    ) -> Parked:
+        """Keeps what a browser brought back until it is confirmed; see `OAuthFlow.park`."""
+        async with deadline.limit():
+            return await self._flow.park(state, code, issuer, error)
+
+    async def confirm_authorization(
+        self, principal: str, connection_id: str, characters: str, deadline: Deadline
     ) -> ConnectionRecord:
-        """Ends an authorization with what a browser brought back; see `OAuthFlow.finish`."""
-        return (await self._flow.finish(state, code, issuer, error, deadline)).record
+        """Ends an authorization of the principal's with the characters that the browser was shown.
+
+        Raises:
+            InvalidRequest: They are wrong, or cannot be such characters at all.
+            GatewayError: As `OAuthFlow.confirm` does.
+        """
+        typed = well_formed(characters)
+        if typed is None:
+            # Nothing is asked of storage, and no try is lost.
+            raise InvalidRequest.for_field(
+                "code", "Give the 8 characters that the browser showed: digits and letters."
+            )
+        owner = owner_of(principal)
+        return (await self._flow.confirm(owner, connection_id, typed, deadline)).record
 
     async def disconnect(self, principal: str, connection_id: str) -> None:
         """Ends a connection."""

@@ -23,8 +23,15 @@ IDLE_SECONDS = 300.0
 
 
 @asynccontextmanager
-async def answered_within(seconds: float, deadline: Deadline) -> AsyncIterator[None]:
+async def answered_within(
+    seconds: float, deadline: Deadline, what: str = "The MCP server"
+) -> AsyncIterator[None]:
     """Gives a server some of the request's time.
+
+    Args:
+        seconds: How much.
+        deadline: The request's.
+        what: Who is asked, for the error.
 
     Raises:
         ConnectionTimeout: It took longer.
@@ -38,7 +45,7 @@ async def answered_within(seconds: float, deadline: Deadline) -> AsyncIterator[N
     except DeadlineExceeded as error:
         if not deadline.remaining():
             raise deadline.exceeded() from error
-        raise ConnectionTimeout(f"The MCP server did not answer within {seconds:g} s.") from error
+        raise ConnectionTimeout(f"{what} did not answer within {seconds:g} s.") from error
 
 
 class SessionCache:

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 
-from shared.connections.credentials import Secrets, State, Vault
-from shared.connections.records import ConnectionRecord, Stored, object_name
-from shared.errors import Conflict, NotFound
+from shared.connections.credentials import Secrets, State, Vault, is_ids_token
+from shared.connections.records import ConnectionRecord, Stored, object_name, seal_binding
+from shared.errors import Conflict, NotConfigured, NotFound
 from shared.parallel import gather_limited
 from shared.storage import ObjectChanged, ObjectMissing
 
@@ -30,7 +30,7 @@ class ConnectionStore:
     async def create(self, owner: str, record: ConnectionRecord, secrets: Secrets) -> Stored:
         """Stores a new connection."""
         name = object_name(owner, record.id)
-        record.sealed = await self._seal(secrets, name)
+        record.sealed = await self._seal(secrets, seal_binding(owner, record))
         info = await (await self._state()).create(name, record.model_dump_json().encode())
         return Stored(owner, record, info.etag)
 
@@ -87,7 +87,7 @@ class ConnectionStore:
         if secrets is None and await self.has_old_seal(stored):
             secrets = await self.secrets(stored)
         if secrets is not None:
-            stored.record.sealed = await self._seal(secrets, stored.object_name)
+            stored.record.sealed = await self._seal(secrets, stored.seal_binding)
         data = stored.record.model_dump_json().encode()
         info = await (await self._state()).replace(stored.object_name, data, stored.etag)
         return Stored(stored.owner, stored.record, info.etag)
@@ -131,7 +131,24 @@ class ConnectionStore:
         """
         if stored.record.sealed is None:
             return Secrets()
-        return (await self._vault.box()).decrypt(stored.record.sealed, stored.object_name)
+        return (await self._vault.box()).decrypt(stored.record.sealed, stored.seal_binding)
 
-    async def _seal(self, secrets: Secrets, name: str) -> str | None:
-        return None if secrets.is_empty else (await self._vault.box()).encrypt(secrets, name)
+    async def seal_state(self, owner: str, connection_id: str) -> str:
+        """Returns a new state for an authorization: only we can read from it whose it is.
+
+        Raises:
+            NotConfigured: There is no key.
+        """
+        return (await self._vault.box()).seal_ids(owner, connection_id)
+
+    async def open_state(self, state: str) -> tuple[str, str] | None:
+        """Returns owner and id of the connection that a state is of; None if we never made it."""
+        if not is_ids_token(state):
+            return None
+        try:
+            return (await self._vault.box()).open_ids(state)
+        except NotConfigured:
+            return None
+
+    async def _seal(self, secrets: Secrets, binding: str) -> str | None:
+        return None if secrets.is_empty else (await self._vault.box()).encrypt(secrets, binding)

@@ -1,12 +1,14 @@
 """What browsers and authorization servers call, without a key, while a connection is authorized."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from shared.connections import CLIENT_METADATA_PATH, Connections
+from shared.connections import CLIENT_METADATA_PATH, ConnectionRecord, Connections
 from shared.errors import GatewayError
 from shared.routes.doors import request_deadline
 
@@ -58,16 +60,16 @@ def authorization_router(connections: Connections, public_origin: str | None) ->
         iss: str | None = None,
         error: str | None = None,
     ) -> HTMLResponse:
-        """Ends an authorization: the page that the user's browser comes back to."""
+        """Shows the browser that comes back the 8 characters that confirm the authorization."""
         try:
-            record = await connections.finish_authorization(
+            parked = await connections.park_authorization(
                 state, code, iss, error, request_deadline(request)
             )
         except GatewayError as failure:
             # Always 400 or 404: how our own call went is nothing that a browser could act on.
             status = 404 if failure.status == 404 else 400
-            return _page("Not connected", failure.detail, status)
-        return _page("Connected", f"{record.name} is connected. You can close this page.", 200)
+            return _page("Not connected", [_paragraph(failure.detail)], status)
+        return _page("One more step", _confirmation(parked.record, parked.characters), 200)
 
     if public_origin is not None and public_origin.startswith("https://"):
 
@@ -91,10 +93,37 @@ def client_metadata_document(public_origin: str) -> dict[str, Any]:
     }
 
 
-def _page(title: str, text: str, status: int) -> HTMLResponse:
+def _confirmation(record: ConnectionRecord, characters: str) -> list[str]:
+    server = urlsplit(record.mcp_url or "").netloc
+    authority = urlsplit(record.oauth.token_endpoint if record.oauth else "").netloc
+    scopes = ", ".join(record.oauth.scopes if record.oauth else ()) or "none named"
+    return [
+        _paragraph(
+            f"Somebody asked this service to use {server} with the account that you have just used at "
+            f"{authority}. They call the connection '{record.name}' and began at "
+            f"{record.created_at:%H:%M} UTC. Scopes: {scopes}."
+        ),
+        _paragraph(
+            "Only if you started this yourself: enter these characters where you started it, within "
+            "ten minutes."
+        ),
+        f"<p><strong><code>{escape(characters)}</code></strong></p>",
+        _paragraph(
+            "If somebody sent you the link, or asks you for the characters, close this page and tell "
+            "nobody: whoever enters them can use your account."
+        ),
+    ]
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+def _page(title: str, paragraphs: Sequence[str], status: int) -> HTMLResponse:
     body = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        "<style>body{font:1.1rem system-ui;margin:15vh auto;max-width:36rem;padding:0 1rem}</style>"
-        f"<h1>{escape(title)}</h1><p>{escape(text)}</p></html>"
+        "<style>body{font:1.1rem system-ui;margin:15vh auto;max-width:36rem;padding:0 1rem}"
+        "code{font-size:2rem;letter-spacing:.2em}</style>"
+        f"<h1>{escape(title)}</h1>{''.join(paragraphs)}</html>"
     )
     return HTMLResponse(body, status, _PAGE_HEADERS)

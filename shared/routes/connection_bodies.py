@@ -40,6 +40,15 @@ class GetPromptRequest(_Body):
     arguments: dict[str, str] = {}
 
 
+class ConfirmRequest(_Body):
+    """The characters that a browser was shown at the end of an authorization."""
+
+    code: Annotated[
+        str,
+        Field(min_length=1, max_length=64, description="The 8 characters that the browser showed."),
+    ]
+
+
 class DisconnectRequest(_Body):
     """A connection to end."""
 
@@ -62,7 +71,10 @@ class AuthorizationAnswer(BaseModel):
     client_id: str
     authorization_url: str
     expires_at: datetime | None
-    message: str = "Open authorization_url in a browser within ten minutes, then use the client_id."
+    message: str = (
+        "Open authorization_url in a browser within ten minutes, then send the client_id, and as code "
+        "the 8 characters that the browser shows, to POST /mcp/oauth/confirm."
+    )
 
 
 class _Listing(BaseModel):

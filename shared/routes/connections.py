@@ -26,6 +26,7 @@ from shared.routes.connection_bodies import (
     ClientMetadata,
     ClientsAnswer,
     ClientSummary,
+    ConfirmRequest,
     ConnectAnswer,
     DisconnectAnswer,
     DisconnectRequest,
@@ -125,6 +126,17 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
             prompts=made.offer.prompts,
             message=CONNECTED + (_CUT if made.offer.is_cut else ""),
         )
+
+    @router.post("/mcp/oauth/confirm", name="mcp_oauth_confirm")
+    async def confirm(body: ConfirmRequest, context: Context) -> ClientAnswer:
+        """Ends an authorization with the 8 characters that the browser was shown.
+
+        Whoever started it has ten minutes and five tries; then it is over.
+        """
+        record = await connections.confirm_authorization(
+            context.principal.name, body.client_id, body.code, context.deadline
+        )
+        return ClientAnswer(client_id=record.id, metadata=ClientMetadata.of(record))
 
     @router.post("/mcp/disconnect", name="mcp_disconnect")
     async def disconnect(body: DisconnectRequest, context: Context) -> DisconnectAnswer:

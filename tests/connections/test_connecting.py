@@ -13,10 +13,12 @@ from shared.connections import (
     ConnectionTimeout,
     OperatorServer,
 )
+from shared.connections.credentials import Vault
 from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.oauth.preparation import OAuthWish
-from shared.connections.records import OAuthClient, in_seconds
+from shared.connections.records import OAuthClient, in_seconds, new_id, owner_of
 from shared.connections.requests import ConnectRequest
+from shared.connections.store import ConnectionStore
 from shared.connections.targets import FixedToken
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotConfigured, NotFound, StorageUnavailable
@@ -179,12 +181,17 @@ async def test_a_use_that_storage_does_not_take_note_of_is_a_use(
     assert await add(connections, client_id) == {"result": 5}
 
 
-def test_secrets_have_no_place_in_representations(store: StateFolder) -> None:
+async def test_secrets_have_no_place_in_representations(store: StateFolder) -> None:
     wish = OAuthWish(f"https://a.example/?{SECRET}", "authorization_code", "x", None, SECRET)
-    flow = OAuthFlow(None, ConnectionsConfig(encryption_keys=[KEY]))  # type: ignore[arg-type]
+
+    async def state() -> StateFolder:
+        return store
+
+    config = ConnectionsConfig(encryption_keys=[KEY])
+    flow = OAuthFlow(ConnectionStore(state, Vault(config, state)), config)
     oauth = OAuthClient(
         grant="authorization_code", client_id="x", token_endpoint="https://a.example"
     )
-    beginning = flow.begin("owner", "id", oauth)
+    beginning = await flow.begin(owner_of("alice"), new_id(), oauth)
     assert SECRET not in repr((wish, FixedToken(SECRET)))
     assert beginning.verifier not in repr(beginning)

@@ -1,6 +1,7 @@
 """OAuth against an authorization server that checks everything it gets."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -9,10 +10,12 @@ from typing import Any
 import httpx2
 import pytest
 from pydantic import SecretStr
+from pytest_mock import MockerFixture
 
 from shared.connections import (
     AuthorizationNeeded,
     Connected,
+    ConnectionRecord,
     Connections,
     ConnectionsConfig,
     ConnectRequest,
@@ -20,6 +23,7 @@ from shared.connections import (
 from shared.connections import records as records_module
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
 from shared.connections.http_client import TokenAuth
+from shared.connections.oauth.flow import Parked
 from shared.connections.targets import FixedToken
 from shared.deadline import Deadline
 from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
@@ -54,9 +58,18 @@ async def begin(
     return made
 
 
-async def finish(connections: Connections, back: dict[str, str]) -> Any:
-    return await connections.finish_authorization(
+async def park(connections: Connections, back: dict[str, str]) -> Parked:
+    """Lets the browser come back."""
+    return await connections.park_authorization(
         back["state"], back.get("code"), back.get("iss"), back.get("error"), Deadline.after(30)
+    )
+
+
+async def finish(connections: Connections, back: dict[str, str]) -> ConnectionRecord:
+    """Lets the browser come back, and alice confirm what it showed."""
+    parked = await park(connections, back)
+    return await connections.confirm_authorization(
+        "alice", parked.record.id, parked.characters, Deadline.after(30)
     )
 
 
@@ -112,11 +125,6 @@ async def test_state_is_good_once_even_for_two_at_the_same_time(
     assert authority.count("authorization_code") == 1
 
 
-def other_owner(state: str) -> str:
-    _, rest = state.split(".", 1)
-    return f"{records_module.owner_of('bob')}.{rest}"
-
-
 @pytest.mark.parametrize(
     "forge",
     [
@@ -124,22 +132,38 @@ def other_owner(state: str) -> str:
         lambda state: "x",
         lambda state: state[:-1],
         lambda state: state + "x",
-        lambda state: state.rpartition(".")[0] + ".",
-        other_owner,
         lambda state: f"../x.{state}",
+        lambda state: f"{records_module.owner_of('alice')}.{state}",
+        lambda state: "A" * len(state),
+        lambda state: state[:40] + ("A" if state[40] != "A" else "B") + state[41:],
     ],
 )
-async def test_forged_state_is_unknown_and_spends_nothing(
+async def test_forged_state_is_unknown_and_costs_neither_the_state_nor_a_look_into_storage(
     connections: Connections,
     server: McpWorld,
     authority: Authority,
+    store: StateFolder,
+    mocker: MockerFixture,
     forge: Callable[[str], str],
 ) -> None:
     back = authority.agree((await begin(connections, server)).url)
+    reading = mocker.spy(store, "read")
     with pytest.raises(NotFound):
         await finish(connections, {**back, "state": forge(back["state"])})
-    assert authority.grants == []
+    assert (reading.call_count, authority.grants) == (0, [])
     assert (await finish(connections, back)).status == "connected"
+
+
+async def test_state_tells_the_authorization_server_nothing_about_the_user(
+    connections: Connections, server: McpWorld, authority: Authority
+) -> None:
+    states = [query_of((await begin(connections, server)).url)["state"] for _ in range(2)]
+    owner = records_module.owner_of("alice")
+    for state in states:
+        assert owner not in state
+        assert bytes.fromhex(owner) not in base64.urlsafe_b64decode(state)
+    # Nor are two of the same user alike.
+    assert len({state[:16] for state in states}) == 2
 
 
 async def test_state_ends_after_ten_minutes(

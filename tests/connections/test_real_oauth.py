@@ -142,10 +142,18 @@ async def add(app: httpx2.AsyncClient, client_id: str) -> httpx2.Response:
     return await app.post("/mcp/call_tool", json=body)
 
 
+async def finish(app: httpx2.AsyncClient, client_id: str, back: str) -> httpx2.Response:
+    """Lets the browser come back without a key, and confirms what its page shows."""
+    page = await app.get(back, headers={"Authorization": ""})
+    assert page.status_code == 200, page.text
+    (code,) = re.findall(r"<code>(\w{8})</code>", page.text)
+    return await app.post("/mcp/oauth/confirm", json={"client_id": client_id, "code": code})
+
+
 async def authorize(app: httpx2.AsyncClient, browser: httpx2.AsyncClient, server: Protected) -> str:
     client_id, url = await begin(app, server)
-    page = await app.get(await agree(browser, url), headers={"Authorization": ""})
-    assert page.status_code == 200, page.text
+    confirmed = await finish(app, client_id, await agree(browser, url))
+    assert confirmed.status_code == 200, confirmed.text
     return client_id
 
 
@@ -157,12 +165,14 @@ async def test_user_agrees_and_the_tools_are_there(
     assert asked["code_challenge_method"] == "S256"
     assert asked["resource"] == server.url
     assert (await add(app, client_id)).status_code == 502
-    page = await app.get(await agree(browser, url), headers={"Authorization": ""})
-    assert page.status_code == 200, page.text
+    back = await agree(browser, url)
+    assert (await add(app, client_id)).status_code == 502
+    confirmed = await finish(app, client_id, back)
+    assert confirmed.json()["metadata"]["status"] == "connected"
     answer = await add(app, client_id)
     assert answer.status_code == 200, answer.text
     assert answer.json()["result"] == {"result": 3}
-    assert server.seen[-1] not in page.text
+    assert server.seen[-1] not in confirmed.text
 
 
 async def test_client_credentials_need_no_user(app: httpx2.AsyncClient, server: Protected) -> None:
@@ -214,7 +224,7 @@ async def test_revoked_token_is_replaced(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("state", "another"), ("iss", "https://evil.example"), ("code", "another"), ("code", "")],
+    [("state", "another"), ("iss", "https://evil.example"), ("code", "")],
 )
 async def test_way_back_that_was_changed_ends_nothing(
     app: httpx2.AsyncClient, browser: httpx2.AsyncClient, server: Protected, name: str, value: str
@@ -230,12 +240,27 @@ async def test_way_back_that_was_changed_ends_nothing(
     assert (await add(app, client_id)).status_code == 502
 
 
+async def test_code_of_another_authorization_gives_no_token(
+    app: httpx2.AsyncClient, browser: httpx2.AsyncClient, server: Protected
+) -> None:
+    other = (await agree(browser, (await begin(app, server))[1])).partition("?")[2]
+    client_id, url = await begin(app, server)
+    path, _, query = (await agree(browser, url)).partition("?")
+    code = parse_qs(other)["code"][0]
+    changed = urlencode(
+        {**{key: values[0] for key, values in parse_qs(query).items()}, "code": code}
+    )
+    refused = await finish(app, client_id, f"{path}?{changed}")
+    assert (refused.status_code, refused.json()["code"]) == (502, "provider_credentials")
+    assert (await add(app, client_id)).status_code == 502
+
+
 async def test_way_back_is_good_once(
     app: httpx2.AsyncClient, browser: httpx2.AsyncClient, server: Protected
 ) -> None:
     client_id, url = await begin(app, server)
     back = await agree(browser, url)
-    first = await app.get(back, headers={"Authorization": ""})
+    first = await finish(app, client_id, back)
     again = await app.get(back, headers={"Authorization": ""})
     assert (first.status_code, again.status_code // 100) == (200, 4)
     assert (await add(app, client_id)).status_code == 200

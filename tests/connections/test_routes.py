@@ -163,7 +163,7 @@ async def test_stalled_storage_answers_408(
 
 
 @pytest.mark.parametrize("deadline_seconds", [3])
-async def test_authorization_that_takes_too_long_ends_in_a_page(
+async def test_token_endpoint_that_takes_too_long_ends_the_authorization(
     api: httpx2.AsyncClient, server: McpWorld, authority: Authority
 ) -> None:
     body = (
@@ -171,8 +171,9 @@ async def test_authorization_that_takes_too_long_ends_in_a_page(
     ).json()
     authority.is_stalled = True
     page = await api.get("/mcp/oauth/callback", params=authority.agree(body["authorization_url"]))
-    assert page.status_code == 400
-    assert "did not finish" in page.text
+    confirmation = {"client_id": body["client_id"], "code": characters_of(page)}
+    confirmed = await api.post("/mcp/oauth/confirm", json=confirmation)
+    assert confirmed.status_code == 408
     shown = (await api.get(f"/mcp/client/{body['client_id']}")).json()
     assert shown["metadata"]["status"] == "authorization_failed"
 
@@ -264,6 +265,7 @@ async def test_forbidden_address_answers_422(api: httpx2.AsyncClient, url: str) 
         ("POST", "/mcp/connect"),
         ("POST", "/mcp/call_tool"),
         ("POST", "/mcp/disconnect"),
+        ("POST", "/mcp/oauth/confirm"),
         ("GET", "/mcp/clients"),
         ("GET", "/mcp/client/x"),
         ("GET", "/mcp/list_tools?client_id=x"),
@@ -276,7 +278,14 @@ async def test_without_a_key_nothing_is_told(
     assert response.status_code == 401
 
 
-async def test_authorization_answers_202_and_ends_in_a_page(
+def characters_of(page: httpx2.Response) -> str:
+    """Returns what a browser is shown at the end of an authorization."""
+    assert page.status_code == 200, page.text
+    (found,) = re.findall(r"<code>([0-9A-Z]{8})</code>", page.text)
+    return str(found)
+
+
+async def test_authorization_answers_202_and_is_confirmed_with_what_its_page_shows(
     api: httpx2.AsyncClient, server: McpWorld, authority: Authority
 ) -> None:
     response = await api.post("/mcp/connect", json={"mcp_url": server.url, "auth_type": "oauth"})
@@ -285,12 +294,27 @@ async def test_authorization_answers_202_and_ends_in_a_page(
     back = authority.agree(body["authorization_url"])
     open_door = {"Authorization": ""}
     page = await api.get("/mcp/oauth/callback", params=back, headers=open_door)
-    assert page.status_code == 200
-    assert "is connected" in page.text
+    assert server.url.split("/")[2] in page.text
+    assert "Only if you started this yourself" in page.text
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     again = await api.get("/mcp/oauth/callback", params=back, headers=open_door)
     assert again.status_code == 404
     client_id = body["client_id"]
+    shown = (await api.get(f"/mcp/client/{client_id}")).json()["metadata"]
+    assert shown["status"] == "confirming"
+    waiting = await api.get("/mcp/list_tools", params={"client_id": client_id})
+    assert (waiting.status_code, "POST /mcp/oauth/confirm" in waiting.text) == (502, True)
+    confirmation = {"client_id": client_id, "code": characters_of(page)}
+    nobody = await api.post("/mcp/oauth/confirm", json=confirmation, headers=open_door)
+    assert nobody.status_code == 401
+    confirmed = await api.post("/mcp/oauth/confirm", json=confirmation)
+    assert confirmed.status_code == 200
+    answer = confirmed.json()
+    assert answer == {
+        "status": "success",
+        "client_id": client_id,
+        "metadata": {**shown, "status": "connected"},
+    }
     tools = await api.get("/mcp/list_tools", params={"client_id": client_id})
     assert tools.json()["count"] == 5
 

@@ -1,4 +1,8 @@
-"""Authorization by the user, in two requests that may meet two instances."""
+"""Authorization by the user, in three requests that may meet three instances.
+
+The browser brings a code, which is parked in the record; whoever started the authorization confirms it
+with the characters that the browser was shown, and only then the code is spent.
+"""
 
 import asyncio
 import base64
@@ -13,14 +17,29 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from shared.connections.config import ConnectionsConfig
 from shared.connections.credentials import Secrets
 from shared.connections.errors import NotAuthorized
+from shared.connections.oauth.confirmation import (
+    CONFIRM_SECONDS,
+    MAX_TRIES,
+    are_equal,
+    new_characters,
+)
 from shared.connections.oauth.tokens import Tokens, fetch_tokens, open_oauth_client
-from shared.connections.records import OAuthClient, PendingAuthorization, Stored, in_seconds
+from shared.connections.records import (
+    ConnectionRecord,
+    OAuthClient,
+    PendingAuthorization,
+    Stored,
+    in_seconds,
+)
+from shared.connections.sessions import answered_within
 from shared.connections.store import ConnectionStore
 from shared.deadline import Deadline
-from shared.errors import GatewayError, NotFound
+from shared.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from shared.storage import ObjectChanged, persist
 
 STATE_SECONDS = 600
+EXCHANGE_SECONDS = 30.0
+MAX_CODE_CHARS = 8192
 
 
 class OAuthFlow:
@@ -35,7 +54,7 @@ class OAuthFlow:
         self._store = store
         self._config = config
 
-    def begin(self, stored_owner: str, connection_id: str, oauth: OAuthClient) -> "Beginning":
+    async def begin(self, stored_owner: str, connection_id: str, oauth: OAuthClient) -> "Beginning":
         """Returns what sends the user to the authorization server.
 
         Args:
@@ -43,7 +62,7 @@ class OAuthFlow:
             connection_id: Which one.
             oauth: How tokens are got.
         """
-        state = f"{stored_owner}.{connection_id}.{secrets.token_urlsafe(32)}"
+        state = await self._store.seal_state(stored_owner, connection_id)
         verifier = secrets.token_urlsafe(64)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
         query = {
@@ -62,41 +81,63 @@ class OAuthFlow:
         url = _with_query(oauth.authorization_endpoint or "", query)
         return Beginning(url, verifier, pending)
 
-    async def finish(
-        self,
-        state: str,
-        code: str | None,
-        issuer: str | None,
-        error: str | None,
-        deadline: Deadline,
-    ) -> Stored:
-        """Ends an authorization with what the browser brought back.
+    async def park(
+        self, state: str, code: str | None, issuer: str | None, error: str | None
+    ) -> "Parked":
+        """Keeps the code that a browser brought until whoever started the authorization confirms it.
 
         Args:
-            state: Which one it is.
+            state: Which authorization it is; asked of storage only if it is one of ours.
             code: What tokens are to be had for; None where the user or the server declined.
             issuer: Who answers, where it says so.
             error: Why there is no code.
-            deadline: Until when.
 
         Raises:
             NotFound: No such authorization is under way: it is over, too old, or never was.
             NotAuthorized: It was declined, or comes from somebody else.
-            DeadlineExceeded: Time is up.
+            StorageUnavailable: Storage does not take it.
+        """
+        stored = await self._begun(state)
+        record = stored.record
+        try:
+            parked = _checked_code(record, code, issuer, error)
+        except NotAuthorized:
+            record.status = "authorization_failed"
+            record.pending = PendingAuthorization(expires_at=in_seconds(0))
+            await self._replace(stored)
+            raise
+        characters = new_characters()
+        kept = await self._store.secrets(stored)
+        kept = kept.model_copy(update={"parked_code": parked, "characters": characters})
+        record.status = "confirming"
+        record.pending = PendingAuthorization(expires_at=in_seconds(CONFIRM_SECONDS))
+        await self._replace(stored, kept)
+        return Parked(record, characters)
+
+    async def confirm(
+        self, owner: str, connection_id: str, characters: str, deadline: Deadline
+    ) -> Stored:
+        """Spends a parked code, if the characters are those that the browser was shown.
+
+        Args:
+            owner: Who asks.
+            connection_id: Which connection.
+            characters: Eight characters, as `well_formed` returns them.
+            deadline: Until when.
+
+        Raises:
+            NotFound: The owner has no such connection, or nothing of it waits for being confirmed.
+            InvalidRequest: The characters are wrong; after five tries the authorization is over.
+            Conflict: Others try at the same time.
+            ConnectionTimeout: The token endpoint is too slow.
             GatewayError: The token endpoint gives no token, or storage does not take it.
         """
         async with deadline.limit():
-            stored = await self._spend(state)
-        oauth = stored.record.oauth
-        if oauth is None:
-            raise _unknown()
+            stored, kept = await self._unpark(owner, connection_id, characters)
         try:
+            async with answered_within(EXCHANGE_SECONDS, deadline, "The token endpoint"):
+                tokens = await self._exchange(stored.record.oauth, kept)
             async with deadline.limit():
-                _check_issuer(oauth, issuer)
-                if code is None:
-                    raise NotAuthorized(f"The authorization was declined: {_plain(error)}.")
-                kept = await self._store.secrets(stored)
-                tokens = await self._exchange(oauth, kept, code)
                 return await persist(lambda: save_tokens(self._store, stored, kept, tokens))
         except BaseException:
             await self._mark_failed(stored)
@@ -123,27 +164,55 @@ class OAuthFlow:
         async with client:
             return await fetch_tokens(client, oauth, client_secret, grant)
 
-    async def _spend(self, state: str) -> Stored:
-        """Finds the authorization and makes sure that nobody finds it again."""
-        owner, _, rest = state.partition(".")
-        stored = await self._read(owner, rest.partition(".")[0])
+    async def _begun(self, state: str) -> Stored:
+        """Finds the authorization that a browser comes back from."""
+        found = await self._store.open_state(state)
+        if found is None:
+            raise _unknown()
+        try:
+            stored = await self._store.read(*found)
+        except NotFound as error:
+            raise _unknown() from error
         pending = stored.record.pending
         if pending is None or stored.record.status != "authorizing":
             raise _unknown()
         if not hmac.compare_digest(pending.state_digest, _digest(state)):
             raise _unknown()
-        # The end of its time stays, so that it is over then, whatever becomes of us.
-        stored.record.pending = PendingAuthorization(expires_at=pending.expires_at)
+        return stored
+
+    async def _replace(self, stored: Stored, kept: Secrets | None = None) -> Stored:
+        """Writes the record, unless somebody was faster: a state and a code are good once."""
         try:
-            return await self._store.replace(stored)
+            return await self._store.replace(stored, kept)
         except ObjectChanged as error:
             raise _unknown() from error
 
-    async def _read(self, owner: str, connection_id: str) -> Stored:
-        try:
-            return await self._store.read(owner, connection_id)
-        except NotFound as error:
-            raise _unknown() from error
+    async def _unpark(
+        self, owner: str, connection_id: str, characters: str
+    ) -> tuple[Stored, Secrets]:
+        """Takes the code out of the record. Every try is written down before it is judged."""
+        for _ in range(MAX_TRIES):
+            stored = await self._store.read(owner, connection_id)
+            pending = stored.record.pending
+            if stored.record.status != "confirming" or pending is None:
+                raise _unknown()
+            kept = await self._store.secrets(stored)
+            if kept.parked_code is None:
+                raise _unknown()
+            is_right = are_equal(kept.characters or "", characters)
+            pending.tries += 1
+            left = 0 if is_right else MAX_TRIES - pending.tries
+            if not is_right and left <= 0:
+                stored.record.status = "authorization_failed"
+            without = kept.model_copy(update={"parked_code": None, "characters": None})
+            try:
+                stored = await self._store.replace(stored, None if left > 0 else without)
+            except ObjectChanged:
+                continue
+            if is_right:
+                return stored, kept
+            raise _wrong(left)
+        raise Conflict("The connection is being changed concurrently. Retry the request.", 1)
 
     async def _mark_failed(self, stored: Stored) -> None:
         stored.record.status = "authorization_failed"
@@ -151,14 +220,29 @@ class OAuthFlow:
         with suppress(ObjectChanged, GatewayError):
             await self._store.replace(stored)
 
-    async def _exchange(self, oauth: OAuthClient, kept: Secrets, code: str) -> Tokens:
+    async def _exchange(self, oauth: OAuthClient | None, kept: Secrets) -> Tokens:
+        if oauth is None:
+            raise _unknown()
         grant = {
             "grant_type": "authorization_code",
-            "code": code,
+            "code": kept.parked_code or "",
             "redirect_uri": oauth.redirect_uri or "",
             "code_verifier": kept.verifier or "",
         }
         return await self._fetch(oauth, kept.client_secret, grant)
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """An authorization that waits for being confirmed.
+
+    Attributes:
+        record: The connection.
+        characters: What the browser is shown.
+    """
+
+    record: ConnectionRecord
+    characters: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +284,25 @@ def with_tokens(kept: Secrets, tokens: Tokens) -> Secrets:
     return kept.model_copy(
         update={
             "verifier": None,
+            "parked_code": None,
+            "characters": None,
             "access_token": tokens.access_token,
             "refresh_token": tokens.refresh_token or kept.refresh_token,
         }
     )
+
+
+def _checked_code(
+    record: ConnectionRecord, code: str | None, issuer: str | None, error: str | None
+) -> str:
+    if record.oauth is None:
+        raise _unknown()
+    _check_issuer(record.oauth, issuer)
+    if not code:
+        raise NotAuthorized(f"The authorization was declined: {_plain(error)}.")
+    if len(code) > MAX_CODE_CHARS:
+        raise NotAuthorized(f"The code has more than {MAX_CODE_CHARS} characters.")
+    return code
 
 
 def _check_issuer(oauth: OAuthClient, issuer: str | None) -> None:
@@ -216,6 +315,17 @@ def _check_issuer(oauth: OAuthClient, issuer: str | None) -> None:
 
 def _unknown() -> NotFound:
     return NotFound("No such authorization is under way: it is over or too old. Connect again.")
+
+
+def _wrong(left: int) -> InvalidRequest:
+    tries = (
+        f"{left} more {'try' if left == 1 else 'tries'}" if left else "The authorization is over"
+    )
+    return InvalidRequest.for_field(
+        "code",
+        f"These are not the characters that the browser was shown. {tries}"
+        + (" before the authorization is over." if left else ": connect again."),
+    )
 
 
 def _digest(state: str) -> str:

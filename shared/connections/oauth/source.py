@@ -142,7 +142,7 @@ class OAuthTokens:
 
 
 def _usable(record: ConnectionRecord) -> OAuthClient:
-    if record.oauth is None or record.status == "authorizing":
+    if record.oauth is None or record.status in ("authorizing", "confirming"):
         raise NotAuthorized("The connection is not authorized yet: open its URL first.")
     # What was refused is refused again; a client of its own may have been put right meanwhile.
     if record.status == "authorization_failed" and record.oauth.grant == "authorization_code":
