@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+from pathlib import Path
 
 from starlette.types import ASGIApp
 
@@ -26,7 +27,7 @@ from local.server import (
     exit_on_signals,
     stop_on_signals,
 )
-from local.stand_in import VIDEO_MODEL, create_stand_in
+from local.stand_in import VIDEO_MODEL, Rule, create_stand_in, load_script
 from local.stdio import serve_stdio
 from shared.auth import generate_key
 from shared.settings import Settings, load_settings
@@ -47,6 +48,9 @@ def main() -> int:
     parser.add_argument(
         "--port", type=int, default=DEFAULT_PORT, help="default: %(default)s; 0: any"
     )
+    parser.add_argument(
+        "--script", type=Path, metavar="FILE", help="stand-in: the rules to answer by, as JSON"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -55,7 +59,7 @@ def main() -> int:
             exit_on_signals()
             return asyncio.run(serve_stdio())
         if options.command == "stand-in":
-            return asyncio.run(_serve_stand_in(options.port))
+            return asyncio.run(_serve_stand_in(options.port, options.script))
         return asyncio.run(serve(options.port))
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
@@ -86,8 +90,8 @@ async def serve(port: int, grace_seconds: float = GRACE_SECONDS) -> int:
     return 0
 
 
-async def _serve_stand_in(port: int) -> int:
-    server = _listen(create_stand_in(), _bind(port))
+async def _serve_stand_in(port: int, script: Path | None) -> int:
+    server = _listen(create_stand_in(_load_rules(script)), _bind(port))
     _print(
         "The stand-in for OpenAI is running; it is no model. Press Ctrl-C to stop.\n"
         f"OPENAI_BASE_URL=http://{LOOPBACK}:{server.port}/v1\n"
@@ -95,6 +99,13 @@ async def _serve_stand_in(port: int) -> int:
     )
     await server.run_until_stopped()
     return 0
+
+
+def _load_rules(script: Path | None) -> list[Rule]:
+    try:
+        return load_script(script) if script else []
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _bind(port: int) -> socket.socket:

@@ -96,7 +96,7 @@ class StandIn:
 
     def fault(self, **fault: Any) -> None:
         """Queues a fault for the next request, or for several with ``times``."""
-        self._client.post("/faults", json=fault).raise_for_status()
+        self._client.post("/script", json=fault).raise_for_status()
 
     def requests(self) -> list[dict[str, Any]]:
         """Returns path, headers and body of all requests since the test began."""
@@ -108,7 +108,7 @@ class StandIn:
         return [request["body"] for request in self.requests()]
 
     def reset(self) -> None:
-        self._client.delete("/faults").raise_for_status()
+        self._client.delete("/script").raise_for_status()
 
     def close(self) -> None:
         self._client.close()

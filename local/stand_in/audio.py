@@ -1,118 +1,85 @@
-"""Audio files of one channel with 16 bits a sample, in the formats that a page of code can write."""
+"""What the stand-in answers where OpenAI speaks and listens: a recorded beep, an honest sentence."""
 
-import hashlib
 import io
-import math
 import wave
-import zlib
-from array import array
-from collections.abc import Iterator
-from functools import cache
+from typing import Any, Literal
 
-from local.stand_in import riff
+from pydantic import BaseModel, Field
+from starlette.responses import Response
 
-SAMPLE_RATE = 24_000
-"""Samples a second, as OpenAI's speech models give them."""
+from local.stand_in.chat import MARK
+from local.stand_in.exchange import Exchange, Refusal, document, file, missing
+from local.stand_in.samples import sample
 
-_SCALE = (262, 294, 330, 392, 440, 523, 587, 659)
-_LOUDNESS = 6000
-_BLOCK_SAMPLES = 4096
-_FADE_SAMPLES = 240
-
-
-def beeps(text: str, speed: float) -> bytes:
-    """Returns samples, little-endian: a beep for each word, longer for a longer one.
-
-    Args:
-        text: Decides on the notes of a pentatonic scale.
-        speed: How many times faster than normal.
-    """
-    gap = bytes(2 * int(SAMPLE_RATE * 0.05 / speed))
-    notes = []
-    for word in text.split() or [text]:
-        seconds = (0.08 + 0.02 * min(len(word), 12)) / speed
-        pitch = _SCALE[zlib.crc32(word.encode("utf-8", "replace")) % len(_SCALE)]
-        notes += [_beep(pitch, int(SAMPLE_RATE * seconds)), gap]
-    return b"".join(notes)
+MEDIA_TYPES = {
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "pcm": "audio/pcm",
+    "wav": "audio/wav",
+}
 
 
-@cache
-def _beep(pitch: int, length: int) -> bytes:
-    step = 2 * math.pi * pitch / SAMPLE_RATE
-    fade = min(_FADE_SAMPLES, length // 2)
-    return b"".join(
-        int(_LOUDNESS * math.sin(step * n) * min(1.0, n / fade, (length - n) / fade)).to_bytes(
-            2, "little", signed=True
-        )
-        for n in range(length)
+class SpeechParameters(BaseModel):
+    """The parameters of speech models that the stand-in checks."""
+
+    model: str
+    input: str = Field(min_length=1, max_length=4096)
+    voice: str | dict[str, Any]
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    speed: float = Field(1, ge=0.25, le=4)
+    stream_format: Literal["audio", "sse"] = "audio"
+
+
+class TranscriptionParameters(BaseModel):
+    """The parameters of transcription models that the stand-in heeds."""
+
+    model: str
+    response_format: Literal["json", "text"] = "json"
+    stream: bool = False
+
+
+async def speak(exchange: Exchange) -> Response:
+    """Answers `POST /v1/audio/speech` with the same beeps for every text."""
+    parameters = exchange.parse(SpeechParameters)
+    if parameters.stream_format != "audio":
+        message = "Invalid 'stream_format': the stand-in only streams the audio itself."
+        raise Refusal(message, param="stream_format")
+    wanted = parameters.response_format
+    return file(_encode(wanted, exchange.rule.bytes), MEDIA_TYPES[wanted], exchange.rule)
+
+
+async def transcribe(exchange: Exchange) -> Response:
+    """Answers `POST /v1/audio/transcriptions` with what it got."""
+    parameters = exchange.parse(TranscriptionParameters)
+    if parameters.stream:
+        raise Refusal("Invalid 'stream': the stand-in does not stream text.", param="stream")
+    uploads = exchange.files("file")
+    if not uploads:
+        raise missing("file")
+    [upload, *_] = uploads
+    text = exchange.rule.text or (
+        f"{MARK} I am not a model, only a stand-in for one, and cannot hear. "
+        f"I got {len(upload.data)} bytes of {upload.content_type or 'an unknown type'}."
     )
+    if parameters.response_format == "text":
+        return file(f"{text}\n".encode(), "text/plain", exchange.rule)
+    return document({"text": text}, exchange.rule)
 
 
-def to_wav(samples: bytes, comment: str) -> bytes:
-    """Returns a WAV file with a comment in its ``INFO`` list."""
+def _encode(wanted: str, length: int | None) -> bytes:
+    if wanted not in ("pcm", "wav"):
+        return sample(f"speech.{wanted}")
+    with wave.open(io.BytesIO(sample("speech.wav"))) as recording:
+        layout = recording.getparams()
+        samples: bytes = recording.readframes(layout.nframes)
+    if length is not None:
+        samples = (samples * (length // len(samples) + 1))[:length]
+    if wanted == "pcm":
+        return samples
     buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(samples)
-    note = riff.chunk(b"ICMT", comment.encode("utf-8", "replace") + b"\0")
-    (_, layout), *_ = riff.chunks(buffer.getvalue())
-    parts = [(b"fmt ", layout), (b"LIST", b"INFO" + note), (b"data", samples)]
-    return riff.form(b"WAVE", b"".join(riff.chunk(*part) for part in parts))
-
-
-def to_flac(samples: bytes) -> bytes:
-    """Returns a FLAC file (RFC 9639) that holds the samples as they are, in verbatim subframes."""
-    count = len(samples) // 2
-    digest = hashlib.md5(samples, usedforsecurity=False).digest()
-    rate_channels_bits_count = SAMPLE_RATE << 44 | 0 << 41 | 15 << 36 | count
-    information = (
-        _BLOCK_SAMPLES.to_bytes(2, "big") * 2
-        + bytes(6)
-        + rate_channels_bits_count.to_bytes(8, "big")
-        + digest
-    )
-    last_block_of_kind_0 = b"\x80"
-    head = b"fLaC" + last_block_of_kind_0 + len(information).to_bytes(3, "big") + information
-    return head + b"".join(_flac_frames(samples))
-
-
-def _flac_frames(samples: bytes) -> Iterator[bytes]:
-    values = array("h", samples)
-    values.byteswap()
-    for number, start in enumerate(range(0, len(values), _BLOCK_SAMPLES)):
-        block = values[start : start + _BLOCK_SAMPLES]
-        # Sync code and fixed block size; the size follows in 16 bits, 24 kHz; one channel, 16 bits.
-        header = b"\xff\xf8\x77\x08" + _utf8(number) + (len(block) - 1).to_bytes(2, "big")
-        header += _crc(header, 8, 0x07).to_bytes(1, "big")
-        verbatim = b"\x02"
-        frame = header + verbatim + block.tobytes()
-        yield frame + _crc(frame, 16, 0x8005).to_bytes(2, "big")
-
-
-def _utf8(number: int) -> bytes:
-    # Surrogates have codes here too.
-    return chr(number).encode("utf-8", "surrogatepass")
-
-
-def _crc(content: bytes, bits: int, polynomial: int) -> int:
-    table = _crc_table(bits, polynomial)
-    mask = (1 << bits) - 1
-    remainder = 0
-    for byte in content:
-        remainder = remainder << 8 & mask ^ table[remainder >> bits - 8 ^ byte]
-    return remainder
-
-
-@cache
-def _crc_table(bits: int, polynomial: int) -> list[int]:
-    table = []
-    for byte in range(256):
-        remainder = byte << bits - 8
-        for _ in range(8):
-            remainder <<= 1
-            if remainder >> bits:
-                remainder ^= 1 << bits | polynomial
-        table.append(remainder)
-    return table
+    with wave.open(buffer, "wb") as clip:
+        clip.setparams(layout)
+        clip.writeframes(samples)
+    return buffer.getvalue()

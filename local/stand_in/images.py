@@ -1,26 +1,31 @@
-"""What the stand-in answers where OpenAI makes pictures."""
+"""What the stand-in answers where OpenAI makes pictures: the prompt on a coloured ground."""
 
 import asyncio
 import base64
 import html
 import io
 import re
+import textwrap
+import zlib
+from dataclasses import dataclass
 from time import time
 from typing import Annotated, Any, Literal
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
-from local.stand_in.call import Call, Refusal, Upload, missing
-from local.stand_in.drawing import Card
-from local.stand_in.reception import document
+from local.stand_in.exchange import Exchange, Refusal, Upload, document, missing
 
 MIN_SIDE, MAX_SIDE = 16, 4096
+TITLE = "stand-in"
+"""Stands at the top of every picture, so that nobody takes it for a model's."""
+
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 _AUTO_SIZE = "1024x1024"
+_LINE_CHARS = 28
+_MAX_LINES = 12
 _PNG_COLOURS = 32
-_FASTEST_WEBP = 0
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -58,51 +63,102 @@ class ImageParameters(BaseModel):
     stream: bool = False
 
 
-async def generate_images(call: Call) -> Response:
+@dataclass(frozen=True)
+class Picture:
+    """What a picture shows: lines of text on a colour that differs from prompt to prompt."""
+
+    size: tuple[int, int]
+    lines: list[str]
+    is_transparent: bool
+
+    @property
+    def colour(self) -> tuple[int, int, int, int]:
+        """The dark background."""
+        number = zlib.crc32("".join(self.lines).encode("utf-8", "replace"))
+        red, green, blue = (30 + (number >> shift) % 90 for shift in (0, 8, 16))
+        return red, green, blue, 0 if self.is_transparent else 255
+
+    @property
+    def ink(self) -> tuple[int, int, int]:
+        """The colour of the text."""
+        return (128, 128, 128) if self.is_transparent else (255, 255, 255)
+
+    @property
+    def font_size(self) -> int:
+        """The height of the text in pixels."""
+        return max(8, min(self.size[0] // 16, self.size[1] // (len(self.lines) + 2)))
+
+    def encode(self, output_format: str, quality: int) -> bytes:
+        """Returns the picture as a file."""
+        if output_format == "svg":
+            return self._svg().encode()
+        image = Image.new("RGBA", self.size, self.colour)
+        margin = self.font_size // 2
+        ImageDraw.Draw(image).multiline_text(
+            (margin, margin),
+            "\n".join(self.lines),
+            fill=self.ink,
+            font=ImageFont.load_default(self.font_size),
+        )
+        if output_format == "jpeg":
+            image = image.convert("RGB")
+        elif output_format == "png":
+            image = image.quantize(_PNG_COLOURS)
+        buffer = io.BytesIO()
+        image.save(buffer, output_format.upper(), quality=quality, method=0)
+        return buffer.getvalue()
+
+    def _svg(self) -> str:
+        width, height = self.size
+        red, green, blue, alpha = self.colour
+        lines = "".join(
+            f'<tspan x="{self.font_size}" dy="1.25em">{html.escape(line)}</tspan>'
+            for line in self.lines
+        )
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}">'
+            f'<rect width="100%" height="100%" fill="rgb({red},{green},{blue})" '
+            f'fill-opacity="{alpha // 255}"/>'
+            f'<text font-family="sans-serif" font-size="{self.font_size}" '
+            f'fill="rgb({",".join(map(str, self.ink))})">{lines}</text></svg>'
+        )
+
+
+async def generate_images(exchange: Exchange) -> Response:
     """Answers `POST /v1/images/generations`."""
-    return await _pictures(call, call.parse(ImageParameters), "", 0)
+    return await _pictures(exchange, exchange.parse(ImageParameters), "", 0)
 
 
-async def edit_images(call: Call) -> Response:
+async def edit_images(exchange: Exchange) -> Response:
     """Answers `POST /v1/images/edits`."""
-    parameters = call.parse(ImageParameters)
-    inputs = call.uploads("image", "image[]")
+    parameters = exchange.parse(ImageParameters)
+    inputs = exchange.files("image", "image[]")
     if not inputs:
         raise missing("image")
     for number, upload in enumerate(inputs, 1):
-        await _opened_size(upload, f"image {number}")
+        await _check_image(upload, f"image {number}")
     note = f"edit of {len(inputs)} {'image' if len(inputs) == 1 else 'images'}"
-    for mask in call.uploads("mask"):
-        note += f", mask {await _opened_size(mask, 'the mask')}"
-    return await _pictures(call, parameters, note, len(inputs))
+    for mask in exchange.files("mask"):
+        note += f", mask {await _check_image(mask, 'the mask')}"
+    return await _pictures(exchange, parameters, note, len(inputs))
 
 
-def encode(image: Image.Image, output_format: str, quality: int = 75) -> bytes:
-    """Returns a picture as a file of a format that Pillow knows."""
-    buffer = io.BytesIO()
-    if output_format == "jpeg":
-        image = image.convert("RGB")
-    elif output_format == "png":
-        image = image.quantize(_PNG_COLOURS)
-    image.save(buffer, output_format.upper(), quality=quality, method=_FASTEST_WEBP)
-    return buffer.getvalue()
-
-
-async def _opened_size(upload: Upload, name: str) -> str:
-    def opened() -> str:
+async def _check_image(upload: Upload, name: str) -> str:
+    def load() -> str:
         with Image.open(io.BytesIO(upload.data)) as image:
             image.load()
             return f"{image.width}x{image.height}"
 
     try:
-        return await asyncio.to_thread(opened)
+        return await asyncio.to_thread(load)
     except _UNREADABLE as error:
         message = f"Invalid image file or mode for {name}, please check your image file."
         raise Refusal(message, code="invalid_image_file", param=upload.field) from error
 
 
 async def _pictures(
-    call: Call, parameters: ImageParameters, note: str, input_images: int
+    exchange: Exchange, parameters: ImageParameters, note: str, input_images: int
 ) -> Response:
     if parameters.stream:
         raise Refusal("Invalid 'stream': the stand-in does not stream images.", param="stream")
@@ -111,22 +167,11 @@ async def _pictures(
         message = "Transparent background is not supported for image format 'jpeg'."
         raise Refusal(message, param="background")
     size = _AUTO_SIZE if parameters.size == "auto" else parameters.size
-    data = [
-        await _picture(
-            call,
-            parameters,
-            Card(
-                size=parse_size(size),
-                text=parameters.prompt,
-                note=", ".join(
-                    part for part in (f"picture {number} of {parameters.n}", note) if part
-                ),
-                seed=f"{parameters.prompt} {number}",
-                is_transparent=is_transparent,
-            ),
-        )
-        for number in range(1, parameters.n + 1)
-    ]
+    data = []
+    for number in range(1, parameters.n + 1):
+        lines = [TITLE, *_wrap(parameters.prompt), f"picture {number} of {parameters.n}"]
+        picture = Picture(parse_size(size), [*lines, note] if note else lines, is_transparent)
+        data.append(await _datum(exchange, parameters, picture))
     answer = {
         "created": int(time()),
         "data": data,
@@ -136,39 +181,24 @@ async def _pictures(
         "size": size,
         "usage": _usage(parameters, parse_size(size), input_images),
     }
-    return document(answer, call.fault)
+    return document(answer, exchange.rule)
 
 
-async def _picture(call: Call, parameters: ImageParameters, card: Card) -> dict[str, str]:
-    if call.fault.as_url is not None:
-        return {"url": call.fault.as_url}
-    content = await asyncio.to_thread(_content, card, parameters)
+async def _datum(
+    exchange: Exchange, parameters: ImageParameters, picture: Picture
+) -> dict[str, str]:
+    if exchange.rule.as_url is not None:
+        return {"url": exchange.rule.as_url}
+    content = await asyncio.to_thread(
+        picture.encode, parameters.output_format, parameters.output_compression
+    )
     return {"b64_json": base64.b64encode(content).decode()}
 
 
-def _content(card: Card, parameters: ImageParameters) -> bytes:
-    if parameters.output_format == "svg":
-        return _svg(card).encode()
-    return encode(card.draw(), parameters.output_format, parameters.output_compression)
-
-
-def _svg(card: Card) -> str:
-    width, height = card.size
-    layout = card.layout()
-    lines = "".join(
-        f'<tspan x="{layout.margin}" dy="{layout.line_height}">{html.escape(line)}</tspan>'
-        for line in layout.lines
-    )
-    red, green, blue, alpha = card.colour
-    ink = ",".join(map(str, card.ink[:3]))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}">'
-        f'<rect width="100%" height="100%" fill="rgb({red},{green},{blue})" '
-        f'fill-opacity="{alpha // 255}"/>'
-        f'<text y="{layout.margin}" font-family="sans-serif" font-size="{layout.font_size}" '
-        f'fill="rgb({ink})">{lines}</text></svg>'
-    )
+def _wrap(prompt: str) -> list[str]:
+    # Without what no font and no XML can show.
+    shown = "".join(c if c.isprintable() else " " for c in prompt)
+    return textwrap.wrap(shown, _LINE_CHARS, max_lines=_MAX_LINES, placeholder=" \u2026")
 
 
 def _usage(parameters: ImageParameters, size: tuple[int, int], input_images: int) -> dict[str, Any]:

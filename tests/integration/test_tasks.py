@@ -204,9 +204,12 @@ async def test_two_users_never_see_each_others_tasks(
     assert (task["title"], task["completed"]) == ("Ann's secret", False)
 
 
-async def test_chat_adds_a_task_and_then_shows_the_list(app: httpx2.AsyncClient) -> None:
-    message = "Add milk to my list, then show it"
-    answer = (await app.post("/chat", json={"message": message})).json()
+async def test_chat_adds_a_task_and_then_shows_the_list(
+    app: httpx2.AsyncClient, stand_in: StandIn
+) -> None:
+    stand_in.fault(call_tools=["add_task"], tool_arguments='{"title": "milk"}')
+    stand_in.fault(call_tools=["list_tasks"])
+    answer = (await app.post("/chat", json={"message": "Add milk, then show my list"})).json()
     assert [call["name"] for call in answer["tool_calls"]] == ["add_task", "list_tasks"]
     added, listed = (call["result"] for call in answer["tool_calls"])
     assert (added["title"], added["status"]) == ("milk", "created")
@@ -244,29 +247,3 @@ async def test_chat_that_is_run_again_adds_each_task_once(
         task["id"] for task in listed["tasks"]
     }
     assert listed["count"] == 4
-
-
-@pytest.mark.parametrize(
-    ("message", "calls"),
-    [
-        ("Add a task to buy milk, and then complete it", ["add_task", "complete_task"]),
-        (
-            "Add milk to my list. Then delete it, then show what's on my list",
-            ["add_task", "delete_task", "list_tasks"],
-        ),
-        ("Show my tasks and then tell me the server time", ["list_tasks", "server_time"]),
-        ("If it is late, then tell me the server time", ["server_time"]),
-        ("What tasks are pending?", ["list_tasks"]),
-        ("What's on my to-do list?", ["list_tasks"]),
-        ('add_task "now and then a walk"', ["add_task"]),
-        ("Tell me a joke, then another", []),
-    ],
-)
-async def test_chat_does_one_step_after_the_other(
-    client: httpx2.AsyncClient, message: str, calls: list[str]
-) -> None:
-    answer = (await client.post("/chat", json={"message": message})).json()
-    assert [(call["name"], call["is_error"]) for call in answer["tool_calls"]] == [
-        (name, False) for name in calls
-    ]
-    assert answer["turns"] == len(calls) + 1

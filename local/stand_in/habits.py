@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from starlette.responses import JSONResponse, Response
 
-from local.stand_in.call import Refusal
-from local.stand_in.faults import Fault
+from local.stand_in.exchange import Refusal
+from local.stand_in.script import Rule
 
 _GEMINI_REASONS = {
     "stop": "STOP",
@@ -19,7 +19,7 @@ _SIGNATURE = {"google": {"thought_signature": "c2lnbmVk"}}
 _SAFE = {"violence": {"filtered": False, "severity": "safe"}}
 
 
-def refuse(body: Mapping[str, Any], fault: Fault) -> Response | None:
+def refuse(body: Mapping[str, Any], rule: Rule) -> Response | None:
     """Refuses what the model is said not to know; returns None where it knows everything.
 
     Gemini words it differently, puts the error into a list, and wants the signature back that it gave
@@ -28,8 +28,8 @@ def refuse(body: Mapping[str, Any], fault: Fault) -> Response | None:
     Raises:
         Refusal: In OpenAI's words.
     """
-    unknown = next((name for name in fault.rejects if name in body), None)
-    if fault.style == "gemini":
+    unknown = next((name for name in rule.rejects if name in body), None)
+    if rule.style == "gemini":
         if unknown:
             return _gemini_error(f'Unknown name "{unknown}": Cannot find field.')
         if not all(_is_signed(message) for message in body["messages"]):
