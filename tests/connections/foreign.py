@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.node import NODE, installed
+
 PROJECT = Path(__file__).parents[2]
 SERVERS = Path(__file__).parent / "servers"
 SDK1_PYTHON = PROJECT / ".venv-mcp1/bin/python"
@@ -15,16 +17,16 @@ SDK1_PYTHON = PROJECT / ".venv-mcp1/bin/python"
 COMMANDS = {
     "sdk2": (sys.executable, str(SERVERS / "server.py")),
     "sdk1": (str(SDK1_PYTHON), str(SERVERS / "server.py")),
-    "typescript": ("node", str(SERVERS / "server.mjs")),
+    "typescript": (NODE, str(SERVERS / "server.mjs")),
 }
-_INSTALLED = {"sdk1": ".venv-mcp1/.ready", "typescript": ".mcp-ts/.ready"}
 
 
 def command_of(sdk: str, transport: str) -> list[str]:
     """Returns what starts a server."""
-    stamp = _INSTALLED.get(sdk)
-    if stamp is not None and not (PROJECT / stamp).exists():
-        pytest.fail(f"The server of {sdk} is not installed. Run: make {stamp}")
+    if sdk == "typescript":
+        installed("@modelcontextprotocol/sdk")
+    if sdk == "sdk1" and not SDK1_PYTHON.exists():
+        pytest.fail("SDK 1 is not installed. Run: make .venv-mcp1/.ready")
     return [*COMMANDS[sdk], transport]
 
 

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.conftest import MakeClient, ThreadServer
 from tests.connections.world import make_server
+from tests.node import NODE, installed
 from tests.storage.azurite import free_port
 from tests.waiting import until
 
 SCRIPT = Path(__file__).parent / "servers/authorization.mjs"
-INSTALLED = Path(__file__).parents[2] / ".oauth-server"
 RESOURCE_SERVER = ("resource-server", "secret-of-the-resource-server")
 
 
@@ -76,17 +76,14 @@ class Protected:
 @contextmanager
 def running(lifetime: int) -> Iterator[Protected]:
     """Runs a protected server and its authorization server."""
-    if not (INSTALLED / "node_modules/oidc-provider").exists():
-        pytest.fail("The authorization server is not installed: run 'make test', which needs npm.")
+    installed("oidc-provider")
     protected = Protected(make_server().streamable_http_app())
     port = free_port()
     protected.issuer = f"http://127.0.0.1:{port}"
     with ThreadServer(protected) as server:
         protected.url = f"{server.origin}/mcp"
-        script = INSTALLED / "authorization.mjs"
-        script.write_text(SCRIPT.read_text())
         process = subprocess.Popen(
-            ["node", str(script), str(port), protected.url, str(lifetime)],
+            [NODE, str(SCRIPT), str(port), protected.url, str(lifetime)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -194,7 +191,7 @@ async def test_client_credentials_need_no_user(app: httpx2.AsyncClient, server: 
 async def test_short_lived_token_is_refreshed(
     app: httpx2.AsyncClient, browser: httpx2.AsyncClient
 ) -> None:
-    with running(lifetime=1) as server:
+    with running(lifetime=3) as server:
         client_id = await authorize(app, browser, server)
 
         async def is_refreshed() -> bool:

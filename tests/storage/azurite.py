@@ -3,7 +3,6 @@
 import base64
 import ipaddress
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 from azure.core.credentials import AccessToken
 from azure.storage.blob import BlobServiceClient
 from cryptography import x509
@@ -23,9 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.server import LOOPBACK
+from tests.node import NODE, installed
 from tests.waiting import block_until
 
-MAIN = Path(__file__).parents[2] / ".azurite/node_modules/azurite/dist/src/blob/main.js"
 ACCOUNT = "devstoreaccount1"
 DEVELOPMENT = BlobServiceClient.from_connection_string("UseDevelopmentStorage=true")
 """Never sends anything: it only knows the account key that every Azurite has."""
@@ -58,10 +56,8 @@ def connection_string(port: int) -> str:
 @contextmanager
 def running(port: int, *arguments: str, verify: ssl.SSLContext | bool = True) -> Iterator[None]:
     """Runs Azurite in memory while the block runs."""
-    node = shutil.which("node")
-    if node is None or not MAIN.exists():
-        pytest.fail("Azurite is not installed: run 'make test', which needs Node.js (node, npm).")
-    command = [node, str(MAIN), "--blobHost", LOOPBACK, "--blobPort", str(port)]
+    main = installed("azurite/dist/src/blob/main.js")
+    command = [NODE, str(main), "--blobHost", LOOPBACK, "--blobPort", str(port)]
     command += ["--inMemoryPersistence", "--silent", "--disableTelemetry"]
     command += ["--skipApiVersionCheck", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

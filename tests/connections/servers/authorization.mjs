@@ -1,7 +1,10 @@
 // A real OAuth 2.1 authorization server (oidc-provider) on loopback, whose only user agrees to everything.
 // Arguments: the port, the URL of the protected resource, the lifetime of access tokens in seconds.
 import http from 'node:http';
-import { Provider } from 'oidc-provider';
+import { createRequire } from 'node:module';
+
+const require = createRequire(new URL('../../node/', import.meta.url));
+const { Provider } = require('oidc-provider');
 
 const [port, resource, lifetime] = process.argv.slice(2);
 const issuer = `http://127.0.0.1:${port}`;
