@@ -48,7 +48,21 @@ def _provider(settings: Settings, *, is_stand_in: bool) -> str:
     if settings.problems or not openai.is_configured:
         return "none counts before the problem below is mended"
     chat = openai.endpoint(Capability.CHAT)
-    return f"{chat.target} at {chat.connection.base_url}"
+    providers = _general_providers(settings)
+    unused = "".join(
+        f"\n             {name} is set too, and not used: {providers[0]} comes first."
+        for name in providers[1:]
+    )
+    return f"{chat.connection.provider}: {chat.target} at {chat.connection.base_url}{unused}"
+
+
+def _general_providers(settings: Settings) -> list[str]:
+    """Returns the settings that choose a provider for everything, the one that counts first."""
+    names = ("AZURE_OPENAI_ENDPOINT", "OPENAI_API_KEY", "OPENAI_BASE_URL", "GEMINI_API_KEY")
+    found = [name for name in names if getattr(settings, name.lower())]
+    if "OPENAI_API_KEY" in found and "OPENAI_BASE_URL" in found:
+        found.remove("OPENAI_BASE_URL")
+    return found
 
 
 def _commands(base_url: str, key: str) -> str:

@@ -92,7 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins, settings.own_url)))
     complete_openapi(api)
     # The last one added is the outermost.
-    api.add_middleware(ConfigurationGate, problems=settings.problems, open_paths=OPEN_PATHS)
+    api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)
     api.add_middleware(HeadRequests)
     api.add_middleware(Cors, origins=origins, mcp_origins=mcp_origins, mcp_path=MCP_PATH)
     api.add_middleware(RequestEnvelope, deadline_seconds=settings.request_deadline_seconds)

@@ -33,6 +33,9 @@ Scope = Literal["chat", "tools", "connections", "act-as"]
 DEFAULT_SCOPES: frozenset[Scope] = frozenset({"chat", "tools", "connections"})
 """What a key may do when nobody says otherwise: everything but speaking for somebody else."""
 
+MIN_KEY_CHARS = 20
+"""Of an API key in Azure; digests do not show how long a key is."""
+
 ENCRYPTION_KEY_BYTES = 32
 """What AES-256 wants."""
 
@@ -144,6 +147,8 @@ class KeyRecord(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _expand_digest(cls, value: object) -> object:
+        if not isinstance(value, str | dict | KeyRecord):
+            raise _complain('is neither a digest nor an object with "sha256"')
         return {"sha256": value} if isinstance(value, str) else value
 
     @field_validator("sha256")
@@ -176,7 +181,8 @@ class Settings(BaseModel):
         own_url: Where callers reach the app, without a slash at the end: PUBLIC_BASE_URL, or the name
             of the host.
         mcp_server_tokens: The tokens that MCP_SERVERS points to, by the server's name.
-        problems: One sentence for each malformed setting; such a setting has its default here.
+        malformed: Names of the malformed settings; such a setting has its default here.
+        problems: One sentence for each of them, which may name an entry: not for everybody.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=str.upper, populate_by_name=True)
@@ -184,6 +190,7 @@ class Settings(BaseModel):
     in_azure: bool = Field(default=False, alias="")
     own_url: str = Field(default="http://localhost:7071", alias="")
     mcp_server_tokens: dict[str, SecretStr] = Field(default={}, alias="")
+    malformed: tuple[str, ...] = Field(default=(), alias="")
     problems: tuple[str, ...] = Field(default=(), alias="")
 
     api_keys: Annotated[dict[str, KeyRecord], BeforeValidator(_json_object)] = Field(
@@ -380,11 +387,19 @@ class Settings(BaseModel):
     def _ignore_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
+    @property
+    def public_problems(self) -> tuple[str, ...]:
+        """`problems` for callers without a key: they name settings only."""
+        return tuple(
+            f"The setting {name} is malformed. GET /health with a key and the app's log say why."
+            for name in self.malformed
+        )
+
 
 SETTING_NAMES: Mapping[str, str] = {
     name.upper(): field.description or ""
     for name, field in Settings.model_fields.items()
-    if name not in ("in_azure", "own_url", "mcp_server_tokens", "problems")
+    if name not in ("in_azure", "own_url", "mcp_server_tokens", "malformed", "problems")
 }
 """Every setting that the code reads, with its meaning."""
 
@@ -425,6 +440,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     found: dict[str, Any] = {
         "mcp_server_tokens": tokens,
         "in_azure": in_azure,
+        "malformed": tuple(problems),
         "problems": tuple(problems.values()),
     }
     if settings.public_base_url:
@@ -434,12 +450,26 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return settings.model_copy(update=found)
 
 
+_COMPLAINTS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known",
+    "model_type": "is not a JSON object",
+    "dict_type": "is not a JSON object",
+    "tuple_type": "is not a JSON list",
+    "frozen_set_type": "is not a JSON list",
+    "string_type": "is not a string",
+}
+"""In place of sentences that speak of Python's types and of classes."""
+
+
 def _sentence(complaint: Mapping[str, Any]) -> str:
     name, *path = (str(step) for step in complaint["loc"])
     where = f"{name}, entry {'.'.join(path)}," if path else name
     message = str(complaint["msg"])
     if complaint["type"] != "setting":
-        message = f"is malformed: {message[:1].lower()}{message[1:]}"
+        message = _COMPLAINTS.get(complaint["type"]) or (
+            f"is malformed: {message[:1].lower()}{message[1:]}"
+        )
     return f"The setting {where} {message}."
 
 
@@ -489,6 +519,12 @@ def _unfit_for_azure(values: Mapping[str, str]) -> dict[str, str]:
         for name, value in values.items()
         if name.endswith(("_URL", "_ENDPOINT")) and value.lower().startswith("http://")
     }
+    for name in ("MCP_API_KEY", "MCP_SERVER_API_KEY"):
+        if 0 < len(values.get(name, "")) < MIN_KEY_CHARS:
+            problems[name] = (
+                f"The setting {name} must have at least {MIN_KEY_CHARS} characters in Azure: "
+                "'python3 -m infra.new_key NAME' makes a key."
+            )
     if "LOCAL_STORAGE_PATH" in values:
         problems["LOCAL_STORAGE_PATH"] = (
             "The setting LOCAL_STORAGE_PATH is for local work: an instance's disk goes away with it. "

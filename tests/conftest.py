@@ -25,7 +25,7 @@ from shared.tools import PaidCalls
 from tests.storage import azurite as azurite_process
 from tests.storage.azurite import OAuthAzurite
 
-KEY = "a-key-for-tests"
+KEY = "a-key-for-tests-in-azure-too"
 TOOLS = [
     "chat_completion",
     "generate",

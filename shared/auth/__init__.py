@@ -9,6 +9,8 @@ the Functions host; only this package stands between them and the provider's bil
   the length of a match nor the position of a key in the settings can be measured.
 - Two different valid keys in one request are refused: who is calling must not hang on their order.
 - The answer to no key and to a wrong key is the same, and nothing of what was sent is logged.
+- In Azure keys of fewer than 20 characters do not count, whatever digest is configured: a digest does
+  not show that its key can be guessed.
 - Without any key configured nothing is open: in Azure every protected route answers 503, locally a
   key is generated at start.
 - Who may name another user (``X-User-Id``) needs the scope ``act-as``; the shared plain-text key

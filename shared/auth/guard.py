@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from shared.auth.principal import Principal
-from shared.errors import AuthNotConfigured, InsufficientScope, Unauthorized
+from shared.errors import AuthNotConfigured, GatewayError, InsufficientScope, Unauthorized
 from shared.settings import Scope
 
 HeaderGetter = Callable[[str], str | None]
@@ -54,6 +54,14 @@ class Guard:
             if principal is not None:
                 return principal
         raise Unauthorized
+
+    async def knows(self, header: HeaderGetter) -> bool:
+        """Returns whether somebody is calling who may be told more than a stranger."""
+        try:
+            await self.recognise(header)
+        except GatewayError:
+            return False
+        return True
 
     def admit(self, caller: Principal, header: HeaderGetter, scope: Scope | None) -> Principal:
         """Returns the caller, or the user whom the caller may and does speak for.

@@ -7,7 +7,7 @@ import secrets
 from shared.auth.guard import HeaderGetter
 from shared.auth.principal import Principal
 from shared.errors import Unauthorized
-from shared.settings import DEFAULT_SCOPES, Settings
+from shared.settings import DEFAULT_SCOPES, MIN_KEY_CHARS, Settings
 
 SHARED_KEY_PRINCIPAL = "default"
 """Principal of the key that MCP_API_KEY or MCP_SERVER_API_KEY holds in plain text."""
@@ -23,9 +23,11 @@ class KeyAuthenticator:
 
     Args:
         keys: Each principal with the SHA-256 digest of its key, in lower-case hex digits.
+        min_chars: Shorter keys are refused, though their digest be configured.
     """
 
-    def __init__(self, keys: list[tuple[str, Principal]]) -> None:
+    def __init__(self, keys: list[tuple[str, Principal]], min_chars: int = 1) -> None:
+        self._min_chars = min_chars
         self._keys = [(digest.encode(), principal) for digest, principal in keys]
 
     @classmethod
@@ -50,17 +52,21 @@ class KeyAuthenticator:
             (record.sha256, Principal(name, record.scopes))
             for name, record in settings.api_keys.items()
         ]
-        return cls(keys) if keys else None
+        return cls(keys, MIN_KEY_CHARS if settings.in_azure else 1) if keys else None
 
     async def authenticate(self, header: HeaderGetter) -> Principal | None:
         """Returns the principal whose key one of the three headers holds.
 
         Raises:
-            Unauthorized: The headers hold two different keys, and both are valid.
+            Unauthorized: The headers hold two different keys, and both are valid, or only keys that are
+                too short to count here.
         """
+        presented = _presented_keys(header)
         # Header values are bytes, read as Latin-1: encoded back, they are what the caller sent.
         digests = [
-            _digest(key.encode("latin-1", "replace")).encode() for key in _presented_keys(header)
+            _digest(key.encode("latin-1", "replace")).encode()
+            for key in presented
+            if len(key) >= self._min_chars
         ]
         found = None
         valid: set[bytes] = set()
@@ -71,6 +77,8 @@ class KeyAuthenticator:
                     valid.add(digest)
         if len(valid) > 1:
             raise Unauthorized("This request carries two different keys: send only one. ")
+        if presented and not digests:
+            raise Unauthorized(f"Keys of fewer than {self._min_chars} characters do not count. ")
         return found
 
 

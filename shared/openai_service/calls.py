@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from urllib.parse import urlsplit
 
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, GatewayError
@@ -30,11 +29,6 @@ class ProviderCall:
     capability: Capability
     connection: Connection
     model: str | None = None
-
-    @property
-    def host(self) -> str:
-        """The host of the endpoint, with its port where the URL names one."""
-        return urlsplit(self.connection.base_url).netloc.rpartition("@")[2]
 
 
 @contextmanager
@@ -70,7 +64,7 @@ def describe(call: ProviderCall) -> dict[str, str | None]:
     """Returns what the log says of a call: no key, no path, no content."""
     return {
         "request_id": current_record().request_id,
-        "host": call.host,
+        "host": call.connection.host,
         "provider": call.connection.provider,
         "capability": call.capability,
         "model": loggable(call.model),
@@ -80,5 +74,5 @@ def describe(call: ProviderCall) -> dict[str, str | None]:
 def _tell(call: ProviderCall, reason: str) -> None:
     line = {**describe(call), "reason": reason}
     # Calls of one request that run together fail together.
-    if current_record().tells_first(f"{call.host} {call.capability} {call.model}"):
+    if current_record().tells_first(f"{call.connection.host} {call.capability} {call.model}"):
         logger.warning("provider_failed %s", json.dumps(line))

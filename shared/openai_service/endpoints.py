@@ -72,6 +72,11 @@ class Connection:
     project: str | None = None
 
     @property
+    def host(self) -> str:
+        """The host, with its port where the URL names one, and without credentials in it."""
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
+    @property
     def uses_identity(self) -> bool:
         """Whether the managed identity or developer login authenticates us."""
         return self.provider is Provider.AZURE and self.api_key is None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,6 +75,14 @@ class OpenAIService:
         """
         return self._clients.endpoint(capability)
 
+    def connections(self) -> Mapping[Connection, Sequence[Capability]]:
+        """Returns the connections that are configured, each with the capabilities that use it."""
+        found: dict[Connection, list[Capability]] = {}
+        for capability in Capability:
+            if endpoint := self.find_endpoint(capability):
+                found.setdefault(endpoint.connection, []).append(capability)
+        return found
+
     async def complete(self, request: CompletionRequest, deadline: Deadline) -> Completion:
         """Returns a whole chat completion.
 
@@ -137,8 +145,15 @@ class OpenAIService:
                 raise truncated()
         yield _counted(reader.result())
 
-    async def list_models(self, capability: Capability, deadline: Deadline) -> ModelList:
+    async def list_models(
+        self, capability: Capability, deadline: Deadline, *, fresh: bool = False
+    ) -> ModelList:
         """Returns the models that the capability's provider lists, from a cache of ten minutes.
+
+        Args:
+            capability: Whose provider to ask.
+            deadline: The budget of the request.
+            fresh: Whether to ask in any case.
 
         Raises:
             NotConfigured: No provider for the capability.
@@ -148,7 +163,7 @@ class OpenAIService:
         connection = self.endpoint(capability).connection
         # Several capabilities of one provider are asked about together: the first asks for all.
         async with deadline.limit(), self._listing[connection]:
-            if known := self._model_lists.get(connection):
+            if not fresh and (known := self._model_lists.get(connection)):
                 known_at, models = known
                 if monotonic() - known_at < MODEL_LIST_TTL_SECONDS:
                     return models

@@ -14,9 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.asgi import SHUTDOWN_REASON
+from shared.auth import Guard
 from shared.deadline import Deadline
 from shared.errors import BUG, FIRST_SERVER_ERROR, NotConfigured, ShuttingDown, failure_of
 from shared.routes.errors import error_response, internal_error_response
+from shared.settings import Settings
 from shared.telemetry import RequestRecord, level_of, recording
 
 logger = logging.getLogger(__name__)
@@ -136,22 +138,29 @@ class ConfigurationGate:
 
     Args:
         app: What answers otherwise.
-        problems: A sentence for each malformed setting.
+        settings: Which settings are malformed.
+        guard: Who decides who is told why; strangers are told the settings' names.
         open_paths: Routes that work all the same.
     """
 
-    def __init__(self, app: ASGIApp, problems: Sequence[str], open_paths: Sequence[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, guard: Guard, open_paths: Sequence[str]
+    ) -> None:
         self._app = app
-        self._problems = tuple(problems)
+        self._settings = settings
+        self._guard = guard
         self._open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        if scope["type"] != "http" or not self._problems or scope["path"] in self._open_paths:
+        settings = self._settings
+        if scope["type"] != "http" or not settings.problems or scope["path"] in self._open_paths:
             await self._app(scope, receive, send)
             return
-        response = error_response(Request(scope), NotConfigured(" ".join(self._problems)))
-        await response(scope, receive, send)
+        request = Request(scope)
+        is_known = await self._guard.knows(request.headers.get)
+        problems = settings.problems if is_known else settings.public_problems
+        await error_response(request, NotConfigured(" ".join(problems)))(scope, receive, send)
 
 
 class Cors:

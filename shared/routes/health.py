@@ -1,25 +1,27 @@
 """`GET /health`: what is configured, and on request whether it answers."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from shared import __version__
 from shared.auth import Guard
 from shared.deadline import Deadline
-from shared.errors import GatewayError
-from shared.openai_service import Capability
+from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, ProviderError
 from shared.routes.doors import admit, request_deadline
 from shared.routes.errors import COMMON_ERRORS
 from shared.services import Services
 from shared.settings import Settings
+from shared.telemetry import current_record
 
 DEEP_CHECK_SECONDS = 10
+UNHEALTHY_STATUS = 503
 
 
 class Checks(BaseModel):
@@ -34,14 +36,16 @@ class Health(BaseModel):
     """Answer of `GET /health`.
 
     Attributes:
-        status: ``degraded`` where callers would be refused: no keys, no provider, no storage, malformed
-            settings.
+        status: ``unhealthy``, with HTTP status 503, where the protected routes answer nothing but 503 (a
+            malformed setting, no keys), or where the deep check found a part that does not answer;
+            ``degraded`` where some calls would be refused: no provider, no storage.
         active_clients: Live sessions of this instance with other MCP servers.
-        problems: A sentence for each malformed setting.
+        problems: A sentence for each malformed setting, with a key the reason too, and with
+            ``deep=true`` for each part that does not answer.
         deep: With ``deep=true``, for the provider and for storage: ``ok``, or the code of the error.
     """
 
-    status: Literal["healthy", "degraded"]
+    status: Literal["healthy", "degraded", "unhealthy"]
     version: str
     build: str
     timestamp: datetime
@@ -60,53 +64,116 @@ def health_router(settings: Settings, guard: Guard, services: Services) -> APIRo
     @router.get(
         "/health",
         name="health",
-        responses={status: COMMON_ERRORS[status] for status in (401, 422, 503)},
+        responses={
+            **{status: COMMON_ERRORS[status] for status in (401, 422)},
+            UNHEALTHY_STATUS: {
+                "model": Health,
+                "description": "Unhealthy: a setting is malformed, no key is configured, or, with "
+                "`deep=true`, the provider or storage does not answer.",
+            },
+        },
         response_model_exclude_none=True,
     )
     async def health(
         request: Request,
+        response: Response,
         deep: Annotated[
-            bool, Query(description="Ask the provider and storage too; needs a key.")
+            bool, Query(description="Ask the providers and storage too; needs a key.")
         ] = False,
     ) -> Health:
-        """Says what is configured; always 200, whether healthy or degraded."""
+        """Says what is configured: 200 for `healthy` and `degraded`, 503 for `unhealthy`."""
         if deep:
             await admit(request, guard, None)
+        is_known = deep or (settings.problems and await guard.knows(request.headers.get))
+        problems = [*(settings.problems if is_known else settings.public_problems)]
         checks = Checks(
             auth=guard.is_configured,
             openai=services.openai.is_configured,
             storage=services.storage.is_configured,
         )
-        found = await _look_deep(services, request_deadline(request)) if deep else None
-        is_configured = checks.auth and checks.openai and checks.storage and not settings.problems
-        is_healthy = is_configured and set((found or {}).values()) <= {"ok"}
+        found = await _look_deep(services, request_deadline(request)) if deep else {}
+        problems += [part.sentence for part in found.values() if part.sentence]
+        status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
+        if not (checks.openai and checks.storage and all(part.is_fine for part in found.values())):
+            status = "degraded"
+        if settings.problems or not checks.auth or any(part.is_down for part in found.values()):
+            status = "unhealthy"
+            response.status_code = UNHEALTHY_STATUS
         return Health(
-            status="healthy" if is_healthy else "degraded",
+            status=status,
             version=__version__,
             build=settings.build_id,
             timestamp=datetime.now(UTC),
             uptime_seconds=round(monotonic() - started, 3),
             active_clients=services.connections.live_sessions,
             checks=checks,
-            problems=list(settings.problems),
-            deep=found,
+            problems=problems,
+            deep={name: part.code for name, part in found.items()} if deep else None,
         )
 
     return router
 
 
-async def _look_deep(services: Services, deadline: Deadline) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What the deep check found of a part.
+
+    Attributes:
+        code: ``ok``, or the code of the error.
+        sentence: What an operator needs to know; None where nothing is wrong.
+        is_down: Whether it does not answer, or refuses this app.
+    """
+
+    code: str = "ok"
+    sentence: str | None = None
+    is_down: bool = False
+
+    @property
+    def is_fine(self) -> bool:
+        return self.code == "ok"
+
+
+async def _look_deep(services: Services, deadline: Deadline) -> dict[str, _Part]:
     deadline = deadline.within(DEEP_CHECK_SECONDS)
-    openai, storage = await asyncio.gather(
-        _try(services.openai.list_models(Capability.CHAT, deadline)),
-        _try(deadline.wait_for(services.media.check_reachable())),
-    )
-    return {"openai": openai, "storage": storage}
+    openai = services.openai
+    checks = [
+        _look(
+            openai.list_models(capabilities[0], deadline, fresh=True),
+            f"The provider at {connection.host} (for {', '.join(capabilities)})",
+        )
+        for connection, capabilities in openai.connections().items()
+    ]
+    storage = _look(deadline.wait_for(services.media.check_reachable()), "Storage")
+    stored, *provided = await asyncio.gather(storage, *checks)
+    if not openai.is_configured:
+        provided.append(_Part(NotConfigured.code))
+    return {"openai": _worst(provided), "storage": stored}
 
 
-async def _try(check: Awaitable[object]) -> str:
+async def _look(check: Awaitable[object], name: str) -> _Part:
     try:
         await check
+    except NotConfigured as error:
+        return _Part(error.code)
+    except DeadlineExceeded as error:
+        return _down(error, f"{name} did not answer within {DEEP_CHECK_SECONDS} seconds.")
+    except ProviderError as error:
+        sentence = f"{name} failed: {error.reason or error.code}. {error.detail}"
+        # One that only knows no list of models does answer.
+        answers = error.failure.outcome == "client_error"
+        return _Part(error.code, sentence) if answers else _down(error, sentence)
     except GatewayError as error:
-        return error.code
-    return "ok"
+        return _down(error, error.detail)
+    return _Part()
+
+
+def _down(error: GatewayError, sentence: str) -> _Part:
+    current_record().fail(error.failure)
+    return _Part(error.code, sentence, is_down=True)
+
+
+def _worst(parts: Sequence[_Part]) -> _Part:
+    """Returns one for all: the code of the worst, and the sentences of each."""
+    worst = max(parts, key=lambda part: (part.is_down, not part.is_fine))
+    sentences = [part.sentence for part in parts if part.sentence]
+    return replace(worst, sentence=" ".join(sentences) or None)

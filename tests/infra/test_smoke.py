@@ -142,13 +142,13 @@ def test_app_that_lets_strangers_in_is_a_failure(serve: Callable[[Change], str])
     assert "FAILED   /chat without a key: HTTP 200" in output
 
 
-def test_degraded_app_is_a_failure(
+def test_unhealthy_app_is_a_failure_that_says_why(
     environment: dict[str, str], serve: Callable[[Change], str]
 ) -> None:
     environment["CHAT_MAX_TURNS"] = "many"
     status, output = smoke(serve(lambda _: {}), "--without-images")
     assert status == 1
-    assert "FAILED   health: the app is 'degraded'" in output
+    assert "FAILED   health: the app is 'unhealthy'" in output
     assert "CHAT_MAX_TURNS" in output
 
 

@@ -231,3 +231,23 @@ async def test_the_same_key_in_two_headers_is_one_key(
 ) -> None:
     headers = {"Authorization": f"Bearer {KEY}", "X-Api-Key": KEY}
     assert (await make_client(environment, headers).get("/tools")).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["X-Api-Key", "Authorization"])
+async def test_short_key_does_not_count_in_azure_although_its_digest_is_configured(
+    make_client: MakeClient, header: str
+) -> None:
+    short, long = "x" * 19, "x" * 20
+    keys = json.dumps({"short": digest(short), "long": digest(long)})
+    in_azure, local = {"API_KEYS": keys, "WEBSITE_SITE_NAME": "app"}, {"API_KEYS": keys}
+
+    async def answer(environment: dict[str, str], key: str) -> httpx2.Response:
+        headers = {header: f"Bearer {key}" if header == "Authorization" else key}
+        return await make_client(environment, headers).get("/server_time")
+
+    assert (await answer(local, short)).status_code == 200
+    assert (await answer(in_azure, long)).status_code == 200
+    refused, unknown = await answer(in_azure, short), await answer(in_azure, "y" * 19)
+    assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
+    assert refused.json()["detail"].startswith("Keys of fewer than 20 characters do not count.")
+    assert unknown.json()["detail"] == refused.json()["detail"]

@@ -13,7 +13,7 @@ from shared.deadline import Deadline
 from shared.errors import ProviderCredentials
 from shared.openai_service import CompletionRequest, OpenAIService
 from shared.settings import load_settings
-from tests.conftest import MakeClient, StandIn, ThreadServer
+from tests.conftest import KEY, MakeClient, StandIn, ThreadServer
 
 ASK = CompletionRequest([{"role": "user", "content": "hi"}])
 
@@ -21,7 +21,7 @@ ASK = CompletionRequest([{"role": "user", "content": "hi"}])
 @pytest.fixture
 def azure(stand_in: StandIn) -> dict[str, str]:
     return {
-        "MCP_API_KEY": "a-key-for-tests",
+        "MCP_API_KEY": KEY,
         "AZURE_OPENAI_ENDPOINT": stand_in.base_url.removesuffix("/v1"),
         "AZURE_OPENAI_CHAT_DEPLOYMENT": "mine",
     }

@@ -119,12 +119,14 @@ def test_configured_provider_and_key_are_used_and_not_printed(
     environment = {
         "OPENAI_BASE_URL": stand_in.base_url,
         "OPENAI_API_KEY": "sk-configured",
+        "GEMINI_API_KEY": "unused",
         "MCP_API_KEY": "my-own-key",
     }
     app = App(free_port, environment)
     try:
         assert "STAND-IN" not in app.banner
-        assert f"Provider   gpt-6-luna at {stand_in.base_url}" in app.banner
+        assert f"Provider   compatible: gpt-6-luna at {stand_in.base_url}\n" in app.banner
+        assert "GEMINI_API_KEY is set too, and not used: OPENAI_API_KEY comes first." in app.banner
         answer = json.loads(run_command(commands(app.banner)[0], {"MCP_API_KEY": "my-own-key"}))
         assert "[MCP Server Time]" in answer["answer"]
         assert stand_in.requests()[0]["headers"]["authorization"] == "Bearer sk-configured"
@@ -139,7 +141,7 @@ def test_malformed_setting_is_shown_and_the_app_answers_with_it(free_port: int) 
     try:
         assert "PROBLEM    The setting CHAT_MAX_TURNS" in app.banner
         health = json.loads(run_command(f"curl -s http://localhost:{free_port}/health"))
-        assert health["status"] == "degraded"
+        assert health["status"] == "unhealthy"
     finally:
         errors = app.stop()
     assert "Traceback" not in errors

@@ -53,6 +53,7 @@ def test_nothing_set_gives_the_defaults() -> None:
     assert settings.model_dump(exclude_none=True) == {
         "in_azure": False,
         "own_url": "http://localhost:7071",
+        "malformed": (),
         "problems": (),
         "api_keys": {},
         "azure_blob_container": "media",
@@ -89,7 +90,9 @@ def test_malformed_setting_is_named_without_its_value(name: str, value: str) -> 
     assert len(settings.problems) == 1
     assert f"The setting {name}" in settings.problems[0]
     assert value not in settings.problems[0]
-    assert settings.model_copy(update={"problems": ()}) == load_settings({})
+    assert settings.malformed == (name,)
+    sound = {"malformed": (), "problems": ()}
+    assert settings.model_copy(update=sound) == load_settings({})
 
 
 def test_each_malformed_setting_is_listed() -> None:
@@ -200,3 +203,43 @@ def test_app_is_reached_by_its_public_base_url_where_one_is_set() -> None:
 def test_build_is_the_packages_unless_a_setting_overrides_it() -> None:
     assert load_settings({}).build_id == __build__
     assert load_settings({"BUILD_ID": "abc"}).build_id == "abc"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        (
+            "API_KEYS",
+            '{"alice": 7}',
+            'entry alice, is neither a digest nor an object with "sha256".',
+        ),
+        ("API_KEYS", '{"alice": {}}', "entry alice.sha256, is missing."),
+        ("API_KEYS", '{"alice": {"sha256": 5}}', "entry alice.sha256, is not a string."),
+        ("MCP_SERVERS", '{"docs": "https://docs.example"}', "entry docs, is not a JSON object."),
+        ("MCP_SERVERS", '{"docs": {}}', "entry docs.url, is missing."),
+        ("MCP_STDIO_COMMANDS", '{"docs": "npx"}', "entry docs, is not a JSON list."),
+        ("MCP_STDIO_COMMANDS", '{"docs": [7]}', "entry docs.0, is not a string."),
+    ],
+)
+def test_complaints_are_in_the_words_of_operators(name: str, value: str, complaint: str) -> None:
+    (problem,) = load_settings({name: value}).problems
+    assert problem == f"The setting {name}, {complaint}"
+
+
+def test_strangers_are_told_names_of_settings_only() -> None:
+    settings = load_settings({"API_KEYS": '{"alice": 7}', "LOG_LEVEL": "loud"})
+    assert settings.malformed == ("API_KEYS", "LOG_LEVEL")
+    assert settings.public_problems == tuple(
+        f"The setting {name} is malformed. GET /health with a key and the app's log say why."
+        for name in settings.malformed
+    )
+
+
+@pytest.mark.parametrize("name", ["MCP_API_KEY", "MCP_SERVER_API_KEY"])
+def test_short_key_is_malformed_in_azure_only(name: str) -> None:
+    assert load_settings({name: "x" * 19}).problems == ()
+    assert load_settings({**IN_AZURE, name: "x" * 20}).problems == ()
+    settings = load_settings({**IN_AZURE, name: "x" * 19})
+    (problem,) = settings.problems
+    assert problem.startswith(f"The setting {name} must have at least 20 characters in Azure")
+    assert (settings.mcp_api_key, settings.mcp_server_api_key) == (None, None)

@@ -65,9 +65,9 @@ async def test_malformed_setting_leaves_the_functions_and_a_health_that_names_it
         assert process.functions == worker.functions
         async with process.client() as client:
             health = await client.get("/health")
-            assert health.status_code == 200
+            assert health.status_code == 503
             assert {key: health.json()[key] for key in ("status", "problems")} == {
-                "status": "degraded",
+                "status": "unhealthy",
                 "problems": [problem],
             }
             for method, path in [("GET", "/tools"), ("POST", "/chat"), ("POST", "/mcp")]:
