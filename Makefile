@@ -30,11 +30,12 @@ coverage: $(VENV)/.dev .venv-mcp1/.ready $(NODE_READY) ## run all tests and writ
 	  -m pytest --junitxml test-results/junit.xml
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage xml -q -o test-results/coverage.xml
 
-bench: $(VENV)/.dev .venv-mcp1/.ready $(NODE_READY) ## measure calls, connections, large videos, long conversations
+bench: $(VENV)/.dev .venv-mcp1/.ready $(NODE_READY) ## measure calls, connections, large videos, long conversations, memory of the worker
 	@$(BIN)/python -m tests.bench.latency
 	@$(BIN)/python -m tests.bench.connections
 	@$(BIN)/python -m tests.bench.video_memory
 	@$(BIN)/python -m tests.bench.conversations
+	@$(BIN)/python -m tests.bench.worker_memory
 
 coldstart: $(VENV)/.dev ## measure size and cold start of the package (PYTHON=python3.13)
 	@$(BIN)/python -m tests.bench.cold_start

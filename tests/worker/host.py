@@ -1,8 +1,8 @@
 """A minimal Functions host: the project in Microsoft's worker library, behind an HTTP front.
 
-``python -m tests.worker.host`` writes one line of JSON about what it loaded to its standard output,
-then serves until it is terminated. Whatever the worker and the application write goes to the standard
-error. A process loads one application only: the library and the application keep global state.
+``python -m tests.worker.host [PROJECT]`` writes one line of JSON about what it loaded to its standard
+output, then serves until it is terminated. Whatever the worker and the application write goes to the
+standard error. A process loads one application only: the library and the application keep global state.
 """
 
 import asyncio
@@ -281,21 +281,21 @@ def _segment(template: str) -> str:
     return "/" + re.escape(template)
 
 
-def _arrange_path() -> None:
+def _arrange_path(project: Path) -> None:
     # As in Azure, where the application's folder comes last: whatever is installed wins.
     others = [entry for entry in sys.path if Path(entry).resolve() != PROJECT]
-    sys.path[:] = [*others, str(PROJECT)]
+    sys.path[:] = [*others, str(project)]
 
 
-async def main() -> int:
-    """Loads the project and serves it; returns the exit status."""
+async def main(project: Path) -> int:
+    """Loads a project and serves it; returns the exit status."""
     report, sys.stdout = sys.stdout, sys.stderr
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    _arrange_path()
+    _arrange_path(project)
     worker = Worker()
     errors: list[str] = []
     try:
-        await worker.load(PROJECT)
+        await worker.load(project)
     except WorkerFailure as failure:
         errors.append(str(failure))
     server = LoopbackServer(Front(worker, route_prefix()))
@@ -317,4 +317,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(Path(sys.argv[1]) if sys.argv[1:] else PROJECT)))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import httpx2
@@ -116,15 +117,19 @@ class WorkerProcess:
 
 
 @contextmanager
-def run_worker(settings: dict[str, str]) -> Iterator[WorkerProcess]:
+def run_worker(settings: dict[str, str], project: Path = PROJECT) -> Iterator[WorkerProcess]:
     """Runs a host with these app settings and none of this process.
+
+    Args:
+        settings: The app settings.
+        project: The folder with ``function_app.py``.
 
     Raises:
         AssertionError: It did not come up; the message says why.
     """
     environment = {"PATH": os.environ["PATH"], **settings}
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.worker.host"],
+        [sys.executable, "-m", "tests.worker.host", str(project)],
         cwd=PROJECT,
         env=environment,
         stdout=subprocess.PIPE,
