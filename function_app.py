@@ -1,4 +1,4 @@
-"""The Azure Functions app: one HTTP trigger for each route of the application."""
+"""The Azure Functions app: one HTTP trigger for each route of the application, and one timer."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,6 +10,8 @@ from starlette.types import Receive, Scope, Send
 from shared.app import create_app
 from shared.asgi import AsgiResponse
 from shared.functions_worker import WorkerServer
+from shared.housekeeping import SCHEDULE
+from shared.settings import load_settings
 
 _ASGI_KEYS = frozenset(
     {
@@ -32,7 +34,8 @@ _ASGI_KEYS = frozenset(
 # The worker's library makes its own HTTP server of what it finds there.
 web.FastAPI = WorkerServer
 
-api = create_app()
+settings = load_settings()
+api = create_app(settings)
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 
@@ -49,6 +52,10 @@ def _handler(name: str) -> Callable[[Request], Awaitable[Response]]:
     return handle
 
 
+async def _housekeeping(timer: func.TimerRequest) -> None:
+    await api.state.housekeeping.run()
+
+
 def _add_triggers() -> None:
     answers_preflight: set[str] = set()
     for route in iter_route_contexts(api.routes):
@@ -61,6 +68,10 @@ def _add_triggers() -> None:
             answers_preflight.add(route.path)
         trigger = app.route(route.path.lstrip("/"), methods=methods)
         app.function_name(route.name)(trigger(_handler(route.name)))
+    # A timer needs the host's storage, without which the host would not start.
+    if settings.has_host_storage:
+        timer = app.timer_trigger("timer", SCHEDULE, run_on_startup=False, use_monitor=True)
+        app.function_name("housekeeping")(timer(_housekeeping))
 
 
 _add_triggers()

@@ -1,8 +1,10 @@
 """A host for what ``function_app`` registers: its triggers, served by uvicorn as they are."""
 
+import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -11,30 +13,60 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shared.errors import GatewayError
+from shared.housekeeping import INTERVAL_SECONDS, Housekeeping
+
+logger = logging.getLogger(__name__)
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 _CATCH_ALL = re.compile(r"\{\*(\w+)\}")
 
 
-def create_host(function_app: ModuleType, prefix: str) -> Starlette:
+def create_host(
+    function_app: ModuleType, prefix: str, housekeeping_seconds: float = INTERVAL_SECONDS
+) -> Starlette:
     """Returns an ASGI application with one route for each HTTP trigger.
 
     Args:
         function_app: The module of the Functions app, loaded.
         prefix: The route prefix of ``host.json``.
+        housekeeping_seconds: Pause before each run of the regular work, which needs no trigger here.
     """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         api = function_app.api
         async with api.router.lifespan_context(api):
+            regularly = asyncio.create_task(
+                _run_regularly(api.state.housekeeping, housekeeping_seconds)
+            )
             yield
+            regularly.cancel()
+            with suppress(asyncio.CancelledError):
+                await regularly
 
-    routes = [_route(function, prefix) for function in function_app.app.get_functions()]
+    routes = [
+        _route(function, prefix)
+        for function in function_app.app.get_functions()
+        if function.is_http_function()
+    ]
     host = Starlette(routes=routes, lifespan=lifespan)
     # The Functions host does not redirect either.
     host.router.redirect_slashes = False
     return host
+
+
+async def _run_regularly(housekeeping: Housekeeping, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await housekeeping.run()
+        except GatewayError:
+            # It has logged that itself, and storage may be back the next time.
+            continue
+        except Exception:
+            logger.exception("Housekeeping failed")
 
 
 def _route(function: Any, prefix: str) -> Route:

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from shared import __version__
 from shared.agent import Agent, Chats
 from shared.auth import Guard, KeyAuthenticator, generate_key
+from shared.housekeeping import Housekeeping
 from shared.mcp_server import McpEndpoint
 from shared.routes.chat import chat_router
 from shared.routes.connections import connections_router
@@ -41,6 +42,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Args:
         settings: The settings; read from the environment when not given.
+
+    Returns:
+        The application; its ``state.housekeeping`` is the regular work that a timer runs.
     """
     settings = settings or load_settings()
     configure_logging(settings)
@@ -80,6 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
+    api.state.housekeeping = Housekeeping(services, settings.problems)
     install_error_handlers(api)
     api.include_router(health_router(settings, guard, services))
     api.include_router(tools_router(tools, guard))

@@ -38,6 +38,7 @@ class Services:
         media: Pictures, clips and videos.
         conversations: What was said in chats.
         paid_calls: Runs what costs money.
+        video_jobs: Video jobs.
         downloads: Fetches what providers name a URL for.
         tools: Our own tools.
         connections: Callers' connections to other MCP servers.
@@ -48,6 +49,7 @@ class Services:
     media: MediaStore
     conversations: ConversationStore
     paid_calls: PaidCalls
+    video_jobs: VideoJobs
     downloads: Downloads
     tools: ToolRegistry
     connections: Connections
@@ -82,6 +84,7 @@ class Services:
             media=media,
             conversations=ConversationStore(storage, media),
             paid_calls=paid_calls,
+            video_jobs=jobs,
             downloads=downloads,
             tools=ToolRegistry(families, paid_calls),
             connections=Connections(_connections_config(settings), storage.state),

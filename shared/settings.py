@@ -180,6 +180,8 @@ class Settings(BaseModel):
         in_azure: Whether the process runs in Azure and not on a developer's machine.
         own_url: Where callers reach the app, without a slash at the end: PUBLIC_BASE_URL, or the name
             of the host.
+        has_host_storage: Whether the Functions host has the storage that its timers need: always in
+            Azure, elsewhere where ``AzureWebJobsStorage`` is set.
         mcp_server_tokens: The tokens that MCP_SERVERS points to, by the server's name.
         malformed: Names of the malformed settings; such a setting has its default here.
         problems: One sentence for each of them, which may name an entry: not for everybody.
@@ -189,6 +191,7 @@ class Settings(BaseModel):
 
     in_azure: bool = Field(default=False, alias="")
     own_url: str = Field(default="http://localhost:7071", alias="")
+    has_host_storage: bool = Field(default=False, alias="")
     mcp_server_tokens: dict[str, SecretStr] = Field(default={}, alias="")
     malformed: tuple[str, ...] = Field(default=(), alias="")
     problems: tuple[str, ...] = Field(default=(), alias="")
@@ -396,10 +399,15 @@ class Settings(BaseModel):
         )
 
 
+_FOUND = frozenset(
+    {"in_azure", "own_url", "has_host_storage", "mcp_server_tokens", "malformed", "problems"}
+)
+"""Fields that are no settings of their own."""
+
 SETTING_NAMES: Mapping[str, str] = {
     name.upper(): field.description or ""
     for name, field in Settings.model_fields.items()
-    if name not in ("in_azure", "own_url", "mcp_server_tokens", "malformed", "problems")
+    if name not in _FOUND
 }
 """Every setting that the code reads, with its meaning."""
 
@@ -441,6 +449,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         "mcp_server_tokens": tokens,
         "in_azure": in_azure,
         "malformed": tuple(problems),
+        "has_host_storage": in_azure or bool(source.get("AzureWebJobsStorage", "").strip()),
         "problems": tuple(problems.values()),
     }
     if settings.public_base_url:

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from shared.connections.config import ConnectionsConfig
@@ -14,7 +15,15 @@ from shared.connections.oauth.flow import OAuthFlow, with_tokens
 from shared.connections.oauth.preparation import OAuthWish, prepare
 from shared.connections.operations import Offer, list_all
 from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
-from shared.connections.records import ConnectionRecord, Stored, key_of, new_id, now, owner_of
+from shared.connections.records import (
+    CONNECTING_SECONDS,
+    ConnectionRecord,
+    Stored,
+    key_of,
+    new_id,
+    now,
+    owner_of,
+)
 from shared.connections.requests import ConnectRequest, plain
 from shared.connections.sessions import SessionCache, answered_within
 from shared.connections.store import ConnectionStore
@@ -22,6 +31,7 @@ from shared.connections.urls import hide_query
 from shared.deadline import Deadline
 from shared.errors import GatewayError, InvalidRequest
 from shared.outbound import check_url
+from shared.storage import WorkItem
 
 MAX_CONNECTIONS = 100
 LIST_SECONDS = 30.0
@@ -163,16 +173,20 @@ class Connector:
         self, owner: str, record: ConnectionRecord, secrets: Secrets, deadline: Deadline
     ) -> AsyncIterator[Stored]:
         """Stores a connection, and takes it back if the block fails or takes too long."""
+        record.created_at = record.last_activity = now()
         try:
             async with deadline.limit():
-                record.created_at = record.last_activity = now()
+                # First, so that housekeeping finds what we leave behind if we die.
+                await self._store.work_items.add(_work_item(owner, record), _abandoned_at(record))
                 stored = await self._store.create(owner, record, secrets)
                 yield stored
                 # As late as can be: by now whoever began before us has been stored, too.
                 await self._refuse_beyond_limit(stored)
         except BaseException:
-            await self._undo(owner, record.id)
+            await self._undo(owner, record)
             raise
+        if record.pending is None:
+            await self._forget_work(owner, record)
 
     async def _refuse_beyond_limit(self, stored: Stored) -> None:
         """Refuses a connection that is one too many because others were made at the same time."""
@@ -182,14 +196,23 @@ class Connector:
         if stored.record.id not in {one.record.id for one in oldest}:
             raise _too_many()
 
-    async def _undo(self, owner: str, connection_id: str) -> None:
-        key = key_of(owner, connection_id)
+    async def _undo(self, owner: str, record: ConnectionRecord) -> None:
+        key = key_of(owner, record.id)
         self._sessions.drop(key)
         self._targets.forget(key)
         # What storage does not delete now counts as abandoned some minutes later.
         with suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(_UNDO_SECONDS):
-                await self._store.delete(owner, connection_id)
+                await self._store.delete(owner, record.id)
+                await self._forget_work(owner, record)
+
+    async def _forget_work(self, owner: str, record: ConnectionRecord) -> None:
+        # Where that fails, housekeeping sees that there is nothing to do.
+        with suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(_UNDO_SECONDS):
+                await self._store.work_items.remove(
+                    _work_item(owner, record), _abandoned_at(record)
+                )
 
     def _wish(self, request: ConnectRequest, callback_url: str) -> OAuthWish:
         redirect_uri = request.oauth_redirect_uri or callback_url
@@ -223,6 +246,17 @@ def _new_record(request: ConnectRequest) -> tuple[ConnectionRecord, Secrets]:
         timeout=request.timeout,
     )
     return record, Secrets(bearer_token=plain(request.bearer_token), url_query=query)
+
+
+def _work_item(owner: str, record: ConnectionRecord) -> WorkItem:
+    return WorkItem(kind="connection", owner=owner, id=record.id)
+
+
+def _abandoned_at(record: ConnectionRecord) -> datetime:
+    """Returns when a connection that is still being made counts as abandoned."""
+    if record.pending is not None:
+        return record.pending.expires_at
+    return record.created_at + timedelta(seconds=CONNECTING_SECONDS)
 
 
 def _default_name(request: ConnectRequest) -> str:

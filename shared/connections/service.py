@@ -120,6 +120,10 @@ class Connections:
         owner = owner_of(principal)
         return (await self._flow.confirm(owner, connection_id, typed, deadline)).record
 
+    async def settle(self, owner: str, connection_id: str) -> bool | None:
+        """Deletes a connection that was abandoned while it was made; see `ConnectionStore.settle`."""
+        return await self._store.settle(owner, connection_id)
+
     async def disconnect(self, principal: str, connection_id: str) -> None:
         """Ends a connection."""
         stored = await self._stored(principal, connection_id)

@@ -7,7 +7,7 @@ from shared.connections.credentials import Secrets, State, Vault, is_ids_token
 from shared.connections.records import ConnectionRecord, Stored, object_name, seal_binding
 from shared.errors import Conflict, NotConfigured, NotFound
 from shared.parallel import gather_limited
-from shared.storage import ObjectChanged, ObjectMissing
+from shared.storage import ObjectChanged, ObjectMissing, WorkItems
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OWNER = re.compile(r"[0-9a-f]{32}")
@@ -26,6 +26,8 @@ class ConnectionStore:
     def __init__(self, state: State, vault: Vault) -> None:
         self._state = state
         self._vault = vault
+        self.work_items = WorkItems(state)
+        """What housekeeping finds abandoned connections by."""
 
     async def create(self, owner: str, record: ConnectionRecord, secrets: Secrets) -> Stored:
         """Stores a new connection."""
@@ -117,6 +119,21 @@ class ConnectionStore:
     async def delete(self, owner: str, connection_id: str) -> None:
         """Deletes a connection, if there is one."""
         await (await self._state()).delete(object_name(owner, connection_id))
+
+    async def settle(self, owner: str, connection_id: str) -> bool | None:
+        """Deletes a connection that was abandoned while it was being made.
+
+        Returns:
+            Whether it was deleted; None where it is still being made.
+        """
+        try:
+            record = (await self.read(owner, connection_id)).record
+        except NotFound:
+            return False
+        if record.is_abandoned:
+            await self.delete(owner, connection_id)
+            return True
+        return None if record.status not in ("connected", "authorization_failed") else False
 
     async def has_old_seal(self, stored: Stored) -> bool:
         """Whether the secrets are encrypted with a key that shall go out of use."""

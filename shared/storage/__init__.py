@@ -28,6 +28,7 @@ from shared.storage.orphans import OrphanCounts, Orphans
 from shared.storage.persistence import persist
 from shared.storage.service import Storage
 from shared.storage.turns import OpenTurn, TurnWriter
+from shared.storage.work_items import WorkItem, WorkItems
 
 __all__ = [
     "ContentHeaders",
@@ -62,6 +63,8 @@ __all__ = [
     "RangeNotSatisfiable",
     "Storage",
     "TurnWriter",
+    "WorkItem",
+    "WorkItems",
     "find_media",
     "is_id",
     "made_at",

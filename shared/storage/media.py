@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.parallel import gather_limited
 from shared.settings import Settings
 from shared.storage.formats import SVG, MediaFormat, MediaKind
@@ -29,6 +29,10 @@ from shared.storage.objects import (
 )
 from shared.storage.persistence import persist
 from shared.storage.service import Storage
+from shared.storage.work_items import WorkItem, WorkItems
+
+DELETION_TIME = timedelta(minutes=10)
+"""More than any deletion takes; afterwards housekeeping finishes it."""
 
 MAX_PAGE = 100
 _PARALLEL_READS = 8
@@ -85,6 +89,7 @@ class MediaStore:
 
     def __init__(self, storage: Storage, settings: Settings) -> None:
         self._storage = storage
+        self._work_items = WorkItems(storage.state)
         self._prefix = settings.azure_blob_path_prefix
         self._roots = {
             "image": settings.azure_blob_image_root,
@@ -218,7 +223,9 @@ class MediaStore:
         state = await self._storage.state()
         media = await self._storage.media()
         name = _record_name(principal, media_id)
+        item, due = _work_item(principal, media_id), datetime.now(UTC) + DELETION_TIME
         if not record.is_deleted:
+            await self._work_items.add(item, due)
             # Hidden first: nobody is to be sent to an object that is gone already.
             hidden = record.model_copy(update={"is_deleted": True})
             try:
@@ -229,6 +236,19 @@ class MediaStore:
             *(media.delete(each) for each in (record.name, record.thumbnail) if each)
         )
         await state.delete(name)
+        # Where that fails, housekeeping sees that the record is gone.
+        with suppress(StorageUnavailable):
+            await self._work_items.remove(item, due)
+
+    async def finish_deletion(self, principal: str, media_id: str) -> bool:
+        """Finishes a deletion that was interrupted, and says whether there was one."""
+        try:
+            record, _ = await self._read(principal, media_id)
+            if record.is_deleted:
+                await self.delete(principal, media_id)
+        except NotFound:
+            return False
+        return record.is_deleted
 
     async def present(self, record: MediaRecord) -> Media:
         """Returns a medium as callers see it, with fresh links."""
@@ -370,6 +390,10 @@ async def _load(state: ObjectStore, name: str) -> MediaRecord | None:
 
 def _record_name(principal: str, media_id: str) -> str:
     return f"media/{owner_key(principal)}/{media_id}.json"
+
+
+def _work_item(principal: str, media_id: str) -> WorkItem:
+    return WorkItem(kind="media", owner=principal, id=media_id)
 
 
 def _unknown(media_id: str) -> NotFound:

@@ -1,12 +1,14 @@
 """Video jobs: ordered from a provider, advanced when somebody asks, and copied into storage once.
 
-Nothing runs between two requests. A job is a record; whoever asks for it makes the provider's next step
-visible, and the first to see it finished copies the video.
+A job is a record. Whoever asks for it makes the provider's next step visible, and the first to see it
+finished copies the video. Housekeeping asks for jobs that nobody else asks for: it finds them by a work
+item that is there from before the order until the job has ended.
 """
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NotRequired
 
@@ -14,7 +16,14 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
 from shared.deadline import Deadline
-from shared.errors import Conflict, NotFound, ProviderError, ProviderNotFound, ProviderUnavailable
+from shared.errors import (
+    Conflict,
+    GatewayError,
+    NotFound,
+    ProviderError,
+    ProviderNotFound,
+    ProviderUnavailable,
+)
 from shared.openai_service import OpenAIService, ProviderVideo, VideoRequest, VideoStatus
 from shared.outbound import Downloads
 from shared.storage import (
@@ -26,6 +35,8 @@ from shared.storage import (
     ObjectMissing,
     Operation,
     Storage,
+    WorkItem,
+    WorkItems,
     is_id,
     made_at,
     owner_key,
@@ -108,6 +119,7 @@ class VideoJobs:
         self._media = media
         self._idempotency = idempotency
         self._downloads = downloads
+        self._work_items = WorkItems(storage.state)
 
     async def find(self, job_id: str, context: ToolContext) -> VideoJob | None:
         """Returns a job as it was last seen, None where the caller has none of that id."""
@@ -123,8 +135,18 @@ class VideoJobs:
         Raises:
             GatewayError: The provider refused or failed, or storage did.
         """
-        await context.deadline.wait_for(self._media.check_reachable())
-        ordered = await self._openai.videos.create(request, context.deadline)
+        item = _work_item(job_id, context)
+        async with context.deadline.limit():
+            # Before the order, so that nothing that is paid for is without one.
+            await asyncio.gather(
+                self._media.check_reachable(), self._work_items.add(item, made_at(job_id))
+            )
+        try:
+            ordered = await self._openai.videos.create(request, context.deadline)
+        except GatewayError:
+            # In the background: the caller waits for the reason.
+            await self._storage.background.finish(self._forget(job_id, context), seconds=0)
+            raise
         poll_seconds = _poll_seconds(ordered)
         record = _Record(
             id=job_id,
@@ -143,6 +165,8 @@ class VideoJobs:
                 )
             except ObjectExists:
                 record, _ = await self._read(job_id, context)
+        if record.has_ended:
+            await self._storage.background.finish(self._forget(job_id, context), seconds=0)
         return await self._present(record, context)
 
     async def advance(self, job_id: str, context: ToolContext) -> VideoJob:
@@ -152,14 +176,26 @@ class VideoJobs:
             NotFound: The caller has none of that id.
             GatewayError: The provider did not answer; the job stays as it is.
         """
+        return await self._present(await self._advance(job_id, context), context)
+
+    async def settle(self, job_id: str, context: ToolContext) -> bool:
+        """Does what `advance` does for a job that nobody asks for, and says whether it has ended.
+
+        Raises:
+            NotFound: The principal has none of that id.
+            GatewayError: The provider or storage did not answer; the job stays as it is.
+        """
+        return (await self._advance(job_id, context)).has_ended
+
+    async def _advance(self, job_id: str, context: ToolContext) -> _Record:
         record, etag = await context.deadline.wait_for(self._read(job_id, context))
         if record.has_ended or datetime.now(UTC) < record.next_poll_at:
-            return await self._present(record, context)
+            return record
         # Written before asking: of several who come at once only one asks.
         claim = {"next_poll_at": _in(record.poll_seconds)}
         record, etag, is_ours = await self._replace(record, etag, claim, context)
         if not is_ours:
-            return await self._present(record, context)
+            return record
         await context.report_progress(0, 100, "Asking the provider")
         try:
             seen = await self._openai.videos.retrieve(record.provider_id, context.deadline)
@@ -171,7 +207,14 @@ class VideoJobs:
             changes = await self._follow(record, seen, context)
         if any(getattr(record, name) != value for name, value in changes.items()):
             record, _, _ = await self._replace(record, etag, changes, context)
-        return await self._present(record, context)
+        if record.has_ended:
+            await self._forget(job_id, context)
+        return record
+
+    async def _forget(self, job_id: str, context: ToolContext) -> None:
+        # Where that fails, housekeeping sees that the job has ended.
+        with suppress(GatewayError):
+            await self._work_items.remove(_work_item(job_id, context), made_at(job_id))
 
     async def _follow(
         self, record: _Record, seen: ProviderVideo, context: ToolContext
@@ -287,6 +330,10 @@ class VideoJobs:
             except ObjectChanged:
                 return *await self._read(record.id, context), False
         return changed, info.etag, True
+
+
+def _work_item(job_id: str, context: ToolContext) -> WorkItem:
+    return WorkItem(kind="video", owner=context.principal.name, id=job_id)
 
 
 def _name(job_id: str, context: ToolContext) -> str:

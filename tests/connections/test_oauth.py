@@ -322,7 +322,7 @@ async def authorized(connections: Connections, server: McpWorld, authority: Auth
 
 def expire(store: StateFolder) -> None:
     """Makes all stored tokens old."""
-    for name, data in store.objects.items():
+    for name, data in store.connections.items():
         record = json.loads(data)
         record["oauth"]["renew_at"] = "2020-01-01T00:00:00Z"
         store.put(name, json.dumps(record).encode())
@@ -399,7 +399,7 @@ async def test_lease_of_an_instance_that_died_ends(
 ) -> None:
     client_id = await authorized(connections, server, authority)
     expire(store)
-    for name, data in store.objects.items():
+    for name, data in store.connections.items():
         record = json.loads(data)
         record["refreshing_until"] = records_module.in_seconds(0.3).isoformat()
         store.put(name, json.dumps(record).encode())

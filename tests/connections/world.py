@@ -80,13 +80,20 @@ class StateFolder(FolderStore):
             if path.is_file()
         }
 
+    @property
+    def connections(self) -> dict[str, bytes]:
+        """The records of connections, by name."""
+        return {
+            name: data for name, data in self.objects.items() if name.startswith("connections/")
+        }
+
     def put(self, name: str, data: bytes) -> None:
         """Puts something else in the place of an object."""
         (self._files / name).write_bytes(data)
 
     def edit(self, **fields: Any) -> None:
         """Changes fields of all stored connections behind everybody's back."""
-        for name, data in self.objects.items():
+        for name, data in self.connections.items():
             self.put(name, json.dumps(json.loads(data) | fields).encode())
 
     @property

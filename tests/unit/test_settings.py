@@ -53,6 +53,7 @@ def test_nothing_set_gives_the_defaults() -> None:
     assert settings.model_dump(exclude_none=True) == {
         "in_azure": False,
         "own_url": "http://localhost:7071",
+        "has_host_storage": False,
         "malformed": (),
         "problems": (),
         "api_keys": {},
@@ -159,6 +160,20 @@ def test_azure_takes_no_insecure_endpoint() -> None:
 def test_core_tools_is_not_azure() -> None:
     environ = {"WEBSITE_SITE_NAME": "app", "FUNCTIONS_CORETOOLS_ENVIRONMENT": "1"}
     assert not load_settings(environ).in_azure
+
+
+@pytest.mark.parametrize(
+    ("environ", "has_storage"),
+    [
+        ({"AzureWebJobsStorage": "UseDevelopmentStorage=true"}, True),
+        ({"AzureWebJobsStorage": "  "}, False),
+        (IN_AZURE, True),
+    ],
+)
+def test_host_has_storage_for_timers_in_azure_and_where_it_is_set(
+    environ: dict[str, str], has_storage: bool
+) -> None:
+    assert load_settings(environ).has_host_storage is has_storage
 
 
 def test_secret_that_azure_could_not_read_is_no_key() -> None:

@@ -170,5 +170,6 @@ async def test_log_has_one_line_of_each_request_without_the_callers_url(
         "status": 200,
         "duration_ms": ANY,
         "principal": "default",
+        "outcome": "ok",
     }
     assert secret not in str(worker.log)

@@ -1,0 +1,252 @@
+"""Finishes what nobody asks for any more, and removes what nobody needs any more.
+
+A timer runs it every five minutes, on any instance; two at once do no harm. A run is bounded in items
+and in time, and the next one goes on where it stopped. What fails is counted, logged, and tried again by
+later runs.
+"""
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.auth import Principal
+from shared.deadline import Deadline
+from shared.errors import GatewayError, NotFound
+from shared.services import Services
+from shared.storage import ObjectConflict, ObjectMissing, Orphans, WorkItem, WorkItems
+from shared.storage.work_items import due_at
+from shared.tools import ToolContext
+
+SCHEDULE = "0 */5 * * * *"
+"""Every five minutes, as an NCRONTAB expression."""
+INTERVAL_SECONDS = 300.0
+
+FORGET_AFTER = timedelta(days=7)
+"""How long a work item is looked after; no provider keeps a video for longer."""
+
+ORDER_SECONDS = timedelta(hours=1)
+"""How long a video job may be without a record: more than any order takes."""
+
+RESULTS_KEPT = timedelta(days=2)
+"""Age at which results of idempotency keys go from a folder; Blob Storage has a lifecycle rule."""
+
+_POSITION = "housekeeping/work.json"
+
+_COUNTED = (
+    "videos_checked",
+    "videos_ended",
+    "connections_removed",
+    "media_removed",
+    "items_given_up",
+    "orphans_adopted",
+    "orphans_removed",
+    "orphans_unknown",
+    "results_removed",
+    "errors",
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one run does at most.
+
+    Attributes:
+        items: Work items looked at.
+        objects: Media, and results of idempotency keys, looked at.
+        at_a_time: Items worked on together.
+        start_seconds: Time in which items are begun.
+        finish_seconds: Further time for ending those that have begun, such as copying a video.
+        object_seconds: Time for media without a record.
+    """
+
+    items: int = 200
+    objects: int = 500
+    at_a_time: int = 8
+    start_seconds: float = 60.0
+    finish_seconds: float = 120.0
+    object_seconds: float = 60.0
+
+
+class _Position(BaseModel):
+    """Where the next run goes on among the work items, and among results in a folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: str | None = None
+    results: str | None = None
+
+
+class Housekeeping:
+    """Runs regular work for all principals.
+
+    Args:
+        services: What knows how to finish and remove things.
+        problems: A sentence for each malformed setting; while there is one, nothing is done.
+        bounds: How much one run does.
+        clock: Tells the time.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        problems: Sequence[str] = (),
+        bounds: Bounds | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._services = services
+        self._problems = problems
+        self._bounds = bounds or Bounds()
+        self._clock = clock
+        self._items = WorkItems(services.storage.state)
+        self._orphans = Orphans(services.storage, services.media)
+
+    async def run(self) -> Counter[str]:
+        """Does the next part of all regular work and logs one line about it.
+
+        Returns:
+            What was done, as in the line; ``errors`` are tried again.
+
+        Raises:
+            GatewayError: Storage failed, and the run could not be done. The line tells the code.
+        """
+        counts = Counter(dict.fromkeys(_COUNTED, 0))
+        if self._problems or not self._services.storage.is_configured:
+            logger.warning("Nothing is kept in order before storage and all settings are right")
+            return counts
+        started = monotonic()
+        code = None
+        try:
+            await self._run_all(counts)
+        except Exception as error:
+            counts["errors"] += 1
+            code = error.code if isinstance(error, GatewayError) else "internal_error"
+            raise
+        finally:
+            milliseconds = round((monotonic() - started) * 1000, 1)
+            line: dict[str, float | str] = {"duration_ms": milliseconds, **counts}
+            if code is not None:
+                line["code"] = code
+            level = logging.WARNING if counts["errors"] else logging.INFO
+            logger.log(level, "housekeeping %s", json.dumps(line))
+        return counts
+
+    async def _run_all(self, counts: Counter[str]) -> None:
+        position, etag = await self._load()
+        items = await self._work_off(position.items, counts)
+        orphans = Deadline.after(self._bounds.object_seconds).wait_for(self._settle_orphans(counts))
+        await self._attempt(orphans, counts, "on media without a record")
+        results = None
+        if self._services.storage.is_local:
+            results = await self._remove_results(position.results, counts)
+        await self._save(position, _Position(items=items, results=results), etag)
+
+    async def _work_off(self, cursor: str | None, counts: Counter[str]) -> str | None:
+        """Works on the work items that are due, and returns where the next run goes on."""
+        start = Deadline.after(self._bounds.start_seconds)
+        end = Deadline.after(self._bounds.start_seconds + self._bounds.finish_seconds)
+
+        async def work_on(name: str) -> None:
+            await self._attempt(
+                end.wait_for(self._settle_item(name, counts, end)), counts, f"on {name}"
+            )
+
+        seen = 0
+        while seen < self._bounds.items and start.remaining():
+            at_a_time = min(self._bounds.at_a_time, self._bounds.items - seen)
+            page = await self._items.due(self._clock(), at_a_time, cursor)
+            await asyncio.gather(*map(work_on, page.names))
+            seen += len(page.names)
+            cursor = page.cursor
+            if cursor is None:
+                break
+        return cursor
+
+    async def _settle_item(self, name: str, counts: Counter[str], deadline: Deadline) -> None:
+        age = self._clock() - due_at(name)
+        is_done = False
+        try:
+            item = await self._items.read(name)
+            is_done = item is None or await self._settle(item, age, counts, deadline)
+        finally:
+            if is_done or age > FORGET_AFTER:
+                await self._items.remove_name(name)
+                counts["items_given_up"] += not is_done
+
+    async def _settle(
+        self, item: WorkItem, age: timedelta, counts: Counter[str], deadline: Deadline
+    ) -> bool:
+        """Works on what an item names, and says whether there is nothing more to do."""
+        if item.kind == "connection":
+            was_deleted = await self._services.connections.settle(item.owner, item.id)
+            counts["connections_removed"] += bool(was_deleted)
+            return was_deleted is not None
+        if item.kind == "media":
+            counts["media_removed"] += await self._services.media.finish_deletion(
+                item.owner, item.id
+            )
+            return True
+        counts["videos_checked"] += 1
+        context = ToolContext(Principal(item.owner, frozenset()), deadline)
+        try:
+            has_ended = await self._services.video_jobs.settle(item.id, context)
+        except NotFound:
+            # Its order failed, or is under way.
+            return age > ORDER_SECONDS
+        counts["videos_ended"] += has_ended
+        return has_ended
+
+    async def _settle_orphans(self, counts: Counter[str]) -> None:
+        settled = await self._orphans.settle(self._bounds.objects)
+        counts["orphans_adopted"] += settled.adopted
+        counts["orphans_removed"] += settled.removed
+        counts["orphans_unknown"] += settled.unknown
+
+    async def _remove_results(self, cursor: str | None, counts: Counter[str]) -> str | None:
+        """Removes old results of idempotency keys, and returns where the next run goes on."""
+        state = await self._services.storage.state()
+        page = await state.list("idempotency/", self._bounds.objects, cursor)
+        for each in page.objects:
+            if self._clock() - each.modified_at > RESULTS_KEPT:
+                counts["results_removed"] += await state.delete(each.name)
+        return page.cursor
+
+    async def _attempt(self, work: Awaitable[None], counts: Counter[str], what: str) -> None:
+        """Does one piece of work; its failure is counted, and does not end the others."""
+        try:
+            await work
+        except GatewayError as error:
+            counts["errors"] += 1
+            logger.warning("Work %s failed and will be tried again: %s", what, error.code)
+        except Exception:
+            counts["errors"] += 1
+            logger.exception("Work %s failed and will be tried again", what)
+
+    async def _load(self) -> tuple[_Position, str | None]:
+        state = await self._services.storage.state()
+        try:
+            data, info = await state.read(_POSITION)
+        except ObjectMissing:
+            return _Position(), None
+        return _Position.model_validate_json(data), info.etag
+
+    async def _save(self, before: _Position, position: _Position, etag: str | None) -> None:
+        if position == before:
+            return
+        state = await self._services.storage.state()
+        # Where another instance ran meanwhile, its position is as good.
+        with suppress(ObjectConflict):
+            data = position.model_dump_json().encode()
+            if etag is None:
+                await state.create(_POSITION, data)
+            else:
+                await state.replace(_POSITION, data, etag)

@@ -1,0 +1,117 @@
+"""What may have to be finished by somebody else than who began it.
+
+A work item is written before the work, and removed when it is done. Its name begins with the time from
+which others look after it, so that one listing finds what is due, of all principals, oldest first.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore
+
+PREFIX = "work/"
+_TIME = re.compile(rf"{PREFIX}([0-9a-f]{{12}})-")
+
+WorkKind = Literal["connection", "media", "video"]
+
+
+class WorkItem(BaseModel):
+    """Something that is under way.
+
+    Attributes:
+        kind: A connection that is being made, a medium that is being deleted, or a video job.
+        owner: Whose it is: the name of a principal, of connections what stands for it in names.
+        id: Of the connection, the medium, or the job.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: WorkKind
+    owner: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPage:
+    """Work items that are due.
+
+    Attributes:
+        names: In the order in which they became due.
+        cursor: Where the next ones begin; None where there are no more.
+    """
+
+    names: tuple[str, ...]
+    cursor: str | None
+
+
+class WorkItems:
+    """The work items of all principals.
+
+    Args:
+        state: Returns the container that they are in.
+    """
+
+    def __init__(self, state: Callable[[], Awaitable[ObjectStore]]) -> None:
+        self._state = state
+
+    async def add(self, item: WorkItem, due: datetime) -> None:
+        """Stores an item; adding it again changes nothing.
+
+        Args:
+            item: What is about to begin.
+            due: When others shall look after it.
+        """
+        state = await self._state()
+        with suppress(ObjectExists):
+            await state.create(_name(item, due), item.model_dump_json().encode())
+
+    async def remove(self, item: WorkItem, due: datetime) -> None:
+        """Removes an item that was added with the same time."""
+        await self.remove_name(_name(item, due))
+
+    async def remove_name(self, name: str) -> None:
+        """Removes an item that was listed."""
+        await (await self._state()).delete(name)
+
+    async def due(self, now: datetime, limit: int, cursor: str | None = None) -> WorkPage:
+        """Lists items that are due; costs one storage request.
+
+        Args:
+            now: The time.
+            limit: Most items.
+            cursor: Where to begin; one that storage no longer knows begins with the oldest.
+        """
+        state = await self._state()
+        try:
+            page = await state.list(PREFIX, limit, cursor)
+        except ValueError:
+            page = await state.list(PREFIX, limit)
+        names = tuple(each.name for each in page.objects if due_at(each.name) <= now)
+        is_end = len(names) < len(page.objects)
+        return WorkPage(names, None if is_end else page.cursor)
+
+    async def read(self, name: str) -> WorkItem | None:
+        """Returns an item; None where it was removed since it was listed."""
+        try:
+            data, _ = await (await self._state()).read(name)
+        except ObjectMissing:
+            return None
+        return WorkItem.model_validate_json(data)
+
+
+def due_at(name: str) -> datetime:
+    """Returns from when others look after an item; a name of any other form is due for long."""
+    found = _TIME.match(name)
+    milliseconds = int(found.group(1), 16) if found else 0
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
+
+
+def _name(item: WorkItem, due: datetime) -> str:
+    milliseconds = int(due.timestamp() * 1000)
+    return f"{PREFIX}{milliseconds:012x}-{item.kind}-{item.id}.json"

@@ -1,0 +1,58 @@
+"""What housekeeping finds of connections that nobody finished to make."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.connections import Connections
+from shared.connections.records import in_seconds
+from shared.errors import GatewayError
+from shared.storage import WorkItem, WorkItems
+from tests.connections.authority import Authority
+from tests.connections.conftest import McpWorld
+from tests.connections.test_oauth import authority as authority
+from tests.connections.test_oauth import begin
+from tests.connections.test_service import connect
+from tests.connections.world import StateFolder
+
+
+async def due(store: StateFolder, later: timedelta) -> list[WorkItem]:
+    """Returns the work that is due after some time."""
+
+    async def state() -> StateFolder:
+        return store
+
+    items = WorkItems(state)
+    page = await items.due(datetime.now(UTC) + later, 100)
+    found = [await items.read(name) for name in page.names]
+    return [item for item in found if item]
+
+
+async def test_abandoned_authorization_is_found_when_its_time_is_over(
+    connections: Connections, server: McpWorld, authority: Authority, store: StateFolder
+) -> None:
+    await begin(connections, server)
+    assert await due(store, timedelta(minutes=9)) == []
+    [item] = await due(store, timedelta(minutes=11))
+    assert item.kind == "connection"
+    assert await connections.settle(item.owner, item.id) is None
+    store.edit(pending={"expires_at": in_seconds(-1).isoformat()})
+    assert await connections.settle(item.owner, item.id) is True
+    assert store.connections == {}
+    assert await connections.settle(item.owner, item.id) is False
+
+
+async def test_connection_that_was_made_leaves_no_work(
+    connections: Connections, server: McpWorld, store: StateFolder
+) -> None:
+    await connect(connections, server.url)
+    assert len(store.connections) == 1
+    assert await due(store, timedelta(days=1)) == []
+
+
+async def test_connection_that_could_not_be_made_leaves_no_work(
+    connections: Connections, store: StateFolder, unused_port: int
+) -> None:
+    with pytest.raises(GatewayError):
+        await connect(connections, f"http://127.0.0.1:{unused_port}/mcp")
+    assert store.objects == {}
