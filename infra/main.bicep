@@ -403,14 +403,16 @@ var smokeKey = empty(smokeKeySha256)
     }
 var keys = union(apiKeys, smokeKey)
 
+// Signed links to Blob Storage would open for nobody; a CDN before it has its own way there.
+var proxiesMedia = privateNetworking && !mediaLinksFromInternet && empty(settings.?AZURE_BLOB_PUBLIC_BASE_URL)
+
 var ownSettings = {
   API_KEYS: empty(keys) ? '' : string(keys)
   AZURE_BLOB_CONTAINER: dataStorage.outputs.mediaContainerName
   AZURE_BLOB_STATE_CONTAINER: dataStorage.outputs.stateContainerName
   AZURE_CLIENT_ID: identity.outputs.clientId
   AZURE_STORAGE_ACCOUNT_URL: dataStorage.outputs.blobEndpoint
-  // Signed links to Blob Storage would open for nobody.
-  MEDIA_PROXY_DOWNLOADS: privateNetworking && !mediaLinksFromInternet ? 'true' : 'false'
+  MEDIA_PROXY_DOWNLOADS: proxiesMedia ? 'true' : 'false'
 }
 
 var openAiSettings = azureOpenAi == 'none'

@@ -145,6 +145,6 @@ def test_host_logs_results_and_what_the_app_says_but_no_start_and_end_of_each_fu
         ]
         return str(levels[max(fitting, key=len, default="default")])
 
-    assert level("Function.chat") == "Warning"
+    assert level("Function.chat") == level("Host.Aggregator") == "Warning"
     assert level("Function.chat.User") == "Information"
     assert level("Host.Results") == level("Host.Startup") == "Information"

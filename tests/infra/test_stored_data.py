@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.infra.bicep import Resource
-from tests.infra.deployed import app_settings, expand, only
+from tests.infra.deployed import PROJECT, app_settings, expand, only
 
 
 def blob_service(resources: list[Resource], start: str = "stdata") -> Any:
@@ -49,6 +49,24 @@ def test_data_is_deleted_after_the_days_of_its_kind_and_kept_where_none_are_give
         "delete-old-usage": (3, ["state/usage/"]),
         "delete-old-idempotency-records": (2, ["state/idempotency/"]),
     }
+
+
+@pytest.mark.parametrize("folder", ["conversations", "conversation-parts", "media", "idempotency"])
+def test_rules_name_the_folders_that_the_code_writes(folder: str) -> None:
+    code = "".join(path.read_text() for path in (PROJECT / "shared").rglob("*.py"))
+    assert f'f"{folder}/{{' in code
+    rules = deletion_rules(mediaRetentionDays=1, conversationRetentionDays=2)
+    assert f"state/{folder}/" in [prefix for _, prefixes in rules.values() for prefix in prefixes]
+
+
+def test_app_streams_media_where_nothing_else_can() -> None:
+    def proxied(**settings: str) -> str:
+        given = {"privateNetworking": True, "mediaLinksFromInternet": False}
+        return app_settings(expand(**given, settings=settings)[1])["MEDIA_PROXY_DOWNLOADS"]
+
+    assert proxied() == "true"
+    # The app refuses both at once.
+    assert proxied(AZURE_BLOB_PUBLIC_BASE_URL="https://cdn.example.com/media") == "false"
 
 
 def test_conversations_are_deleted_although_they_are_append_blobs() -> None:
