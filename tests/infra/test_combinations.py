@@ -132,10 +132,22 @@ def test_roles_are_those_that_the_app_needs_and_no_more(given: dict[str, Any]) -
 
 
 @each_combination
+def test_every_private_zone_has_an_endpoint_in_it(given: dict[str, Any]) -> None:
+    """One without would hide the accounts that others have there (NXDOMAIN)."""
+    _, resources = expand(**given)
+    zones = {each.id for each in resources if each.type == "Microsoft.Network/privateDnsZones"}
+    registered = {
+        config["properties"]["privateDnsZoneId"]
+        for body in of_type(resources, "Microsoft.Network/privateEndpoints/privateDnsZoneGroups")
+        for config in body["properties"]["privateDnsZoneConfigs"]
+    }
+    assert zones - registered == set()
+
+
+@each_combination
 def test_endpoints_and_zones_are_those_of_resources_of_this_deployment(
     given: dict[str, Any],
 ) -> None:
-    """A zone without its resource would hide the accounts that others have there (NXDOMAIN)."""
     _, resources = expand(**given)
     private = given.get("privateNetworking", False)
     creates = given["azureOpenAi"] == "create"
