@@ -1,6 +1,7 @@
 """`/media`: what the tools stored, and what callers bring for the tools to work on."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -29,6 +30,7 @@ from shared.routes.errors import COMMON_ERRORS, cursor_errors, error_response
 from shared.routes.streamed_objects import stream_object
 from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
 from shared.storage.formats import FORMATS, SVG, format_of_name, sniff
+from shared.storage.media import cache_control
 from shared.tools.streams import peek
 
 MAX_UPLOAD_BYTES = 95 * 1024 * 1024
@@ -102,7 +104,8 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         if storage.signer is not None and link_object and expires and signature:
             refusal = await storage.signer.refusal(link_object, expires, signature)
             if refusal is None:
-                return await _serve(storage, link_object, request)
+                left = datetime.fromtimestamp(int(expires), UTC) - datetime.now(UTC)
+                return await _serve(storage, link_object, request, left)
         try:
             principal = await admit(request, guard, None)
         except Unauthorized as error:
@@ -110,7 +113,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         async with request_deadline(request).limit():
             record = await media.find(principal.name, media_id)
             if storage.is_local or storage.signer is not None:
-                return await _serve(storage, record.name, request)
+                return await _serve(storage, record.name, request, media.link_lifetime)
             url, _ = await media.link(record.name)
         return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
 
@@ -163,12 +166,12 @@ class _MediaFile(FileResponse):
             await error_response(Request(scope), refusal)(scope, receive, send)
 
 
-async def _serve(storage: Storage, name: str, request: Request) -> Response:
+async def _serve(storage: Storage, name: str, request: Request, lifetime: timedelta) -> Response:
     media_format = format_of_name(name)
     if media_format is None:
         raise _gone()
     headers = {
-        "Cache-Control": "private, max-age=31536000, immutable",
+        "Cache-Control": cache_control(lifetime),
         "X-Content-Type-Options": "nosniff",
     }
     if media_format is SVG:

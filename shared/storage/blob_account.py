@@ -104,6 +104,8 @@ class BlobAccount:
             permission=BlobSasPermissions(read=True),
             start=now - CLOCK_SKEW,
             expiry=expires_at,
+            # The emulator speaks http only.
+            protocol="https" if self.service.url.startswith("https:") else None,
         )
         return signature
 

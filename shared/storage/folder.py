@@ -31,8 +31,12 @@ from shared.storage.objects import (
     RangeNotSatisfiable,
     check_name,
 )
+from shared.storage.private_files import FILE_MODE, make_private_folder, private_opener
 
 T = TypeVar("T")
+
+UPLOADS, LOCKS = ".uploads", ".locks"
+"""Folders beside those of the containers."""
 
 CHUNK_BYTES = 256 * 1024
 STALE_UPLOAD_SECONDS = 24 * 3600
@@ -53,8 +57,8 @@ class FolderStore:
 
     def __init__(self, root: Path, container: str, signer: LinkSigner | None) -> None:
         self._objects = root / container
-        self._uploads = root / ".uploads"
-        self._locks = root / ".locks"
+        self._uploads = root / UPLOADS
+        self._locks = root / LOCKS
         self._signer = signer
 
     async def create(
@@ -118,9 +122,11 @@ class FolderStore:
                 size = path.stat().st_size if path.exists() else None
                 if (size or 0) != position:
                     raise ObjectChanged(name)
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_private_folder(path.parent)
                 # One write of the operating system: it happens whole, whatever becomes of us.
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, 0o600)
+                descriptor = os.open(
+                    path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, FILE_MODE
+                )
                 try:
                     written = os.write(descriptor, data)
                     if written != len(data):
@@ -247,7 +253,7 @@ class FolderStore:
 
     def _publish(self, upload: Path, name: str) -> ObjectInfo:
         path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         try:
             # A hard link is the one way to name a file that fails where the name is taken.
             os.link(upload, path)
@@ -257,10 +263,10 @@ class FolderStore:
 
     @contextmanager
     def _upload(self) -> Iterator[tuple[BinaryIO, Path]]:
-        self._uploads.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._uploads)
         self._sweep()
         path = self._uploads / secrets.token_hex(16)
-        with path.open("xb") as file:
+        with open(path, "xb", opener=private_opener) as file:
             try:
                 yield file, path
             finally:
@@ -275,10 +281,10 @@ class FolderStore:
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
-        self._locks.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._locks)
         # A fixed number of lock files: one for each name would never go away.
         slot = int(sha256(name.encode()).hexdigest(), 16) % _LOCKS
-        with FileLock(self._locks / f"{slot}.lock"):
+        with FileLock(self._locks / f"{slot}.lock", mode=FILE_MODE):
             yield
 
 

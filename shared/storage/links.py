@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from shared.errors import Unauthorized
 from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore
 from shared.storage.persistence import persist
+from shared.storage.private_files import FILE_MODE, make_private_folder
 
 KEY_OBJECT = "media-links/key"
 """Object of the state container; deleting it and restarting the app revokes all links."""
@@ -91,9 +92,9 @@ def key_of_state(open_state: Callable[[], Awaitable[ObjectStore]]) -> LoadKey:
 
 
 def _key_of_file(path: Path) -> bytes:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     draft = path.with_name(f".{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(_KEY_BYTES))

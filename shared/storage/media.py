@@ -98,7 +98,8 @@ class MediaStore:
         }
         # A folder is served by the app itself, whatever is configured for the container.
         self._public_base_url = None if storage.is_local else settings.azure_blob_public_base_url
-        self._link_lifetime = timedelta(seconds=settings.media_url_ttl_seconds)
+        self.link_lifetime = timedelta(seconds=settings.media_url_ttl_seconds)
+        """How long a signed link holds."""
 
     async def save(
         self,
@@ -271,7 +272,7 @@ class MediaStore:
         """Returns a URL of an object that opens in a browser, and when it stops to."""
         if self._public_base_url is not None:
             return f"{self._public_base_url}/{name}", None
-        expires_at = datetime.now(UTC).replace(microsecond=0) + self._link_lifetime
+        expires_at = datetime.now(UTC).replace(microsecond=0) + self.link_lifetime
         url = await (await self._storage.media()).link(name, expires_at)
         return url, None if url.startswith("file:") else iso_utc(expires_at)
 
@@ -306,7 +307,11 @@ class MediaStore:
     async def _store(
         self, media: ObjectStore, name: str, content: Content, media_format: MediaFormat
     ) -> None:
-        headers = media_headers(media_format, name, is_public=self._public_base_url is not None)
+        headers = media_headers(
+            media_format,
+            name,
+            cache_control(self.link_lifetime, is_public=self._public_base_url is not None),
+        )
         if isinstance(content, bytes):
             await persist(lambda: media.create(name, content, headers))
         else:
@@ -352,13 +357,22 @@ class MediaStore:
         return MediaRecord.model_validate_json(data), info.etag
 
 
-def media_headers(media_format: MediaFormat, name: str, *, is_public: bool) -> ContentHeaders:
+def cache_control(lifetime: timedelta, *, is_public: bool = False) -> str:
+    """Returns how long caches may keep a medium: no longer than a link to it holds.
+
+    What is deleted is then gone from caches, too.
+    """
+    seconds = max(0, int(lifetime.total_seconds()))
+    return f"{'public' if is_public else 'private'}, max-age={seconds}"
+
+
+def media_headers(media_format: MediaFormat, name: str, cache_control: str) -> ContentHeaders:
     """Returns what a medium says of itself when a browser fetches it from Blob Storage."""
     # A drawing may hold scripts, and Blob Storage cannot send the policy that stops them.
     disposition = "attachment" if media_format is SVG else "inline"
     return ContentHeaders(
         content_type=media_format.content_type,
-        cache_control=f"{'public' if is_public else 'private'}, max-age=31536000, immutable",
+        cache_control=cache_control,
         disposition=f'{disposition}; filename="{name.rpartition("/")[2]}"',
     )
 

@@ -1,3 +1,4 @@
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -41,6 +42,13 @@ class Api:
         response = await self.http.get("/media", params=query)
         assert response.status_code == 200, response.text
         return [each["id"] for each in response.json()["media"]]
+
+
+def kept_for(shown: httpx2.Response) -> int:
+    """Returns for how many seconds a browser may keep what it was shown."""
+    found = re.fullmatch(r"private, max-age=(\d+)", shown.headers["cache-control"])
+    assert found
+    return int(found[1])
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
@@ -11,8 +12,9 @@ import pytest
 from shared.routes import media as media_routes
 from shared.storage import media
 from shared.storage.ids import is_id
+from shared.storage.media import cache_control
 from tests.conftest import AUTH, KEY, MakeClient, StandIn, digest
-from tests.media.conftest import Api
+from tests.media.conftest import Api, kept_for
 from tests.media.test_faults import WAV
 from tests.media.test_images import png
 from tests.paging import read_pages
@@ -138,6 +140,21 @@ async def test_drawing_that_is_served_by_the_app_may_not_run_anything(local_api:
     assert response.headers["content-type"] == "image/svg+xml"
     assert response.headers["content-security-policy"] == media_routes.SVG_POLICY
     assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_caches_keep_a_medium_no_longer_than_its_link_holds(
+    make_client: MakeClient, stored_environment: dict[str, str], browser: httpx2.AsyncClient
+) -> None:
+    api = Api(make_client(stored_environment | {"MEDIA_URL_TTL_SECONDS": "90"}), browser)
+    media_id = await upload(api)
+    [media] = (await api.http.get("/media")).json()["media"]
+    assert 0 < kept_for(await api.open(media["url"])) <= 90
+    await api.http.delete(f"/media/{media_id}")
+    assert (await api.open(media["url"])).status_code == 404
+
+
+def test_public_caches_ask_again_too() -> None:
+    assert cache_control(timedelta(hours=1), is_public=True) == "public, max-age=3600"
 
 
 async def test_public_base_url_makes_links_that_never_expire(

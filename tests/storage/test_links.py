@@ -48,7 +48,16 @@ async def check(store: BlobStore, verify: ssl.SSLContext | bool) -> str:
 
 async def test_link_by_account_key_opens(azurite: str) -> None:
     account = BlobAccount.from_connection_string(azurite)
-    await check(BlobStore(account, f"objects-{uuid4().hex}"), verify=True)
+    link = await check(BlobStore(account, f"objects-{uuid4().hex}"), verify=True)
+    assert "spr=" not in link
+    await account.aclose()
+
+
+async def test_link_by_account_key_allows_https_only_where_the_account_has_it() -> None:
+    account = BlobAccount.from_connection_string("AccountName=name;AccountKey=a2V5")
+    link = await BlobStore(account, "objects").link("a.png", soon())
+    assert link.startswith("https://name.blob.core.windows.net/objects/a.png?")
+    assert parse_qs(urlsplit(link).query)["spr"] == ["https"]
     await account.aclose()
 
 
@@ -71,7 +80,9 @@ async def test_link_by_user_delegation_opens_and_its_key_is_reused(
     monkeypatch.setattr(account.service, "get_user_delegation_key", count)
     store = BlobStore(account, f"objects-{uuid4().hex}")
     link = await check(store, verify=azurite_with_oauth.trusting)
-    assert parse_qs(urlsplit(link).query)["skoid"]
+    query = parse_qs(urlsplit(link).query)
+    assert query["skoid"]
+    assert query["spr"] == ["https"]
     await asyncio.gather(*(store.link("folder/a.png", soon()) for _ in range(10)))
     assert asked == 1
     await store.link("folder/a.png", datetime.now(UTC) + timedelta(days=2))
