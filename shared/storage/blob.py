@@ -245,25 +245,38 @@ class BlobStore:
         block_ids = []
         size = 0
         places = asyncio.Semaphore(PARALLEL_BLOCKS)
+        sending: list[asyncio.Task[None]] = []
+        has_failed = False
 
         async def send(block_id: str, block: bytes) -> None:
+            nonlocal has_failed
             try:
                 await self._write(
                     blob.blob_name, lambda: blob.stage_block(block_id, block, length=len(block))
                 )
+            except BaseException:
+                has_failed = True
+                raise
             finally:
                 places.release()
 
         try:
-            async with asyncio.TaskGroup() as sending:
-                async for block in blocks:
-                    block_ids.append(b64encode(uuid4().bytes).decode())
-                    size += len(block)
-                    await places.acquire()
-                    sending.create_task(send(block_ids[-1], block))
-        except BaseExceptionGroup as group:
-            # One reason is enough, and callers know it.
-            raise group.exceptions[0] from None
+            async for block in blocks:
+                block_ids.append(b64encode(uuid4().bytes).decode())
+                size += len(block)
+                await places.acquire()
+                if has_failed:
+                    break
+                sending.append(asyncio.create_task(send(block_ids[-1], block)))
+            await asyncio.gather(*sending)
+        except asyncio.CancelledError:
+            for task in sending:
+                task.cancel()
+            raise
+        finally:
+            # After a failure the other blocks are sent to their end: a request that is cancelled leaves
+            # its connection half closed.
+            await asyncio.gather(*sending, return_exceptions=True)
         return [BlobBlock(block_id) for block_id in block_ids], size
 
     async def _write(

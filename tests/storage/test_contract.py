@@ -6,9 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from azure.core.exceptions import ServiceRequestError
+from azure.storage.blob.aio import BlobClient
+from pytest_mock import MockerFixture
 
+from shared.errors import StorageUnavailable
 from shared.storage import (
     ContentHeaders,
     ObjectChanged,
@@ -19,7 +24,8 @@ from shared.storage import (
     ObjectStore,
     RangeNotSatisfiable,
 )
-from shared.storage.blob_account import BLOCK_BYTES
+from shared.storage.blob import BlobStore
+from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
 from tests.paging import read_pages
 from tests.waiting import until
 
@@ -188,6 +194,48 @@ async def test_two_uploads_of_one_name_do_not_mix(store: ObjectStore) -> None:
     )
     assert sum(isinstance(each, ObjectExists) for each in results) == 1
     assert await content(store, "a") in (one, other)
+
+
+@pytest.mark.parametrize("fails", ["a block", "the source"])
+async def test_failed_upload_leaves_no_request_half_sent(
+    azurite: str, mocker: MockerFixture, fails: str
+) -> None:
+    stage_block = BlobClient.stage_block
+    ends: list[str] = []
+    others_began = asyncio.Event()
+
+    async def stage(self: BlobClient, block_id: str, *arguments: Any, **options: Any) -> Any:
+        number = len(ends)
+        ends.append("is being sent")
+        if number == 0 and fails == "a block":
+            await others_began.wait()
+            raise ServiceRequestError("The connection broke.")
+        if number == 1:
+            others_began.set()
+        try:
+            answer = await stage_block(self, block_id, *arguments, **options)
+        except asyncio.CancelledError:
+            ends[number] = "cancelled"
+            raise
+        ends[number] = "sent"
+        return answer
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(2 if fails == "the source" else 3):
+            yield bytes(BLOCK_BYTES)
+        if fails == "the source":
+            await others_began.wait()
+            raise StorageUnavailable("It is away.")
+
+    mocker.patch.object(BlobClient, "stage_block", stage)
+    account = BlobAccount.from_connection_string(azurite)
+    store = BlobStore(account, f"objects-{uuid4().hex}")
+    await store.create("container", b"is there")
+    with pytest.raises(StorageUnavailable):
+        await store.upload("a", source())
+    await account.aclose()
+    assert "sent" in ends
+    assert not {"cancelled", "is being sent"} & set(ends[1:])
 
 
 @pytest.mark.parametrize(
