@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 7071
+WORKERS ?= auto
 NODE_READY = tests/node/node_modules/.ready
 NPM = $(abspath $(BIN))/npm
 CONFORMANCE = tests/node/node_modules/@modelcontextprotocol/conformance/dist/index.js
@@ -13,7 +14,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-head
 INSTALL = -m pip install -qq --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage bench coldstart package conformance smoke audit format lint types check lock clean
+.PHONY: help run install test coverage bench coldstart package conformance smoke audit format lint types check lock clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -21,16 +22,19 @@ help: ## show this
 run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=... for another port)
 	@$(BIN)/python -m local --port $(PORT)
 
-test: $(VENV)/.dev .venv-mcp1/.ready $(NODE_READY) ## install and run all tests
-	@$(BIN)/python -m pytest
+install: $(VENV)/.dev .venv-mcp1/.ready $(NODE_READY) ## install what development and the tests need
 
-coverage: $(VENV)/.dev .venv-mcp1/.ready $(NODE_READY) ## run all tests and write JUnit and coverage reports to test-results
+test: install ## install and run all tests (WORKERS=... for more or fewer processes, TEST_OPTIONS=... for pytest)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(TEST_OPTIONS)
+
+coverage: install ## run all tests and write JUnit and coverage reports to test-results
 	@mkdir -p test-results && echo '*' > test-results/.gitignore
-	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage run --source shared,function_app \
-	  -m pytest --junitxml test-results/junit.xml
+	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage run -m pytest -n $(WORKERS) \
+	  --junitxml test-results/junit.xml
+	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage combine -q
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage xml -q -o test-results/coverage.xml
 
-bench: $(VENV)/.dev .venv-mcp1/.ready $(NODE_READY) ## measure calls, connections, large videos, long conversations, memory of the worker
+bench: install ## measure calls, connections, large videos, long conversations, memory of the worker
 	@$(BIN)/python -m tests.bench.latency
 	@$(BIN)/python -m tests.bench.connections
 	@$(BIN)/python -m tests.bench.video_memory

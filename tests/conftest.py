@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import socket
 import sys
 import threading
@@ -22,6 +23,8 @@ from shared.app import create_app
 from shared.settings import load_settings
 from shared.storage import IdempotencyStore, MediaStore, Storage
 from shared.tools import PaidCalls
+from tests.ports import free_port
+from tests.selection import Selection, leave_out
 from tests.storage import azurite as azurite_process
 from tests.storage.azurite import OAuthAzurite
 
@@ -47,16 +50,23 @@ TOOLS = [
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
 
+WORKERS_PER_CORE = 2
+"""Tests wait for processes and servers more than they compute."""
+MAX_WORKERS = 8
+
 collect_ignore: list[str] = []
 if sys.version_info < (3, 13):
+    leave_out("tests/worker", "the Functions worker library needs Python 3.13.")
     collect_ignore.append("worker")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if "worker" in collect_ignore:
-        terminalreporter.write_line(
-            "tests/worker was left out: the Functions worker library needs Python 3.13."
-        )
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Selection())
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(WORKERS_PER_CORE * (cores or 1), MAX_WORKERS)
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +141,7 @@ def stand_in(stand_in_server: StandIn) -> StandIn:
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[str]:
     """The connection string of a running Azurite."""
-    port = azurite_process.free_port()
+    port = free_port()
     with azurite_process.running(port):
         yield azurite_process.connection_string(port)
 
@@ -155,7 +165,7 @@ def environment(stand_in: StandIn, tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=["folder", "azurite"])
+@pytest.fixture(params=["folder", pytest.param("azurite", marks=pytest.mark.any_python)])
 def stored_environment(
     request: pytest.FixtureRequest, environment: dict[str, str]
 ) -> dict[str, str]:

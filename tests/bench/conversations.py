@@ -26,6 +26,7 @@ from shared.settings import load_settings
 from shared.storage import Line, Operation, Storage
 from shared.storage.conversation_log import ConversationLog, LogWriter
 from tests.conftest import AUTH, KEY, ThreadServer
+from tests.ports import free_port
 from tests.storage import azurite as azurite_process
 
 LENGTHS = (50, 5000)
@@ -84,7 +85,7 @@ def main() -> None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             settings["LOCAL_STORAGE_PATH"] = str(Path(folder))
         else:
-            port = azurite_process.free_port()
+            port = free_port()
             stack.enter_context(azurite_process.running(port))
             account = azurite_process.connection_string(port)
             settings["AZURE_STORAGE_CONNECTION_STRING"] = account

@@ -10,6 +10,7 @@ import httpx2
 from local.stand_in import VIDEO_MODEL, create_stand_in
 from tests.conftest import AUTH, KEY, StandIn, ThreadServer
 from tests.media.app_process import AppProcess, running
+from tests.ports import free_port
 from tests.storage import azurite
 
 MEGABYTE = 1_000_000
@@ -56,7 +57,7 @@ async def main() -> None:
         stand_in = StandIn(stack.enter_context(ThreadServer(create_stand_in())).origin)
         stack.callback(stand_in.close)
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        port = azurite.free_port()
+        port = free_port()
         stack.enter_context(azurite.running(port))
         settings = {
             "MCP_API_KEY": KEY,

@@ -28,6 +28,7 @@ import httpx2
 from local.stand_in import create_stand_in
 from tests.conftest import AUTH, KEY, StandIn, ThreadServer
 from tests.media.app_process import AppProcess, running
+from tests.ports import free_port
 from tests.storage import azurite as azurite_process
 
 APPS = 3
@@ -206,7 +207,7 @@ def main() -> None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             environment["LOCAL_STORAGE_PATH"] = folder
         else:
-            port = azurite_process.free_port()
+            port = free_port()
             stack.enter_context(azurite_process.running(port))
             account = azurite_process.connection_string(port)
             environment["AZURE_STORAGE_CONNECTION_STRING"] = account

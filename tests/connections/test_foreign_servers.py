@@ -14,6 +14,8 @@ from shared.settings import load_settings
 from tests.conftest import AUTH, KEY, TOOLS, MakeClient, StandIn, ThreadServer
 from tests.connections import foreign
 
+pytestmark = pytest.mark.any_python
+
 KINDS = [
     ("sdk2", "http"),
     ("sdk2", "sse"),

@@ -16,8 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.conftest import MakeClient, ThreadServer
 from tests.connections.world import make_server
 from tests.node import NODE, installed
-from tests.storage.azurite import free_port
+from tests.ports import free_port
 from tests.waiting import until
+
+pytestmark = pytest.mark.any_python
 
 SCRIPT = Path(__file__).parent / "servers/authorization.mjs"
 RESOURCE_SERVER = ("resource-server", "secret-of-the-resource-server")

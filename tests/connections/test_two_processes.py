@@ -11,6 +11,8 @@ from tests.connections.world import SECRET
 from tests.mcp.support import process_environment
 from tests.media.app_process import AppProcess, running
 
+pytestmark = pytest.mark.any_python
+
 
 @pytest.fixture
 def settings(environment: dict[str, str]) -> dict[str, str]:

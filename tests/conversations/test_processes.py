@@ -12,6 +12,8 @@ from tests.conftest import AUTH, StandIn
 from tests.media.kills import kill_after_every_write
 from tests.waiting import until
 
+pytestmark = pytest.mark.any_python
+
 MESSAGES = ("Hello", "What is the current server time?")
 
 

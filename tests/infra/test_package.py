@@ -18,6 +18,7 @@ from shared.app import create_app
 from shared.settings import load_settings
 from tests.conftest import AUTH, KEY, StandIn
 from tests.infra.artifact import COMPILED, check_out, running, unpack
+from tests.selection import once_in_a_run
 
 BUILD = "0123456789abcdef0123456789abcdef01234567-dirty"
 # pip fetches some ninety wheels, and a busy machine compiles them for minutes.
@@ -30,9 +31,7 @@ ACCEPT = {"Accept": "application/json, text/event-stream"}
 @pytest.fixture(scope="session")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real package, with the wheels that pip finds."""
-    folder = tmp_path_factory.mktemp("package") / "dist"
-    build(folder, BUILD)
-    return folder
+    return once_in_a_run(tmp_path_factory, "package", lambda folder: build(folder, BUILD))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from local.config import ConfigError, apply_local_settings, route_prefix, unknown_settings
-from local.server import LOOPBACK
 from shared.settings import load_settings
 from tests.conftest import TOOLS, StandIn
+from tests.ports import free_port
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -49,12 +48,9 @@ class App:
         return errors
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as briefly_bound:
-        briefly_bound.bind((LOOPBACK, 0))
-        port: int = briefly_bound.getsockname()[1]
-        return port
+@pytest.fixture(name="free_port")
+def _free_port() -> int:
+    return free_port()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
@@ -23,16 +22,9 @@ from tests.mcp.support import (
     process_environment,
     request,
 )
+from tests.ports import free_port
 
 REQUESTS = 50
-
-
-def free_port() -> int:
-    """A port that nobody serves."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

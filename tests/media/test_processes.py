@@ -18,6 +18,8 @@ from tests.media.kills import kill_after_every_write
 from tests.media.test_idempotency import without_links
 from tests.waiting import until
 
+pytestmark = pytest.mark.any_python
+
 KEY_HEADERS = {**AUTH, "Idempotency-Key": "the-only-one"}
 LONG_TEXT = "All work and no play makes Jack a dull boy. " * 30
 

@@ -3,7 +3,6 @@
 import base64
 import ipaddress
 import json
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.server import LOOPBACK
 from tests.node import NODE, installed
+from tests.ports import free_port
 from tests.waiting import block_until
 
 ACCOUNT = "devstoreaccount1"
@@ -78,14 +78,6 @@ def _answers(client: httpx2.Client, url: str, process: "subprocess.Popen[bytes]"
     except httpx2.TransportError:
         return False
     return True
-
-
-def free_port() -> int:
-    """Returns a port that nobody uses right now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

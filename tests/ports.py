@@ -1,0 +1,19 @@
+"""Ports that are known before their server is."""
+
+import socket
+
+from local.server import bind
+
+_held: list[socket.socket] = []
+
+
+def free_port() -> int:
+    """Returns a port that nobody else is given while this process runs.
+
+    It is bound but does not listen: connections are refused. Servers that set SO_REUSEADDR, as ours,
+    uvicorn and Node do, can bind it too.
+    """
+    bound = bind(0)
+    _held.append(bound)
+    port: int = bound.getsockname()[1]
+    return port
