@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
+from shared.agent.buffer import EventBuffer
 from shared.agent.events import ToolCallRecord, ToolCallStarted, ToolFinished, ToolProgressed
 from shared.agent.offer import ToolOffer
 from shared.errors import DeadlineExceeded
@@ -19,7 +20,14 @@ from shared.tools import ToolContext, ToolRegistry, ToolResult
 
 logger = logging.getLogger(__name__)
 
+MAX_CALLS = 32
+"""That run of one answer of the model."""
+
+MAX_PAID_CALLS = 8
+"""That run in one chat request, of tools that cost money."""
+
 MAX_PARALLEL_CALLS = 8
+MAX_PROGRESS_CHARS = 1000
 MAX_RESULT_CHARS = 100_000
 TOOL_TIMEOUT_SECONDS = 120.0
 LAST_WORDS_SECONDS = 20.0
@@ -29,7 +37,15 @@ MAX_RESERVED_SHARE = 0.25
 """Of what is left, where that is little."""
 
 CallEvent = ToolCallStarted | ToolProgressed | ToolFinished
-_Queue = asyncio.Queue[tuple[CallEvent, str | None] | Exception]
+
+_TOO_MANY = (
+    f"Not run: of one answer at most {MAX_CALLS} tool calls are run. "
+    "Make the others in the next one."
+)
+_TOO_MUCH = (
+    f"Not run: one message may lead to at most {MAX_PAID_CALLS} calls of tools that cost money, "
+    "and they are used up. Answer with what you have, and say what is missing: the user can ask again."
+)
 
 
 class CallRunner:
@@ -44,36 +60,51 @@ class CallRunner:
         self._offer = offer
         self._context = context
         self._counts: Counter[str] = Counter()
+        self._paid_calls = 0
 
-    async def run(
+    def refuse(
         self, calls: Sequence[ToolCall]
-    ) -> AsyncGenerator[tuple[CallEvent, str | None], None]:
-        """Yields each event of the calls; a finished call comes with the text that the model gets.
+    ) -> tuple[Sequence[ToolCall], Sequence[tuple[ToolCallStarted, ToolFinished]]]:
+        """Returns the calls that may run, and what the model is told instead of the others' results."""
+        accepted: list[ToolCall] = []
+        refused: list[tuple[ToolCallStarted, ToolFinished]] = []
+        for call in calls:
+            if len(accepted) == MAX_CALLS:
+                refused.append(_refusal(call, _TOO_MANY))
+            elif not self._offer.is_paid(call.name):
+                accepted.append(call)
+            elif self._paid_calls == MAX_PAID_CALLS:
+                refused.append(_refusal(call, _TOO_MUCH))
+            else:
+                self._paid_calls += 1
+                accepted.append(call)
+        return accepted, refused
+
+    async def run(self, calls: Sequence[ToolCall]) -> AsyncGenerator[CallEvent, None]:
+        """Yields each event of the calls.
 
         At most eight calls run at a time. Closing the generator cancels those that still run.
 
         Raises:
             DeadlineExceeded: The request's budget is used up.
         """
-        queue: _Queue = asyncio.Queue()
+        buffer = EventBuffer()
         places = asyncio.Semaphore(MAX_PARALLEL_CALLS)
 
         async def run(call: ToolCall, context: ToolContext) -> None:
             try:
                 async with places:
-                    await _run_call(call, self._offer, context, queue)
-            except Exception as error:  # noqa: BLE001  # Raised again in the task that reads the queue.
-                queue.put_nowait(error)
+                    await _run_call(call, self._offer, context, buffer)
+            except Exception as error:  # noqa: BLE001  # Raised again in the task that reads the buffer.
+                buffer.close(error)
 
         tasks = [asyncio.create_task(run(call, self._context_of(call))) for call in calls]
         unfinished = len(tasks)
         try:
             while unfinished:
-                item = await self._context.deadline.wait_for(queue.get())
-                if isinstance(item, Exception):
-                    raise item
-                unfinished -= isinstance(item[0], ToolFinished)
-                yield item
+                event = await self._context.deadline.wait_for(anext(buffer))
+                unfinished -= isinstance(event, ToolFinished)
+                yield cast(CallEvent, event)
         finally:
             for task in tasks:
                 task.cancel()
@@ -95,13 +126,17 @@ class CallRunner:
         return replace(context, idempotency_key=key, operation=context.operation.part(purpose))
 
 
-async def _run_call(call: ToolCall, offer: ToolOffer, context: ToolContext, queue: _Queue) -> None:
+async def _run_call(
+    call: ToolCall, offer: ToolOffer, context: ToolContext, buffer: EventBuffer
+) -> None:
     started = monotonic()
     arguments = decode_arguments(call.arguments)
-    queue.put_nowait((ToolCallStarted(call.id, call.name, arguments), None))
+    buffer.put(ToolCallStarted(call.id, call.name, arguments))
 
     async def report(progress: float, total: float | None, message: str | None) -> None:
-        queue.put_nowait((ToolProgressed(call.id, progress, total, message), None))
+        # Another server's words may be of any length.
+        told = None if message is None else message[:MAX_PROGRESS_CHARS]
+        buffer.put(ToolProgressed(call.id, progress, total, told))
 
     result = await _call_in_time(
         call.name, arguments, offer, replace(context, report_progress=report)
@@ -116,7 +151,15 @@ async def _run_call(call: ToolCall, offer: ToolOffer, context: ToolContext, queu
         is_error=result.is_error,
         duration_ms=round((monotonic() - started) * 1000),
     )
-    queue.put_nowait((ToolFinished(call.id, record), _for_model(result)))
+    buffer.put(ToolFinished(call.id, record, _for_model(result)))
+
+
+def _refusal(call: ToolCall, reason: str) -> tuple[ToolCallStarted, ToolFinished]:
+    arguments = decode_arguments(call.arguments)
+    record = ToolCallRecord(
+        name=call.name, arguments=arguments, result=reason, is_error=True, duration_ms=0
+    )
+    return ToolCallStarted(call.id, call.name, arguments), ToolFinished(call.id, record, reason)
 
 
 async def _call_in_time(
@@ -161,7 +204,7 @@ def decode_arguments(arguments: str) -> dict[str, Any] | str:
         return {}
     try:
         decoded = json.loads(arguments, parse_constant=_refuse_constant)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments
     if not isinstance(decoded, dict):
         return arguments

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, cast
 
+from shared.agent.buffer import EventBuffer
 from shared.agent.events import ChatAnswer, ChatCompleted, ChatCreated, ChatEvent
 from shared.agent.loop import Agent, ChatTurn
 from shared.tools import PaidCalls, ToolContext
@@ -14,7 +15,7 @@ class Chats:
     """Answers each message once for each idempotency key, to whoever listens.
 
     A caller who leaves ends the work, unless the request has a key: then it goes on, and a repeat
-    gets what came of it.
+    gets what came of it. In the same way the work waits for a slow reader, or goes on without.
 
     Args:
         agent: Answers.
@@ -38,27 +39,30 @@ class Chats:
         Raises:
             GatewayError: As `Agent.events` and `PaidCalls.run` do.
         """
-        told: asyncio.Queue[ChatEvent | None] = asyncio.Queue()
+        told = EventBuffer()
 
         async def work(its_context: ToolContext) -> dict[str, Any]:
             async with aclosing(self._agent.events(turn, its_context)) as events:
                 async for event in events:
                     if isinstance(event, ChatCompleted):
                         return {**event.answer}
-                    told.put_nowait(event)
+                    told.put(event)
+                    if told.is_full and context.idempotency_key is None:
+                        await its_context.deadline.wait_for(told.room())
             raise AssertionError("unreachable: the events end with ChatCompleted or raise")
 
         running = asyncio.create_task(
             self._paid_calls.run(request, work, context, runs_to_the_end=False)
         )
-        running.add_done_callback(lambda _: told.put_nowait(None))
+        running.add_done_callback(lambda _: told.close())
         was_created = False
         try:
-            while (event := await told.get()) is not None:
+            async for event in told:
                 was_created = was_created or isinstance(event, ChatCreated)
                 yield event
             answer = cast(ChatAnswer, await running)
         finally:
+            told.discard()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         if not was_created:

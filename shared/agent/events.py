@@ -81,10 +81,15 @@ class ToolProgressed:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A tool returned, or failed."""
+    """A tool returned, or failed.
+
+    Attributes:
+        text: The result as the model is told of it.
+    """
 
     id: str
     record: ToolCallRecord
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

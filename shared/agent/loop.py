@@ -51,7 +51,7 @@ class ChatTurn:
         system_prompt: Instructions in place of the configured ones.
         tools: Names of the tools to offer; None for all.
         connections: Ids of the connections whose tools to offer; None for all.
-        max_turns: Most model calls with tools; None for the configured number.
+        max_turns: Most model calls with tools, if that is fewer than configured; None for as many.
     """
 
     message: str
@@ -71,7 +71,7 @@ class Agent:
         toolsets: Where the tools are.
         connections: Where tools of other MCP servers are; None for nowhere.
         system_prompt: Instructions where a caller gives none.
-        max_turns: Most model calls with tools where a caller gives no number.
+        max_turns: Most model calls with tools, whatever a caller says.
         temperature: Sampling temperature; None leaves it to the model.
         conversations: Where what is said is stored; None stores nothing.
         max_history_tokens: Most tokens that the model is sent of what was said before, with the
@@ -137,7 +137,7 @@ class Agent:
         )
         history = await transcript.history(system_prompt, self._max_history_tokens)
         state = _State(turn, system_prompt, history)
-        turns_with_tools = turn.max_turns or self._max_turns
+        turns_with_tools = min(turn.max_turns or self._max_turns, self._max_turns)
         runner = CallRunner(offer, context)
         while True:
             may_call = bool(offer.tools) and len(state.usages) < turns_with_tools
@@ -149,11 +149,17 @@ class Agent:
             if not calls:
                 break
             await transcript.add_calls(state.last)
-            async with aclosing(runner.run(calls)) as events:
-                async for event, text_for_model in events:
+            accepted, refused = runner.refuse(calls)
+            await transcript.add_results([finished for _, finished in refused])
+            for started, finished in refused:
+                state.add_result(finished)
+                yield started
+                yield finished
+            async with aclosing(runner.run(accepted)) as events:
+                async for event in events:
                     if isinstance(event, ToolFinished):
-                        await transcript.add_result(event)
-                        state.add_result(event, text_for_model or "")
+                        await transcript.add_results([event])
+                        state.add_result(event)
                     yield event
         answer = state.answer(transcript.conversation_id)
         if problems:
@@ -246,10 +252,10 @@ class _State:
         }
         return calls
 
-    def add_result(self, event: ToolFinished, text: str) -> None:
+    def add_result(self, event: ToolFinished) -> None:
         """Takes the result of a call."""
         self._records.append(event.record)
-        self._results[event.id]["content"] = text
+        self._results[event.id]["content"] = event.text
 
     @property
     def last(self) -> Completion:

@@ -33,6 +33,11 @@ class ToolOffer:
         found = self.tools.get(name)
         return found[1] if found else None
 
+    def is_paid(self, name: str) -> bool:
+        """Returns whether a call of the tool costs money."""
+        found = self.tools.get(name)
+        return found is not None and found[0].is_paid
+
     def as_functions(self) -> list[dict[str, Any]]:
         """Returns the tools as the Chat Completions API takes them."""
         return [

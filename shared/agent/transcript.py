@@ -114,26 +114,10 @@ class Transcript:
         self._texts.clear()
         await self._write(_assistant(completion))
 
-    async def add_result(self, event: ToolFinished) -> None:
-        """Stores a tool's result."""
-        record = event.record
-        result = record["result"]
-        if isinstance(result, str):
-            kept: Any = cut(result)
-        else:
-            chars = len(to_json(result).decode())
-            # Still JSON, so that the links in it can be renewed.
-            kept = result if chars <= MAX_RESULT_CHARS else media_links(result, chars)
-        await self._write(
-            {
-                "type": "tool",
-                "id": event.id,
-                "name": record["name"],
-                "result": kept,
-                "is_error": record["is_error"],
-                "duration_ms": record["duration_ms"],
-            }
-        )
+    async def add_results(self, events: Sequence[ToolFinished]) -> None:
+        """Stores results of tools, together."""
+        if events:
+            await self._write(*map(_result, events))
 
     async def complete(self, completion: Completion, answer: ChatAnswer) -> None:
         """Stores the model's last words and ends the turn."""
@@ -158,9 +142,9 @@ class Transcript:
     def _writer(self) -> TurnWriter | None:
         return self._turn.writer if self._turn else None
 
-    async def _write(self, line: Line) -> None:
+    async def _write(self, *lines: Line) -> None:
         if writer := self._writer:
-            await self._context.deadline.wait_for(writer.write(line))
+            await self._context.deadline.wait_for(writer.write(*lines))
 
     async def _undo(self, beginning: "asyncio.Task[OpenTurn]", error: BaseException) -> None:
         await asyncio.wait([beginning])
@@ -225,4 +209,23 @@ def _assistant(completion: Completion) -> Line:
         "tool_calls": [call.as_message_part() for call in completion.tool_calls],
         "model": completion.model,
         "usage": completion.usage,
+    }
+
+
+def _result(event: ToolFinished) -> Line:
+    record = event.record
+    result = record["result"]
+    if isinstance(result, str):
+        kept: Any = cut(result)
+    else:
+        chars = len(to_json(result).decode())
+        # Still JSON, so that the links in it can be renewed.
+        kept = result if chars <= MAX_RESULT_CHARS else media_links(result, chars)
+    return {
+        "type": "tool",
+        "id": event.id,
+        "name": record["name"],
+        "result": kept,
+        "is_error": record["is_error"],
+        "duration_ms": record["duration_ms"],
     }

@@ -131,6 +131,9 @@ class OpenAIService:
         with observed(call, deadline):
             try:
                 while True:
+                    if not deadline.remaining():
+                        # Chunks that are there already never let a timeout cut in.
+                        raise deadline.exceeded()
                     with provider_errors(call.connection):
                         chunk = await deadline.wait_for(anext(stream, None))
                     if chunk is None:

@@ -44,7 +44,8 @@ class ChatRequest(BaseModel):
         "'Accept: text/event-stream' asks for them too.",
     )
     max_turns: Annotated[int, Field(ge=1, le=50)] | None = Field(
-        None, description="Most model calls with tools; then one more without any."
+        None,
+        description="Most model calls with tools, up to CHAT_MAX_TURNS; then one more without any.",
     )
 
 
@@ -77,7 +78,11 @@ def chat_router(chats: Chats, guard: Guard) -> APIRouter:
 
     @router.post("/chat", name="chat", response_model=ChatAnswer, responses=_STREAM)
     async def chat(body: ChatRequest, context: Context, request: Request) -> object:
-        """Answers a message, calling tools where they help."""
+        """Answers a message, calling tools where they help.
+
+        Of one answer of the model at most 32 tool calls are run, and in one request at most 8 calls of
+        tools that cost money. The model is told of the others, and they have `is_error` in the answer.
+        """
         turn = ChatTurn(
             message=body.message,
             conversation_id=body.conversation_id,

@@ -16,8 +16,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.asgi import SHUTDOWN_REASON
 from shared.auth import Guard
 from shared.deadline import Deadline
-from shared.errors import BUG, FIRST_SERVER_ERROR, NotConfigured, ShuttingDown, failure_of
+from shared.errors import (
+    BUG,
+    FIRST_SERVER_ERROR,
+    DeadlineExceeded,
+    Failure,
+    NotConfigured,
+    ShuttingDown,
+    failure_of,
+)
 from shared.routes.errors import error_response, internal_error_response
+from shared.routes.sending import GRACE_SECONDS, BoundedSend
 from shared.settings import Settings
 from shared.telemetry import RequestRecord, level_of, recording
 
@@ -27,6 +36,8 @@ REQUEST_ID_HEADER = "x-request-id"
 CLIENT_CLOSED_REQUEST = 499
 """Logged as the status where the client left before the answer: nginx's convention."""
 FIRST_CLIENT_ERROR = 400
+SLOW_CLIENT = Failure(DeadlineExceeded.code, "client_error")
+"""What the log says of a client that did not read its answer."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -40,11 +51,18 @@ class RequestEnvelope:
     Args:
         app: What answers.
         deadline_seconds: Budget of one request.
+        send_grace_seconds: How much longer a client may take to read its answer.
     """
 
-    def __init__(self, app: ASGIApp, deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        deadline_seconds: float,
+        send_grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
         self._app = app
         self._deadline_seconds = deadline_seconds
+        self._send_grace_seconds = send_grace_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -55,9 +73,12 @@ class RequestEnvelope:
         request_id = _request_id(scope)
         # Extended in place, so that what inner layers put there is here for the log.
         state: dict[str, Any] = scope.setdefault("state", {})
+        deadline = Deadline.after(self._deadline_seconds)
+        bounded_send = BoundedSend(send, deadline, self._send_grace_seconds)
         state |= {
             "request_id": request_id,
-            "deadline": Deadline.after(self._deadline_seconds),
+            "deadline": deadline,
+            "send": bounded_send,
             "is_shutting_down": False,
             "has_started": False,
         }
@@ -76,7 +97,7 @@ class RequestEnvelope:
                 status = message["status"]
                 state["has_started"] = True
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
-            await send(message)
+            await bounded_send(message)
 
         try:
             with recording(record):
@@ -84,12 +105,22 @@ class RequestEnvelope:
         except ClientDisconnect:
             logger.debug("The client of request %s left", request_id)
         except Exception:
+            if bounded_send.gave_up:
+                # Libraries wrap what `send` raises.
+                return
             logger.exception("Unhandled error in request %s", request_id)
             record.fail(BUG)
             if status != CLIENT_CLOSED_REQUEST:
                 raise
             await internal_error_response(request_id)(scope, receive, send_with_id)
         finally:
+            if bounded_send.gave_up:
+                logger.warning(
+                    "The client of request %s did not read its answer in time: cut off after %d bytes",
+                    request_id,
+                    bounded_send.bytes_sent,
+                )
+                record.fail(SLOW_CLIENT)
             if status >= FIRST_CLIENT_ERROR and record.outcome == "ok":
                 # Answers that are not ours, such as the MCP library's, say no more than their status.
                 record.fail(failure_of(status))

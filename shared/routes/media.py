@@ -170,6 +170,7 @@ async def _serve(storage: Storage, name: str, request: Request, lifetime: timede
     media_format = format_of_name(name)
     if media_format is None:
         raise _gone()
+    request.state.send.allow_download()
     headers = {
         "Cache-Control": cache_control(lifetime),
         "X-Content-Type-Options": "nosniff",

@@ -25,7 +25,7 @@ from shared.agent.events import (
     ToolProgressed,
 )
 from shared.errors import GatewayError, ShuttingDown
-from shared.routes.doors import unless_client_leaves
+from shared.routes.doors import request_deadline, unless_client_leaves
 from shared.routes.errors import error_body, internal_error_body
 
 PING_SECONDS = 15.0
@@ -93,9 +93,12 @@ class EventStream(Response):
 
     async def _texts(self) -> AsyncGenerator[str, None]:
         yield encode_event(self._first)
+        deadline = request_deadline(self._request)
         try:
             async with aclosing(with_silences(self._events, PING_SECONDS)) as events:
                 async for event in events:
+                    if not (deadline.remaining() or isinstance(event, ChatCompleted)):
+                        raise deadline.exceeded()
                     yield ": ping\n\n" if event is None else encode_event(event)
         except GatewayError as error:
             yield _encode("chat.error", error_body(self._request, error))

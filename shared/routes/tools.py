@@ -27,6 +27,7 @@ class ToolDescription(BaseModel):
     input_schema: dict[str, Any] = Field(serialization_alias="inputSchema")
     output_schema: dict[str, Any] | None = Field(serialization_alias="outputSchema")
     annotations: dict[str, Any]
+    paid: bool = Field(description="Whether each call costs the operator money.")
 
 
 class ToolList(BaseModel):
@@ -52,6 +53,7 @@ def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
                 input_schema=spec.input_schema,
                 output_schema=spec.output_schema,
                 annotations=dict(spec.annotations),
+                paid=spec.is_paid,
             )
             for spec in specs
         ]

@@ -32,6 +32,7 @@ async def test_list_describes_every_tool(client: httpx2.AsyncClient) -> None:
             "inputSchema",
             "outputSchema",
             "annotations",
+            "paid",
         }
         assert tool["description"]
         assert tool["outputSchema"]["type"] == "object"

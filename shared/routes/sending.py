@@ -1,0 +1,80 @@
+"""How an answer reaches its client: in small pieces, and not for ever."""
+
+from time import monotonic
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Send
+
+from shared.deadline import Deadline
+from shared.errors import DeadlineExceeded
+
+PIECE_BYTES = 64 * 1024
+"""Sent at once: a server takes pieces of any size, and holds them until its client has read them."""
+
+GRACE_SECONDS = 10.0
+"""After the deadline, for an answer that tells of it, and for the rest of a large one."""
+
+STALL_SECONDS = 60.0
+"""In which a client that downloads a file has to take the next piece of it."""
+
+
+class SlowClient(ClientDisconnect):
+    """Raised when a client does not read its answer in time; handled as when it disconnects."""
+
+
+class BoundedSend:
+    """A ``send`` that gives a client a limited time to read the answer.
+
+    Args:
+        send: The server's.
+        deadline: The budget of the request.
+        grace_seconds: How much longer than the deadline the client may take.
+
+    Attributes:
+        bytes_sent: Bytes of the body that the server has taken.
+        gave_up: Whether the client did not read in time.
+    """
+
+    def __init__(
+        self, send: Send, deadline: Deadline, grace_seconds: float = GRACE_SECONDS
+    ) -> None:
+        self._send = send
+        self._deadline = deadline
+        self._grace_seconds = grace_seconds
+        self._until = deadline
+        self._is_download = False
+        self.bytes_sent = 0
+        self.gave_up = False
+
+    def allow_download(self) -> None:
+        """Lets the answer take as long as its client goes on to read it."""
+        self._is_download = True
+
+    async def __call__(self, message: Message) -> None:
+        """Sends one message, a large one in pieces.
+
+        Raises:
+            SlowClient: The client has not read what was sent before.
+        """
+        if message["type"] == "http.response.start":
+            left = max(0.0, self._deadline.at - monotonic())
+            self._until = Deadline.after(left + self._grace_seconds)
+        body = message.get("body", b"")
+        if len(body) <= PIECE_BYTES:
+            await self._send_in_time(message)
+            return
+        for start in range(0, len(body), PIECE_BYTES):
+            end = start + PIECE_BYTES
+            more = end < len(body) or message.get("more_body", False)
+            await self._send_in_time({**message, "body": body[start:end], "more_body": more})
+
+    async def _send_in_time(self, message: Message) -> None:
+        if self.gave_up:
+            raise SlowClient
+        until = Deadline.after(STALL_SECONDS) if self._is_download else self._until
+        try:
+            await until.wait_for(self._send(message))
+        except DeadlineExceeded as error:
+            self.gave_up = True
+            raise SlowClient from error
+        self.bytes_sent += len(message.get("body", b""))
