@@ -26,6 +26,7 @@ from shared.routes.tools import tools_router
 from shared.routes.videos import videos_router
 from shared.services import Services
 from shared.settings import Settings, load_settings
+from shared.timing import Timing
 from shared.tools import ToolContext
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ OPEN_PATHS = ("/health", "/openapi.json")
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, timing: Timing | None = None) -> FastAPI:
     """Builds the application; nothing is opened, sent or imported that a first request could wait for.
 
     Args:
         settings: The settings; read from the environment when not given.
+        timing: How long leases, pauses and waits are.
 
     Returns:
         The application; its ``state.housekeeping`` is the regular work that a timer runs.
@@ -49,7 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     configure_logging(settings)
     guard = _make_guard(settings)
-    services = Services.make(settings)
+    services = Services.make(settings, timing=timing)
     tools = services.tools
     agent = Agent(
         services.openai,

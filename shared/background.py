@@ -5,8 +5,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-GRACE_SECONDS = 5.0
-"""How long a request waits for it, though its own time may be over."""
+from shared.errors import GatewayError
 
 FutureT = TypeVar("FutureT", bound="asyncio.Future[Any]")
 
@@ -14,24 +13,29 @@ logger = logging.getLogger(__name__)
 
 
 class Background:
-    """Work that is done to its end, whoever stops to wait for it."""
+    """Work that is done to its end, whoever stops to wait for it.
 
-    def __init__(self) -> None:
+    Args:
+        grace_seconds: How long a request waits for it, though its own time may be over.
+    """
+
+    def __init__(self, grace_seconds: float = 5.0) -> None:
+        self._grace_seconds = grace_seconds
         self._running: set[asyncio.Future[Any]] = set()
 
-    async def finish(self, work: Awaitable[None], seconds: float = GRACE_SECONDS) -> bool:
+    async def finish(self, work: Awaitable[None], seconds: float | None = None) -> bool:
         """Does work to its end, even where the caller is cancelled or goes on without it.
 
         Args:
             work: What to do. What it raises after the caller has gone on is only logged.
-            seconds: How long the caller waits for it.
+            seconds: How long the caller waits for it; None for the time of grace.
 
         Returns:
             Whether it is done.
         """
         task = self.track(asyncio.ensure_future(work))
         try:
-            await asyncio.wait({task}, timeout=seconds)
+            await asyncio.wait({task}, timeout=self._grace_seconds if seconds is None else seconds)
         finally:
             if not task.done():
                 task.add_done_callback(_log_failure)
@@ -51,5 +55,10 @@ class Background:
 
 
 def _log_failure(task: "asyncio.Future[None]") -> None:
-    if not task.cancelled() and (error := task.exception()):
+    if task.cancelled():
+        return
+    error = task.exception()
+    if isinstance(error, GatewayError):
+        logger.warning("Work that a request left behind failed: %s", error.code)
+    elif error is not None:
         logger.error("Work that a request left behind failed", exc_info=error)

@@ -307,10 +307,28 @@ class AuthNotConfigured(NotConfigured):
 
 
 class StorageUnavailable(GatewayError):
-    """Raised when storage cannot be reached, is full or refuses us; the sentence names the setting."""
+    """Raised when storage cannot be reached, is full or refuses us; the sentence names the setting.
+
+    Args:
+        detail: A sentence for the caller.
+        retry_after: Seconds that storage asks to wait; None where it says nothing.
+        is_transient: Whether another attempt may help.
+    """
 
     status = 503
     code = "storage_unavailable"
+
+    def __init__(
+        self, detail: str, retry_after: float | None = None, *, is_transient: bool = True
+    ) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self.is_transient = is_transient
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again, in whole seconds."""
+        return {} if self.retry_after is None else {"Retry-After": _seconds(self.retry_after)}
 
 
 class ShuttingDown(GatewayError):

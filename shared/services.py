@@ -17,6 +17,7 @@ from shared.storage import (
     MediaStore,
     Storage,
 )
+from shared.timing import Timing
 from shared.tools import PaidCalls, ToolRegistry
 from shared.tools.clock import ClockTools
 from shared.tools.images import ImageTools
@@ -55,15 +56,18 @@ class Services:
     connections: Connections
 
     @classmethod
-    def make(cls, settings: Settings, *, serves_links: bool = True) -> "Services":
+    def make(
+        cls, settings: Settings, *, serves_links: bool = True, timing: Timing | None = None
+    ) -> "Services":
         """Makes the services; a new family of tools is added here.
 
         Args:
             settings: The settings.
             serves_links: Whether the app's own routes can be reached.
+            timing: How long leases, pauses and waits are.
         """
         openai = OpenAIService(settings)
-        storage = Storage(settings, serves_links=serves_links)
+        storage = Storage(settings, serves_links=serves_links, timing=timing)
         media = MediaStore(storage, settings)
         idempotency = IdempotencyStore(storage)
         paid_calls = PaidCalls(idempotency, media)

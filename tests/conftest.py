@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
@@ -22,6 +21,7 @@ from local.stand_in import VIDEO_MODEL, create_stand_in
 from shared.app import create_app
 from shared.settings import load_settings
 from shared.storage import IdempotencyStore, MediaStore, Storage
+from shared.timing import Timing
 from shared.tools import PaidCalls
 from tests.ports import free_port
 from tests.selection import Selection, leave_out
@@ -172,13 +172,7 @@ def stored_environment(
     """Settings of a working app over each kind of storage, empty."""
     if request.param == "folder":
         return environment
-    run = uuid4().hex
-    return environment | {
-        "LOCAL_STORAGE_PATH": "",
-        "AZURE_STORAGE_CONNECTION_STRING": request.getfixturevalue("azurite"),
-        "AZURE_BLOB_CONTAINER": f"media-{run}",
-        "AZURE_BLOB_STATE_CONTAINER": f"state-{run}",
-    }
+    return environment | azurite_process.blob_settings(request.getfixturevalue("azurite"))
 
 
 @pytest.fixture
@@ -193,14 +187,22 @@ MakeClient = Callable[..., httpx2.AsyncClient]
 
 
 @pytest.fixture
-async def make_client() -> AsyncIterator[MakeClient]:
+def timing() -> Timing:
+    """How long leases, pauses and waits of the app are; modules of tests shorten them."""
+    return Timing()
+
+
+@pytest.fixture
+async def make_client(timing: Timing) -> AsyncIterator[MakeClient]:
     """Makes clients that call the application in this process, with the key unless told otherwise."""
     async with AsyncExitStack() as stack:
 
         def make(
-            environment: dict[str, str], headers: dict[str, str] | None = None
+            environment: dict[str, str],
+            headers: dict[str, str] | None = None,
+            own_timing: Timing | None = None,
         ) -> httpx2.AsyncClient:
-            app = create_app(load_settings(environment))
+            app = create_app(load_settings(environment), own_timing or timing)
             client = httpx2.AsyncClient(
                 transport=httpx2.ASGITransport(app),
                 base_url="http://app",

@@ -13,10 +13,14 @@ from shared.agent.calls import MAX_RESULT_CHARS, cut, decode_arguments
 from shared.agent.events import ChatAnswer, ToolCallRecord, ToolFinished
 from shared.agent.history import Message, estimate_tokens, media_links, select_history
 from shared.background import Background
-from shared.errors import Conflict, GatewayError
+from shared.deadline import Deadline
+from shared.errors import Conflict, GatewayError, StorageUnavailable
 from shared.openai_service import Completion, Usage, sum_usage
 from shared.storage import ConversationStore, Line, OpenTurn, TurnWriter
 from shared.tools import ToolContext
+
+GIVE_UP_SECONDS = 30.0
+"""How long the end of a turn that was broken off is tried to be stored while storage fails."""
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +137,7 @@ class Transcript:
         if writer := self._writer:
             last = {**_assistant(completion), "tool_calls": []}
             # Not cut off by whatever ends the request: the next message waits for this.
-            ending = writer.close(last, end)
+            ending = self._end(writer, last, end)
             deadline = self._context.deadline
             if not await self._background.finish(ending, deadline.remaining()):
                 raise deadline.exceeded()
@@ -144,7 +148,15 @@ class Transcript:
 
     async def _write(self, *lines: Line) -> None:
         if writer := self._writer:
-            await self._context.deadline.wait_for(writer.write(*lines))
+            deadline = self._context.deadline
+            await deadline.wait_for(writer.write(*lines, deadline=deadline))
+
+    async def _end(self, writer: TurnWriter, *lines: Line) -> None:
+        try:
+            await writer.close(*lines, deadline=self._context.deadline)
+        except StorageUnavailable as error:
+            await self._give_up(error)
+            raise
 
     async def _undo(self, beginning: "asyncio.Task[OpenTurn]", error: BaseException) -> None:
         await asyncio.wait([beginning])
@@ -164,7 +176,7 @@ class Transcript:
         usage = sum_usage(self._usages)
         lines.append({"type": "end", "status": "incomplete", "error": code, "usage": usage})
         try:
-            await writer.close(*lines)
+            await writer.close(*lines, deadline=Deadline.after(GIVE_UP_SECONDS))
         except Conflict:
             logger.warning("A turn was broken off because somebody else took its conversation over")
         except GatewayError as failure:

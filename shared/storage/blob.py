@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -18,6 +19,8 @@ from azure.core.exceptions import (
 from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings, StorageErrorCode
 from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
 
+from shared.deadline import Deadline
+from shared.errors import StorageUnavailable
 from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
 from shared.storage.links import LinkSigner
 from shared.storage.objects import (
@@ -33,7 +36,7 @@ from shared.storage.objects import (
     RangeNotSatisfiable,
     check_name,
 )
-from shared.storage.persistence import persist
+from shared.storage.persistence import Backoff, persist
 
 T = TypeVar("T")
 _Blocks = list[BlobBlock]
@@ -57,6 +60,9 @@ _UNMET = frozenset(
 """What the service says where a condition of ours does not hold."""
 
 _ABSENT = frozenset({StorageErrorCode.BLOB_NOT_FOUND, StorageErrorCode.CONTAINER_NOT_FOUND})
+_WRITE = "write"
+"""Metadata with a random value for each write: by it a repeat knows what its first attempt has done."""
+
 _BAD_CURSOR = frozenset(
     {StorageErrorCode.INVALID_QUERY_PARAMETER_VALUE, StorageErrorCode.OUT_OF_RANGE_INPUT}
 )
@@ -79,26 +85,35 @@ class BlobStore:
         self._container = account.service.get_container_client(container)
 
     async def create(
-        self, name: str, data: bytes, headers: ContentHeaders | None = None
+        self,
+        name: str,
+        data: bytes,
+        headers: ContentHeaders | None = None,
+        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object at once, or not at all."""
         if len(data) > BLOCK_BYTES:
-            return await self.upload(name, _pieces(data), headers)
+            return await self.upload(name, _pieces(data), headers, deadline)
         blob = self._blob(name)
 
-        async def put() -> dict[str, Any]:
+        async def put(metadata: dict[str, str]) -> dict[str, Any]:
             return await blob.upload_blob(
                 data,
                 length=len(data),
                 overwrite=False,
                 content_settings=_settings(headers),
+                metadata={**_metadata(headers), **metadata},
                 retry_total=0,
             )
 
-        return _written(name, len(data), await self._write(name, put, ObjectExists(name)))
+        return await self._write_once(name, len(data), put, ObjectExists(name), deadline)
 
     async def upload(
-        self, name: str, chunks: AsyncIterable[bytes], headers: ContentHeaders | None = None
+        self,
+        name: str,
+        chunks: AsyncIterable[bytes],
+        headers: ContentHeaders | None = None,
+        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object of unknown length.
 
@@ -110,22 +125,23 @@ class BlobStore:
         first = await anext(blocks, b"")
         second = await anext(blocks, None)
         if second is None:
-            return await self.create(name, first, headers)
-        staged, size = await self._stage(blob, _chain(first, second, blocks))
+            return await self.create(name, first, headers, deadline)
+        staged, size = await self._stage(blob, _chain(first, second, blocks), deadline)
 
-        async def commit() -> dict[str, Any]:
+        async def commit(metadata: dict[str, str]) -> dict[str, Any]:
             return await blob.commit_block_list(
                 staged,
                 content_settings=_settings(headers),
+                metadata={**_metadata(headers), **metadata},
                 match_condition=MatchConditions.IfMissing,
                 retry_total=0,
             )
 
-        # Of its own commit a second one makes an object that exists, which is as good.
-        written = await persist(lambda: self._write(name, commit, ObjectExists(name)))
-        return _written(name, size, written)
+        return await self._write_once(name, size, commit, ObjectExists(name), deadline)
 
-    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
+    async def replace(
+        self, name: str, data: bytes, etag: str, deadline: Deadline | None = None
+    ) -> ObjectInfo:
         """Replaces an object that has not changed."""
         blob = self._blob(name)
         unchanged: dict[str, Any] = {
@@ -135,14 +151,16 @@ class BlobStore:
         }
         staged: _Blocks = []
         if len(data) > BLOCK_BYTES:
-            staged, _ = await self._stage(blob, _pieces(data))
+            staged, _ = await self._stage(blob, _pieces(data), deadline)
 
-        async def put() -> dict[str, Any]:
+        async def put(metadata: dict[str, str]) -> dict[str, Any]:
             if staged:
-                return await blob.commit_block_list(staged, **unchanged)
-            return await blob.upload_blob(data, length=len(data), overwrite=True, **unchanged)
+                return await blob.commit_block_list(staged, metadata=metadata, **unchanged)
+            return await blob.upload_blob(
+                data, length=len(data), overwrite=True, metadata=metadata, **unchanged
+            )
 
-        return _written(name, len(data), await self._write(name, put, ObjectChanged(name)))
+        return await self._write_once(name, len(data), put, ObjectChanged(name), deadline)
 
     async def append(self, name: str, data: bytes, position: int) -> int:
         """Appends to a log whose size the caller knows."""
@@ -183,8 +201,10 @@ class BlobStore:
     async def describe(self, name: str) -> ObjectInfo:
         """Returns what is known of an object."""
         blob = self._blob(name)
+        answer = _Answer()
         with self._errors(name):
-            return _info(await blob.get_blob_properties())
+            properties = await blob.get_blob_properties(raw_response_hook=answer)
+        return _info(properties, seen_at=answer.sent_at)
 
     @asynccontextmanager
     async def open(
@@ -195,9 +215,12 @@ class BlobStore:
         # Without an offset the SDK knows how to read what is empty.
         offset = None if start == 0 and end is None else start
         length = None if end is None else end - start + 1
+        answer = _Answer()
         try:
             with self._errors(name):
-                reader = await blob.download_blob(offset, length, max_concurrency=1)
+                reader = await blob.download_blob(
+                    offset, length, max_concurrency=1, raw_response_hook=answer
+                )
         except _EmptyRange as error:
             info = await self.describe(name)
             if start > 0:
@@ -207,7 +230,8 @@ class BlobStore:
         size = int((reader.properties.content_range or "/0").rpartition("/")[2])
         if 0 < start >= size:
             raise RangeNotSatisfiable(size)
-        yield ObjectStream(_info(reader.properties, size), self._chunks(name, reader))
+        info = _info(reader.properties, size, answer.sent_at)
+        yield ObjectStream(info, self._chunks(name, reader))
 
     async def list(self, prefix: str, limit: int = 100, cursor: str | None = None) -> ObjectPage:
         """Lists objects whose names begin with a prefix, in the order of their names."""
@@ -226,12 +250,20 @@ class BlobStore:
     async def delete(self, name: str) -> bool:
         """Deletes an object and says whether there was one."""
         blob = self._blob(name)
-        try:
-            with self._errors(name):
-                await blob.delete_blob()
-        except ObjectMissing:
-            return False
-        return True
+        backoff = Backoff(attempts=self._account.attempts)
+        is_repeat = False
+        while True:
+            try:
+                with self._errors(name):
+                    await blob.delete_blob(retry_total=0)
+            except ObjectMissing:
+                # A repeat finds it gone where only the answer to the first attempt was lost.
+                return is_repeat
+            except StorageUnavailable as error:
+                is_repeat = True
+                await backoff.wait(error)
+            else:
+                return True
 
     async def link(self, name: str, expires_at: datetime) -> str:
         """Returns a URL of the app itself, or one with a shared access signature for reading only."""
@@ -241,7 +273,9 @@ class BlobStore:
         query = await self._account.sign(blob.container_name, name, expires_at)
         return f"{blob.url}?{query}"
 
-    async def _stage(self, blob: BlobClient, blocks: AsyncIterator[bytes]) -> tuple[_Blocks, int]:
+    async def _stage(
+        self, blob: BlobClient, blocks: AsyncIterator[bytes], deadline: Deadline | None
+    ) -> tuple[_Blocks, int]:
         block_ids = []
         size = 0
         places = asyncio.Semaphore(PARALLEL_BLOCKS)
@@ -250,10 +284,15 @@ class BlobStore:
 
         async def send(block_id: str, block: bytes) -> None:
             nonlocal has_failed
-            try:
-                await self._write(
-                    blob.blob_name, lambda: blob.stage_block(block_id, block, length=len(block))
+
+            async def put() -> Any:
+                return await self._write(
+                    blob.blob_name,
+                    lambda: blob.stage_block(block_id, block, length=len(block), retry_total=0),
                 )
+
+            try:
+                await persist(put, deadline, self._account.attempts)
             except BaseException:
                 has_failed = True
                 raise
@@ -278,6 +317,47 @@ class BlobStore:
             # its connection half closed.
             await asyncio.gather(*sending, return_exceptions=True)
         return [BlobBlock(block_id) for block_id in block_ids], size
+
+    async def _write_once(
+        self,
+        name: str,
+        size: int,
+        write: Callable[[dict[str, str]], Awaitable[dict[str, Any]]],
+        unmet: ObjectConflict,
+        deadline: Deadline | None,
+    ) -> ObjectInfo:
+        """Makes a conditional write, and knows it again where only the answer was lost.
+
+        Args:
+            name: The object.
+            size: Its bytes.
+            write: Makes one attempt that stores the metadata it is given.
+            unmet: Raised where the condition did not hold for any attempt.
+            deadline: Until when to go on; None for a few attempts.
+        """
+        metadata = {_WRITE: uuid4().hex}
+        backoff = Backoff(deadline, self._account.attempts)
+        is_repeat = False
+        while True:
+            try:
+                answer = await self._write(name, lambda: write(metadata), unmet)
+            except ObjectConflict:
+                if is_repeat and (ours := await self._find(name, metadata[_WRITE])):
+                    return ours
+                raise
+            except StorageUnavailable as error:
+                is_repeat = True
+                await backoff.wait(error)
+            else:
+                return _written(name, size, answer)
+
+    async def _find(self, name: str, write: str) -> ObjectInfo | None:
+        """Returns an object if it was stored by one write."""
+        try:
+            info = await self.describe(name)
+        except ObjectMissing:
+            return None
+        return info if info.metadata.get(_WRITE) == write else None
 
     async def _write(
         self,
@@ -339,6 +419,21 @@ class BlobStore:
         return self._container.get_blob_client(check_name(name))
 
 
+class _Answer:
+    """Takes the time of storage from its first answer.
+
+    Attributes:
+        sent_at: When storage sent it, by our own clock where it did not say; None without an answer.
+    """
+
+    def __init__(self) -> None:
+        self.sent_at: datetime | None = None
+
+    def __call__(self, answer: Any) -> None:
+        if self.sent_at is None and answer.http_response.status_code < 300:
+            self.sent_at = _parse_date(answer.http_response.headers.get("Date", ""))
+
+
 class _EmptyRange(Exception):
     """Raised where a range begins behind the end of an object."""
 
@@ -386,6 +481,14 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield
 
 
+def _parse_date(text: str) -> datetime:
+    with suppress(ValueError):
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is not None:
+            return moment
+    return datetime.now(UTC)
+
+
 def _bare(etag: str) -> str:
     # Listings have them without quotes, headers with.
     return etag.strip('"')
@@ -401,12 +504,20 @@ def _settings(headers: ContentHeaders | None) -> ContentSettings | None:
     )
 
 
-def _info(properties: BlobProperties, size: int | None = None) -> ObjectInfo:
+def _metadata(headers: ContentHeaders | None) -> dict[str, str]:
+    return {} if headers is None else dict(headers.metadata)
+
+
+def _info(
+    properties: BlobProperties, size: int | None = None, seen_at: datetime | None = None
+) -> ObjectInfo:
     return ObjectInfo(
         name=properties.name or "",
         size=(properties.size or 0) if size is None else size,
         etag=_bare(properties.etag or ""),
         modified_at=properties.last_modified or datetime.now(UTC),
+        seen_at=seen_at,
+        metadata=dict(properties.metadata or {}),
     )
 
 

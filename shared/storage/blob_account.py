@@ -15,15 +15,15 @@ from azure.storage.blob import BlobSasPermissions, UserDelegationKey, generate_b
 from azure.storage.blob.aio import BlobServiceClient
 
 from shared.errors import StorageUnavailable
+from shared.storage.blob_transport import RetryPolicy, SingleAttemptTransport, retry_after
+from shared.timing import Timing
 
 CONNECT_TIMEOUT_SECONDS = 5
-READ_TIMEOUT_SECONDS = 20
-RETRIES = 1
-"""Of reads and of blocks of uploads. Conditional writes have none: a repeat could meet its own first
-attempt, and take it for somebody else's."""
 BLOCK_BYTES = 1024 * 1024
 """Of uploads and downloads; a few of them are in memory at a time. aiohttp sends larger ones in one go,
 while everything else waits."""
+READ_BYTES = 256 * 1024
+"""Read from a connection at a time."""
 
 DELEGATION_KEY_LIFETIME = timedelta(days=1)
 CLOCK_SKEW = timedelta(minutes=5)
@@ -36,7 +36,9 @@ class BlobAccount:
     """A storage account.
 
     Attributes:
-        service: The SDK's client of it.
+        service: The SDK's client of it. It repeats what fails; a call whose repeats must be known has to
+            say ``retry_total=0``.
+        attempts: How often an operation without a deadline is tried.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class BlobAccount:
         setting: str,
         account_key: str | None,
         credential: AsyncTokenCredential | None,
+        timing: Timing,
     ) -> None:
         self.service = service
+        self.attempts = timing.storage_attempts
         self._setting = setting
         self._account_key = account_key
         self._credential = credential
@@ -54,35 +58,45 @@ class BlobAccount:
         self._delegating = asyncio.Lock()
 
     @classmethod
-    def from_connection_string(cls, connection_string: str, **options: Any) -> "BlobAccount":
+    def from_connection_string(
+        cls, connection_string: str, timing: Timing | None = None, **options: Any
+    ) -> "BlobAccount":
         """Opens an account by connection string.
 
         Args:
             connection_string: With an account key, or for the local emulator.
+            timing: How often and how long to try.
             options: Further ones of the SDK's client.
 
         Raises:
             ValueError: The connection string is malformed.
         """
+        timing = timing or Timing()
         service = BlobServiceClient.from_connection_string(
-            connection_string, **{**_options(), **options}
+            connection_string, **_options(timing, options)
         )
         key = getattr(service.credential, "account_key", None)
-        return cls(service, _BY_STRING, key, None)
+        return cls(service, _BY_STRING, key, None, timing)
 
     @classmethod
     def from_identity(
-        cls, account_url: str, credential: AsyncTokenCredential, **options: Any
+        cls,
+        account_url: str,
+        credential: AsyncTokenCredential,
+        timing: Timing | None = None,
+        **options: Any,
     ) -> "BlobAccount":
         """Opens an account by identity.
 
         Args:
             account_url: As ``https://NAME.blob.core.windows.net``.
             credential: The identity; closed with the account.
+            timing: How often and how long to try.
             options: Further ones of the SDK's client.
         """
-        service = BlobServiceClient(account_url, credential=credential, **{**_options(), **options})
-        return cls(service, _BY_IDENTITY, None, credential)
+        timing = timing or Timing()
+        service = BlobServiceClient(account_url, credential=credential, **_options(timing, options))
+        return cls(service, _BY_IDENTITY, None, credential, timing)
 
     async def sign(self, container: str, name: str, expires_at: datetime) -> str:
         """Returns the query that lets anybody read one object until ``expires_at``.
@@ -119,7 +133,11 @@ class BlobAccount:
         try:
             yield
         except AzureError as error:
-            raise StorageUnavailable(self._explain(error)) from error
+            raise StorageUnavailable(
+                self._explain(error),
+                retry_after(getattr(error, "response", None)),
+                is_transient=_is_transient(error),
+            ) from error
 
     async def aclose(self) -> None:
         """Closes connections and the credential."""
@@ -156,15 +174,25 @@ class BlobAccount:
         )
 
 
-def _options() -> dict[str, Any]:
+def _is_transient(error: AzureError) -> bool:
+    if isinstance(error, ClientAuthenticationError):
+        return False
+    status = getattr(error, "status_code", None)
+    return not status or status >= 500 or status in (408, 429)
+
+
+def _options(timing: Timing, others: dict[str, Any]) -> dict[str, Any]:
     return {
-        "connection_timeout": CONNECT_TIMEOUT_SECONDS,
-        "read_timeout": READ_TIMEOUT_SECONDS,
-        "retry_total": RETRIES,
-        "initial_backoff": 1,
-        "increment_base": 1,
+        "transport": SingleAttemptTransport(
+            connection_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=timing.storage_timeout,
+            connection_data_block_size=READ_BYTES,
+            **others,
+        ),
+        "retry_policy": RetryPolicy(timing.storage_attempts),
         "max_single_get_size": BLOCK_BYTES,
         "max_chunk_get_size": BLOCK_BYTES,
         # Everything is sent in blocks of our own.
         "max_single_put_size": 2 * BLOCK_BYTES,
+        **others,
     }

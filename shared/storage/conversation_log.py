@@ -1,8 +1,8 @@
 """One conversation as JSON lines in append blobs: written under a fence, read from its end.
 
-The log is also its own lease. A writer's lines say whose turn it is; while the newest one is young and
-does not end a turn, nobody else may write. Every append names the position that it expects, so that of
-two writers one fails and nothing of it lands between the other's lines.
+The log is also its own lease. A writer's lines say whose turn it is; while the last append is young by
+the clock of storage and does not end a turn, nobody else may write. Every append names the position that
+it expects, so that of two writers one fails and nothing of it lands between the other's lines.
 """
 
 import asyncio
@@ -10,10 +10,9 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from shared.errors import StorageUnavailable
+from shared.deadline import Deadline
 from shared.storage.ids import iso_utc, owner_key
 from shared.storage.objects import (
     ObjectChanged,
@@ -21,6 +20,8 @@ from shared.storage.objects import (
     ObjectStore,
     RangeNotSatisfiable,
 )
+from shared.storage.persistence import persist
+from shared.storage.service import Storage
 
 MAX_APPENDS = 49_000
 """To one part of a log, after which the next part begins: append blobs take 50,000 blocks."""
@@ -57,11 +58,23 @@ class Tail:
         end: Where the next append goes.
         appends: How many there have been to the last part.
         newest: The last lines, newest first.
+        age_seconds: How long ago the last append was, by the clock of storage.
     """
 
     end: Place
     appends: int
     newest: Sequence[PlacedLine] = ()
+    age_seconds: float = 0.0
+
+    def is_under_way(self, lease_seconds: float) -> bool:
+        """Returns whether a writer is in the middle of the turn that the newest line belongs to.
+
+        Args:
+            lease_seconds: How long a turn counts as under way after its last append.
+        """
+        if not self.newest or self.newest[0].line["type"] == "end":
+            return False
+        return self.age_seconds < lease_seconds
 
 
 class ConversationLog:
@@ -93,16 +106,17 @@ class ConversationLog:
         part = 1
         while True:
             try:
-                size = (await self.state.describe(self.name(part))).size
+                info = await self.state.describe(self.name(part))
             except ObjectMissing:
                 if part == 1:
                     raise
                 # Whoever announced this part died before it began it.
                 return Tail(Place(part, 0), 0)
-            newest = await self._lines_before(Place(part, size), FIRST_READ_BYTES)
+            end = Place(part, info.size)
+            newest = await self._lines_before(end, FIRST_READ_BYTES)
             if not newest or newest[0].line["type"] != "next":
                 appends = newest[0].line["append"] if newest else 0
-                return Tail(Place(part, size), appends, newest)
+                return Tail(end, appends, newest, info.age_seconds)
             part += 1
 
     async def backwards(
@@ -137,7 +151,7 @@ class ConversationLog:
             ObjectMissing: There is no such conversation.
         """
         try:
-            data = await self._read(1, 0, FIRST_LINE_BYTES)
+            data = await self.read_range(1, 0, FIRST_LINE_BYTES)
         except RangeNotSatisfiable:
             data = b""
         if b"\n" not in data:
@@ -155,14 +169,15 @@ class ConversationLog:
         """Reads whole lines up to a place, newest first; none only at the beginning."""
         while end.offset:
             start = max(0, end.offset - size)
-            data = await self._read(end.part, start, end.offset)
+            data = await self.read_range(end.part, start, end.offset)
             skipped = 0 if start == 0 else data.find(b"\n") + 1
             if start == 0 or 0 < skipped < len(data):
                 return _place(data[skipped:], end.part, start + skipped)
             size *= 4
         return ()
 
-    async def _read(self, part: int, start: int, end: int) -> bytes:
+    async def read_range(self, part: int, start: int, end: int) -> bytes:
+        """Returns the bytes of a part from ``start`` up to ``end``, as far as there are any."""
         while True:
             # What is there does not change, but a long range is not read in one go while the log grows.
             with suppress(ObjectChanged):
@@ -176,36 +191,55 @@ class LogWriter:
     Args:
         log: The log.
         tail: Its end; None for one that does not exist yet.
+        storage: Tells the time that lines say, and how often to try.
     """
 
-    def __init__(self, log: ConversationLog, tail: Tail | None) -> None:
+    def __init__(self, log: ConversationLog, tail: Tail | None, storage: Storage) -> None:
         self._log = log
+        self._clock = storage.clock
+        self._attempts = storage.timing.storage_attempts
         self._end = tail.end if tail else Place(1, 0)
         self._appends = tail.appends if tail else 0
         self._turns = asyncio.Lock()
         self._uncertain = b""
 
-    async def append(self, *lines: Line) -> None:
+    async def append(self, *lines: Line, deadline: Deadline | None = None) -> None:
         """Appends lines together: either all of them are stored or none.
 
         A caller who is cancelled does not end the append, or nobody would know where the log ends.
 
+        Args:
+            lines: What to append.
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
         Raises:
-            ObjectChanged: Somebody else has written, or deleted the log.
+            ObjectChanged: Another writer has appended, or deleted the log.
             StorageUnavailable: They are not stored, as far as can be known.
         """
-        await asyncio.shield(asyncio.create_task(self._append(lines)))
+        await asyncio.shield(asyncio.create_task(self._append(lines, deadline)))
 
-    async def _append(self, lines: Sequence[Line]) -> None:
+    async def settle(self, deadline: Deadline | None = None) -> bool:
+        """Finds out whether the last append was done after all, though it failed.
+
+        Args:
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
+        Raises:
+            StorageUnavailable: It is still not known.
+        """
         async with self._turns:
-            await self._settle()
-            if self._appends >= MAX_APPENDS:
-                await self._put([{"type": "next"}])
-                self._end, self._appends = Place(self._end.part + 1, 0), 0
-            await self._put(lines)
+            return await persist(self._settle, deadline, self._attempts)
 
-    async def _put(self, lines: Sequence[Line]) -> None:
-        stamp = {"append": self._appends + 1, "at": now()}
+    async def _append(self, lines: Sequence[Line], deadline: Deadline | None) -> None:
+        async with self._turns:
+            await persist(self._settle, deadline, self._attempts)
+            if self._appends >= MAX_APPENDS:
+                await self._put([{"type": "next"}], deadline)
+                self._end, self._appends = Place(self._end.part + 1, 0), 0
+            await self._put(lines, deadline)
+
+    async def _put(self, lines: Sequence[Line], deadline: Deadline | None = None) -> None:
+        stamp = {"append": self._appends + 1, "at": iso_utc(self._clock())}
         data = b"".join(
             # Halves of characters could be stored, but never be shown.
             json.dumps({**line, **stamp}, ensure_ascii=False, separators=(",", ":")).encode(
@@ -214,15 +248,21 @@ class LogWriter:
             + b"\n"
             for line in lines
         )
+        # The position makes a repeat safe: after an append whose answer was lost it does not hold.
+        await persist(lambda: self._put_once(data), deadline, self._attempts)
+
+    async def _put_once(self, data: bytes) -> None:
+        if await self._settle():
+            return
         name = self._log.name(self._end.part)
+        self._uncertain = data
         try:
             await self._log.state.append(name, data, self._end.offset)
-        except (ObjectChanged, StorageUnavailable) as error:
-            # The answer to an append can be lost although the append was done.
-            self._uncertain = data
+        except ObjectChanged:
             if not await self._settle():
-                raise error
+                raise
         else:
+            self._uncertain = b""
             self._advance(data)
 
     async def _settle(self) -> bool:
@@ -234,10 +274,8 @@ class LogWriter:
         data, start = self._uncertain, self._end.offset
         if not data:
             return False
-        name = self._log.name(self._end.part)
         try:
-            async with self._log.state.open(name, start, start + len(data) - 1) as stream:
-                found = b"".join([chunk async for chunk in stream.chunks])
+            found = await self._log.read_range(self._end.part, start, start + len(data))
         except (ObjectMissing, RangeNotSatisfiable):
             found = b""
         self._uncertain = b""
@@ -249,11 +287,6 @@ class LogWriter:
     def _advance(self, data: bytes) -> None:
         self._end = Place(self._end.part, self._end.offset + len(data))
         self._appends += 1
-
-
-def now() -> str:
-    """Returns the time as lines have it."""
-    return iso_utc(datetime.now(UTC))
 
 
 def _place(data: bytes, part: int, offset: int) -> Sequence[PlacedLine]:

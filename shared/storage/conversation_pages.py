@@ -10,7 +10,6 @@ from typing_extensions import TypedDict
 from shared.storage.conversation_log import ConversationLog, Line, Place, PlacedLine
 from shared.storage.ids import iso_utc, made_at
 from shared.storage.objects import ObjectMissing
-from shared.storage.turns import is_under_way
 
 _CURSOR = re.compile(r"(\d{1,9})-(\d{1,18})((?:-[0-9a-f]{44}:\d{1,9})*)")
 _MESSAGES = ("user", "assistant", "tool")
@@ -83,7 +82,11 @@ class PageCursor:
 
 
 async def read_page(
-    log: ConversationLog, summary: ConversationSummary, limit: int, cursor: PageCursor
+    log: ConversationLog,
+    summary: ConversationSummary,
+    limit: int,
+    cursor: PageCursor,
+    lease_seconds: float,
 ) -> ConversationPage:
     """Reads a page.
 
@@ -92,14 +95,20 @@ async def read_page(
         summary: What is known of it.
         limit: Most messages to return.
         cursor: Where to begin.
+        lease_seconds: How long a turn counts as under way after its last append.
 
     Raises:
         ObjectMissing: The log is not there, or not where the cursor says.
     """
     tail = await log.tail() if cursor.before is None else None
+    # Only the newest turn can be under way: the next one begins when it is over.
+    active = None
+    if tail is not None and tail.is_under_way(lease_seconds):
+        active = tail.newest[0].line["turn"]
     found: list[Line] = []
     following = None
-    async with aclosing(_messages(log.backwards(tail, cursor.before), cursor)) as messages:
+    lines = log.backwards(tail, cursor.before)
+    async with aclosing(_messages(lines, cursor, active)) as messages:
         async for placed in messages:
             if len(found) == limit:
                 return ConversationPage(summary, tuple(found[::-1]), following)
@@ -119,7 +128,7 @@ async def summarize(log: ConversationLog, conversation_id: str) -> ConversationS
 
 
 async def _messages(
-    lines: AsyncGenerator[PlacedLine, None], cursor: PageCursor
+    lines: AsyncGenerator[PlacedLine, None], cursor: PageCursor, active: str | None
 ) -> AsyncGenerator[PlacedLine, None]:
     """Yields messages, newest first, without those of attempts that another one replaced."""
     broken_off = False
@@ -130,7 +139,7 @@ async def _messages(
                 cursor.attempts[turn] = line["attempt"]
                 # Read from the end: the first line of a turn says how the turn ended.
                 is_end = line["type"] == "end"
-                broken_off = line["status"] != "complete" if is_end else not is_under_way(line)
+                broken_off = line["status"] != "complete" if is_end else turn != active
             if line["attempt"] == cursor.attempts[turn] and line["type"] in _MESSAGES:
                 yield PlacedLine(placed.place, {**line, "incomplete": broken_off})
                 broken_off = False

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.background import Background
-from shared.errors import Conflict, NotFound
+from shared.deadline import Deadline
+from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.parallel import gather_limited
 from shared.storage.conversation_log import ConversationLog, Line, LogWriter, Place, Tail
 from shared.storage.conversation_pages import (
@@ -20,11 +21,14 @@ from shared.storage.ids import Operation, is_id
 from shared.storage.media import MediaStore
 from shared.storage.objects import ObjectMissing, RangeNotSatisfiable
 from shared.storage.service import Storage
-from shared.storage.turns import OpenTurn, TurnWriter, busy, is_under_way
+from shared.storage.turns import OpenTurn, TurnWriter, busy
 
 MAX_TITLE_CHARS = 80
 _PARALLEL_READS = 8
-_CLOCK_SKEW = timedelta(minutes=1)
+_CLOCK_SKEW = timedelta(minutes=10)
+"""How far the clocks of instances may differ when the lines of an earlier attempt are looked for."""
+
+_ABANDON_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +93,9 @@ class ConversationStore:
             raise _unknown(conversation_id)
         attempt = 1
         if tail is not None:
-            newest = tail.newest[0].line if tail.newest else None
-            if newest and newest["turn"] != turn_id and is_under_way(newest):
-                raise busy()
+            is_ours = bool(tail.newest) and tail.newest[0].line["turn"] == turn_id
+            if not is_ours and self._is_under_way(tail):
+                raise self._busy()
             if operation.is_repeat:
                 earlier = await _earlier_attempt(log, tail, turn_id, operation)
                 if earlier and earlier[-1].get("status") == "complete":
@@ -100,11 +104,16 @@ class ConversationStore:
         lines: list[Line] = [{"type": "user", "content": message}]
         if tail is None:
             lines.insert(0, {"type": "conversation", "title": message[:MAX_TITLE_CHARS]})
-        writer = TurnWriter(LogWriter(log, tail), turn_id, attempt)
+        renewal = self._storage.timing.renewal
+        writer = TurnWriter(LogWriter(log, tail, self._storage), turn_id, attempt, renewal)
         try:
             await writer.write(*lines)
         except Conflict as error:
-            raise busy() from error
+            raise self._busy() from error
+        except StorageUnavailable:
+            # Where only the answer was lost the conversation would be locked until the lease is over.
+            await self.background.finish(writer.abandon(Deadline.after(_ABANDON_SECONDS)), 0)
+            raise
         writer.keep_alive()
         return OpenTurn(chosen, turn_id, writer, earlier=tail)
 
@@ -175,7 +184,7 @@ class ConversationStore:
         if summary is None:
             raise _unknown(conversation_id)
         try:
-            page = await read_page(log, summary, limit, at)
+            page = await read_page(log, summary, limit, at, self._storage.timing.lease)
         except (ObjectMissing, RangeNotSatisfiable, ValueError) as error:
             if cursor is None:
                 raise _unknown(conversation_id) from error
@@ -193,9 +202,15 @@ class ConversationStore:
         tail = await _find_tail(log)
         if tail is None:
             raise _unknown(conversation_id)
-        if tail.newest and is_under_way(tail.newest[0].line):
-            raise busy()
+        if self._is_under_way(tail):
+            raise self._busy()
         await log.delete(tail.end.part)
+
+    def _is_under_way(self, tail: Tail) -> bool:
+        return tail.is_under_way(self._storage.timing.lease)
+
+    def _busy(self) -> Conflict:
+        return busy(self._storage.timing.renewal)
 
     async def _refresh(self, principal: str, lines: Sequence[Line]) -> tuple[Line, ...]:
         return tuple(await self._media.refresh(principal, list(lines)))

@@ -6,10 +6,12 @@ system frees when its holder dies.
 """
 
 import asyncio
+import json
 import os
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import BinaryIO, TypeVar
 
 from filelock import FileLock
 
+from shared.deadline import Deadline
 from shared.errors import StorageUnavailable
 from shared.storage.links import LinkSigner
 from shared.storage.objects import (
@@ -35,7 +38,7 @@ from shared.storage.private_files import FILE_MODE, make_private_folder, private
 
 T = TypeVar("T")
 
-UPLOADS, LOCKS = ".uploads", ".locks"
+UPLOADS, LOCKS, METADATA = ".uploads", ".locks", ".metadata"
 """Folders beside those of the containers."""
 
 CHUNK_BYTES = 256 * 1024
@@ -47,7 +50,8 @@ _LOCKS = 64
 class FolderStore:
     """Objects of one container as files.
 
-    Content headers are not kept: the app serves these files itself and knows them from the name.
+    Of the content headers only metadata are kept, as files of their own: the app serves these files
+    itself and knows the others from the name.
 
     Args:
         root: Folder of all containers; made when first written to.
@@ -59,10 +63,15 @@ class FolderStore:
         self._objects = root / container
         self._uploads = root / UPLOADS
         self._locks = root / LOCKS
+        self._metadata = root / METADATA / container
         self._signer = signer
 
     async def create(
-        self, name: str, data: bytes, headers: ContentHeaders | None = None
+        self,
+        name: str,
+        data: bytes,
+        headers: ContentHeaders | None = None,
+        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object at once, or not at all."""
 
@@ -71,12 +80,16 @@ class FolderStore:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-                return self._publish(path, name)
+                return self._publish(path, name, headers)
 
         return await self._run(work)
 
     async def upload(
-        self, name: str, chunks: AsyncIterable[bytes], headers: ContentHeaders | None = None
+        self,
+        name: str,
+        chunks: AsyncIterable[bytes],
+        headers: ContentHeaders | None = None,
+        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object of unknown length."""
         upload = self._upload()
@@ -88,13 +101,15 @@ class FolderStore:
             def finish() -> ObjectInfo:
                 file.flush()
                 os.fsync(file.fileno())
-                return self._publish(path, name)
+                return self._publish(path, name, headers)
 
             return await self._run(finish)
         finally:
             upload.__exit__(None, None, None)
 
-    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
+    async def replace(
+        self, name: str, data: bytes, etag: str, deadline: Deadline | None = None
+    ) -> ObjectInfo:
         """Replaces an object that has not changed."""
 
         def work() -> ObjectInfo:
@@ -154,9 +169,10 @@ class FolderStore:
 
         def work() -> ObjectInfo:
             try:
-                return self._info(name, self.path(name).stat())
+                info = self._info(name, self.path(name).stat())
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise ObjectMissing(name) from error
+            return replace(info, metadata=self._read_metadata(name))
 
         return await self._run(work)
 
@@ -200,6 +216,8 @@ class FolderStore:
                     self.path(name).unlink()
                 except (FileNotFoundError, NotADirectoryError):
                     return False
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    self._metadata_path(name).unlink()
                 return True
 
         return await self._run(work)
@@ -222,7 +240,8 @@ class FolderStore:
         except OSError as error:
             raise StorageUnavailable(
                 f"The folder of {_SETTING} cannot be used: {error.strerror or error}. "
-                "Make room in it and give this app the right to write there."
+                "Make room in it and give this app the right to write there.",
+                is_transient=False,
             ) from error
 
     async def _chunks(self, file: BinaryIO, start: int, stop: int) -> AsyncIterator[bytes]:
@@ -249,11 +268,31 @@ class FolderStore:
 
     def _info(self, name: str, status: os.stat_result) -> ObjectInfo:
         modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
-        return ObjectInfo(name, status.st_size, _etag(status), modified_at)
+        return ObjectInfo(
+            name, status.st_size, _etag(status), modified_at, seen_at=datetime.now(UTC)
+        )
 
-    def _publish(self, upload: Path, name: str) -> ObjectInfo:
+    def _metadata_path(self, name: str) -> Path:
+        return self._metadata.joinpath(*check_name(f"{name}.json").split("/"))
+
+    def _read_metadata(self, name: str) -> dict[str, str]:
+        try:
+            metadata: dict[str, str] = json.loads(self._metadata_path(name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return {}
+        return metadata
+
+    def _publish(self, upload: Path, name: str, headers: ContentHeaders | None) -> ObjectInfo:
         path = self.path(name)
         make_private_folder(path.parent)
+        if headers is not None and headers.metadata:
+            # Before the object: of two writers of one name both store the same.
+            about = self._metadata_path(name)
+            make_private_folder(about.parent)
+            with self._upload() as (file, draft):
+                file.write(json.dumps(dict(headers.metadata)).encode())
+                file.flush()
+                draft.replace(about)
         try:
             # A hard link is the one way to name a file that fails where the name is taken.
             os.link(upload, path)

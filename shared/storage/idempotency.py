@@ -1,25 +1,26 @@
 """Runs an operation once for each idempotency key, however many instances are asked to at once.
 
-A record is created before the operation runs. Its creator holds a lease and renews it; whoever comes
-with the same key waits, or takes over when the lease has run out because its holder died. Afterwards the
-record holds the result.
+A record is created before the operation runs. Its creator holds a lease and renews it by writing the
+record again; whoever comes with the same key waits, or takes over when the lease has run out because its
+holder died. The clock of storage says when, because those of instances may differ. Afterwards the record
+holds the result.
 """
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.background import Background
 from shared.deadline import Deadline
-from shared.errors import Conflict, GatewayError, IdempotencyMismatch
+from shared.errors import Conflict, GatewayError, IdempotencyMismatch, StorageUnavailable
 from shared.storage.ids import Operation, owner_key
 from shared.storage.objects import (
     ObjectChanged,
@@ -28,15 +29,11 @@ from shared.storage.objects import (
     ObjectMissing,
     ObjectStore,
 )
-from shared.storage.persistence import persist
+from shared.storage.persistence import ANSWER_SECONDS
 from shared.storage.service import Storage
 
-LEASE_SECONDS = 20.0
-RENEWAL_SECONDS = 5.0
-POLL_SECONDS = (0.1, 1.0)
-"""First and longest pause between two looks at a record that somebody else works on."""
-_ANSWER_SECONDS = 1.0
-"""Left of the deadline for saying that the first run is not done yet."""
+LAST_WRITE_SECONDS = 30.0
+"""How long the result of a run is tried to be written down while storage fails."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,15 +46,10 @@ class _Record(BaseModel):
     seed: str
     began_at: datetime
     state: Literal["running", "released", "done"]
-    lease_until: datetime
     result: Any = None
 
     def operation(self, *, is_repeat: bool) -> Operation:
         return Operation(bytes.fromhex(self.seed), self.began_at, is_repeat)
-
-    @property
-    def is_held(self) -> bool:
-        return self.state == "running" and datetime.now(UTC) < self.lease_until
 
 
 @dataclass
@@ -114,12 +106,11 @@ class IdempotencyStore:
         state = await deadline.wait_for(self._storage.state())
         digest = hashlib.sha256(f"{purpose} {key}".encode()).hexdigest()
         name = f"idempotency/{owner_key(principal)}/{digest}.json"
-        claim = await deadline.wait_for(
-            _claim_or_wait(state, name, hashlib.sha256(request).hexdigest(), deadline)
-        )
+        claims = _Claims(state, name, hashlib.sha256(request).hexdigest(), self._storage)
+        claim = await deadline.wait_for(claims.claim_or_wait(deadline))
         if isinstance(claim, _Record):
             return claim.result, True
-        async with _renewed(state, claim, self._storage.background):
+        async with _renewed(state, claim, self._storage):
             try:
                 result = await work(claim.record.operation(is_repeat=claim.is_repeat))
             except BaseException:
@@ -129,71 +120,102 @@ class IdempotencyStore:
         return result, False
 
 
-async def _claim_or_wait(
-    state: ObjectStore, name: str, request: str, deadline: Deadline
-) -> _Claim | _Record:
-    pause, longest = POLL_SECONDS
-    while True:
-        with suppress(ObjectConflict, ObjectMissing):
-            claim = await _try_to_claim(state, name, request)
-            if not (isinstance(claim, _Record) and claim.state != "done"):
-                return claim
-            if deadline.remaining() < pause + _ANSWER_SECONDS:
-                raise Conflict(
-                    "The first request with this idempotency key is still being answered. "
-                    "Try again after the time in Retry-After.",
-                    RENEWAL_SECONDS,
-                )
-            await asyncio.sleep(pause)
-            pause = min(longest, pause * 2)
+class _Claims:
+    """Attempts to claim one record.
 
+    Args:
+        state: Where it is.
+        name: Its name.
+        request: What the caller asks for, as a digest.
+        storage: Tells the time, and how long leases and pauses are.
+    """
 
-async def _try_to_claim(state: ObjectStore, name: str, request: str) -> _Claim | _Record:
-    """Returns our claim, or the record as somebody else holds or finished it."""
-    operation = Operation.begin()
-    fresh = _Record(
-        request=request,
-        holder=secrets.token_hex(16),
-        seed=operation.seed.hex(),
-        began_at=operation.began_at,
-        state="running",
-        lease_until=_lease(),
-    )
-    try:
-        info = await state.create(name, fresh.model_dump_json().encode())
-    except ObjectExists:
-        pass
-    else:
-        return _Claim(name, fresh, info.etag, is_repeat=False)
-    data, info = await state.read(name)
-    found = _Record.model_validate_json(data)
-    if found.request != request:
-        raise IdempotencyMismatch(
-            "This idempotency key was used for another request. Use a new key for each request."
+    def __init__(self, state: ObjectStore, name: str, request: str, storage: Storage) -> None:
+        self._state = state
+        self._name = name
+        self._request = request
+        self._storage = storage
+        self._holder = secrets.token_hex(16)
+
+    async def claim_or_wait(self, deadline: Deadline) -> _Claim | _Record:
+        """Returns our claim, or the record once another run has finished it."""
+        pause = self._storage.timing.first_poll
+        error: GatewayError = Conflict(
+            "The first request with this idempotency key is still being answered. "
+            "Try again after the time in Retry-After.",
+            self._storage.timing.renewal,
         )
-    if found.state == "done" or found.is_held:
-        return found
-    mine = {"state": "running", "holder": fresh.holder, "lease_until": _lease()}
-    taken = found.model_copy(update=mine)
-    info = await state.replace(name, taken.model_dump_json().encode(), info.etag)
-    return _Claim(name, taken, info.etag, is_repeat=True)
+        # Most keys are new; who waits for another run expects its record.
+        attempts = itertools.chain([self._create_or_take], itertools.repeat(self._take_or_create))
+        for attempt in attempts:
+            try:
+                claim = await attempt()
+            except ObjectConflict:
+                # Another run was faster; what it does shows at the next look.
+                pass
+            except ObjectMissing:
+                error = StorageUnavailable(
+                    "Storage refuses the record of this idempotency key as one that exists, and does "
+                    "not have it. Try again."
+                )
+            else:
+                if not (isinstance(claim, _Record) and claim.state != "done"):
+                    return claim
+            if deadline.remaining() < pause + ANSWER_SECONDS:
+                raise error
+            await asyncio.sleep(pause)
+            pause = min(self._storage.timing.longest_poll, pause * 2)
+        raise AssertionError("unreachable: attempts never end")
+
+    async def _create_or_take(self) -> _Claim | _Record:
+        with suppress(ObjectExists):
+            return await self._create()
+        return await self._take()
+
+    async def _take_or_create(self) -> _Claim | _Record:
+        with suppress(ObjectMissing):
+            return await self._take()
+        return await self._create_or_take()
+
+    async def _create(self) -> _Claim:
+        operation = Operation.begin(self._storage.clock())
+        fresh = _Record(
+            request=self._request,
+            holder=self._holder,
+            seed=operation.seed.hex(),
+            began_at=operation.began_at,
+            state="running",
+        )
+        info = await self._state.create(self._name, fresh.model_dump_json().encode())
+        return _Claim(self._name, fresh, info.etag, is_repeat=False)
+
+    async def _take(self) -> _Claim | _Record:
+        """Returns the record as another run holds or finished it, or takes it over."""
+        data, info = await self._state.read(self._name)
+        found = _Record.model_validate_json(data)
+        if found.request != self._request:
+            raise IdempotencyMismatch(
+                "This idempotency key was used for another request. Use a new key for each request."
+            )
+        is_held = found.state == "running" and info.age_seconds < self._storage.timing.lease
+        if found.state == "done" or is_held:
+            return found
+        taken = found.model_copy(update={"state": "running", "holder": self._holder})
+        info = await self._state.replace(self._name, taken.model_dump_json().encode(), info.etag)
+        return _Claim(self._name, taken, info.etag, is_repeat=True)
 
 
 @asynccontextmanager
-async def _renewed(
-    state: ObjectStore, claim: _Claim, background: Background
-) -> AsyncIterator[None]:
+async def _renewed(state: ObjectStore, claim: _Claim, storage: Storage) -> AsyncIterator[None]:
     """Keeps the lease while the block runs, and writes down at the end what the block made of it."""
     is_over = asyncio.Event()
 
     async def renew() -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(is_over.wait(), RENEWAL_SECONDS)
-            if not is_over.is_set():
-                claim.record = claim.record.model_copy(update={"lease_until": _lease()})
+                await asyncio.wait_for(is_over.wait(), storage.timing.renewal)
             is_last = is_over.is_set()
-            await _write(state, claim)
+            await _write(state, claim, Deadline.after(LAST_WRITE_SECONDS) if is_last else None)
             if is_last:
                 return
 
@@ -203,26 +225,21 @@ async def _renewed(
         yield
     finally:
         is_over.set()
-        await background.finish(renewal)
+        await storage.background.finish(renewal)
 
 
-async def _write(state: ObjectStore, claim: _Claim) -> None:
+async def _write(state: ObjectStore, claim: _Claim, deadline: Deadline | None) -> None:
     """Writes our record down; one that cannot be written is only logged, because the work goes on."""
     data = claim.record.model_dump_json().encode()
     try:
         try:
-            etag = claim.etag
-            claim.etag = (await persist(lambda: state.replace(claim.name, data, etag))).etag
+            claim.etag = (await state.replace(claim.name, data, claim.etag, deadline)).etag
         except ObjectChanged:
-            # Ours all the same, where only the answer to an earlier write was lost.
+            # Ours all the same, where an earlier write was given up before its answer came.
             found, info = await state.read(claim.name)
             if _Record.model_validate_json(found).holder == claim.record.holder:
-                claim.etag = (await state.replace(claim.name, data, info.etag)).etag
+                claim.etag = (await state.replace(claim.name, data, info.etag, deadline)).etag
             else:
                 logger.warning("The lease of an idempotency key was lost to another run")
     except (ObjectConflict, ObjectMissing, GatewayError) as error:
         logger.warning("The record of an idempotency key was not written: %s", type(error).__name__)
-
-
-def _lease() -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)

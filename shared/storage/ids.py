@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 _END_OF_TIME = (1 << 48) - 1
+_BUCKET_BITS = 20
 _ID = re.compile(r"[0-9a-f]{44}")
 
 
@@ -23,6 +24,27 @@ def make_id(moment: datetime, randomness: bytes) -> str:
     """Returns the id for a moment and 16 random bytes."""
     milliseconds = int(moment.timestamp() * 1000)
     return f"{_END_OF_TIME - milliseconds:012x}{randomness.hex()}"
+
+
+def bucket_of(moment: datetime) -> int:
+    """Returns the bucket of time of a moment: what the first seven digits of its ids are.
+
+    A bucket lasts about 17 minutes; the next one has the next lower number.
+    """
+    milliseconds = int(moment.timestamp() * 1000)
+    return (_END_OF_TIME - milliseconds) >> _BUCKET_BITS
+
+
+def bucket_prefix(bucket: int) -> str:
+    """Returns how all ids of a bucket of time begin."""
+    return f"{bucket:07x}"
+
+
+def bucket_limits(bucket: int) -> tuple[datetime, datetime]:
+    """Returns the first and the last moment of a bucket of time."""
+    last = _END_OF_TIME - (bucket << _BUCKET_BITS)
+    first = last - (1 << _BUCKET_BITS) + 1
+    return datetime.fromtimestamp(first / 1000, UTC), datetime.fromtimestamp(last / 1000, UTC)
 
 
 def is_id(text: str) -> bool:
@@ -64,9 +86,9 @@ class Operation:
     is_repeat: bool = False
 
     @classmethod
-    def begin(cls) -> "Operation":
+    def begin(cls, now: datetime | None = None) -> "Operation":
         """Returns a new operation that begins now."""
-        return cls(secrets.token_bytes(16), datetime.now(UTC))
+        return cls(secrets.token_bytes(16), now or datetime.now(UTC))
 
     def id(self, purpose: str) -> str:
         """Returns the operation's id for one purpose, such as its second picture."""

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 
 from shared.errors import Unauthorized
 from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore
-from shared.storage.persistence import persist
 from shared.storage.private_files import FILE_MODE, make_private_folder
 
 KEY_OBJECT = "media-links/key"
@@ -72,21 +71,24 @@ def key_of_file(path: Path) -> LoadKey:
     return lambda: asyncio.to_thread(_key_of_file, path)
 
 
-def key_of_state(open_state: Callable[[], Awaitable[ObjectStore]]) -> LoadKey:
-    """Returns a source of the key in the state container, which all instances share.
+def key_of_state(
+    open_state: Callable[[], Awaitable[ObjectStore]], name: str = KEY_OBJECT
+) -> LoadKey:
+    """Returns a source of a key in the state container, which all instances share.
 
     Args:
         open_state: Opens the state container.
+        name: The object that holds the key; made when first needed.
     """
 
     async def load() -> bytes:
         state = await open_state()
         with suppress(ObjectMissing):
-            return (await state.read(KEY_OBJECT))[0]
+            return (await state.read(name))[0]
         # Of several instances that start together the first one stores its key, and all read that.
         with suppress(ObjectExists):
-            await persist(lambda: state.create(KEY_OBJECT, secrets.token_bytes(_KEY_BYTES)))
-        return (await state.read(KEY_OBJECT))[0]
+            await state.create(name, secrets.token_bytes(_KEY_BYTES))
+        return (await state.read(name))[0]
 
     return load
 

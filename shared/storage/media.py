@@ -6,18 +6,20 @@ process that dies in between leaves nothing that could be listed or linked.
 
 import asyncio
 import io
-from collections.abc import AsyncIterable, Iterable
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.deadline import Deadline
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.parallel import gather_limited
 from shared.settings import Settings
-from shared.storage.formats import SVG, MediaFormat, MediaKind
+from shared.storage.formats import SVG, MediaFormat, MediaKind, format_of_name
 from shared.storage.ids import is_id, iso_utc, made_at, owner_key
 from shared.storage.media_links import Media, find_media, with_links
 from shared.storage.objects import (
@@ -27,7 +29,8 @@ from shared.storage.objects import (
     ObjectMissing,
     ObjectStore,
 )
-from shared.storage.persistence import persist
+from shared.storage.owner_seals import OwnerSeals
+from shared.storage.persistence import Backoff, persist
 from shared.storage.service import Storage
 from shared.storage.work_items import WorkItem, WorkItems
 
@@ -41,7 +44,16 @@ _MEASURED_BYTES = 256 * 1024
 _MAX_LISTINGS = 20
 """For one page, where most of what is listed is of another kind."""
 
+OWNER = "owner"
+"""Metadata of a medium's object: whose it is, sealed."""
+
+THUMBNAIL = "thumbnail"
+"""Metadata of a video's object: the object of its thumbnail."""
+
+logger = logging.getLogger(__name__)
+
 Content = bytes | AsyncIterable[bytes]
+Settlement = Literal["young", "recorded", "adopted", "removed", "gone", "unknown"]
 
 
 class MediaRecord(BaseModel):
@@ -100,6 +112,7 @@ class MediaStore:
         self._public_base_url = None if storage.is_local else settings.azure_blob_public_base_url
         self.link_lifetime = timedelta(seconds=settings.media_url_ttl_seconds)
         """How long a signed link holds."""
+        self._seals = OwnerSeals(storage)
 
     async def save(
         self,
@@ -108,6 +121,7 @@ class MediaStore:
         content: Content | None,
         media_format: MediaFormat,
         thumbnail: tuple[bytes, MediaFormat] | None = None,
+        deadline: Deadline | None = None,
     ) -> MediaRecord:
         """Stores a medium and then its record; what an earlier run has stored stays as it is.
 
@@ -116,30 +130,82 @@ class MediaStore:
             media_id: Its id; a second run of the same operation gives the same one.
             content: The bytes, whole or as they come; None where an earlier run has stored them.
             media_format: Their format.
-            thumbnail: A still picture of it and its format.
+            thumbnail: A still picture of it and its format; left out where it cannot be stored.
+            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             StorageUnavailable: It is not stored.
         """
-        media = await self._storage.media()
-        thumbnail_name = None
+        owner = owner_key(principal)
+        seal = await persist(lambda: self._seals.seal(owner, media_id), deadline)
+        still_name = None
         if thumbnail is not None:
-            still, still_format = thumbnail
-            thumbnail_name = self._name(media_id, still_format, media_format.kind, "-thumbnail")
-            with suppress(ObjectExists):
-                await self._store(media, thumbnail_name, still, still_format)
-        name = self._name(media_id, media_format)
-        if content is not None:
-            with suppress(ObjectExists):
-                await self._store(media, name, content, media_format)
-        record = await self._describe(media, media_id, name, media_format, thumbnail_name)
-        state = await self._storage.state()
-        data = record.model_dump_json().encode()
+            still_name = self._name(media_id, thumbnail[1], media_format.kind, "-thumbnail")
+        upload = _Upload(
+            name=self._name(media_id, media_format),
+            media_format=media_format,
+            metadata={OWNER: seal} | ({THUMBNAIL: still_name} if still_name else {}),
+            deadline=deadline,
+        )
+        size, head = await self._store(upload, content)
+        if thumbnail is not None and still_name is not None:
+            # After what it belongs to: a thumbnail alone would belong to nothing.
+            still = _Upload(still_name, thumbnail[1], {OWNER: seal}, deadline)
+            try:
+                await self._store(still, thumbnail[0])
+            except StorageUnavailable as error:
+                logger.warning("A thumbnail was not stored: %s", error.code)
+                still_name = None
+        record = _record(media_id, upload.name, media_format, size, head, still_name)
+        return await self._publish(owner, record, deadline)
+
+    def folders(self, first: datetime, last: datetime) -> Sequence[str]:
+        """Returns the folders of all media whose ids are of a short time, in a fixed order."""
+        days = sorted({f"{moment:%Y/%m/%d}" for moment in (first, last)})
+        roots = sorted(set(self._roots.values()))
+        return [
+            "/".join(part for part in (self._prefix, root, day) if part)
+            for day in days
+            for root in roots
+        ]
+
+    async def settle(self, name: str, settled_after: timedelta) -> Settlement:
+        """Gives an object the record that its process died before writing, or finishes its deletion.
+
+        Args:
+            name: The object in the container of media.
+            settled_after: Age up to which nothing is done: an upload may be under way.
+
+        Returns:
+            What was done, or why nothing was: ``young``, ``recorded``, ``gone`` since it was listed, or
+            ``unknown`` where the object does not say whose it is.
+        """
+        media = await self._storage.media()
+        media_id, _, suffix = name.rpartition("/")[2].partition(".")[0].partition("-")
+        media_format = format_of_name(name)
         try:
-            await persist(lambda: state.create(_record_name(principal, media_id), data))
-        except ObjectExists:
-            return await self.find(principal, media_id)
-        return record
+            info = await media.describe(name)
+            if info.age_seconds < settled_after.total_seconds():
+                return "young"
+            owner = await self._seals.open(info.metadata.get(OWNER, ""), media_id)
+            if not owner or media_format is None or not is_id(media_id):
+                return "unknown"
+            state = await self._storage.state()
+            found = await _load(state, record_name(owner, media_id))
+            if found is not None and found.is_deleted:
+                await self._erase(owner, found)
+                return "removed"
+            # A thumbnail is stored after its medium, which is adopted with it.
+            if found is not None or suffix:
+                return "recorded"
+            still = await self._existing(info.metadata.get(THUMBNAIL))
+            size, head = await self._read_head(name, media_format, None)
+        except ObjectMissing:
+            return "gone"
+        await self._publish(
+            owner, _record(media_id, name, media_format, size, head, still), deadline=None
+        )
+        return "adopted"
 
     async def check_reachable(self) -> None:
         """Makes sure, before anything is paid for, that what comes of it can be stored.
@@ -148,6 +214,7 @@ class MediaStore:
             NotConfigured: There is no storage.
             StorageUnavailable: It does not answer, or refuses us.
         """
+        await self._seals.load()
         media = await self._storage.media()
         with suppress(ObjectMissing):
             await media.describe("is-reachable")
@@ -222,8 +289,7 @@ class MediaStore:
         """
         record, etag = await self._read(principal, media_id)
         state = await self._storage.state()
-        media = await self._storage.media()
-        name = _record_name(principal, media_id)
+        name = record_name(owner_key(principal), media_id)
         item, due = _work_item(principal, media_id), datetime.now(UTC) + DELETION_TIME
         if not record.is_deleted:
             await self._work_items.add(item, due)
@@ -233,10 +299,7 @@ class MediaStore:
                 await state.replace(name, hidden.model_dump_json().encode(), etag)
             except ObjectChanged as error:
                 raise Conflict(f"The media '{media_id}' is being deleted.", 1) from error
-        await asyncio.gather(
-            *(media.delete(each) for each in (record.name, record.thumbnail) if each)
-        )
-        await state.delete(name)
+        await self._erase(owner_key(principal), record)
         # Where that fails, housekeeping sees that the record is gone.
         with suppress(StorageUnavailable):
             await self._work_items.remove(item, due)
@@ -250,6 +313,14 @@ class MediaStore:
         except NotFound:
             return False
         return record.is_deleted
+
+    async def _erase(self, owner: str, record: MediaRecord) -> None:
+        media = await self._storage.media()
+        await asyncio.gather(
+            *(media.delete(each) for each in (record.name, record.thumbnail) if each)
+        )
+        state = await self._storage.state()
+        await state.delete(record_name(owner, record.id))
 
     async def present(self, record: MediaRecord) -> Media:
         """Returns a medium as callers see it, with fresh links."""
@@ -304,57 +375,113 @@ class MediaStore:
         file = f"{media_id}{suffix}.{media_format.extension}"
         return "/".join([folder for folder in folders if folder] + [file])
 
-    async def _store(
-        self, media: ObjectStore, name: str, content: Content, media_format: MediaFormat
-    ) -> None:
+    async def _store(self, upload: "_Upload", content: Content | None) -> tuple[int, bytes]:
+        """Stores an object unless there is one, and returns its size and its first bytes."""
+        media = await self._storage.media()
         headers = media_headers(
-            media_format,
-            name,
+            upload.media_format,
+            upload.name,
             cache_control(self.link_lifetime, is_public=self._public_base_url is not None),
+            upload.metadata,
         )
-        if isinstance(content, bytes):
-            await persist(lambda: media.create(name, content, headers))
-        else:
-            await media.upload(name, content, headers)
+        backoff = Backoff(upload.deadline)
+        while True:
+            # What we hold is measured as we hold it: nothing that was paid for waits for a read.
+            if isinstance(content, bytes):
+                with suppress(ObjectExists):
+                    info = await media.create(upload.name, content, headers, upload.deadline)
+                    return info.size, content[:_MEASURED_BYTES]
+            elif content is not None:
+                kept = _KeptHead(content)
+                with suppress(ObjectExists):
+                    info = await media.upload(upload.name, kept, headers, upload.deadline)
+                    return info.size, kept.head
+            # An earlier run has stored it, perhaps with other bytes.
+            try:
+                return await self._read_head(upload.name, upload.media_format, upload.deadline)
+            except ObjectMissing as error:
+                contradiction = StorageUnavailable(
+                    "Storage refuses a new object as one that exists, and does not have it. Try again.",
+                    is_transient=isinstance(content, bytes),
+                )
+                contradiction.__cause__ = error
+                await backoff.wait(contradiction)
 
-    async def _describe(
-        self,
-        media: ObjectStore,
-        media_id: str,
-        name: str,
-        media_format: MediaFormat,
-        thumbnail: str | None,
+    async def _read_head(
+        self, name: str, media_format: MediaFormat, deadline: Deadline | None
+    ) -> tuple[int, bytes]:
+        media = await self._storage.media()
+
+        async def read() -> tuple[int, bytes]:
+            if not _has_size(media_format):
+                return (await media.describe(name)).size, b""
+            async with media.open(name, 0, _MEASURED_BYTES - 1) as stream:
+                return stream.info.size, b"".join([chunk async for chunk in stream.chunks])
+
+        return await persist(read, deadline)
+
+    async def _existing(self, name: str | None) -> str | None:
+        media = await self._storage.media()
+        if name is not None:
+            with suppress(ObjectMissing):
+                return (await media.describe(name)).name
+        return None
+
+    async def _publish(
+        self, owner: str, record: MediaRecord, deadline: Deadline | None
     ) -> MediaRecord:
-        # Of what is stored, not of what we hold: an earlier run may have stored other bytes.
-        async with media.open(name, 0, _MEASURED_BYTES - 1) as stream:
-            size = stream.info.size
-            head = (
-                b"".join([chunk async for chunk in stream.chunks])
-                if _has_size(media_format)
-                else b""
-            )
-        width, height = measure(head) if head else (None, None)
-        return MediaRecord(
-            id=media_id,
-            kind=media_format.kind,
-            name=name,
-            content_type=media_format.content_type,
-            size_bytes=size,
-            created_at=made_at(media_id),
-            width=width,
-            height=height,
-            thumbnail=thumbnail,
-        )
+        state = await self._storage.state()
+        name = record_name(owner, record.id)
+        data = record.model_dump_json().encode()
+        backoff = Backoff(deadline)
+        while True:
+            try:
+                await state.create(name, data, deadline=deadline)
+            except ObjectExists:
+                if (earlier := await persist(lambda: _load(state, name), deadline)) is None:
+                    await backoff.wait(
+                        StorageUnavailable(
+                            "Storage refuses a new record as one that exists, and does not have it. "
+                            "Try again."
+                        )
+                    )
+                    continue
+                if earlier.is_deleted:
+                    raise _unknown(record.id) from None
+                return earlier
+            return record
 
     async def _read(self, principal: str, media_id: str) -> tuple[MediaRecord, str]:
         if not is_id(media_id):
             raise _unknown(media_id)
         state = await self._storage.state()
         try:
-            data, info = await state.read(_record_name(principal, media_id))
+            data, info = await state.read(record_name(owner_key(principal), media_id))
         except ObjectMissing as error:
             raise _unknown(media_id) from error
         return MediaRecord.model_validate_json(data), info.etag
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    name: str
+    media_format: MediaFormat
+    metadata: Mapping[str, str]
+    deadline: Deadline | None
+
+
+class _KeptHead:
+    """Chunks of which the first bytes are kept."""
+
+    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+        self._chunks = chunks
+        self.head = b""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            if len(self.head) < _MEASURED_BYTES:
+                self.head = (self.head + chunk)[:_MEASURED_BYTES]
+            yield chunk
 
 
 def cache_control(lifetime: timedelta, *, is_public: bool = False) -> str:
@@ -366,7 +493,9 @@ def cache_control(lifetime: timedelta, *, is_public: bool = False) -> str:
     return f"{'public' if is_public else 'private'}, max-age={seconds}"
 
 
-def media_headers(media_format: MediaFormat, name: str, cache_control: str) -> ContentHeaders:
+def media_headers(
+    media_format: MediaFormat, name: str, cache_control: str, metadata: Mapping[str, str]
+) -> ContentHeaders:
     """Returns what a medium says of itself when a browser fetches it from Blob Storage."""
     # A drawing may hold scripts, and Blob Storage cannot send the policy that stops them.
     disposition = "attachment" if media_format is SVG else "inline"
@@ -374,6 +503,7 @@ def media_headers(media_format: MediaFormat, name: str, cache_control: str) -> C
         content_type=media_format.content_type,
         cache_control=cache_control,
         disposition=f'{disposition}; filename="{name.rpartition("/")[2]}"',
+        metadata=metadata,
     )
 
 
@@ -389,6 +519,28 @@ def measure(head: bytes) -> tuple[int, int] | tuple[None, None]:
     return (int(width), int(height)) if width > 0 and height > 0 else (None, None)
 
 
+def _record(
+    media_id: str,
+    name: str,
+    media_format: MediaFormat,
+    size: int,
+    head: bytes,
+    thumbnail: str | None,
+) -> MediaRecord:
+    width, height = measure(head) if _has_size(media_format) and head else (None, None)
+    return MediaRecord(
+        id=media_id,
+        kind=media_format.kind,
+        name=name,
+        content_type=media_format.content_type,
+        size_bytes=size,
+        created_at=made_at(media_id),
+        width=width,
+        height=height,
+        thumbnail=thumbnail,
+    )
+
+
 def _has_size(media_format: MediaFormat) -> bool:
     return media_format.kind == "image"
 
@@ -402,8 +554,9 @@ async def _load(state: ObjectStore, name: str) -> MediaRecord | None:
     return MediaRecord.model_validate_json(data)
 
 
-def _record_name(principal: str, media_id: str) -> str:
-    return f"media/{owner_key(principal)}/{media_id}.json"
+def record_name(owner: str, media_id: str) -> str:
+    """Returns the name of a medium's record; ``owner`` is what stands for its principal in names."""
+    return f"media/{owner}/{media_id}.json"
 
 
 def _work_item(principal: str, media_id: str) -> WorkItem:

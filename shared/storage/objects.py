@@ -5,11 +5,13 @@ tests runs against both: `BlobStore` on Azure Blob Storage, and `FolderStore` on
 """
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+
+from shared.deadline import Deadline
 
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._@-]+(/(?!\.)[A-Za-z0-9._@-]+)*")
 MAX_NAME_CHARS = 1024
@@ -67,11 +69,14 @@ class ContentHeaders:
         content_type: Its media type.
         cache_control: How long it may be kept.
         disposition: ``inline`` or ``attachment``, with a file name.
+        metadata: What else is kept with it, for `ObjectStore.describe`. Whoever may read the object can
+            read this too.
     """
 
     content_type: str = "application/octet-stream"
     cache_control: str | None = None
     disposition: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +87,24 @@ class ObjectInfo:
         name: Its name, with slashes.
         size: Bytes.
         etag: Changes whenever the object does.
-        modified_at: When it changed last.
+        modified_at: When it changed last, by the clock of storage.
+        seen_at: When storage said all this, by the same clock; None in listings and after writes.
+        metadata: What was kept with it; only `ObjectStore.describe` tells.
     """
 
     name: str
     size: int
     etag: str
     modified_at: datetime
+    seen_at: datetime | None = field(default=None, compare=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago it changed last by the clock of storage, which may count whole seconds only."""
+        if self.seen_at is None:
+            return 0.0
+        return (self.seen_at - self.modified_at).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,41 +136,69 @@ class ObjectStream:
 class ObjectStore(Protocol):
     """Objects of one container.
 
-    Names are as `check_name` says. Every operation can raise `StorageUnavailable`, and none but `upload`
-    repeats a conditional write whose outcome it does not know.
+    Names are as `check_name` says. Every operation can raise `StorageUnavailable`. All but `append` are
+    repeated where storage fails: a few times, or until their deadline is near. A repeat that finds what
+    an earlier attempt has done takes it for done.
     """
 
     async def create(
-        self, name: str, data: bytes, headers: ContentHeaders | None = None
+        self,
+        name: str,
+        data: bytes,
+        headers: ContentHeaders | None = None,
+        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object at once, or not at all.
 
+        Args:
+            name: The object.
+            data: Its bytes.
+            headers: What it says of itself.
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
         Raises:
-            ObjectExists: There is one already.
+            ObjectExists: There is one already that somebody else has stored.
         """
         ...
 
     async def upload(
-        self, name: str, chunks: AsyncIterable[bytes], headers: ContentHeaders | None = None
+        self,
+        name: str,
+        chunks: AsyncIterable[bytes],
+        headers: ContentHeaders | None = None,
+        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object of unknown length; nobody sees it before its last byte is stored.
 
+        Args:
+            name: The object.
+            chunks: Its bytes as they come.
+            headers: What it says of itself.
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
         Raises:
-            ObjectExists: There is one already when the last byte has come; it may be this one, where
-                the answer to a first attempt was lost.
+            ObjectExists: There is one already that somebody else has stored.
         """
         ...
 
-    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
+    async def replace(
+        self, name: str, data: bytes, etag: str, deadline: Deadline | None = None
+    ) -> ObjectInfo:
         """Replaces an object that has not changed since its etag was read.
 
+        Args:
+            name: The object.
+            data: Its new bytes.
+            etag: Of what is to be replaced.
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
         Raises:
-            ObjectChanged: It has, or is gone.
+            ObjectChanged: Somebody else has changed or deleted it.
         """
         ...
 
     async def append(self, name: str, data: bytes, position: int) -> int:
-        """Appends to a log whose size the caller knows; position 0 begins it.
+        """Appends to a log whose size the caller knows; position 0 begins it. This is tried once.
 
         Returns:
             The new size.

@@ -2,12 +2,36 @@
 
 A medium is stored before its record, so such bytes are listed for nobody. They were paid for: whoever
 they belong to gets a record for them.
+
+Names of media begin with the day and with the time of their id, so that a run lists only what is new:
+one bucket of time after the other, and a small object remembers which is the next.
 """
 
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
+from pydantic import BaseModel
+
+from shared.storage.ids import bucket_limits, bucket_of, bucket_prefix
 from shared.storage.media import MediaStore
+from shared.storage.objects import ObjectConflict, ObjectMissing, ObjectPage
 from shared.storage.service import Storage
+
+SETTLED_AFTER = timedelta(hours=1)
+"""Younger objects may belong to an upload that is under way."""
+
+FIRST_RUN = timedelta(days=7)
+"""How far back the first run of all begins."""
+
+MAX_LISTINGS = 200
+"""Of one run."""
+
+PAGE = 200
+
+_POSITION = "housekeeping/orphans.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +42,7 @@ class OrphanCounts:
         checked: Stored objects that were looked at.
         adopted: Those that got the record that was missing.
         removed: Those that were deleted, because their medium was.
-        unknown: Those without a record that do not say whose they are; they are left alone.
+        unknown: Those that do not say whose they are, or are in no known format; they are left alone.
     """
 
     checked: int = 0
@@ -27,17 +51,35 @@ class OrphanCounts:
     unknown: int = 0
 
 
+class _Position(BaseModel):
+    """Where the next run begins.
+
+    Attributes:
+        bucket: The bucket of time to look at.
+        folder: How many of its folders are done.
+        cursor: Where in the next folder.
+    """
+
+    bucket: int
+    folder: int = 0
+    cursor: str | None = None
+
+
 class Orphans:
     """Finds media without a record.
 
     Args:
         storage: Where they are.
         media: Writes their records.
+        settled_after: Age, by the clock of storage, up to which an object is left alone.
     """
 
-    def __init__(self, storage: Storage, media: MediaStore) -> None:
+    def __init__(
+        self, storage: Storage, media: MediaStore, settled_after: timedelta = SETTLED_AFTER
+    ) -> None:
         self._storage = storage
         self._media = media
+        self._settled_after = settled_after
 
     async def settle(self, limit: int = 500) -> OrphanCounts:
         """Adopts or removes the next of them; the next run goes on where this one ended.
@@ -51,4 +93,68 @@ class Orphans:
         Raises:
             StorageUnavailable: Storage failed; what was settled stays settled.
         """
-        return OrphanCounts()
+        counts = Counter[str]()
+        position, etag = await self._load()
+        goes_on = True
+        for _ in range(MAX_LISTINGS):
+            if not goes_on or counts.total() >= limit:
+                break
+            before = counts.total()
+            position, goes_on = await self._settle_page(position, limit - before, counts)
+            if counts.total() > before:
+                # A run that is cut off goes on after what it has done.
+                etag = await self._save(position, etag)
+        await self._save(position, etag)
+        return OrphanCounts(counts.total(), counts["adopted"], counts["removed"], counts["unknown"])
+
+    async def _settle_page(
+        self, position: _Position, limit: int, counts: Counter[str]
+    ) -> tuple[_Position, bool]:
+        """Settles a part of a bucket; returns where to go on, and whether to do so in this run."""
+        first, last = bucket_limits(position.bucket)
+        settled_until = self._storage.clock() - self._settled_after
+        if first > settled_until:
+            return position, False
+        folders = self._media.folders(first, last)
+        page = await self._list(folders, position, min(limit, PAGE))
+        for each in page.objects:
+            what = await self._media.settle(each.name, self._settled_after)
+            if what == "young":
+                return position, False
+            counts[what] += 1
+        if page.cursor is not None:
+            return position.model_copy(update={"cursor": page.cursor}), True
+        if position.folder + 1 < len(folders):
+            return _Position(bucket=position.bucket, folder=position.folder + 1), True
+        if last > settled_until:
+            # The bucket is not over: the next run looks at all of it again.
+            return _Position(bucket=position.bucket), False
+        return _Position(bucket=position.bucket - 1), True
+
+    async def _list(self, folders: Sequence[str], position: _Position, limit: int) -> ObjectPage:
+        media = await self._storage.media()
+        folder = folders[min(position.folder, len(folders) - 1)]
+        prefix = f"{folder}/{bucket_prefix(position.bucket)}"
+        try:
+            return await media.list(prefix, limit, position.cursor)
+        except ValueError:
+            # The folders of the settings have changed since.
+            return await media.list(prefix, limit)
+
+    async def _load(self) -> tuple[_Position, str | None]:
+        state = await self._storage.state()
+        try:
+            data, info = await state.read(_POSITION)
+            return _Position.model_validate_json(data), info.etag
+        except ObjectMissing:
+            return _Position(bucket=bucket_of(self._storage.clock() - FIRST_RUN)), None
+
+    async def _save(self, position: _Position, etag: str | None) -> str | None:
+        state = await self._storage.state()
+        data = position.model_dump_json().encode()
+        # Another instance has run meanwhile, and knows as well where to go on.
+        with suppress(ObjectConflict):
+            if etag is None:
+                return (await state.create(_POSITION, data)).etag
+            return (await state.replace(_POSITION, data, etag)).etag
+        return etag

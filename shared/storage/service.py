@@ -1,6 +1,8 @@
 """The two containers of the app, opened when first needed."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from shared.storage.folder import LOCKS, UPLOADS, FolderStore
 from shared.storage.links import LinkSigner, key_of_file, key_of_state
 from shared.storage.objects import ObjectStore
 from shared.storage.private_files import tighten
+from shared.timing import Timing
 
 if TYPE_CHECKING:
     from shared.storage.blob_account import BlobAccount
@@ -27,11 +30,22 @@ class Storage:
         settings: Where things are stored.
         serves_links: Whether the app's own routes can be reached, so that links to media may lead there;
             else they are ``file:`` URLs, or lead to Blob Storage.
+        timing: How long leases, pauses and waits are.
+        clock: Tells the time that ids and stored lines say; leases do not depend on it.
     """
 
-    def __init__(self, settings: Settings, *, serves_links: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        serves_links: bool = True,
+        timing: Timing | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         self._settings = settings
-        self.background = Background()
+        self.timing = timing or Timing()
+        self.clock = clock or _now
+        self.background = Background(self.timing.grace)
         """Writes that go on after their request was answered."""
         self._opening = asyncio.Lock()
         self._account: BlobAccount | None = None
@@ -110,18 +124,22 @@ class Storage:
             )
         from shared.storage.blob import BlobStore
 
-        self._account = _open_account(self._settings)
+        self._account = _open_account(self._settings, self.timing)
         return BlobStore(self._account, media, self.signer), BlobStore(self._account, state)
 
 
-def _open_account(settings: Settings) -> "BlobAccount":
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _open_account(settings: Settings, timing: Timing) -> "BlobAccount":
     from shared.storage.blob_account import BlobAccount
 
     if settings.azure_storage_connection_string is not None:
         secret = settings.azure_storage_connection_string.get_secret_value()
-        return BlobAccount.from_connection_string(secret)
+        return BlobAccount.from_connection_string(secret, timing)
     credential = open_credential(in_azure=settings.in_azure, client_id=settings.azure_client_id)
-    return BlobAccount.from_identity(settings.azure_storage_account_url or "", credential)
+    return BlobAccount.from_identity(settings.azure_storage_account_url or "", credential, timing)
 
 
 def _uses_azure(settings: Settings) -> bool:

@@ -4,16 +4,11 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
+from shared.deadline import Deadline
 from shared.errors import Conflict, GatewayError
 from shared.storage.conversation_log import Line, LogWriter, Tail
 from shared.storage.objects import ObjectConflict
-
-LEASE_SECONDS = 20.0
-"""How long a turn is taken to be under way after its newest line."""
-
-RENEWAL_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -25,51 +20,75 @@ class TurnWriter:
         writer: Appends to the log.
         turn_id: The turn.
         attempt: Counts the runs of the turn; readers leave out all but the last.
+        renewal_seconds: How often to say that it goes on.
     """
 
-    def __init__(self, writer: LogWriter, turn_id: str, attempt: int) -> None:
+    def __init__(
+        self, writer: LogWriter, turn_id: str, attempt: int, renewal_seconds: float
+    ) -> None:
         self._writer = writer
+        self._renewal_seconds = renewal_seconds
         self._stamp = {"turn": turn_id, "attempt": attempt}
         self._is_over = asyncio.Event()
         self._renewal: asyncio.Task[None] | None = None
 
-    async def write(self, *lines: Line) -> None:
+    async def write(self, *lines: Line, deadline: Deadline | None = None) -> None:
         """Stores lines together.
 
+        Args:
+            lines: What to store.
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
         Raises:
-            Conflict: Somebody else has taken the conversation over, or deleted it.
+            Conflict: Another request has taken the conversation over, or deleted it.
             StorageUnavailable: They are not stored.
         """
         try:
-            await self._writer.append(*({**line, **self._stamp} for line in lines))
+            stamped = ({**line, **self._stamp} for line in lines)
+            await self._writer.append(*stamped, deadline=deadline)
         except ObjectConflict as error:
             raise Conflict(
                 "Another request has taken this conversation over, or it was deleted.",
-                RENEWAL_SECONDS,
+                self._renewal_seconds,
             ) from error
 
     def keep_alive(self) -> None:
         """Begins to write a line now and then."""
         self._renewal = asyncio.create_task(self._renew())
 
-    async def close(self, *lines: Line) -> None:
+    async def close(self, *lines: Line, deadline: Deadline | None = None) -> None:
         """Writes the last lines; afterwards the next turn may begin.
 
+        After it has failed it may be called again, with other lines: these are written unless the first
+        ones are stored after all.
+
+        Args:
+            lines: What to store.
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
         Raises:
-            Conflict: Somebody else has taken the conversation over, or deleted it.
+            Conflict: Another request has taken the conversation over, or deleted it.
             StorageUnavailable: They are not stored.
         """
+        is_repeat = self._is_over.is_set()
         self._is_over.set()
         try:
-            await self.write(*lines)
+            if not (is_repeat and await self._writer.settle(deadline)):
+                await self.write(*lines, deadline=deadline)
         finally:
             if self._renewal is not None:
                 await self._renewal
 
+    async def abandon(self, deadline: Deadline) -> None:
+        """Ends a turn whose first lines may be stored though writing them failed."""
+        if await self._writer.settle(deadline):
+            end = {"type": "end", "status": "incomplete", "error": None, "usage": None}
+            await self.write(end, deadline=deadline)
+
     async def _renew(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._is_over.wait(), RENEWAL_SECONDS)
+                await asyncio.wait_for(self._is_over.wait(), self._renewal_seconds)
             if self._is_over.is_set():
                 return
             try:
@@ -100,17 +119,9 @@ class OpenTurn:
     earlier: Tail | None = None
 
 
-def is_under_way(newest: Line) -> bool:
-    """Returns whether somebody is in the middle of the turn that a log's newest line belongs to."""
-    if newest["type"] == "end":
-        return False
-    written_at = datetime.fromisoformat(newest["at"])
-    return datetime.now(UTC) < written_at + timedelta(seconds=LEASE_SECONDS)
-
-
-def busy() -> Conflict:
+def busy(retry_after: float) -> Conflict:
     """Returns the error for a conversation that is being answered."""
     return Conflict(
         "This conversation is being answered. Try again after the time in Retry-After.",
-        RENEWAL_SECONDS,
+        retry_after,
     )

@@ -196,7 +196,7 @@ class ImageTools:
         owner = context.principal.name
         media_id = context.operation.id(f"image {index}")
         async with context.deadline.limit():
-            record = await self._media.save(owner, media_id, data, found)
+            record = await self._media.save(owner, media_id, data, found, deadline=context.deadline)
             return await self._media.present(record)
 
     async def _fetch(self, url: str, context: ToolContext) -> bytes:

@@ -119,7 +119,11 @@ class SpeechTools:
             await context.report_progress(1, 2, "Storing the clip as it comes")
             async with context.deadline.limit():
                 record = await self._media.save(
-                    context.principal.name, media_id, chunks, _check_format(head, wanted)
+                    context.principal.name,
+                    media_id,
+                    chunks,
+                    _check_format(head, wanted),
+                    deadline=context.deadline,
                 )
         await context.report_progress(2, 2, "Stored the clip")
         media = await self._present(record, context)

@@ -40,7 +40,6 @@ from shared.storage import (
     is_id,
     made_at,
     owner_key,
-    persist,
 )
 from shared.storage.formats import HEAD_BYTES, MP4, WEBM, MediaFormat, sniff
 from shared.tools.context import ToolContext
@@ -48,8 +47,6 @@ from shared.tools.streams import peek
 
 MAX_VIDEO_BYTES = 1024 * 1024 * 1024
 MAX_THUMBNAIL_BYTES = 16 * 1024 * 1024
-DEFAULT_POLL_SECONDS = 5.0
-MAX_POLL_SECONDS = 300.0
 GIVE_UP_AFTER = timedelta(hours=1)
 """Age of a job that its provider does not know. A younger one is kept: it is paid for, and the base URL
 may just be mistyped."""
@@ -147,7 +144,7 @@ class VideoJobs:
             # In the background: the caller waits for the reason.
             await self._storage.background.finish(self._forget(job_id, context), seconds=0)
             raise
-        poll_seconds = _poll_seconds(ordered)
+        poll_seconds = self._poll_seconds(ordered)
         record = _Record(
             id=job_id,
             provider_id=ordered.id,
@@ -160,8 +157,10 @@ class VideoJobs:
         async with context.deadline.limit():
             state = await self._storage.state()
             try:
-                await persist(
-                    lambda: state.create(_name(job_id, context), record.model_dump_json().encode())
+                await state.create(
+                    _name(job_id, context),
+                    record.model_dump_json().encode(),
+                    deadline=context.deadline,
                 )
             except ObjectExists:
                 record, _ = await self._read(job_id, context)
@@ -216,11 +215,16 @@ class VideoJobs:
         with suppress(GatewayError):
             await self._work_items.remove(_work_item(job_id, context), made_at(job_id))
 
+    def _poll_seconds(self, seen: ProviderVideo) -> float:
+        timing = self._storage.timing
+        asked = timing.default_video_poll if seen.poll_after is None else seen.poll_after
+        return min(asked, timing.longest_video_poll)
+
     async def _follow(
         self, record: _Record, seen: ProviderVideo, context: ToolContext
     ) -> dict[str, Any]:
         """Returns what the provider's answer changes in a record; copies a finished video first."""
-        poll_seconds = _poll_seconds(seen)
+        poll_seconds = self._poll_seconds(seen)
         pending = {"poll_seconds": poll_seconds, "next_poll_at": _in(poll_seconds)}
         if seen.status == "failed":
             return {"status": "failed", "error": _error(seen)}
@@ -246,11 +250,15 @@ class VideoJobs:
                     stored = await self._media.stored_format(media_id, [MP4, WEBM])
                 thumbnail = await self._thumbnail(seen, context.deadline)
                 if stored is not None:
-                    await self._media.save(owner, media_id, None, stored, thumbnail)
+                    await self._media.save(
+                        owner, media_id, None, stored, thumbnail, context.deadline
+                    )
                     return media_id
                 async with self._open(seen, context.deadline) as chunks:
                     head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large)
-                    await self._media.save(owner, media_id, whole, _check(head), thumbnail)
+                    await self._media.save(
+                        owner, media_id, whole, _check(head), thumbnail, context.deadline
+                    )
             return media_id
 
         media_id, _ = await self._idempotency.run(
@@ -342,11 +350,6 @@ def _name(job_id: str, context: ToolContext) -> str:
 
 def _in(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
-
-
-def _poll_seconds(seen: ProviderVideo) -> float:
-    asked = DEFAULT_POLL_SECONDS if seen.poll_after is None else seen.poll_after
-    return min(asked, MAX_POLL_SECONDS)
 
 
 def _error(seen: ProviderVideo) -> VideoError | None:

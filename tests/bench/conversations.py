@@ -38,7 +38,7 @@ async def fill(settings: dict[str, str], messages: int) -> str:
     storage = Storage(load_settings(settings))
     conversation_id = Operation.begin().id("conversation")
     log = ConversationLog(await storage.state(), "default", conversation_id)
-    writer = LogWriter(log, None)
+    writer = LogWriter(log, None, storage)
     head: list[Line] = [{"type": "conversation", "title": TEXT[:80], "turn": "", "attempt": 1}]
     for number in range(messages // 2):
         stamp = {"turn": f"{number:044x}", "attempt": 1}

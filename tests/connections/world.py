@@ -14,6 +14,7 @@ from mcp_types import ListToolsResult, PaginatedRequestParams, Tool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.server import LOOPBACK, LoopbackServer
+from shared.deadline import Deadline
 from shared.errors import StorageUnavailable
 from shared.storage import FolderStore
 from shared.storage.objects import (
@@ -53,19 +54,25 @@ class StateFolder(FolderStore):
         return await super().list(prefix, limit, cursor)
 
     async def create(
-        self, name: str, data: bytes, headers: ContentHeaders | None = None
+        self,
+        name: str,
+        data: bytes,
+        headers: ContentHeaders | None = None,
+        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         self.writes += 1
-        return await super().create(name, data, headers)
+        return await super().create(name, data, headers, deadline)
 
-    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
+    async def replace(
+        self, name: str, data: bytes, etag: str, deadline: Deadline | None = None
+    ) -> ObjectInfo:
         if self.fails():
             raise StorageUnavailable("Storage is down, say the tests.")
         self.writes += 1
         if self.hangs:
             self.hung.set()
             await asyncio.Event().wait()
-        return await super().replace(name, data, etag)
+        return await super().replace(name, data, etag, deadline)
 
     async def _answer(self) -> None:
         if self.is_stalled:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from shared import background
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.settings import load_settings
 from shared.storage import (
@@ -15,12 +14,14 @@ from shared.storage import (
     FolderStore,
     MediaStore,
     ObjectStore,
+    OpenTurn,
     Operation,
     Storage,
-    turns,
+    TurnWriter,
 )
-from shared.storage.conversation_log import ConversationLog, LogWriter, now
+from shared.storage.conversation_log import ConversationLog, LogWriter
 from shared.storage.objects import ObjectMissing
+from shared.timing import Timing
 from tests.conftest import MakeClient
 from tests.waiting import until
 
@@ -44,6 +45,15 @@ def store(storage: Storage, stored_environment: dict[str, str]) -> ConversationS
     return ConversationStore(storage, MediaStore(storage, load_settings(stored_environment)))
 
 
+@pytest.fixture
+async def impatient(stored_environment: dict[str, str]) -> AsyncIterator[ConversationStore]:
+    """Another instance on the same storage, for which every lease is over at once."""
+    settings = load_settings(stored_environment)
+    storage = Storage(settings, timing=Timing(lease=0, renewal=0.01))
+    yield ConversationStore(storage, MediaStore(storage, settings))
+    await storage.aclose()
+
+
 async def read(store: ConversationStore, conversation_id: str) -> list[tuple[str, bool]]:
     page = await store.page(OWNER, conversation_id, 100)
     return [(line["content"], line["incomplete"]) for line in page.messages]
@@ -51,23 +61,22 @@ async def read(store: ConversationStore, conversation_id: str) -> list[tuple[str
 
 async def begin(
     store: ConversationStore, message: str, conversation_id: str | None = None
-) -> turns.OpenTurn:
+) -> OpenTurn:
     return await store.begin_turn(OWNER, conversation_id, message, Operation.begin())
 
 
-def writer_of(turn: turns.OpenTurn) -> turns.TurnWriter:
+def writer_of(turn: OpenTurn) -> TurnWriter:
     assert turn.writer is not None
     return turn.writer
 
 
 async def test_stalled_writer_is_taken_over_and_stops(
-    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+    store: ConversationStore, impatient: ConversationStore
 ) -> None:
     stalled = await begin(store, "one")
     with pytest.raises(Conflict):
         await begin(store, "two", stalled.conversation_id)
-    monkeypatch.setattr(turns, "LEASE_SECONDS", 0)
-    second = await begin(store, "two", stalled.conversation_id)
+    second = await begin(impatient, "two", stalled.conversation_id)
     with pytest.raises(Conflict):
         await writer_of(stalled).write(says("too late"))
     with pytest.raises(Conflict):
@@ -87,10 +96,9 @@ async def test_turn_under_way_is_not_shown_as_broken_off(store: ConversationStor
 
 
 async def test_writer_keeps_its_turn_alive(
-    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+    store: ConversationStore, impatient: ConversationStore
 ) -> None:
-    monkeypatch.setattr(turns, "RENEWAL_SECONDS", 0.01)
-    turn = await begin(store, "one")
+    turn = await begin(impatient, "one")
     log = await store._log(OWNER, turn.conversation_id)
     await until(log.tail, lambda tail: tail.newest[0].line["type"] == "alive")
     await writer_of(turn).close(says("answer"), END)
@@ -122,11 +130,10 @@ async def test_repeat_whose_first_run_stored_nothing_begins(store: ConversationS
 
 
 async def test_writer_of_a_deleted_conversation_stops(
-    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+    store: ConversationStore, impatient: ConversationStore
 ) -> None:
     turn = await begin(store, "one")
-    monkeypatch.setattr(turns, "LEASE_SECONDS", 0)
-    await store.delete(OWNER, turn.conversation_id)
+    await impatient.delete(OWNER, turn.conversation_id)
     with pytest.raises(Conflict):
         await writer_of(turn).close(says("to nobody"), END)
     with pytest.raises(NotFound):
@@ -154,7 +161,7 @@ class Unreliable:
 async def test_append_whose_answer_is_lost_is_done_once(storage: Storage) -> None:
     state: Any = Unreliable(await storage.state(), 2)
     log = ConversationLog(state, OWNER, Operation.begin().id("conversation"))
-    writer = LogWriter(log, None)
+    writer = LogWriter(log, None, storage)
     for number in range(4):
         await writer.append({"type": "user", "content": str(number), "turn": "t", "attempt": 1})
     async with aclosing(log.backwards(await log.tail())) as lines:
@@ -167,7 +174,7 @@ async def test_append_that_fails_is_told(storage: Storage) -> None:
             raise StorageUnavailable("It is away.")
 
     state: Any = Unreachable(await storage.state(), 0)
-    writer = LogWriter(ConversationLog(state, OWNER, "0" * 44), None)
+    writer = LogWriter(ConversationLog(state, OWNER, "0" * 44), None, storage)
     with pytest.raises(StorageUnavailable):
         await writer.append({"type": "user"})
 
@@ -200,12 +207,12 @@ async def test_log_that_was_made_but_never_written_is_no_conversation(
 async def test_next_part_that_was_announced_but_not_begun_is_begun(storage: Storage) -> None:
     log = ConversationLog(await storage.state(), OWNER, Operation.begin().id("conversation"))
     line = {"type": "user", "turn": "t", "attempt": 1}
-    await LogWriter(log, None).append({**line, "content": "1"})
-    writer = LogWriter(log, await log.tail())
+    await LogWriter(log, None, storage).append({**line, "content": "1"})
+    writer = LogWriter(log, await log.tail(), storage)
     await writer._put([{"type": "next"}])
     tail = await log.tail()
     assert (tail.end.part, tail.end.offset, tail.appends, tail.newest) == (2, 0, 0, ())
-    await LogWriter(log, tail).append({**line, "content": "2"})
+    await LogWriter(log, tail, storage).append({**line, "content": "2"})
     async with aclosing(log.backwards(await log.tail())) as lines:
         assert [placed.line["content"] async for placed in lines] == ["2", "1"]
 
@@ -225,10 +232,6 @@ async def test_longest_message_fits(store: ConversationStore) -> None:
     await writer_of(await begin(store, "next", turn.conversation_id)).close(END)
 
 
-def test_times_of_lines_are_in_utc() -> None:
-    assert now().endswith("Z")
-
-
 async def test_append_that_nobody_knows_of_is_found_by_the_next(storage: Storage) -> None:
     class Away(Unreliable):
         is_away = False
@@ -246,7 +249,7 @@ async def test_append_that_nobody_knows_of_is_found_by_the_next(storage: Storage
 
     state: Any = Away(await storage.state(), 0)
     log = ConversationLog(state, OWNER, Operation.begin().id("conversation"))
-    writer = LogWriter(log, None)
+    writer = LogWriter(log, None, storage)
     await writer.append({"type": "user", "content": "1"})
     state.is_away = True
     for _ in range(2):
@@ -261,7 +264,6 @@ async def test_append_that_nobody_knows_of_is_found_by_the_next(storage: Storage
 async def test_storage_that_hangs_does_not_hold_the_answer_back(
     make_client: MakeClient, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "GRACE_SECONDS", 0.1)
     goes_on = asyncio.Event()
     append = FolderStore.append
 
@@ -270,7 +272,9 @@ async def test_storage_that_hangs_does_not_hold_the_answer_back(
         return await append(self, name, data, position)
 
     monkeypatch.setattr(FolderStore, "append", hang)
-    client = make_client(environment | {"REQUEST_DEADLINE_SECONDS": "0.5"})
+    client = make_client(
+        environment | {"REQUEST_DEADLINE_SECONDS": "0.5"}, own_timing=Timing(grace=0.1)
+    )
     async with asyncio.timeout(60):
         response = await client.post("/chat", json={"message": "hello"})
     assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")

@@ -58,16 +58,14 @@ def main() -> None:
 
     from local.server import LOOPBACK, LoopbackServer, bind
     from shared.app import create_app
-    from shared.storage import idempotency, turns
-    from shared.tools import video_jobs
+    from shared.timing import Timing
 
-    idempotency.LEASE_SECONDS = turns.LEASE_SECONDS = 1.0
-    idempotency.RENEWAL_SECONDS = turns.RENEWAL_SECONDS = 0.25
-    video_jobs.MAX_POLL_SECONDS = 0
+    # Blob Storage tells the age of what it stores in whole seconds.
+    timing = Timing(lease=2.0, renewal=0.25, longest_video_poll=0)
     bound = bind(0)
     host = f"{LOOPBACK}:{bound.getsockname()[1]}"
     os.environ["WEBSITE_HOSTNAME"] = host
-    server = LoopbackServer(create_app(), bound)
+    server = LoopbackServer(create_app(timing=timing), bound)
     server.listen()
     sys.stdout.write(f"http://{host}\n")
     sys.stdout.flush()

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from tests.conftest import ThreadServer
 
-_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date"}
 
 
 class Gate:

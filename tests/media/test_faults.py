@@ -9,14 +9,15 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.errors import StorageUnavailable
 from shared.openai_service import retries
-from shared.storage import FolderStore, blob_account, persistence
+from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn
 from tests.integration.test_provider_faults import FAULTS, DroppingProxy
 from tests.media.conftest import Api
 from tests.media.test_idempotency import without_links
 from tests.media.test_images import png
+from tests.storage.azurite import blob_settings
+from tests.storage.proxy import BUSY, Fault, StorageRequest, proxy_before
 
 PAID: dict[str, dict[str, Any]] = {
     "generate_image": {"prompt": "A hill"},
@@ -131,13 +132,11 @@ async def test_storage_that_is_down_is_named(
     stand_in: StandIn,
     azurite: str,
     unused_port: int,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(blob_account, "RETRIES", 0)
     endpoint = azurite.rsplit("BlobEndpoint=", 1)[1]
     down = azurite.replace(endpoint, f"http://127.0.0.1:{unused_port}/devstoreaccount1;")
     settings = {"LOCAL_STORAGE_PATH": "", "AZURE_STORAGE_CONNECTION_STRING": down}
-    client = make_client(environment | settings)
+    client = make_client(environment | settings, own_timing=Timing(storage_attempts=1))
     await refused(client, stand_in, "AZURE_STORAGE_CONNECTION_STRING")
 
 
@@ -156,10 +155,7 @@ async def test_storage_that_never_answers_is_named(
     environment: dict[str, str],
     stand_in: StandIn,
     azurite: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(blob_account, "RETRIES", 0)
-    monkeypatch.setattr(blob_account, "READ_TIMEOUT_SECONDS", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(100)
@@ -169,7 +165,8 @@ async def test_storage_that_never_answers_is_named(
             "LOCAL_STORAGE_PATH": "",
             "AZURE_STORAGE_CONNECTION_STRING": azurite.replace(endpoint, slow),
         }
-        client = make_client(environment | settings)
+        hasty = Timing(storage_attempts=1, storage_timeout=0.2)
+        client = make_client(environment | settings, own_timing=hasty)
         await refused(client, stand_in, "AZURE_STORAGE_CONNECTION_STRING")
 
 
@@ -205,29 +202,29 @@ async def test_full_disk_leaves_nothing_half_written(
 
 @pytest.mark.parametrize("tool", STORING)
 async def test_storage_that_fails_for_a_moment_loses_nothing(
-    local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tool: str
+    make_client: MakeClient,
+    environment: dict[str, str],
+    azurite: str,
+    stand_in: StandIn,
+    browser: httpx2.AsyncClient,
+    tool: str,
 ) -> None:
-    monkeypatch.setattr(persistence, "PAUSES_SECONDS", (0, 0))
-    failed: set[str] = set()
+    with proxy_before(azurite) as (proxy, connection_string):
+        api = Api(make_client(environment | blob_settings(connection_string)), browser)
+        await api.call(tool, **STORING[tool])
+        failed: set[StorageRequest] = set()
 
-    def failing(method: str) -> None:
-        write = getattr(FolderStore, method)
+        def fail_each_write_once(request: StorageRequest) -> Fault | None:
+            if not request.is_write or request in failed:
+                return None
+            failed.add(request)
+            return BUSY
 
-        async def fail_at_first(self: FolderStore, name: str, *arguments: Any) -> Any:
-            # Not the first write of the record, before which nothing is paid for.
-            if name not in failed and not (method == "create" and name.startswith("idempotency/")):
-                failed.add(name)
-                raise StorageUnavailable("It is away for a moment.")
-            return await write(self, name, *arguments)
-
-        monkeypatch.setattr(FolderStore, method, fail_at_first)
-
-    for method in ("create", "replace"):
-        failing(method)
-    headers = {"Idempotency-Key": "one"}
-    first = await local_api.call(tool, headers, **STORING[tool])
-    assert len(failed) >= 2
-    paid = len(stand_in.requests())
-    again = await local_api.call(tool, headers, **STORING[tool])
+        proxy.decide = fail_each_write_once
+        headers = {"Idempotency-Key": "one"}
+        first = await api.call(tool, headers, **STORING[tool])
+        assert len(failed) >= 2
+        paid = len(stand_in.requests())
+        again = await api.call(tool, headers, **STORING[tool])
     assert without_links(again) == without_links(first)
     assert len(stand_in.requests()) == paid

@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from shared.errors import StorageUnavailable
-from shared.storage import FolderStore, ObjectInfo, idempotency, persistence
+from shared.storage import FolderStore, ObjectInfo
+from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn, digest
 from tests.media.conftest import Api
 from tests.media.test_images import png
@@ -161,11 +162,15 @@ async def test_remembered_result_has_fresh_links(
 
 
 async def test_slow_work_keeps_its_lease(
-    api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient,
+    stored_environment: dict[str, str],
+    browser: httpx2.AsyncClient,
+    stand_in: StandIn,
 ) -> None:
-    monkeypatch.setattr(idempotency, "LEASE_SECONDS", 0.6)
-    monkeypatch.setattr(idempotency, "RENEWAL_SECONDS", 0.1)
-    stand_in.fault(delay=2)
+    # Blob Storage tells the age of what it stores in whole seconds.
+    short = Timing(lease=2, renewal=0.1)
+    api = Api(make_client(stored_environment, own_timing=short), browser)
+    stand_in.fault(delay=4)
     headers = {"Idempotency-Key": "k"}
     results = await asyncio.gather(
         *(api.call("generate_image", headers, prompt="A hill") for _ in range(3))
@@ -175,18 +180,21 @@ async def test_slow_work_keeps_its_lease(
 
 
 async def test_repeat_finds_what_came_in_another_format_than_asked_for(
-    local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient,
+    environment: dict[str, str],
+    browser: httpx2.AsyncClient,
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    local_api = Api(make_client(environment, own_timing=Timing(lease=0)), browser)
     stand_in.fault(body=f'{{"data": [{{"b64_json": "{b64encode(png()).decode()}"}}]}}')
     arguments = {"prompt": "A hill", "output_format": "webp"}
     headers = {"Idempotency-Key": "k"}
     replace = FolderStore.replace
 
-    async def lose(self: FolderStore, name: str, data: bytes, etag: str) -> ObjectInfo:
+    async def lose(self: FolderStore, *_: Any) -> ObjectInfo:
         raise StorageUnavailable("It is away.")
 
-    monkeypatch.setattr(persistence, "PAUSES_SECONDS", ())
-    monkeypatch.setattr(idempotency, "LEASE_SECONDS", 0)
     monkeypatch.setattr(FolderStore, "replace", lose)
     first = await local_api.call("generate_image", headers, **arguments)
     monkeypatch.setattr(FolderStore, "replace", replace)

@@ -10,16 +10,17 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shared.timing import Timing
 from shared.tools import video_jobs
 from tests.conftest import MakeClient, StandIn, ThreadServer
 from tests.media.conftest import Api
 from tests.waiting import until
 
 
-@pytest.fixture(autouse=True)
-def _ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def timing() -> Timing:
     # The provider asks to be left alone for 100 ms; the tests do not wait.
-    monkeypatch.setattr(video_jobs, "MAX_POLL_SECONDS", 0)
+    return Timing(longest_video_poll=0)
 
 
 async def look(api: Api, job_id: str) -> dict[str, Any]:
@@ -98,10 +99,13 @@ async def test_video_can_begin_with_a_picture(local_api: Api, stand_in: StandIn)
 
 
 async def test_provider_is_asked_no_more_often_than_it_wants(
-    local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient,
+    environment: dict[str, str],
+    browser: httpx2.AsyncClient,
+    stand_in: StandIn,
 ) -> None:
-    monkeypatch.setattr(video_jobs, "MAX_POLL_SECONDS", 300)
-    monkeypatch.setattr(video_jobs, "DEFAULT_POLL_SECONDS", 300)
+    patient = Timing(default_video_poll=300, longest_video_poll=300)
+    local_api = Api(make_client(environment, own_timing=patient), browser)
     stand_in.fault(headers={"openai-poll-after-ms": "200000"})
     job = await local_api.call("generate_video", prompt="A hill")
     for _ in range(3):

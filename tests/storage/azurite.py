@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 from azure.core.credentials import AccessToken
@@ -174,3 +175,14 @@ class TestCredential:
 
     async def __aexit__(self, *_: object) -> None:
         """Has nothing to close."""
+
+
+def blob_settings(connection_string: str) -> dict[str, str]:
+    """Returns the app settings of an empty store in an account."""
+    run = uuid4().hex
+    return {
+        "LOCAL_STORAGE_PATH": "",
+        "AZURE_STORAGE_CONNECTION_STRING": connection_string,
+        "AZURE_BLOB_CONTAINER": f"media-{run}",
+        "AZURE_BLOB_STATE_CONTAINER": f"state-{run}",
+    }

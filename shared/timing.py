@@ -1,0 +1,30 @@
+"""How long leases, pauses and waits are."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Lengths of leases, pauses and waits, in seconds; tests shorten them.
+
+    Attributes:
+        lease: How long a claim or a turn of a chat counts as under way after its last write.
+        renewal: How often it is written while it is.
+        first_poll: Pause before the second look at a claim that another request holds.
+        longest_poll: The longest such pause.
+        grace: How long a request waits for its last writes when its own time is over.
+        storage_attempts: Attempts at a storage operation that has no deadline of its own.
+        storage_timeout: How long storage may be silent during one attempt.
+        default_video_poll: Pause between two questions after a video whose provider names none.
+        longest_video_poll: The longest pause that a provider can ask for.
+    """
+
+    lease: float = 20.0
+    renewal: float = 5.0
+    first_poll: float = 0.1
+    longest_poll: float = 1.0
+    grace: float = 5.0
+    storage_attempts: int = 5
+    storage_timeout: float = 20.0
+    default_video_poll: float = 5.0
+    longest_video_poll: float = 300.0
