@@ -133,7 +133,10 @@ class Agent:
         context: ToolContext,
     ) -> AsyncGenerator[ChatEvent, None]:
         system_prompt = "\n\n".join(
-            [turn.system_prompt or self._system_prompt, *map(_as_instruction, problems)]
+            [
+                turn.system_prompt or self._system_prompt,
+                *(problem.for_model for problem in problems),
+            ]
         )
         history = await transcript.history(system_prompt, self._max_history_tokens)
         state = _State(turn, system_prompt, history)
@@ -174,7 +177,9 @@ class Agent:
         problems: Sequence[ConnectionProblem] = ()
         if self._connections is not None and turn.tools != "none":
             limit = MAX_REMOTE_TOOLS if turn.tools is None else None
-            remote = await open_toolset(self._connections, context, turn.connections, limit=limit)
+            remote = await open_toolset(
+                self._connections, context, turn.connections, named=turn.tools, limit=limit
+            )
             toolsets.append(remote)
             problems = remote.problems
         return await make_offer(toolsets, turn.tools, context), problems
@@ -198,13 +203,6 @@ class Agent:
                     state.add_completion(piece)
                 else:
                     yield piece
-
-
-def _as_instruction(problem: ConnectionProblem) -> str:
-    return (
-        f"The tools of the connection '{problem.name}' are missing now: {problem.detail} "
-        "Say so where the user needs them."
-    )
 
 
 class _State:

@@ -17,7 +17,7 @@ class Exchange:
     Attributes:
         failure: What kept a request from being answered; None while nothing did.
         status: Status of the last answer.
-        received: Bytes of all answers that were no streams.
+        received: Bytes of all answers.
         failed: Set with ``failure``.
     """
 

@@ -138,7 +138,9 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
             response = await self._inner.handle_async_request(request)
             self._limit_cookies(response.headers)
             if response.headers.get("content-type") == EVENT_STREAM:
-                response = _with_events(response, self._max_event_bytes)
+                # Streams that are no answer to a request belong to the session.
+                asked = exchange if request.method == "POST" else None
+                response = _with_events(response, self._max_event_bytes, asked)
             else:
                 response = await _read(response, exchange)
         except (httpx2.HTTPError, GatewayError) as error:
@@ -163,23 +165,30 @@ async def _read(response: httpx2.Response, exchange: Exchange | None) -> httpx2.
         body = await response.aread()
     finally:
         await response.aclose()
-    if exchange is not None:
-        exchange.received += len(body)
-        if exchange.received > MAX_OPERATION_BYTES:
-            raise AnswerTooLarge(
-                f"The server's answers to one call are larger than {MAX_OPERATION_BYTES} bytes."
-            )
+    _count(body, exchange)
     check_values(body)
     return httpx2.Response(response.status_code, headers=response.headers, content=body)
 
 
-def _with_events(response: httpx2.Response, max_event_bytes: int) -> httpx2.Response:
+def _count(data: bytes, exchange: Exchange | None) -> None:
+    if exchange is None:
+        return
+    exchange.received += len(data)
+    if exchange.received > MAX_OPERATION_BYTES:
+        raise AnswerTooLarge(
+            f"The server's answers to one call are larger than {MAX_OPERATION_BYTES} bytes."
+        )
+
+
+def _with_events(
+    response: httpx2.Response, max_event_bytes: int, exchange: Exchange | None
+) -> httpx2.Response:
     if not isinstance(response.stream, httpx2.AsyncByteStream):
         raise TypeError("An answer must be an asynchronous stream.")
     return httpx2.Response(
         response.status_code,
         headers=response.headers,
-        stream=_Events(response.stream, max_event_bytes),
+        stream=_Events(response.stream, max_event_bytes, exchange),
         extensions=response.extensions,
     )
 
@@ -190,13 +199,17 @@ class _Events(httpx2.AsyncByteStream):
     The SDK could limit their length too, but tells of that as if the server had closed the connection.
     """
 
-    def __init__(self, stream: httpx2.AsyncByteStream, max_event_bytes: int) -> None:
+    def __init__(
+        self, stream: httpx2.AsyncByteStream, max_event_bytes: int, exchange: Exchange | None
+    ) -> None:
         self._stream = stream
+        self._exchange = exchange
         self._filter = EventFilter(max_event_bytes)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for event in self._filter.events(aiter(self._stream)):
+                _count(event, self._exchange)
                 yield event
         except AnswerTooLarge as error:
             _note(error)

@@ -1,10 +1,12 @@
 """What is done in a session, with plain data in and out; free of the SDK but for types."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared.connections.exchange import current_exchange
+from shared.connections.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS
 from shared.tools import ToolResult
 from shared.tools.context import ReportProgress
 
@@ -12,10 +14,14 @@ if TYPE_CHECKING:
     from mcp import Client
 
 JsonObject = dict[str, Any]
-MAX_ITEMS = 1000
 MAX_PAGES = 100
-MAX_LIST_BYTES = 8 * 1024 * 1024
-"""How long a list may be: no further page is asked for once it is longer."""
+MAX_LIST_BYTES = 1024 * 1024
+"""How long a list may be: entries beyond are not taken, and no further page is asked for."""
+
+MAX_RECEIVED_BYTES = 8 * 1024 * 1024
+"""After how much of what a server sends no further page is asked for, whatever is left of it."""
+
+MAX_NOTES = 100
 
 
 class Listing(list[JsonObject]):
@@ -23,9 +29,16 @@ class Listing(list[JsonObject]):
 
     Attributes:
         is_cut: Whether the server has more.
+        left_out: Entries that could not be taken, a sentence for each.
+        changed: Entries that could not be taken as they are, a sentence for each.
     """
 
     is_cut = False
+
+    def __init__(self, items: Iterable[JsonObject] = ()) -> None:
+        super().__init__(items)
+        self.left_out: list[str] = []
+        self.changed: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,22 +159,34 @@ async def _all_pages(fetch: Callable[..., Awaitable[Any]], field: str) -> Listin
     seen: set[str] = set()
     cursor: str | None = None
     while True:
-        page = await fetch(cursor=cursor)
-        data = page.model_dump_json(by_alias=True, exclude_none=True).encode()
-        listing += json.loads(data)[field]
-        size += len(data)
-        cursor = page.next_cursor
+        page = _plain(await fetch(cursor=cursor))
+        meta = page.get("_meta") or {}
+        listing.left_out += meta.get(LEFT_OUT, ())
+        listing.changed += meta.get(CHANGED, ())
+        listing.is_cut |= bool(meta.get(IS_CUT))
+        for entry in page[field]:
+            size += len(json.dumps(entry, ensure_ascii=False).encode())
+            if size > MAX_LIST_BYTES or len(listing) >= MAX_ITEMS:
+                listing.is_cut = True
+                break
+            listing.append(entry)
+        pages += 1
+        cursor = page.get("nextCursor")
         # A server that names the same page again would never end.
         if cursor is None or cursor in seen:
             break
-        pages += 1
-        if len(listing) >= MAX_ITEMS or size >= MAX_LIST_BYTES or pages >= MAX_PAGES:
+        is_full = len(listing) >= MAX_ITEMS or size >= MAX_LIST_BYTES
+        if is_full or pages >= MAX_PAGES or _received() >= MAX_RECEIVED_BYTES:
             listing.is_cut = True
             break
         seen.add(cursor)
-    listing.is_cut |= len(listing) > MAX_ITEMS
-    del listing[MAX_ITEMS:]
+    del listing.left_out[MAX_NOTES:], listing.changed[MAX_NOTES:]
     return listing
+
+
+def _received() -> int:
+    exchange = current_exchange.get()
+    return exchange.received if exchange else 0
 
 
 def _plain(model: Any) -> JsonObject:

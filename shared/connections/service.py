@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 CALL_SECONDS = 60.0
 TOOLS_TTL_SECONDS = 60.0
+MAX_KNOWN_LISTS = 200
+"""Of tools, in memory."""
 
 
 class Connections:
@@ -66,7 +68,7 @@ class Connections:
         self._activity = Activity(self._store)
         self._targets = Targets(config, self._store, self._flow, self._activity)
         self._connector = Connector(config, self._store, self._flow, self._targets, self._sessions)
-        self._tools: dict[str, tuple[float, list[JsonObject]]] = {}
+        self._tools: dict[str, tuple[float, Listing]] = {}
 
     @property
     def live_sessions(self) -> int:
@@ -197,7 +199,7 @@ class Connections:
         connection_id: str,
         deadline: Deadline,
         timeout: float,  # noqa: ASYNC109 - the server's share of the deadline
-    ) -> list[JsonObject]:
+    ) -> Listing:
         """Returns the tools of a connection's server as they were within the last minute."""
         key = key_of(owner_of(principal), connection_id)
         known = self._tools.get(key)
@@ -205,6 +207,8 @@ class Connections:
             return known[1]
         tools = await self._read(principal, connection_id, list_tools, deadline, timeout)
         self._tools = {key: entry for key, entry in self._tools.items() if entry[0] > monotonic()}
+        if len(self._tools) >= MAX_KNOWN_LISTS:
+            self._tools.pop(next(iter(self._tools)))
         self._tools[key] = (monotonic() + TOOLS_TTL_SECONDS, tools)
         return tools
 

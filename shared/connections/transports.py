@@ -23,6 +23,9 @@ from mcp_types import (
     CallToolResult,
     DiscoverResult,
     Implementation,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCResponse,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
@@ -36,19 +39,26 @@ from shared.connections.errors import (
 )
 from shared.connections.exchange import Exchange
 from shared.connections.http_client import MAX_ANSWER_BYTES, SseAuth, TokenAuth, open_http
+from shared.connections.incoming import tidy
+from shared.connections.rates import Rate
 from shared.connections.records import Negotiated
 from shared.connections.targets import Target
+from shared.connections.text import clean
 from shared.errors import GatewayError
 
 MAX_SSE_EVENT_BYTES = 1024 * 1024
 """How long an answer of the older transport may be: the SDK's limit, which it takes no other for."""
 
-_MAX_MESSAGE_CHARS = 2000
+MAX_MESSAGE_CHARS = 2000
+MAX_PROGRESS_CHARS = 500
+MESSAGES_AT_ONCE, MESSAGES_PER_SECOND = 100, 50.0
+"""How many progress notifications and requests of a server's are taken in a session."""
 
 logger = logging.getLogger(__name__)
 
 # The SDK logs what servers send, and whole tracebacks where they break off.
 logging.getLogger("mcp.client").setLevel(logging.CRITICAL)
+logging.getLogger("client").setLevel(logging.CRITICAL)
 
 _CLIENT = Implementation(name="openai-mcp-functions", version=__version__)
 
@@ -93,11 +103,16 @@ async def _watched(transport: Any, retire: Callable[[], None]) -> AsyncIterator[
 
 
 class _Incoming:
-    """A stream of messages that says when it has ended; all else is the stream's own."""
+    """A stream of tidy messages that says when it has ended; all else is the stream's own.
+
+    Notifications are left out but for progress, and progress and requests of the server's where they
+    come faster than anybody needs them: the SDK starts tasks for each.
+    """
 
     def __init__(self, stream: Any, note_end: Callable[[], None]) -> None:
         self._stream = stream
         self._note_end = note_end
+        self._rate = Rate(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -106,11 +121,33 @@ class _Incoming:
         return self
 
     async def __anext__(self) -> Any:
-        try:
-            return await self._stream.__anext__()
-        except StopAsyncIteration:
-            self._note_end()
-            raise
+        while True:
+            try:
+                item = await self._stream.__anext__()
+            except StopAsyncIteration:
+                self._note_end()
+                raise
+            if await self._tidy(item):
+                return item
+
+    async def _tidy(self, item: Any) -> bool:
+        """Cuts and cleans a message; False for one that nobody needs."""
+        message = getattr(item, "message", None)
+        if isinstance(message, JSONRPCResponse):
+            message.result = await tidy(message.result)
+            return True
+        if isinstance(message, JSONRPCError):
+            message.error.message = clean(message.error.message, MAX_MESSAGE_CHARS)
+            if message.error.code != UNSUPPORTED_PROTOCOL_VERSION:
+                message.error.data = None
+            return True
+        if isinstance(message, JSONRPCNotification):
+            if message.method != "notifications/progress" or not message.params:
+                return False
+            text = message.params.get("message")
+            if isinstance(text, str):
+                message.params["message"] = clean(text, MAX_PROGRESS_CHARS)
+        return message is not None and self._rate.take()
 
     async def __aenter__(self) -> "_Incoming":
         await self._stream.__aenter__()
@@ -125,7 +162,10 @@ def negotiated(client: Client) -> Negotiated:
     result = client.session.discover_result
     return Negotiated(
         protocol_version=client.protocol_version,
-        discover=result and result.model_dump(mode="json", by_alias=True, exclude_none=True),
+        discover=result
+        and result.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude={"meta", "instructions"}
+        ),
     )
 
 
@@ -195,7 +235,7 @@ def _from_protocol(error: MCPError, exchange: Exchange) -> Exception:
         return ConnectionTimeout("The MCP server did not answer in time.")
     if exchange.status is not None and exchange.status >= 500:
         return refusal(exchange.status)
-    return ServerRefused(f"The MCP server says: {error.message[:_MAX_MESSAGE_CHARS]}")
+    return ServerRefused(f"The MCP server says: {clean(error.message, MAX_MESSAGE_CHARS)}")
 
 
 def has_lost_session(error: BaseException, exchange: Exchange, client: Client) -> bool:

@@ -84,6 +84,13 @@ class _Listing(BaseModel):
     truncated: Annotated[
         Literal[True] | None, Field(description="Given where the server has more than is listed.")
     ] = None
+    left_out: Annotated[
+        list[str] | None, Field(description="Entries that could not be taken, in sentences.")
+    ] = None
+    changed: Annotated[
+        list[str] | None,
+        Field(description="Entries that could not be taken as they are, in sentences."),
+    ] = None
 
 
 class ToolsAnswer(_Listing):

@@ -239,7 +239,13 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
 
 def _about(client_id: str, listing: Listing) -> dict[str, Any]:
     """Returns what the answers with lists have in common."""
-    return {"client_id": client_id, "count": len(listing), "truncated": listing.is_cut or None}
+    return {
+        "client_id": client_id,
+        "count": len(listing),
+        "truncated": listing.is_cut or None,
+        "left_out": listing.left_out or None,
+        "changed": listing.changed or None,
+    }
 
 
 def _call_answer(result: JsonObject, seconds: float) -> CallToolAnswer:

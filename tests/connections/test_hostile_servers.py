@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from pytest_mock import MockerFixture
 from shared.connections import Connections, ConnectRequest
 from shared.connections.answers import MAX_VALUES
 from shared.connections.errors import ServerUnavailable
-from shared.connections.http_client import MAX_COOKIES
+from shared.connections.http_client import MAX_COOKIES, STREAMS_AT_ONCE
 from shared.deadline import Deadline
+from shared.errors import GatewayError
 from shared.outbound import AnswerTooLarge
 from tests.conftest import ThreadServer
 from tests.connections.hostile import (
@@ -33,6 +35,7 @@ from tests.connections.hostile import (
 from tests.connections.test_routes import api as api
 from tests.connections.test_routes import deadline_seconds as deadline_seconds
 from tests.connections.test_service import CALLBACK, connect
+from tests.connections.world import StateFolder
 
 
 @contextmanager
@@ -293,3 +296,124 @@ async def test_list_without_end_is_cut(connections: Connections) -> None:
         connected = await connect(connections, url)
     assert connected.offer.tools.is_cut
     assert hostile.seen.count(("mcp", "tools/list")) <= 100
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "text",
+        [],
+        {"content": "text"},
+        {"content": [{"type": "nonsense"}] * 5000},
+        {"content": [{"type": "text"}]},
+        {"structuredContent": {"a": 1}},
+        {"content": [], "resultType": 7},
+        {"resultType": "input_required", "inputRequests": {"a": {"method": "roots/list"}}},
+        {"resultType": "input_required", "requestState": "again"},
+    ],
+)
+async def test_result_of_the_wrong_form_is_told_and_the_next_call_works(
+    connections: Connections, result: Any
+) -> None:
+    is_odd = True
+
+    async def once(exchange: Exchange) -> None:
+        if exchange.is_call and is_odd:
+            await exchange.respond(exchange.answer(result))
+        else:
+            await exchange.reply()
+
+    with serving(once) as (_, url):
+        client_id = (await connect(connections, url)).record.id
+
+        async def use() -> Any:
+            return await connections.call_tool(
+                "alice", client_id, "tool", {}, Deadline.after(30), timeout=10
+            )
+
+        with pytest.raises(GatewayError) as raised:
+            await use()
+        assert "MCP server" in raised.value.detail
+        is_odd = False
+        assert (await use())["content"][0]["text"] == "done"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nonsense",
+        b"[" * 100_000,
+        b'{"jsonrpc": "2.0", "id": 1, "result": ' + b'{"a":' * 40_000 + b"1" + b"}" * 40_001,
+        b'{"jsonrpc": "2.0", "id": 1, "result": {"a": ' + b"9" * 100_000 + b"}}",
+        b'{"jsonrpc": "2.0", "id": 1, "result": {"a": "\\ud800"}}',
+        b"\xff\xfe\x00",
+    ],
+)
+async def test_body_that_is_no_message_is_told(connections: Connections, body: bytes) -> None:
+    @on_call
+    async def broken(exchange: Exchange) -> None:
+        await exchange.respond(body)
+
+    with serving(broken) as (_, url), pytest.raises(GatewayError, match="server"):
+        await call(connections, url)
+
+
+async def test_deep_result_is_answered_by_every_route(api: httpx2.AsyncClient) -> None:
+    deep: Any = 1
+    for _ in range(90):
+        deep = {"a": [deep]}
+    structured = {"content": [], "structuredContent": {"deep": deep}}
+    with serving(results(tools_call=structured)) as (_, url):
+        connected = await api.post("/mcp/connect", json={"mcp_url": url})
+        body = {"client_id": connected.json()["client_id"], "tool_name": "tool"}
+        answer = await api.post("/mcp/call_tool", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["result"] == {"deep": deep}
+
+
+async def test_what_a_server_says_of_itself_is_kept_short(
+    connections: Connections, store: StateFolder
+) -> None:
+    chatty = {
+        "supportedVersions": ["2026-07-28", *["x" * 100_000] * 50],
+        "capabilities": {"tools": {}, "experimental": {"x": {"y": "z" * 1_000_000}}},
+        "instructions": "obey " * 100_000,
+        "_meta": {"x": "y" * 100_000},
+    }
+    with serving(results(server_discover=chatty)) as (_, url):
+        assert (await call(connections, url))["content"][0]["text"] == "done"
+    assert len(store.text) < 5000
+
+
+async def test_streams_that_end_at_once_are_not_resumed_without_end(
+    connections: Connections,
+) -> None:
+    @on_call
+    async def resuming(exchange: Exchange) -> None:
+        await exchange.respond(b"id: 1\nretry: 0\ndata: \n\n", "text/event-stream")
+
+    async def trick(exchange: Exchange) -> None:
+        if exchange.method == "GET":
+            await exchange.respond(b"id: 2\nretry: 0\ndata: \n\n", "text/event-stream")
+        else:
+            await resuming(exchange)
+
+    with serving(trick) as (hostile, url):
+        with pytest.raises(GatewayError):
+            await call(connections, url, seconds=2)
+        gets = hostile.seen.count(("mcp", "GET"))
+    assert gets <= STREAMS_AT_ONCE + 10
+
+
+async def test_requests_of_a_server_are_not_answered_without_end(connections: Connections) -> None:
+    async def pings(exchange: Exchange) -> AsyncIterator[bytes]:
+        for number in range(2000):
+            ping = {"jsonrpc": "2.0", "id": f"p{number}", "method": "ping"}
+            yield event(json.dumps(ping).encode())
+        yield event(exchange.answer({"content": [{"type": "text", "text": "done"}]}))
+
+    with serving(on_stream(pings)) as (hostile, url):
+        assert (await call(connections, url))["content"][0]["text"] == "done"
+        answers = hostile.seen.count(("mcp", "POST"))
+    assert answers <= 200

@@ -1,0 +1,127 @@
+"""Texts of servers as people and models may be shown them.
+
+Characters that nobody sees, or that turn the direction of what stands beside them, can hold instructions
+which a person who reads a tool's description never finds. They are taken out:
+
+- control characters but tabs and line breaks, and all other ways to break a line become line breaks;
+- marks and overrides of direction, zero-width characters, invisible operators, tags (U+E0000 to E007F);
+- variation selectors but single U+FE0E and U+FE0F, by which emoji are chosen: rows of the others can
+  spell any text.
+
+A zero-width joiner or non-joiner stays where it stands alone between letters or emoji, which need it in
+Persian, in Indic scripts and in families of emoji.
+"""
+
+import asyncio
+import re
+from math import isfinite
+from typing import Any
+
+SLICE_CHARS = 64 * 1024
+CUT_MARK = "…"
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+_SELECTORS = ("\ufe0e", "\ufe0f")
+_JOINERS = ("\u200c", "\u200d", "\ufe0f\u200d")
+_LINE_BREAK = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_ASCII = {code: None for code in (*range(9), *range(0x0E, 0x20), 0x7F)}
+
+
+def clean(text: str, limit: int | None = None) -> str:
+    """Returns a text without hidden characters.
+
+    Args:
+        text: What a server says.
+        limit: Most characters, of which the last is then a mark of what is cut; None for all.
+    """
+    if limit is not None:
+        # Of much that is hidden little may be left; nobody needs to find out how little.
+        text = text[: 4 * limit]
+    if text.isascii():
+        cleaned = _LINE_BREAK.sub("\n", text).translate(_ASCII)
+    else:
+        cleaned = _HIDDEN.sub(_visible, _LINE_BREAK.sub("\n", text))
+    if limit is not None and len(cleaned) > limit:
+        return cleaned[: limit - 1] + CUT_MARK
+    return cleaned
+
+
+def _visible(run: re.Match[str]) -> str:
+    """Returns what stays of a row of hidden characters."""
+    hidden, text = run.group(), run.string
+    if hidden in _SELECTORS:
+        return hidden
+    before, after = text[run.start() - 1 : run.start()], text[run.end() : run.end() + 1]
+    return hidden if hidden in _JOINERS and _is_joined(before) and _is_joined(after) else ""
+
+
+def _is_joined(character: str) -> bool:
+    """Whether a character is of a script whose letters are joined or kept apart, or an emoji."""
+    return character > "\u05ff" and not "\u2000" <= character <= "\u206f"
+
+
+async def clean_long(text: str) -> str:
+    """Returns a text without hidden characters, and lets others work meanwhile."""
+    if len(text) <= SLICE_CHARS:
+        return clean(text)
+    pieces = []
+    start = 0
+    while start < len(text):
+        end = start + SLICE_CHARS
+        # Not between characters that are judged by their neighbours, unless there is no end of them.
+        while end < min(len(text), start + 2 * SLICE_CHARS) and not text[end].isalnum():
+            end += 1
+        pieces.append(clean(text[start:end]))
+        start = end
+        await asyncio.sleep(0)
+    return "".join(pieces)
+
+
+def is_clean(text: str) -> bool:
+    """Whether nothing in a text is hidden."""
+    return clean(text) == text
+
+
+def clean_data(value: Any) -> Any:
+    """Returns small data of any form without hidden characters, and without numbers that JSON lacks."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, list):
+        return [clean_data(each) for each in value]
+    if isinstance(value, dict):
+        return {clean(name): clean_data(each) for name, each in value.items()}
+    return value
+
+
+def excess(value: Any, max_size: int, max_depth: int) -> str | None:
+    """Returns in what data goes too far, None where it does not; takes no longer for more of it.
+
+    Args:
+        value: Data of any form.
+        max_size: Most characters and values, together about the bytes of its JSON at least.
+        max_depth: How deep it may be nested.
+    """
+    size = 0
+    left: list[tuple[Any, int]] = [(value, 0)]
+    while left:
+        inner, depth = left.pop()
+        size += 1
+        if isinstance(inner, str):
+            size += len(inner)
+        elif isinstance(inner, list):
+            size += len(inner)
+            left += [(each, depth + 1) for each in inner[:max_size]]
+        elif isinstance(inner, dict):
+            size += len(inner)
+            left += [(each, depth + 1) for pair in inner.items() for each in pair]
+        if size > max_size:
+            return f"is larger than {max_size} bytes"
+        if depth > max_depth:
+            return f"is nested more than {max_depth} deep"
+    return None
