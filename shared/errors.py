@@ -364,7 +364,18 @@ class ProviderRejected(ProviderError):
 
 
 class ProviderNotFound(ProviderRejected):
-    """Raised when the provider does not know what the request names, such as a model or a job."""
+    """Raised when the provider does not know what the request names, such as a model or a job.
+
+    Attributes:
+        is_configured: Whether it is the model that the settings name, so that every call fails.
+    """
+
+    is_configured = False
+
+    @property
+    def failure(self) -> Failure:
+        """What the log says: a configured model that is gone is an outage."""
+        return Failure(self.code, "provider_error" if self.is_configured else "client_error")
 
 
 class ContentFiltered(ProviderError):

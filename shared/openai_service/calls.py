@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from time import monotonic
 
 from shared.deadline import Deadline
-from shared.errors import DeadlineExceeded, GatewayError
-from shared.openai_service.endpoints import Capability, Connection
+from shared.errors import DeadlineExceeded, GatewayError, ProviderNotFound
+from shared.openai_service.endpoints import Capability, Connection, Endpoint
 from shared.telemetry import current_record, loggable
 
 logger = logging.getLogger(__name__)
@@ -24,18 +24,29 @@ class ProviderCall:
         capability: What the provider is asked for.
         connection: How to reach it.
         model: The model or deployment; None where the call is about no model.
+        is_configured: Whether the settings name this model, and not the caller.
     """
 
     capability: Capability
     connection: Connection
     model: str | None = None
+    is_configured: bool = False
+
+    @classmethod
+    def with_model(
+        cls, capability: Capability, endpoint: Endpoint, model: str | None
+    ) -> "ProviderCall":
+        """Returns the call of a model, None for the configured one."""
+        called = model or endpoint.target
+        return cls(capability, endpoint.connection, called, called == endpoint.target)
 
 
 @contextmanager
 def observed(call: ProviderCall, deadline: Deadline) -> Iterator[None]:
     """Notes a call in the record of its request, and logs one line where the provider fails.
 
-    A request that the provider calls wrong is no failure of the provider.
+    A request that the provider calls wrong is no failure of the provider, unless it does not know the
+    configured model.
 
     Args:
         call: The call.
@@ -55,6 +66,9 @@ def observed(call: ProviderCall, deadline: Deadline) -> Iterator[None]:
             _tell(call, f"no answer within {monotonic() - started:.0f} seconds")
         raise
     except GatewayError as error:
+        if isinstance(error, ProviderNotFound) and call.is_configured:
+            error.is_configured = True
+            error.reason = "the provider does not know the configured model"
         if error.failure.outcome == "provider_error":
             _tell(call, getattr(error, "reason", None) or error.detail)
         raise

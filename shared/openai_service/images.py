@@ -123,7 +123,7 @@ class Images:
             method = api.images.edit if request.images else api.images.generate
             return await _read(await method(**parameters), model)
 
-        call = ProviderCall(Capability.IMAGE, endpoint.connection, model)
+        call = ProviderCall.with_model(Capability.IMAGE, endpoint, model)
         made = await self._clients.call(call, ask, deadline, repeatable=False)
         if made.usage is not None:
             current_record().add_tokens(made.usage["input_tokens"], made.usage["output_tokens"])

@@ -98,7 +98,7 @@ class OpenAIService:
         async def ask(api: "AsyncOpenAI", adapted: Mapping[str, Any]) -> Completion:
             return read_completion(await api.chat.completions.create(**adapted))
 
-        call = ProviderCall(Capability.CHAT, endpoint.connection, parameters["model"])
+        call = ProviderCall.with_model(Capability.CHAT, endpoint, parameters["model"])
         return _counted(await self._ask(call, parameters, ask, deadline))
 
     async def stream(self, request: CompletionRequest, deadline: Deadline) -> CompletionStream:
@@ -123,7 +123,7 @@ class OpenAIService:
             stream: AsyncStream[ChatCompletionChunk] = await api.chat.completions.create(**adapted)
             return stream
 
-        call = ProviderCall(Capability.CHAT, endpoint.connection, parameters["model"])
+        call = ProviderCall.with_model(Capability.CHAT, endpoint, parameters["model"])
         stream = await self._ask(call, parameters, ask, deadline)
         from shared.openai_service.sdk import provider_errors, truncated
 

@@ -90,7 +90,7 @@ class Speech:
         """
         endpoint = self._clients.endpoint(Capability.AUDIO)
         parameters = request.parameters(endpoint.target)
-        call = ProviderCall(Capability.AUDIO, endpoint.connection, parameters["model"])
+        call = ProviderCall.with_model(Capability.AUDIO, endpoint, parameters["model"])
         async with AsyncExitStack() as stack:
 
             async def ask(api: "AsyncOpenAI") -> "AsyncAPIResponse[Any]":

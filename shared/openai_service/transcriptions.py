@@ -13,6 +13,7 @@ from shared.openai_service.characters import whole_characters
 from shared.openai_service.clients import Clients
 from shared.openai_service.endpoints import Capability
 from shared.openai_service.files import InputFile, idempotency_headers
+from shared.telemetry import current_record
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -83,7 +84,11 @@ class Transcriptions:
                 raise ProviderUnavailable(
                     "The provider's answer is not a transcription. Check its base URL, or try again."
                 )
+            usage = getattr(answer, "usage", None)
+            current_record().add_tokens(
+                getattr(usage, "input_tokens", None), getattr(usage, "output_tokens", None)
+            )
             return Transcription(whole_characters(text), model)
 
-        call = ProviderCall(Capability.TRANSCRIPTION, endpoint.connection, model)
+        call = ProviderCall.with_model(Capability.TRANSCRIPTION, endpoint, model)
         return await self._clients.call(call, ask, deadline, repeatable=False)

@@ -136,7 +136,7 @@ class Videos:
             )
             return _read(answer)
 
-        call = ProviderCall(Capability.VIDEO, endpoint.connection, request.model or endpoint.target)
+        call = ProviderCall.with_model(Capability.VIDEO, endpoint, request.model)
         return await self._clients.call(call, ask, deadline, repeatable=False)
 
     async def retrieve(self, video_id: str, deadline: Deadline) -> ProviderVideo:

@@ -261,6 +261,18 @@ async def test_status_alone_tells_of_answers_without_a_code(
     assert await only_line(caplog) == {"status": 405, "outcome": "client_error"}
 
 
+async def test_configured_model_that_the_provider_does_not_know_is_an_outage(
+    client: httpx2.AsyncClient, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    for arguments in ({"prompt": "hi"}, {"prompt": "hi", "model": "mistyped"}):
+        stand_in.fault(status=404, message="no such model")
+        await client.post("/tools/generate", json=arguments)
+    assert [line["outcome"] for line in request_lines(caplog)] == ["provider_error", "client_error"]
+    (failure,) = failures(caplog)
+    assert failure["model"] == "gpt-6-luna"
+    assert failure["reason"] == "the provider does not know the configured model"
+
+
 REASONS: list[tuple[dict[str, Any], str]] = [
     ({"status": 500, "message": "in-the-message"}, "status 500"),
     ({"status": 401, "message": "in-the-message"}, "status 401"),
