@@ -227,6 +227,25 @@ async def test_tool_whose_provider_fails_inside_a_chat_is_in_the_line(
     assert (failure["capability"], failure["reason"]) == ("image", "connection refused")
 
 
+async def test_tool_that_does_not_end_in_time_inside_a_chat_is_in_the_line(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await through_tools(make_client(environment))
+    caplog.clear()
+    stand_in.fault(call_tools=["generate_image"])
+    stand_in.fault(delay=30)
+    client = make_client(environment | {"REQUEST_DEADLINE_SECONDS": "6"})
+    assert (await client.post("/chat", json={"message": "hi"})).status_code == 200
+    line = await only_line(caplog)
+    assert (line["code"], line["outcome"]) == ("deadline_exceeded", "error")
+    assert line["tool"] == "generate_image"
+    (failure,) = failures(caplog)
+    assert failure["reason"].startswith("no answer within ")
+
+
 async def test_tool_that_the_model_calls_wrong_is_no_failure_of_the_request(
     client: httpx2.AsyncClient, stand_in: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
