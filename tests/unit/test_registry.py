@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 from shared.auth import Principal
 from shared.deadline import Deadline
-from shared.errors import DeadlineExceeded, InvalidRequest, NotConfigured, NotFound
+from shared.errors import BUG, DeadlineExceeded, Failure, InvalidRequest, NotConfigured, NotFound
 from shared.tools import PaidCalls, ToolContext, ToolRegistry, ToolResult, ToolSpec, tool
 
 
@@ -123,7 +123,8 @@ async def test_bad_argument_is_an_error_that_names_it(
     registry: ToolRegistry, context: ToolContext, arguments: dict[str, Any], complaint: str
 ) -> None:
     result = await registry.call("greet", arguments, context)
-    assert result == ToolResult(f"Invalid arguments. {complaint}", is_error=True)
+    failure = Failure("invalid_request", "client_error")
+    assert result == ToolResult(f"Invalid arguments. {complaint}", is_error=True, failure=failure)
     with pytest.raises(InvalidRequest) as caught:
         registry.get("greet").check(arguments)
     (error,) = caught.value.errors
@@ -135,7 +136,8 @@ async def test_our_errors_are_results_for_whoever_takes_results(
 ) -> None:
     greeters.failure = NotConfigured("Set SOMETHING.")
     result = await registry.call("greet", {"name": "a"}, context)
-    assert result == ToolResult("Set SOMETHING.", is_error=True)
+    failure = Failure("not_configured", "error")
+    assert result == ToolResult("Set SOMETHING.", is_error=True, failure=failure)
 
 
 async def test_bug_is_an_error_without_its_text_and_is_logged(
@@ -146,7 +148,8 @@ async def test_bug_is_an_error_without_its_text_and_is_logged(
 ) -> None:
     greeters.failure = ValueError("internals")
     result = await registry.call("greet", {"name": "a"}, context)
-    assert result == ToolResult("The tool 'greet' failed because of a bug in it.", is_error=True)
+    text = "The tool 'greet' failed because of a bug in it."
+    assert result == ToolResult(text, is_error=True, failure=BUG)
     assert "Tool greet failed" in caplog.text
     assert "internals" in caplog.text
 
