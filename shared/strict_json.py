@@ -15,6 +15,9 @@ MAX_DEPTH = 64
 MAX_VALUES = 100_000
 """Of one document: what objects and lists hold, together."""
 
+MAX_EXACT_INTEGER = 2**53
+"""Up to which numbers with a fraction hold every integer (RFC 8259, section 6)."""
+
 
 def read_json(document: bytes) -> Any:
     """Returns what a document holds.
@@ -64,3 +67,12 @@ def check_limits(value: Any) -> None:
             inner = each.values() if isinstance(each, dict) else each
             deeper += [part for part in inner if isinstance(part, dict | list)]
         level = deeper
+
+
+def as_integer(value: Any) -> Any:
+    """Returns a number such as 2.0 as the integer that it is, and everything else as it is.
+
+    Source: https://json-schema.org/draft/2020-12/json-schema-core, section 4.2.3
+    """
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT_INTEGER
+    return int(value) if is_whole else value

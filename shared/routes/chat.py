@@ -5,16 +5,21 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.agent import ChatAnswer, Chats, ChatTurn, ToolCallRecord, fold
 from shared.auth import Guard
 from shared.routes.doors import MAX_LONG_BODY_BYTES, Context, guarded
 from shared.routes.errors import COMMON_ERRORS
 from shared.routes.sse import EventStream
+from shared.strict_json import as_integer
+from shared.tools.inputs import NotBlank
 
 MAX_MESSAGE_CHARS = 1_000_000
 MAX_NAMED_TOOLS = 128
+
+
+Message = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS), NotBlank]
 
 
 class ChatRequest(BaseModel):
@@ -22,9 +27,7 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    message: Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS)] = Field(
-        description="What the user says."
-    )
+    message: Message = Field(description="What the user says.")
     conversation_id: str | None = Field(None, description="Conversation to continue.")
     model: str | None = Field(
         None, description="Model to use, in Azure the deployment; the configured one when left out."
@@ -43,7 +46,7 @@ class ChatRequest(BaseModel):
         description="Answer with server-sent events as it happens; where left out, the header "
         "'Accept: text/event-stream' asks for them too.",
     )
-    max_turns: Annotated[int, Field(ge=1, le=50)] | None = Field(
+    max_turns: Annotated[int, BeforeValidator(as_integer), Field(ge=1, le=50)] | None = Field(
         None,
         description="Most model calls with tools, up to CHAT_MAX_TURNS; then one more without any.",
     )
@@ -54,9 +57,7 @@ class UserChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    message: Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS)] = Field(
-        description="What the user says."
-    )
+    message: Message = Field(description="What the user says.")
     conversation_id: str | None = Field(None, description="Conversation to continue.")
 
 

@@ -27,7 +27,7 @@ from shared.storage.formats import (
     sniff,
 )
 from shared.tools.context import ToolContext
-from shared.tools.inputs import MediaId, read_inputs
+from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.registry import tool
 
 MAX_PROMPT_CHARS = 32_000
@@ -37,7 +37,7 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 PARALLEL_STORES = 4
 
 OutputFormat = Literal["png", "webp", "jpeg", "gif", "svg"]
-Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)]
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS), NotBlank]
 Size = Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{1,4}x[1-9][0-9]{1,4})$")]
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 Background = Literal["transparent", "opaque", "auto"]

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotFound
@@ -18,6 +19,16 @@ MAX_TOTAL_BYTES = 50 * 1024 * 1024
 """Of all files of one call, which are held in memory together."""
 
 PARALLEL_READS = 4
+
+
+def _refuse_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "Must not be blank")
+    return text
+
+
+NotBlank = AfterValidator(_refuse_blank)
+"""Of a text that a provider is paid to work on."""
 
 MediaId = Annotated[str, Field(min_length=1, max_length=100)]
 

@@ -17,7 +17,14 @@ from functools import cached_property
 from typing import Any, TypeVar, get_type_hints
 
 import docstring_parser
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
@@ -29,7 +36,7 @@ from shared.errors import (
     NotFound,
     shorten,
 )
-from shared.strict_json import check_limits
+from shared.strict_json import as_integer, check_limits
 from shared.telemetry import current_record
 from shared.tools.context import ToolContext
 from shared.tools.paid import PaidCalls
@@ -48,12 +55,19 @@ class ToolArguments(BaseModel):
     """Base of every tool's arguments.
 
     They are what the JSON Schema says and nothing else: no unknown names, no text for numbers, and no
-    NaN, which Python reads but JSON does not have.
+    NaN, which Python reads but JSON does not have. But 2.0 is an integer in JSON Schema.
     """
 
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_integers(cls, arguments: Any) -> Any:
+        if not isinstance(arguments, Mapping):
+            return arguments
+        return {name: as_integer(value) for name, value in arguments.items()}
 
 
 @dataclass(frozen=True, slots=True)

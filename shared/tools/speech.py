@@ -25,7 +25,7 @@ from shared.storage.formats import (
     sniff,
 )
 from shared.tools.context import ToolContext
-from shared.tools.inputs import MediaId, read_inputs
+from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.registry import tool
 from shared.tools.streams import peek
 
@@ -77,7 +77,7 @@ class SpeechTools:
     async def synthesize_speech(
         self,
         context: ToolContext,
-        text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)],
+        text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS), NotBlank],
         voice: Annotated[str, Field(min_length=1, max_length=100)] = DEFAULT_VOICE,
         model: str | None = None,
         response_format: ResponseFormat = "mp3",

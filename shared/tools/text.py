@@ -9,12 +9,13 @@ from typing_extensions import TypedDict
 from shared.errors import InvalidRequest
 from shared.openai_service import CompletionRequest, Message, OpenAIService, Usage
 from shared.tools.context import ToolContext
+from shared.tools.inputs import NotBlank
 from shared.tools.registry import tool
 
 MAX_PROMPT_CHARS = 1_000_000
 MAX_MESSAGES = 500
 
-Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)]
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS), NotBlank]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(ge=0, le=1)]
 MaxTokens = Annotated[int, Field(ge=1)]

@@ -7,7 +7,7 @@ from pydantic import Field
 from shared.openai_service import OpenAIService, VideoRequest
 from shared.storage import MediaStore
 from shared.tools.context import ToolContext
-from shared.tools.inputs import MediaId, read_inputs
+from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.registry import tool
 from shared.tools.video_jobs import VideoJob, VideoJobs
 
@@ -34,7 +34,7 @@ class VideoTools:
     async def generate_video(
         self,
         context: ToolContext,
-        prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)],
+        prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS), NotBlank],
         seconds: Annotated[int, Field(ge=1, le=120)] | None = None,
         size: Size | None = None,
         model: str | None = None,
