@@ -3,6 +3,7 @@
 from shared.errors import (
     DeadlineExceeded,
     Failure,
+    NotFound,
     ProviderCredentials,
     ProviderRejected,
     ProviderUnavailable,
@@ -35,6 +36,15 @@ class ConnectionTimeout(DeadlineExceeded):
     """Raised when a connected server does not answer in time: 408 at the manager's routes."""
 
     status = 408
+
+
+class ConnectionEnded(NotFound):
+    """Raised when a connection is ended while a call of it is under way."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The connection was ended while this call was under way. What came of the call is not known."
+        )
 
 
 def closed() -> ServerUnavailable:

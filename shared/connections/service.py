@@ -249,7 +249,7 @@ class Connections:
             raise
 
     def _forget(self, key: str) -> None:
-        self._sessions.drop(key)
+        self._sessions.end(key)
         self._targets.forget(key)
         self._activity.forget(key)
         self._tools.pop(key, None)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shared.connections.errors import closed
+from shared.connections.errors import ConnectionEnded, closed
 from shared.connections.exchange import Exchange, current_exchange
 from shared.connections.targets import Target
 
@@ -34,6 +34,7 @@ class Session:
         self._sdk = sdk
         self._exchange = Exchange()
         self._is_retired = False
+        self._is_ended = False
         self._is_remembered = False
         self._stopping = asyncio.Event()
         self._owner: asyncio.Task[None] | None = None
@@ -75,6 +76,7 @@ class Session:
         """Runs an operation.
 
         Raises:
+            ConnectionEnded: The connection was ended meanwhile.
             Exception: Whatever the SDK raises.
         """
         if self._client is None:
@@ -82,7 +84,9 @@ class Session:
         task = _start(operation(self._client), exchange)
         try:
             return await self._finished(task, exchange)
-        except Exception:
+        except Exception as error:
+            if self._is_ended:
+                raise ConnectionEnded from error
             # Where one stream carries all answers, what ended it concerns each of them.
             if not self.is_alive and self._exchange.failure is not None:
                 exchange.fail(self._exchange.failure)
@@ -110,6 +114,11 @@ class Session:
         self._is_retired = True
         if not self.users:
             self._stopping.set()
+
+    def end(self) -> None:
+        """Stops the session because its connection is ended, and tells that to whatever runs in it."""
+        self._is_ended = True
+        self.stop()
 
     def stop(self) -> None:
         """Ends the session and whatever runs in it."""

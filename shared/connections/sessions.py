@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from shared.connections.errors import ConnectionTimeout, ServerRefused
+from shared.connections.errors import ConnectionEnded, ConnectionTimeout, ServerRefused
 from shared.connections.exchange import Exchange
 from shared.connections.session import Operation, Session
 from shared.connections.targets import Target
@@ -89,6 +89,7 @@ class SessionCache:
 
         Raises:
             ConnectionTimeout: The server takes too long.
+            ConnectionEnded: The connection was ended meanwhile.
             GatewayError: The server cannot be reached, or refuses.
         """
         for is_last in (False, True):
@@ -96,7 +97,7 @@ class SessionCache:
             exchange = Exchange()
             try:
                 return await self._attempt(session, operation, exchange, timeout, deadline)
-            except DeadlineExceeded:
+            except (DeadlineExceeded, ConnectionEnded):
                 raise
             except Exception as error:
                 if is_last or not self._needs_another(
@@ -104,6 +105,13 @@ class SessionCache:
                 ):
                     raise self._sdk.translated(error, exchange) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def end(self, key: str) -> None:
+        """Closes the session of a connection that is ended, and ends what runs in it."""
+        session = self._sessions.get(key)
+        if session is not None:
+            session.end()
+            self._see_off(key, session)
 
     def drop(self, key: str) -> None:
         """Closes a session, if there is one, without waiting for it."""

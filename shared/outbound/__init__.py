@@ -15,8 +15,9 @@ video lies: each of them may name a machine that only this app can reach, and ge
   does it, one checked hop at a time, leaving credentials behind at the first other origin.
 - Answers are limited by what comes out of them: a client with a limit takes none that is compressed,
   headers are limited in number and length, and no charset is looked up for anybody.
-- Refusing happens before a connection is opened. The sentence names the rule and the host that was asked
-  for, never the addresses that it resolved to.
+- Refusing happens before a connection is opened. The sentence names the host that was asked for, and is
+  the same for loopback, private and unknown names: nobody learns by it which names our network knows.
+  The reason is in the log.
 
 Importing this package is cheap: the HTTP library is imported by the first `open_client`.
 """

@@ -1,6 +1,7 @@
 """The network under the HTTP client: resolves, checks, and dials what it has checked."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ MAX_ADDRESSES = 6
 
 REMEDY = "the operator can set CONNECTIONS_ALLOW_PRIVATE_NETWORKS to true"
 """How http and private addresses are allowed, for local work."""
+
+logger = logging.getLogger(__name__)
 
 # Threads of its own, since nothing can cancel a lookup: names of strangers whose servers never answer
 # would else take the threads that the rest of the app needs.
@@ -52,8 +55,10 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             socket_options: Options of the socket.
 
         Raises:
-            ForbiddenAddress: One of the addresses may not be reached; nothing was dialled.
-            httpcore2.ConnectError: The name has no address, or none of them answers.
+            ForbiddenAddress: One of the addresses may not be reached, or the name has none; nothing was
+                dialled.
+            httpcore2.ConnectError: None of the addresses answers. Where private networks are allowed,
+                also: the name has none.
             httpcore2.ConnectTimeout: Time is up.
         """
         ends_at = monotonic() + (CONNECT_TIMEOUT_SECONDS if timeout is None else timeout)
@@ -93,15 +98,21 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout("The name was not resolved in time.") from error
         except (OSError, ValueError) as error:
-            raise httpcore2.ConnectError("The name cannot be resolved.") from error
+            if self._allow_private:
+                raise httpcore2.ConnectError("The name cannot be resolved.") from error
+            raise self._refusal(host, "no address") from error
         for address in addresses:
             if kind := forbidden_kind(address, allow_private=self._allow_private):
-                is_private = forbidden_kind(address, allow_private=True) is None
-                remedy = f" For local work {REMEDY}." if is_private else ""
-                raise ForbiddenAddress(
-                    f"The host '{host}' has {kind}, which may not be reached from here.{remedy}"
-                )
+                raise self._refusal(host, kind)
         return addresses[:MAX_ADDRESSES]
+
+    def _refusal(self, host: str, reason: str) -> ForbiddenAddress:
+        """Returns the same error whatever the reason, which would tell what exists in our network."""
+        logger.info("'%s' was not called: it has %s.", host, reason)
+        remedy = "" if self._allow_private else f" For local work {REMEDY}."
+        return ForbiddenAddress(
+            f"The host '{host}' has no address that may be reached from here. Check its name.{remedy}"
+        )
 
 
 async def _resolve(host: str, port: int) -> list[IPAddress]:

@@ -16,11 +16,14 @@ from shared.connections import (
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
 from shared.connections.sessions import SessionCache
 from shared.deadline import Deadline
+from shared.errors import NotFound
 from shared.outbound import AnswerTooLarge
 from shared.outbound.transport import MAX_CONNECTIONS
+from tests.conftest import ThreadServer
 from tests.connections import foreign
 from tests.connections.authority import Authority
 from tests.connections.conftest import MakeConnections, McpWorld
+from tests.connections.hostile import Exchange, Hostile
 from tests.connections.test_oauth import authority as authority
 from tests.connections.test_oauth import begin, finish
 from tests.connections.test_service import SseProcess, add, connect
@@ -60,9 +63,35 @@ async def test_connection_that_is_ended_ends_what_runs_in_it(
     running = asyncio.create_task(add(connections, client_id))
     await until(lambda: "tools/call" in server.gate.methods)
     await connections.disconnect("alice", client_id)
-    with pytest.raises(ServerUnavailable):
+    with pytest.raises(NotFound, match="ended while this call was under way"):
         await running
     server.gate.released.set()
+
+
+@pytest.mark.parametrize("listed", ["tools", "resources", "prompts"])
+async def test_connection_that_is_ended_is_not_asked_for_a_list_again(
+    connections: Connections, deadline: Deadline, listed: str
+) -> None:
+    is_stalled = asyncio.Event()
+
+    async def stall(exchange: Exchange) -> None:
+        if is_stalled.is_set() and exchange.message.get("method") == f"{listed}/list":
+            await asyncio.Event().wait()
+        await exchange.reply()
+
+    hostile = Hostile({"mcp": stall})
+    with ThreadServer(hostile) as running_server:
+        client_id = (await connect(connections, f"{running_server.origin}/mcp")).record.id
+        is_stalled.set()
+        asked = len(hostile.seen)
+        use = getattr(connections, f"list_{listed}")
+        running = asyncio.create_task(use("alice", client_id, deadline))
+        await until(lambda: len(hostile.seen) > asked)
+        await connections.disconnect("alice", client_id)
+        with pytest.raises(NotFound, match="ended while this call was under way"):
+            await running
+        assert len(hostile.seen) == asked + 1
+    assert connections.live_sessions == 0
 
 
 async def test_caller_who_leaves_while_storage_hangs_leaves_no_open_session(
