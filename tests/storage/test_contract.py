@@ -26,6 +26,7 @@ from shared.storage import (
 )
 from shared.storage.blob import BlobStore
 from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
+from shared.timing import Timing
 from tests.paging import read_pages
 from tests.waiting import until
 
@@ -228,7 +229,7 @@ async def test_failed_upload_leaves_no_request_half_sent(
             raise StorageUnavailable("It is away.")
 
     mocker.patch.object(BlobClient, "stage_block", stage)
-    account = BlobAccount.from_connection_string(azurite)
+    account = BlobAccount.from_connection_string(azurite, Timing(storage_attempts=1))
     store = BlobStore(account, f"objects-{uuid4().hex}")
     await store.create("container", b"is there")
     with pytest.raises(StorageUnavailable):
