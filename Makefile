@@ -14,10 +14,10 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-head
 INSTALL = -m pip install -qq --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test coverage bench coldstart package conformance smoke audit format lint types check lock clean
+.PHONY: help run install test coverage bench coldstart package conformance smoke audit az-commands format lint types check lock clean
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=... for another port)
 	@$(BIN)/python -m local --port $(PORT)
@@ -75,6 +75,9 @@ check: lint types ## lint and types
 audit: .venv-audit/.ready ## look up known vulnerabilities of what is deployed
 	@.venv-audit/bin/python -m pip_audit --require-hashes --disable-pip -r requirements.txt
 
+az-commands: .venv-az/.ready ## ask az for each of its commands in docs and pipelines; takes minutes
+	@.venv-az/bin/python -m tests.infra.az_commands .venv-az/bin/az
+
 lock: $(VENV)/.dev ## write the lock files from the .in files and tests/node/package.json
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) local/requirements.in -c requirements.txt -o local/requirements.txt
@@ -82,6 +85,7 @@ lock: $(VENV)/.dev ## write the lock files from the .in files and tests/node/pac
 	@cd tests/node && $(NPM) install --silent --package-lock-only --ignore-scripts
 	@$(LOCK) tests/mcp/sdk1/requirements.in -o tests/mcp/sdk1/requirements.txt
 	@$(LOCK) infra/pipelines/audit-requirements.in -o infra/pipelines/audit-requirements.txt
+	@$(LOCK) infra/pipelines/az-requirements.in -o infra/pipelines/az-requirements.txt
 
 clean: ## remove what was installed and stored
 	@rm -rf .venv .venv-* tests/node/node_modules .local .mypy_cache .pytest_cache .ruff_cache
@@ -107,6 +111,12 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 $(NODE_READY): tests/node/package-lock.json | $(VENV)/.dev
 	@echo "Installing what the tests run on Node.js into tests/node/node_modules ..."
 	@cd tests/node && $(NPM) ci --silent --ignore-scripts
+	@touch $@
+
+.venv-az/.ready: infra/pipelines/az-requirements.txt
+	@echo "Installing the Azure CLI into .venv-az ..."
+	@$(PYTHON) -m venv .venv-az
+	@.venv-az/bin/python $(INSTALL) -r $<
 	@touch $@
 
 .venv-audit/.ready: infra/pipelines/audit-requirements.txt

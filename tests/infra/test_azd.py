@@ -84,6 +84,16 @@ def test_smoke_key_is_made_once_in_an_empty_environment(recorders: Recorders) ->
     assert recorders.calls("azd") == []
 
 
+def test_smoke_key_that_is_cleared_is_replaced(recorders: Recorders) -> None:
+    prepare(recorders)
+    before = recorders.azd()
+    assert prepare(recorders, SMOKE_API_KEY="")[0] == 0
+    after = recorders.azd()
+    assert after["SMOKE_API_KEY"] != before["SMOKE_API_KEY"]
+    digest = hashlib.sha256(after["SMOKE_API_KEY"].encode()).hexdigest()
+    assert after["SMOKE_KEY_SHA256"] == digest
+
+
 def test_key_of_a_caller_serves_as_smoke_key_without_a_second_name(recorders: Recorders) -> None:
     key = "a-key-that-the-operator-has-made"
     keys = json.dumps({"me": {"sha256": hashlib.sha256(key.encode()).hexdigest()}})

@@ -35,6 +35,7 @@ def entries(lock: Path) -> list[str]:
 def test_lock_files_are_found() -> None:
     assert {name(lock) for lock in LOCKS} == {
         "infra/pipelines/audit-requirements.txt",
+        "infra/pipelines/az-requirements.txt",
         "local/requirements.txt",
         "requirements-dev.txt",
         "requirements.txt",

@@ -1,0 +1,117 @@
+"""docs/deploy.md: its commands in both shells, its queries, its links."""
+
+import json
+import logging
+import re
+from typing import Any
+
+import pytest
+import tree_sitter_powershell
+from tree_sitter import Language, Parser
+
+from infra.package import PROJECT
+from tests.conftest import MakeClient, StandIn
+from tests.infra.az_commands import commands, used
+from tests.infra.test_azd import errors_of
+
+DOCS = (PROJECT / "docs/deploy.md").read_text()
+POWERSHELL = Language(tree_sitter_powershell.language())
+
+
+def blocks(language: str, text: str = DOCS) -> list[str]:
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [block for _, block in found]
+
+
+def with_both_shells() -> list[str]:
+    """Returns the sections between two headings that have commands for sh."""
+    parts = re.split(r"^(?=#{2,4} [A-Z])", DOCS, flags=re.MULTILINE)
+    return [part for part in parts if blocks("sh", part)]
+
+
+@pytest.mark.parametrize("part", with_both_shells(), ids=lambda part: part.splitlines()[0])
+def test_commands_for_sh_are_there_for_powershell_too(part: str) -> None:
+    if "same in every shell" in part or "same in PowerShell" in part:
+        return
+    sh, powershell = "\n".join(blocks("sh", part)), "\n".join(blocks("powershell", part))
+    assert powershell, "no command for PowerShell"
+    assert used(sh).keys() == used(powershell).keys()
+    modules = r"-m (infra\.\w+|tests\.\w+)"
+    assert set(re.findall(modules, sh)) == set(re.findall(modules, powershell))
+
+
+@pytest.mark.parametrize("block", blocks("powershell"), ids=lambda block: block[:40].strip())
+def test_powershell_is_well_formed(block: str) -> None:
+    source = re.sub(r"^ {3}", "", block, flags=re.MULTILINE)
+    assert errors_of(Parser(POWERSHELL).parse(source.encode()).root_node) == []
+
+
+def test_both_shells_name_the_same_roles() -> None:
+    (sh,) = re.findall(r'roles="(.+)"', DOCS)
+    (powershell,) = re.findall(r"\$roles = '(.+)'", DOCS)
+    assert sh == powershell
+
+
+def test_links_within_the_page_lead_somewhere() -> None:
+    headings = re.findall(r"^#{1,5} (.+)$", DOCS, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert [link for link in re.findall(r"\]\(#([\w-]+)\)", DOCS) if link not in anchors] == []
+
+
+def test_way_to_a_verified_app_fits_one_screen() -> None:
+    (way,) = re.findall(r"^## The shortest way\n(.*?)^## ", DOCS, re.MULTILINE | re.DOTALL)
+    assert "azd up" in way
+    assert len(way.splitlines()) <= 40
+
+
+def test_documented_commands_show_models_with_versions_and_quota() -> None:
+    text = re.sub(r"[\\`]\n\s*", "", DOCS)
+    models = re.findall(r"az cognitiveservices model list .*", text)
+    quota = re.findall(r"az cognitiveservices usage list .*", text)
+    assert len(models) == len(quota) == 2
+    # A table leaves nested fields out, and so the models: they have to be asked for.
+    assert all("model:model.name, version:model.version" in line for line in models)
+    assert all("quota:name.value, used:currentValue, limit:limit" in line for line in quota)
+
+
+def test_commands_are_found_for_the_check_by_hand() -> None:
+    found = commands()
+    assert found["az deployment group create"] >= {"--parameters", "--resource-group"}
+    assert "--build-remote" in found["az functionapp deployment source config-zip"]
+    assert "--query" not in found["az keyvault secret set"]
+    assert len(found) > 30
+
+
+def test_options_of_nested_commands_are_told_apart() -> None:
+    text = 'az a b --one $(az c d --two "--three" --four) --five\n`az e --six` -- --seven'
+    assert used(text) == {
+        "az a b": {"--one", "--five"},
+        "az c d": {"--two", "--four"},
+        "az e": {"--six"},
+    }
+
+
+async def test_queries_ask_for_fields_that_the_log_line_has(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = make_client(environment)
+    await client.post("/chat", json={"message": "Hello"})
+    await client.post("/chat", json={})
+    lines: list[dict[str, Any]] = [
+        json.loads(record.getMessage().removeprefix("request "))
+        for record in caplog.records
+        if record.getMessage().startswith("request {")
+    ]
+    logged = {field for line in lines for field in line}
+    queries = "\n".join(blocks("kusto"))
+    asked = set(re.findall(r"Line\.(\w+)", queries))
+    assert {"outcome", "principal", "route"} <= asked
+    assert asked - logged == set()
+    # The text behind the eighth character is JSON, as the alert rules have it too.
+    assert queries.count("parse_json(substring(Message, 8))") == len(
+        re.findall(r'Message startswith "request \{"', queries)
+    )
