@@ -303,15 +303,16 @@ async def test_abandoned_connections_are_removed_and_others_stay(world: World) -
             ("connected", None),
             ("connecting", None),
             ("authorizing", timedelta(minutes=10)),
+            ("confirming", timedelta(minutes=10)),
             ("authorization_failed", timedelta(minutes=10)),
         )
     }
     assert dict(await world.run()) == NOTHING
     # The clock of the records is not ours: what is over has to be over.
-    for status in ("connecting", "authorizing", "authorization_failed"):
+    for status in ("connecting", "authorizing", "confirming", "authorization_failed"):
         await make_older(world, names[status], timedelta(minutes=20))
     counts = await world.run(later=timedelta(minutes=30))
-    assert counts["connections_removed"] == 3
+    assert counts["connections_removed"] == 4
     assert counts["errors"] == 0
     assert await world.names("connections/") == [names["connected"]]
     assert await world.names("work/") == []
