@@ -94,6 +94,7 @@ class Housekeeping:
         problems: A sentence for each malformed setting; while there is one, nothing is done.
         bounds: How much one run does.
         clock: Tells the time.
+        orphans: Finds media without a record.
     """
 
     def __init__(
@@ -102,13 +103,14 @@ class Housekeeping:
         problems: Sequence[str] = (),
         bounds: Bounds | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        orphans: Orphans | None = None,
     ) -> None:
         self._services = services
         self._problems = problems
         self._bounds = bounds or Bounds()
         self._clock = clock
         self._items = WorkItems(services.storage.state)
-        self._orphans = Orphans(services.storage, services.media)
+        self._orphans = orphans or Orphans(services.storage, services.media)
 
     async def run(self) -> Counter[str]:
         """Does the next part of all regular work and logs one line about it.

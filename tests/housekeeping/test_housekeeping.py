@@ -23,7 +23,7 @@ from shared.errors import StorageUnavailable
 from shared.housekeeping import FORGET_AFTER, RESULTS_KEPT, Bounds, Housekeeping
 from shared.services import Services
 from shared.settings import load_settings
-from shared.storage import ObjectStore, WorkItem, WorkItems
+from shared.storage import ObjectStore, Orphans, WorkItem, WorkItems
 from tests.conftest import AUTH, KEY, StandIn, digest
 
 TIMEOUT_SECONDS = 60
@@ -286,6 +286,24 @@ async def test_medium_whose_deletion_was_interrupted_is_removed(world: World) ->
     assert [kept["id"] in each.name for each in media.objects] == [True]
     assert [each["id"] for each in await world.media()] == [kept["id"]]
     assert await world.names("work/") == []
+
+
+async def test_medium_whose_record_was_never_written_is_listed(world: World) -> None:
+    made = await world.http.post("/tools/generate_image", json={"prompt": "A hill"})
+    [medium] = made.json()["media"]
+    state = await world.state()
+    [name] = await world.names("media/")
+    await state.delete(name)
+    assert await world.media() == []
+    orphans = Orphans(world.services.storage, world.services.media, timedelta(0))
+    housekeeping = Housekeeping(world.services, orphans=orphans)
+    counts: Counter[str] = Counter()
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        # The first runs look at the days before.
+        while not counts["orphans_adopted"]:
+            counts += await housekeeping.run()
+    assert (counts["orphans_adopted"], counts["errors"]) == (1, 0)
+    assert [each["id"] for each in await world.media()] == [medium["id"]]
 
 
 async def test_deletion_leaves_no_work(world: World) -> None:
