@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import httpx2
@@ -11,9 +11,11 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from shared.routes.envelope import CLIENT_CLOSED_REQUEST
+from tests.conftest import ThreadServer
+from tests.torrent import Torrent
 from tests.waiting import until
 from tests.worker.gate import Gate, happened
-from tests.worker.process import TIMEOUT_SECONDS, WorkerProcess
+from tests.worker.process import TIMEOUT_SECONDS, WorkerProcess, run_worker
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 
@@ -134,3 +136,50 @@ async def leave_while_held(exchange: Coroutine[Any, Any, Any], gate: Gate) -> No
         task.cancel()
         await asyncio.wait([task])
         assert await happened(hold.left), "The provider is still waited for."
+
+
+@pytest.fixture(scope="module")
+def flooded(app_settings: dict[str, str]) -> Iterator[tuple[WorkerProcess, Torrent]]:
+    """An app whose provider never ends an answer, with a short deadline."""
+    torrent = Torrent(None, piece_chars=100_000)
+    with ThreadServer(torrent) as server:
+        settings = app_settings | {
+            "OPENAI_BASE_URL": f"{server.origin}/v1",
+            "REQUEST_DEADLINE_SECONDS": "5",
+        }
+        with run_worker(settings) as process:
+            yield process, torrent
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+async def test_an_answer_without_end_ends_with_the_deadline(
+    flooded: tuple[WorkerProcess, Torrent], is_streamed: bool
+) -> None:
+    process, torrent = flooded
+    before = torrent.left
+    async with asyncio.timeout(TIMEOUT_SECONDS), process.client() as client:
+        body = {"message": "Talk.", "stream": is_streamed}
+        async with client.stream("POST", "/chat", json=body) as response:
+            last = b""
+            async for piece in response.aiter_bytes():
+                last = (last + piece)[-500:]
+    assert response.status_code == (200 if is_streamed else 504)
+    assert b'"code":"deadline_exceeded"' in last
+    await until(lambda: torrent.left == before + 1)
+
+
+async def test_a_client_that_reads_nothing_is_cut_off_after_the_deadline(
+    flooded: tuple[WorkerProcess, Torrent],
+) -> None:
+    process, torrent = flooded
+    before = torrent.left
+    body = {"message": "Talk.", "stream": True}
+    async with asyncio.timeout(TIMEOUT_SECONDS), process.client() as client:
+        headers = {"X-Request-Id": "reads-nothing"}
+        async with client.stream("POST", "/chat", json=body, headers=headers) as response:
+            assert response.status_code == 200
+            line = await process.logged_request("reads-nothing")
+        assert (line["status"], line["code"]) == (200, "deadline_exceeded")
+        await until(lambda: torrent.left == before + 1)
+        assert (await client.get("/health")).status_code == 200
+    assert "did not read its answer in time" in str(process.log)
