@@ -239,7 +239,7 @@ async def test_app_connects_to_its_own_mcp_endpoint(
 ) -> None:
     settings = load_settings(environment | {"CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "true"})
     with ThreadServer(create_app(settings)) as server:
-        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=30) as api:
+        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=60) as api:
             made = await told(
                 api,
                 "/mcp/connect",

@@ -32,7 +32,7 @@ def second(settings: dict[str, str]) -> Iterator[AppProcess]:
 
 
 def client_of(app: AppProcess) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=app.origin, headers=AUTH, timeout=30)
+    return httpx2.AsyncClient(base_url=app.origin, headers=AUTH, timeout=60)
 
 
 async def connect(http: httpx2.AsyncClient, server: McpWorld) -> str:

@@ -51,7 +51,7 @@ async def stream(
 async def live(environment: dict[str, str], stand_in: StandIn) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the app behind a real server, over whose connections answers really stream."""
     with ThreadServer(create_app(load_settings(environment))) as server:
-        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=30) as client:
+        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=60) as client:
             yield client
 
 

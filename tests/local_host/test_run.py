@@ -44,7 +44,7 @@ class App:
     def stop(self, number: signal.Signals = signal.SIGINT) -> str:
         """Ends it and returns what it wrote to standard error."""
         self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=60)
         return errors
 
 
@@ -170,7 +170,7 @@ def test_stdio_ends_on_the_first_signal() -> None:
         assert process.stderr is not None
         process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -15,7 +15,7 @@ from tests.conftest import AUTH
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-TIMEOUT = 30
+TIMEOUT = 60
 """Seconds after which whatever a test waits for has failed."""
 
 MODES = {"auto": "2026-07-28", "legacy": "2025-11-25"}

@@ -37,7 +37,7 @@ TRAITS = {
 @pytest.fixture
 async def arguments(origin: str, stand_in: StandIn) -> dict[str, dict[str, Any]]:
     """Arguments with which each tool succeeds; some take what others have stored."""
-    async with httpx2.AsyncClient(base_url=f"{origin}/tools/", headers=AUTH, timeout=30) as https:
+    async with httpx2.AsyncClient(base_url=f"{origin}/tools/", headers=AUTH, timeout=60) as https:
         image = await https.post("generate_image", json={"prompt": "A hill", "size": "64x64"})
         clip = await https.post(
             "synthesize_speech", json={"text": "Hello", "response_format": "wav"}

@@ -13,7 +13,7 @@ import sys
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 async def ask(task):
