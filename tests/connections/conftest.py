@@ -4,16 +4,29 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx2
 import pytest
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from shared.auth import Guard, KeyAuthenticator
 from shared.connections import Connections, ConnectionsConfig
 from shared.connections.sessions import SessionCache
 from shared.deadline import Deadline
+from shared.routes.connections import connections_router
+from shared.routes.envelope import RequestEnvelope
+from shared.routes.errors import install_error_handlers
+from shared.settings import load_settings
+from tests.conftest import AUTH
+from tests.conftest import KEY as API_KEY
+from tests.connections.authority import Authority
 from tests.connections.world import Gate, Running, StateFolder, make_server
 
 MakeConnections = Callable[..., Connections]
 KEY = os.urandom(32)
+"""Encrypts what is stored."""
+
+ORIGIN = "https://app.example"
 
 
 @pytest.fixture
@@ -83,3 +96,37 @@ def server() -> Iterator[McpWorld]:
     world = McpWorld()
     with world.running:
         yield world
+
+
+@pytest.fixture
+def authority(server: McpWorld) -> Iterator[Authority]:
+    """The authority of the server, whose gate lets in whoever has its latest token."""
+    authority = Authority()
+    with Running(lambda: authority.app) as running:
+        authority.origin = running.origin
+        authority.server_url = server.url
+        metadata = f"{running.origin}/.well-known/oauth-protected-resource/mcp"
+        server.gate.challenge = f'Bearer resource_metadata="{metadata}"'
+        server.gate.current_token = lambda: authority.valid or "none yet"
+        yield authority
+
+
+@pytest.fixture
+def deadline_seconds() -> float:
+    return 20
+
+
+@pytest.fixture
+async def api(
+    connections: Connections, deadline_seconds: float
+) -> AsyncIterator[httpx2.AsyncClient]:
+    guard_keys = KeyAuthenticator.from_settings(load_settings({"MCP_API_KEY": API_KEY}))
+    assert guard_keys is not None
+    app = FastAPI()
+    install_error_handlers(app)
+    app.include_router(connections_router(connections, Guard([guard_keys]), ORIGIN))
+    app.add_middleware(RequestEnvelope, deadline_seconds=deadline_seconds)
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app), base_url="http://app", headers=AUTH
+    ) as client:
+        yield client

@@ -16,11 +16,10 @@ from shared.deadline import Deadline
 from shared.errors import Conflict, InvalidRequest, NotConfigured, NotFound
 from tests.conftest import ThreadServer
 from tests.connections.authority import Authority
+from tests.connections.authorizing import authorized, begin, park
+from tests.connections.calls import add, connect
 from tests.connections.conftest import MakeConnections, McpWorld
 from tests.connections.hostile import Hostile, results
-from tests.connections.test_oauth import authority as authority
-from tests.connections.test_oauth import authorized, begin, park
-from tests.connections.test_service import add, connect
 from tests.connections.world import SECRET, StateFolder
 
 

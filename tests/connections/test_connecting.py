@@ -23,10 +23,9 @@ from shared.connections.targets import FixedToken
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotConfigured, NotFound, StorageUnavailable
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
+from tests.connections.authorizing import CALLBACK, begin
+from tests.connections.calls import add, connect
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
-from tests.connections.test_oauth import CALLBACK, begin
-from tests.connections.test_oauth import authority as authority
-from tests.connections.test_service import add, connect
 from tests.connections.world import SECRET, StateFolder
 
 MACHINE: dict[str, Any] = {

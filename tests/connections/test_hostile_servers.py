@@ -20,6 +20,7 @@ from shared.deadline import Deadline
 from shared.errors import GatewayError
 from shared.outbound import AnswerTooLarge
 from tests.conftest import ThreadServer
+from tests.connections.calls import CALLBACK, connect
 from tests.connections.hostile import (
     MEGABYTE,
     TOOL,
@@ -32,9 +33,6 @@ from tests.connections.hostile import (
     on_stream,
     results,
 )
-from tests.connections.test_routes import api as api
-from tests.connections.test_routes import deadline_seconds as deadline_seconds
-from tests.connections.test_service import CALLBACK, connect
 from tests.connections.world import StateFolder
 
 

@@ -9,10 +9,9 @@ from shared.connections.records import in_seconds
 from shared.errors import GatewayError
 from shared.storage import WorkItem, WorkItems
 from tests.connections.authority import Authority
+from tests.connections.authorizing import begin
+from tests.connections.calls import connect
 from tests.connections.conftest import McpWorld
-from tests.connections.test_oauth import authority as authority
-from tests.connections.test_oauth import begin
-from tests.connections.test_service import connect
 from tests.connections.world import StateFolder
 
 

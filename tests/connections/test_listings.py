@@ -4,8 +4,8 @@ import pytest
 
 from shared.connections import Connections
 from shared.deadline import Deadline
+from tests.connections.calls import connect
 from tests.connections.conftest import MakeConnections, McpWorld
-from tests.connections.test_service import connect
 from tests.connections.world import make_paging_server, make_server
 
 MIB = 1024 * 1024

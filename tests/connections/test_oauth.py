@@ -3,9 +3,8 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import httpx2
 import pytest
@@ -13,9 +12,7 @@ from pydantic import SecretStr
 from pytest_mock import MockerFixture
 
 from shared.connections import (
-    AuthorizationNeeded,
     Connected,
-    ConnectionRecord,
     Connections,
     ConnectionsConfig,
     ConnectRequest,
@@ -23,54 +20,15 @@ from shared.connections import (
 from shared.connections import records as records_module
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
 from shared.connections.http_client import TokenAuth
-from shared.connections.oauth.flow import Parked
 from shared.connections.targets import FixedToken
 from shared.deadline import Deadline
 from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
+from tests.connections.authorizing import CALLBACK, authorized, begin, expire, finish
+from tests.connections.calls import add
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
-from tests.connections.test_service import add
-from tests.connections.world import Running, StateFolder
+from tests.connections.world import StateFolder
 from tests.waiting import until
-
-CALLBACK = "http://localhost:7071/mcp/oauth/callback"
-
-
-@pytest.fixture
-def authority(server: McpWorld) -> Iterator[Authority]:
-    """The authority of the server, whose gate lets in whoever has its latest token."""
-    authority = Authority()
-    with Running(lambda: authority.app) as running:
-        authority.origin = running.origin
-        authority.server_url = server.url
-        metadata = f"{running.origin}/.well-known/oauth-protected-resource/mcp"
-        server.gate.challenge = f'Bearer resource_metadata="{metadata}"'
-        server.gate.current_token = lambda: authority.valid or "none yet"
-        yield authority
-
-
-async def begin(
-    connections: Connections, server: McpWorld, principal: str = "alice", **fields: Any
-) -> AuthorizationNeeded:
-    request = ConnectRequest(mcp_url=server.url, auth_type="oauth", **fields)
-    made = await connections.connect(principal, request, CALLBACK, Deadline.after(30))
-    assert isinstance(made, AuthorizationNeeded)
-    return made
-
-
-async def park(connections: Connections, back: dict[str, str]) -> Parked:
-    """Lets the browser come back."""
-    return await connections.park_authorization(
-        back["state"], back.get("code"), back.get("iss"), back.get("error"), Deadline.after(30)
-    )
-
-
-async def finish(connections: Connections, back: dict[str, str]) -> ConnectionRecord:
-    """Lets the browser come back, and alice confirm what it showed."""
-    parked = await park(connections, back)
-    return await connections.confirm_authorization(
-        "alice", parked.record.id, parked.characters, Deadline.after(30)
-    )
 
 
 async def test_discovered_authorization_ends_at_another_instance(
@@ -312,20 +270,6 @@ async def test_client_credentials_need_a_client(
     )
     with pytest.raises(InvalidRequest, match="oauth_client_id"):
         await connections.connect("alice", request, CALLBACK, deadline)
-
-
-async def authorized(connections: Connections, server: McpWorld, authority: Authority) -> str:
-    made = await begin(connections, server)
-    await finish(connections, authority.agree(made.url))
-    return made.record.id
-
-
-def expire(store: StateFolder) -> None:
-    """Makes all stored tokens old."""
-    for name, data in store.connections.items():
-        record = json.loads(data)
-        record["oauth"]["renew_at"] = "2020-01-01T00:00:00Z"
-        store.put(name, json.dumps(record).encode())
 
 
 async def test_token_is_replaced_before_its_end_once_for_all_instances(

@@ -7,7 +7,6 @@ import pytest
 from tests.conftest import AUTH, MakeClient
 from tests.connections.authority import Authority
 from tests.connections.conftest import McpWorld
-from tests.connections.test_oauth import authority as authority
 
 PUBLIC = "https://api.example.com"
 RPC = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}

@@ -2,51 +2,19 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 
-from shared.auth import Guard, KeyAuthenticator
-from shared.connections import Connections
-from shared.routes.connections import connections_router
-from shared.routes.envelope import RequestEnvelope
-from shared.routes.errors import install_error_handlers
-from shared.settings import load_settings
-from tests.conftest import AUTH, KEY
 from tests.connections.authority import Authority
-from tests.connections.conftest import McpWorld
-from tests.connections.test_oauth import authority as authority
+from tests.connections.conftest import ORIGIN, McpWorld
 from tests.connections.world import SECRET, StateFolder, make_paging_server
 
-ORIGIN = "https://app.example"
 OAUTH = {"mcp_url": "https://a.example", "auth_type": "oauth"}
 BEARER = {"mcp_url": "https://a.example", "auth_type": "bearer", "bearer_token": SECRET}
 LISTINGS = ("tools", "resources", "prompts")
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-
-
-@pytest.fixture
-def deadline_seconds() -> float:
-    return 20
-
-
-@pytest.fixture
-async def api(
-    connections: Connections, deadline_seconds: float
-) -> AsyncIterator[httpx2.AsyncClient]:
-    guard_keys = KeyAuthenticator.from_settings(load_settings({"MCP_API_KEY": KEY}))
-    assert guard_keys is not None
-    app = FastAPI()
-    install_error_handlers(app)
-    app.include_router(connections_router(connections, Guard([guard_keys]), ORIGIN))
-    app.add_middleware(RequestEnvelope, deadline_seconds=deadline_seconds)
-    async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app), base_url="http://app", headers=AUTH
-    ) as client:
-        yield client
 
 
 async def connect(api: httpx2.AsyncClient, server: McpWorld, **fields: Any) -> str:

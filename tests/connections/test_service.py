@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,27 +23,13 @@ from shared.connections.sessions import SessionCache
 from shared.deadline import Deadline
 from shared.errors import ForbiddenAddress, InvalidRequest, NotConfigured, NotFound
 from shared.outbound import AnswerTooLarge
+from tests.connections.calls import CALLBACK, add, connect
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
+from tests.connections.sse_process import SseProcess
 from tests.connections.world import SECRET, StateFolder
 from tests.waiting import until
 
-CALLBACK = "https://app.example/mcp/oauth/callback"
 TOOLS = ["add", "fail", "large", "count", "sleep"]
-
-
-async def connect(
-    connections: Connections, url: str, principal: str = "alice", **fields: Any
-) -> Connected:
-    request = ConnectRequest(mcp_url=url, **fields)
-    connected = await connections.connect(principal, request, CALLBACK, Deadline.after(30))
-    assert isinstance(connected, Connected)
-    return connected
-
-
-async def add(connections: Connections, client_id: str, principal: str = "alice") -> Any:
-    arguments = {"a": 2, "b": 3}
-    result = await connections.call_tool(principal, client_id, "add", arguments, Deadline.after(30))
-    return result["structuredContent"]
 
 
 @pytest.mark.parametrize("is_old", [False, True])
@@ -333,49 +318,6 @@ async def test_using_a_connection_writes_nothing(
     for _ in range(3):
         await add(connections, client_id)
     assert store.writes == writes
-
-
-SSE_SERVER = """
-import asyncio, json, sys
-from local.server import LoopbackServer
-from tests.connections.world import Gate, make_server
-
-gate = Gate(make_server().sse_app())
-vars(gate).update(json.loads(sys.argv[2]))
-server = LoopbackServer(gate, int(sys.argv[1]))
-server.listen()
-print(server.port, flush=True)
-asyncio.run(server.run_until_stopped())
-"""
-
-
-class SseProcess:
-    """An SSE server in a process of its own, since one that is killed leaves streams open.
-
-    Args:
-        port: Where it is.
-        gate: Attributes of the gate before it.
-    """
-
-    def __init__(self, port: int = 0, **gate: Any) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", SSE_SERVER, str(port), json.dumps(gate)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/sse"
-
-    def __enter__(self) -> "SseProcess":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._process:
-            self._process.kill()
 
 
 async def test_sse_server_is_connected_and_used_and_reconnected(

@@ -22,11 +22,11 @@ from shared.outbound.transport import MAX_CONNECTIONS
 from tests.conftest import ThreadServer
 from tests.connections import foreign
 from tests.connections.authority import Authority
+from tests.connections.authorizing import begin, finish
+from tests.connections.calls import add, connect
 from tests.connections.conftest import MakeConnections, McpWorld
 from tests.connections.hostile import Exchange, Hostile
-from tests.connections.test_oauth import authority as authority
-from tests.connections.test_oauth import begin, finish
-from tests.connections.test_service import SseProcess, add, connect
+from tests.connections.sse_process import SseProcess
 from tests.connections.world import StateFolder
 from tests.waiting import until
 

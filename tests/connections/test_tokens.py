@@ -13,10 +13,9 @@ from shared.connections.records import owner_of
 from shared.connections.store import ConnectionStore
 from shared.errors import StorageUnavailable
 from tests.connections.authority import Authority
+from tests.connections.authorizing import authorized, begin, expire, finish
+from tests.connections.calls import add
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
-from tests.connections.test_oauth import authority as authority
-from tests.connections.test_oauth import authorized, begin, expire, finish
-from tests.connections.test_service import add
 from tests.connections.world import StateFolder
 
 

@@ -7,8 +7,8 @@ from shared.connections import Connections, ConnectionsConfig, OperatorServer, o
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, NotFound
 from shared.tools import ToolContext
+from tests.connections.calls import connect
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
-from tests.connections.test_service import connect
 from tests.connections.world import SECRET
 
 ALICE = Principal("alice", frozenset({"chat"}))

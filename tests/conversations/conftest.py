@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import httpx2
@@ -5,6 +6,8 @@ import pytest
 
 from tests.conftest import MakeClient, StandIn
 from tests.paging import read_pages
+
+Event = tuple[str, dict[str, Any]]
 
 
 class Talk:
@@ -58,3 +61,14 @@ def talk(make_client: MakeClient, stored_environment: dict[str, str], stand_in: 
 def local_talk(make_client: MakeClient, environment: dict[str, str]) -> Talk:
     """An app over a folder, where the storage makes no difference."""
     return Talk(make_client(environment))
+
+
+def parse(text: str) -> list[Event]:
+    """Reads a stream as the standard says, as far as we use it."""
+    events = []
+    for block in filter(None, text.split("\n\n")):
+        if block.startswith(":"):
+            continue
+        event, data = block.split("\n")
+        events.append((event.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return events

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeClient, StandIn
-from tests.conversations.conftest import Talk
-from tests.conversations.test_streams import parse
+from tests.conversations.conftest import Talk, parse
 from tests.storage.azurite import blob_settings
 from tests.storage.proxy import (
     BUSY,

@@ -16,23 +16,10 @@ from shared.app import create_app
 from shared.routes import sse
 from shared.settings import load_settings
 from tests.conftest import AUTH, MakeClient, StandIn, ThreadServer
-from tests.conversations.conftest import Talk
+from tests.conversations.conftest import Event, Talk, parse
 from tests.waiting import until
 
 TIME = "What is the current server time?"
-
-Event = tuple[str, dict[str, Any]]
-
-
-def parse(text: str) -> list[Event]:
-    """Reads a stream as the standard says, as far as we use it."""
-    events = []
-    for block in filter(None, text.split("\n\n")):
-        if block.startswith(":"):
-            continue
-        event, data = block.split("\n")
-        events.append((event.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
-    return events
 
 
 async def stream(

@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+from tree_sitter import Node
+
 from tests.infra.bicep import Resource, Template, parameters_of
 
 PROJECT = Path(__file__).parent.parent.parent
 INFRA = PROJECT / "infra"
+AZD: dict[str, Any] = yaml.safe_load((PROJECT / "azure.yaml").read_text())
+HOOKS = AZD.get("hooks", {})
 
 THEIRS = "/subscriptions/theirs/resourceGroups/hub/providers"
 NETWORK = {
@@ -78,3 +83,9 @@ def storage_named(resources: list[Resource], start: str) -> Any:
 def parameters(name: str, **environment: str) -> dict[str, Any]:
     """Returns the parameters of dev or prod with these environment variables."""
     return parameters_of(INFRA / f"{name}.bicepparam", environment)
+
+
+def errors_of(node: Node) -> list[str]:
+    """Returns what the grammar of PowerShell does not know in a script."""
+    found = [f"line {node.start_point[0] + 1}"] if node.is_error or node.is_missing else []
+    return found + [each for child in node.children for each in errors_of(child)]

@@ -6,20 +6,17 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import tree_sitter_powershell
-import yaml
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Language, Parser
 
+from tests.infra.deployed import AZD, HOOKS, errors_of
 from tests.infra.recorders import Recorders
 
 PROJECT = Path(__file__).parent.parent.parent
 SCHEMA = json.loads((Path(__file__).parent / "azd_schema.json").read_text())
-AZD: dict[str, Any] = yaml.safe_load((PROJECT / "azure.yaml").read_text())
-HOOKS = AZD.get("hooks", {})
 SCRIPTS = PROJECT / "infra/hooks"
 POWERSHELL = Language(tree_sitter_powershell.language())
 
@@ -141,12 +138,6 @@ def test_release_without_outputs_of_azd_says_what_is_missing(recorders: Recorder
     status, output = run_hook("postprovision", environment)
     assert status == 1
     assert "azd's environment has no AZURE_RESOURCE_GROUP, APP_NAME, APP_URL" in output
-
-
-def errors_of(node: Node) -> list[str]:
-    """Returns what the grammar of PowerShell does not know in a script."""
-    found = [f"line {node.start_point[0] + 1}"] if node.is_error or node.is_missing else []
-    return found + [each for child in node.children for each in errors_of(child)]
 
 
 POWERSHELL_SOURCES = {

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.infra.artifact import check_out
+from tests.infra.conftest import Serve
+from tests.infra.deployed import HOOKS
 from tests.infra.recorders import Recorders
-from tests.infra.test_azd import HOOKS
-from tests.infra.test_release import Serve
-from tests.infra.test_release import serve as serve
 
 # pip fetches some ninety wheels, and a busy machine compiles them for minutes.
 pytestmark = pytest.mark.timeout(900)

@@ -12,7 +12,7 @@ from tree_sitter import Language, Parser
 from infra.package import PROJECT
 from tests.conftest import MakeClient, StandIn
 from tests.infra.az_commands import commands, used
-from tests.infra.test_azd import errors_of
+from tests.infra.deployed import errors_of
 
 DOCS = (PROJECT / "docs/deploy.md").read_text()
 POWERSHELL = Language(tree_sitter_powershell.language())

@@ -6,17 +6,9 @@ import httpx2
 import pytest
 
 from tests.conftest import MakeClient
+from tests.integration.log_lines import request_lines
 
 ORIGIN = "https://app.example"
-
-
-def request_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    prefix = "request "
-    return [
-        json.loads(record.getMessage().removeprefix(prefix))
-        for record in caplog.records
-        if record.name == "shared.routes.envelope" and record.getMessage().startswith(prefix)
-    ]
 
 
 async def test_request_id_of_the_caller_is_answered_and_logged(

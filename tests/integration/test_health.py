@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from tests.conftest import AUTH, KEY, MakeClient, StandIn
-from tests.unit.test_settings import MALFORMED
+from tests.unit.malformed import MALFORMED
 
 
 async def test_working_app_is_healthy(

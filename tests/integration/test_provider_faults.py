@@ -1,10 +1,7 @@
 """Every way in which a provider can fail, through every door that calls it."""
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -12,29 +9,13 @@ import pytest
 
 from shared.openai_service import retries
 from tests.conftest import MakeClient, StandIn
+from tests.integration.faults import FAULTS, DroppingProxy
 
 DOORS = {
     "/tools/chat_completion": {"prompt": "hi"},
     "/tools/generate": {"prompt": "hi"},
     "/chat": {"message": "hi"},
 }
-
-FAULTS: list[tuple[dict[str, Any], int, str, str]] = [
-    ({"status": 401, "message": "Bad key sk-leak"}, 502, "provider_credentials", "OPENAI_API_KEY"),
-    ({"status": 403, "message": "Not you sk-leak"}, 502, "provider_credentials", "OPENAI_API_KEY"),
-    ({"status": 400, "message": "No such knob"}, 400, "provider_rejected", "No such knob"),
-    ({"status": 404, "message": "No such model"}, 400, "provider_rejected", "No such model"),
-    ({"status": 422, "message": "Odd field"}, 400, "provider_rejected", "Odd field"),
-    ({"status": 400, "code": "content_filter"}, 400, "content_filtered", "content filter"),
-    ({"status": 400, "code": "content_policy_violation"}, 400, "content_filtered", "filter"),
-    ({"status": 429, "code": "insufficient_quota"}, 429, "quota_exceeded", "quota"),
-    ({"status": 500}, 502, "provider_unavailable", "status 500"),
-    ({"status": 503}, 502, "provider_unavailable", "status 503"),
-    ({"body": "{not json"}, 502, "provider_unavailable", ""),
-    ({"body": '{"object": "something else"}'}, 502, "provider_unavailable", ""),
-    ({"body": '{"error": {"message": "x"}}'}, 502, "provider_unavailable", ""),
-    ({"cut": "connection"}, 502, "provider_truncated", "before it was complete"),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -119,42 +100,6 @@ async def test_wait_that_does_not_fit_the_deadline_is_the_callers(
     assert response.status_code == 429
     assert int(response.headers["retry-after"]) >= 3600
     assert len(stand_in.requests()) == 1
-
-
-class DroppingProxy:
-    """Closes the first connections as soon as a request comes in, and passes on the later ones."""
-
-    def __init__(self, upstream: str, drops: int) -> None:
-        self._upstream = httpx2.URL(upstream)
-        self._drops = drops
-        self._served: set[asyncio.Task[None]] = set()
-        self.connections = 0
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[int]:
-        """The port, for as long as it listens; all connections have ended afterwards."""
-        async with await asyncio.start_server(self._accept, "127.0.0.1") as server:
-            yield server.sockets[0].getsockname()[1]
-        await asyncio.gather(*self._served, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # asyncio's server waits for its handlers from 3.12 on only.
-        self._served.add(asyncio.create_task(self._serve(reader, writer)))
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        request = await reader.read(65536)
-        if self.connections > self._drops:
-            upstream_reader, upstream = await asyncio.open_connection(
-                self._upstream.host, self._upstream.port
-            )
-            upstream.write(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
-            while data := await upstream_reader.read(65536):
-                writer.write(data)
-            upstream.close()
-            await upstream.wait_closed()
-        writer.close()
-        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tests.conftest import AUTH, KEY, MakeClient, StandIn
-from tests.integration.test_envelope import request_lines
+from tests.integration.log_lines import request_lines
 from tests.mcp.support import HEADERS, answers, modern_request, request
 
 GENERATE = {"name": "generate", "arguments": {"prompt": "hi"}}

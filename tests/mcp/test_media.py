@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 
 from shared.mcp_server import server
 from tests.conftest import AUTH, StandIn
-from tests.media.test_idempotency import without_links
+from tests.media.support import without_links
 
 
 async def progress_of(client: Client, tool: str, arguments: dict[str, Any]) -> list[str | None]:

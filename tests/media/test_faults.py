@@ -12,10 +12,9 @@ import pytest
 from shared.openai_service import retries
 from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn
-from tests.integration.test_provider_faults import FAULTS, DroppingProxy
+from tests.integration.faults import FAULTS, DroppingProxy
 from tests.media.conftest import Api
-from tests.media.test_idempotency import without_links
-from tests.media.test_images import png
+from tests.media.support import WAV, png, without_links
 from tests.storage.azurite import blob_settings
 from tests.storage.proxy import BUSY, Fault, StorageRequest, proxy_before
 
@@ -26,8 +25,6 @@ PAID: dict[str, dict[str, Any]] = {
     "transcribe_audio": {"media_id": "CLIP"},
     "generate_video": {"prompt": "A hill"},
 }
-
-WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(28)
 
 
 async def arguments_of(tool: str, client: httpx2.AsyncClient) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from shared.storage import FolderStore, ObjectInfo
 from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn, digest
 from tests.media.conftest import Api
-from tests.media.test_images import png
+from tests.media.support import png, without_links
 from tests.waiting import until
 
 CALLS: dict[str, dict[str, Any]] = {
@@ -24,19 +24,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "/tools/generate_video": {"prompt": "A hill"},
     "/chat": {"message": "Hello"},
 }
-
-
-def without_links(document: Any) -> Any:
-    """Returns a result without what every presentation of it has anew."""
-    if isinstance(document, list):
-        return [without_links(item) for item in document]
-    if isinstance(document, dict):
-        return {
-            key: without_links(value)
-            for key, value in document.items()
-            if key not in ("url", "thumbnail_url", "expires_at", "retry_after")
-        }
-    return document
 
 
 @pytest.mark.parametrize("path", CALLS)

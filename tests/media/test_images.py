@@ -16,6 +16,7 @@ from starlette.routing import Route
 from shared.openai_service import images as provider_images
 from tests.conftest import MakeClient, StandIn, ThreadServer
 from tests.media.conftest import Api, kept_for
+from tests.media.support import png
 
 FORMATS = {
     "png": ("image/png", "PNG"),
@@ -23,12 +24,6 @@ FORMATS = {
     "jpeg": ("image/jpeg", "JPEG"),
     "gif": ("image/gif", "GIF"),
 }
-
-
-def png(width: int = 8, height: int = 4) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGBA", (width, height)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", FORMATS)

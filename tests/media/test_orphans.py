@@ -13,7 +13,7 @@ from shared.storage import MediaStore, ObjectStore, OrphanCounts, Orphans, Stora
 from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn, digest
 from tests.media.conftest import Api
-from tests.media.test_idempotency import without_links
+from tests.media.support import without_links
 from tests.waiting import until
 
 AT_ONCE = timedelta(0)

@@ -15,7 +15,7 @@ from shared.storage.blob_account import BlobAccount
 from tests.conftest import AUTH, StandIn
 from tests.media.app_process import running
 from tests.media.kills import kill_after_every_write
-from tests.media.test_idempotency import without_links
+from tests.media.support import without_links
 from tests.waiting import until
 
 pytestmark = pytest.mark.any_python

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import MakeClient
 from tests.media.conftest import Api, kept_for
-from tests.media.test_images import png
+from tests.media.support import png
 
 LARGE = png() + bytes(range(256)) * 40_000
 """Several blocks of Blob Storage."""

@@ -15,8 +15,7 @@ from shared.storage.ids import is_id
 from shared.storage.media import cache_control
 from tests.conftest import AUTH, KEY, MakeClient, StandIn, digest
 from tests.media.conftest import Api, kept_for
-from tests.media.test_faults import WAV
-from tests.media.test_images import png
+from tests.media.support import WAV, png
 from tests.paging import read_pages
 from tests.waiting import until
 

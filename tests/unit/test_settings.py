@@ -6,42 +6,7 @@ from pydantic import SecretStr
 from shared import __build__
 from shared.settings import SETTING_NAMES, KeyRecord, load_settings
 from tests.conftest import digest
-
-MALFORMED = {
-    "API_KEYS": '["x1y2"]',
-    "OPENAI_BASE_URL": "api.example.com",
-    "OPENAI_TEMPERATURE": "warm",
-    "AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com/openai/v1",
-    "OPENAI_CHAT_BASE_URL": "ftp://host",
-    "OPENAI_IMAGE_BASE_URL": "//host",
-    "OPENAI_AUDIO_BASE_URL": "https:///v1",
-    "OPENAI_TRANSCRIPTION_BASE_URL": "https://host?x=1",
-    "OPENAI_VIDEO_BASE_URL": "host",
-    "AZURE_STORAGE_CONNECTION_STRING": "AccountName=name",
-    "AZURE_STORAGE_ACCOUNT_URL": "name.blob.core.windows.net",
-    "AZURE_BLOB_CONTAINER": "Media",
-    "AZURE_BLOB_STATE_CONTAINER": "media",
-    "AZURE_BLOB_PUBLIC_BASE_URL": "cdn.example",
-    "AZURE_BLOB_PATH_PREFIX": "../up",
-    "AZURE_BLOB_IMAGE_ROOT": "a b",
-    "AZURE_BLOB_AUDIO_ROOT": "a//b",
-    "AZURE_BLOB_VIDEO_ROOT": ".hidden",
-    "MEDIA_URL_TTL_SECONDS": "604800",
-    "CHAT_MAX_TURNS": "-777",
-    "MCP_SERVERS": '{"docs": {"url": "docs.example"}}',
-    "MCP_STDIO_COMMANDS": '{"tool": []}',
-    "CONNECTIONS_ENCRYPTION_KEY": "c2hvcnQ=",
-    "CHAT_MAX_HISTORY_TOKENS": "99",
-    "CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "perhaps",
-    "MEDIA_PROXY_DOWNLOADS": "perhaps",
-    "PUBLIC_BASE_URL": "https://api.example/path",
-    "REQUEST_DEADLINE_SECONDS": "231",
-    "CORS_ALLOWED_ORIGINS": "example.com",
-    "MCP_ALLOWED_ORIGINS": "https://a.example/path",
-    "LOG_LEVEL": "loud",
-}
-"""Every setting that can be malformed; the others take any text."""
-
+from tests.unit.malformed import MALFORMED
 
 IN_AZURE = {"WEBSITE_SITE_NAME": "app", "WEBSITE_HOSTNAME": "app.azurewebsites.net"}
 
