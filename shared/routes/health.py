@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from shared.auth import Guard
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, ProviderError
 from shared.routes.doors import admit, request_deadline
-from shared.routes.errors import COMMON_ERRORS
+from shared.routes.errors import COMMON_ERRORS, ErrorBody
 from shared.services import Services
 from shared.settings import Settings
 from shared.telemetry import current_record
@@ -56,6 +56,22 @@ class Health(BaseModel):
     deep: dict[str, str] | None = None
 
 
+_UNHEALTHY: dict[str, Any] = {
+    "description": "Unhealthy: a setting is malformed, no key is configured, or, with `deep=true`, a "
+    "provider or storage does not answer. The error's shape where `deep=true` meets no configured key.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "anyOf": [
+                    {"$ref": f"#/components/schemas/{model.__name__}"}
+                    for model in (Health, ErrorBody)
+                ]
+            }
+        }
+    },
+}
+
+
 def health_router(settings: Settings, guard: Guard, services: Services) -> APIRouter:
     """Returns the routes on the app's own state."""
     router = APIRouter(tags=["health"])
@@ -66,11 +82,7 @@ def health_router(settings: Settings, guard: Guard, services: Services) -> APIRo
         name="health",
         responses={
             **{status: COMMON_ERRORS[status] for status in (401, 422)},
-            UNHEALTHY_STATUS: {
-                "model": Health,
-                "description": "Unhealthy: a setting is malformed, no key is configured, or, with "
-                "`deep=true`, the provider or storage does not answer.",
-            },
+            UNHEALTHY_STATUS: _UNHEALTHY,
         },
         response_model_exclude_none=True,
     )

@@ -31,19 +31,17 @@ def tighten(root: Path, parts: Iterable[str]) -> None:
         root: Folder of all that is stored; where it is private already, so is what is in it.
         parts: Names in it that are the app's.
     """
-    try:
-        if not root.stat().st_mode & 0o077:
-            return
-        for part in parts:
-            for path in [root / part, *(root / part).rglob("*")]:
-                _restrict(path)
-        # Last, so that one who dies before goes on at the next start.
-        _restrict(root)
-    except FileNotFoundError:
+    # On Windows modes say nothing: rights are inherited there.
+    if os.name == "nt" or not root.is_dir() or not root.stat().st_mode & 0o077:
         return
+    for part in parts:
+        for path in [root / part, *(root / part).rglob("*")]:
+            _restrict(path)
+    # Last, so that a process that dies before goes on at the next start.
+    _restrict(root)
 
 
 def _restrict(path: Path) -> None:
     # Another user's file, or one that has just been deleted, is left as it is.
-    with suppress(PermissionError, FileNotFoundError):
+    with suppress(OSError):
         path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)

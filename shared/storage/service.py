@@ -10,7 +10,7 @@ from shared.background import Background
 from shared.errors import NotConfigured
 from shared.identity import open_credential
 from shared.settings import Settings
-from shared.storage.folder import LOCKS, UPLOADS, FolderStore
+from shared.storage.folder import LOCKS, METADATA, UPLOADS, FolderStore
 from shared.storage.links import LinkSigner, key_of_file, key_of_state
 from shared.storage.objects import ObjectStore
 from shared.storage.private_files import tighten
@@ -112,7 +112,7 @@ class Storage:
             self._settings.azure_blob_state_container,
         )
         if self._folder is not None:
-            tighten(self._folder, (media, state, UPLOADS, LOCKS, _LINK_KEY_FILE))
+            tighten(self._folder, (media, state, UPLOADS, LOCKS, METADATA, _LINK_KEY_FILE))
             return (
                 FolderStore(self._folder, media, self.signer),
                 FolderStore(self._folder, state, None),
