@@ -8,10 +8,10 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 
+from shared.connections.errors import ServerAnswerTooLarge
 from shared.connections.rates import Rate
-from shared.outbound import AnswerTooLarge
 
-MAX_VALUES = 50_000
+MAX_VALUES = 20_000
 """How many values an answer's JSON may hold: what parsing it costs goes by these."""
 
 MAX_EVENT_LINES = 1000
@@ -30,7 +30,7 @@ def check_values(body: bytes, limit: int = MAX_VALUES) -> None:
     """Makes sure that a JSON text does not hold too many values.
 
     Raises:
-        AnswerTooLarge: It does.
+        ServerAnswerTooLarge: It does.
     """
     if _at_most(body) <= limit:
         return
@@ -40,7 +40,7 @@ def check_values(body: bytes, limit: int = MAX_VALUES) -> None:
         outside = b"".join(outside.split(b'"')[::2])
         if _at_most(outside) <= limit:
             return
-    raise AnswerTooLarge(f"The server's answer holds more than {limit} values.")
+    raise ServerAnswerTooLarge(f"The server's answer holds more than {limit} values.")
 
 
 def _at_most(text: bytes) -> int:
@@ -67,7 +67,7 @@ class EventFilter:
         """Yields each event with the blank line that ends it.
 
         Raises:
-            AnswerTooLarge: An event is too long, or there are too many that say nothing.
+            ServerAnswerTooLarge: An event is too long, or there are too many that say nothing.
         """
         pending, ended_with_cr = bytearray(), False
         async for chunk in chunks:
@@ -88,7 +88,9 @@ class EventFilter:
     async def _is_wanted(self, event: bytes) -> bool:
         self._check_size(len(event))
         if event.count(b"\n") > MAX_EVENT_LINES:
-            raise AnswerTooLarge(f"The server's answer has more than {MAX_EVENT_LINES} lines.")
+            raise ServerAnswerTooLarge(
+                f"The server's answer has more than {MAX_EVENT_LINES} lines."
+            )
         if b'"result"' in event or b'"error"' in event:
             check_values(event)
             await self._events.wait()
@@ -104,7 +106,7 @@ class EventFilter:
             return True
         self._dropped += 1
         if self._dropped > MAX_DROPPED_EVENTS:
-            raise AnswerTooLarge("The server sends too many events that are no answers.")
+            raise ServerAnswerTooLarge("The server sends too many events that are no answers.")
         if self._dropped % _EVENTS_BETWEEN_YIELDS == 0:
             await asyncio.sleep(0)
         return False
@@ -112,4 +114,4 @@ class EventFilter:
     def _check_size(self, size: int) -> None:
         if size > self._max_event_bytes:
             limit = self._max_event_bytes
-            raise AnswerTooLarge(f"The server's answer is larger than {limit} bytes.")
+            raise ServerAnswerTooLarge(f"The server's answer is larger than {limit} bytes.")

@@ -8,6 +8,7 @@ from shared.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
+from shared.outbound import AnswerTooLarge
 
 
 class ServerUnavailable(ProviderUnavailable):
@@ -17,6 +18,10 @@ class ServerUnavailable(ProviderUnavailable):
     def failure(self) -> Failure:
         """What the log says: a server that the caller chose is no provider of this app."""
         return Failure(self.code, "client_error")
+
+
+class ServerAnswerTooLarge(ServerUnavailable, AnswerTooLarge):
+    """Raised when a connected server's answer is longer than may be read, or costs more to read."""
 
 
 class ServerRefused(ProviderRejected):

@@ -6,7 +6,7 @@ from functools import partial
 import httpx2
 
 from shared.connections.answers import EventFilter, check_values
-from shared.connections.errors import refusal
+from shared.connections.errors import ServerAnswerTooLarge, refusal
 from shared.connections.exchange import Exchange, current_exchange
 from shared.connections.rates import Rate
 from shared.connections.targets import Target, TokenSource
@@ -143,6 +143,9 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
                 response = _with_events(response, self._max_event_bytes, asked)
             else:
                 response = await _read(response, exchange)
+        except AnswerTooLarge as error:
+            _note(ServerAnswerTooLarge(error.detail))
+            return httpx2.Response(502)
         except (httpx2.HTTPError, GatewayError) as error:
             _note(error)
             return httpx2.Response(502)
@@ -175,7 +178,7 @@ def _count(data: bytes, exchange: Exchange | None) -> None:
         return
     exchange.received += len(data)
     if exchange.received > MAX_OPERATION_BYTES:
-        raise AnswerTooLarge(
+        raise ServerAnswerTooLarge(
             f"The server's answers to one call are larger than {MAX_OPERATION_BYTES} bytes."
         )
 

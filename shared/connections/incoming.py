@@ -5,6 +5,7 @@ what stays, in the result's ``_meta``.
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import isfinite
@@ -17,6 +18,9 @@ JsonObject = dict[str, Any]
 
 MAX_ITEMS = 1000
 """How many entries of a list, or parts of a result, are taken."""
+
+MAX_LIST_BYTES = 1024 * 1024
+"""How long a list may be: entries beyond are not taken."""
 
 MAX_NAME_CHARS = 256
 MAX_URI_CHARS = 2048
@@ -50,8 +54,7 @@ async def tidy(result: JsonObject) -> JsonObject:
     is_cut = False
     for key, value in list(result.items())[:MAX_ITEMS]:
         if key in _LISTS and isinstance(value, list):
-            is_cut = is_cut or len(value) > MAX_ITEMS
-            tidied[key] = await _entries(value[:MAX_ITEMS], _LISTS[key], notes)
+            tidied[key], is_cut = await _entries(value, _LISTS[key], notes)
         elif key == "inputRequests" and isinstance(value, dict):
             # The first one is refused, and with it all of them.
             tidied[key] = await walk.clean(dict(list(value.items())[:1]))
@@ -112,16 +115,19 @@ class _Walk:
 
 
 async def _entries(
-    entries: list[Any],
-    entry: Callable[[JsonObject, Notes], JsonObject | None],
-    notes: Notes,
-) -> list[JsonObject]:
-    taken = []
-    for one in entries:
+    entries: list[Any], entry: Callable[[JsonObject, Notes], JsonObject | None], notes: Notes
+) -> tuple[list[JsonObject], bool]:
+    """Returns the entries that are taken, and whether there are more."""
+    taken: list[JsonObject] = []
+    size = 0
+    for one in entries[:MAX_ITEMS]:
         if isinstance(one, dict) and (tidied := entry(one, notes)) is not None:
+            size += len(json.dumps(tidied, ensure_ascii=False).encode())
+            if size > MAX_LIST_BYTES:
+                return taken, True
             taken.append(tidied)
         await asyncio.sleep(0)
-    return taken
+    return taken, len(entries) > MAX_ITEMS
 
 
 def _tool(tool: JsonObject, notes: Notes) -> JsonObject | None:

@@ -1,12 +1,13 @@
 """What is done in a session, with plain data in and out; free of the SDK but for types."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.connections.exchange import current_exchange
-from shared.connections.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS
+from shared.connections.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS, MAX_LIST_BYTES
 from shared.tools import ToolResult
 from shared.tools.context import ReportProgress
 
@@ -15,13 +16,11 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 MAX_PAGES = 100
-MAX_LIST_BYTES = 1024 * 1024
-"""How long a list may be: entries beyond are not taken, and no further page is asked for."""
-
 MAX_RECEIVED_BYTES = 8 * 1024 * 1024
 """After how much of what a server sends no further page is asked for, whatever is left of it."""
 
 MAX_NOTES = 100
+_ENTRIES_BETWEEN_YIELDS = 100
 
 
 class Listing(list[JsonObject]):
@@ -170,6 +169,8 @@ async def _all_pages(fetch: Callable[..., Awaitable[Any]], field: str) -> Listin
                 listing.is_cut = True
                 break
             listing.append(entry)
+            if len(listing) % _ENTRIES_BETWEEN_YIELDS == 0:
+                await asyncio.sleep(0)
         pages += 1
         cursor = page.get("nextCursor")
         # A server that names the same page again would never end.

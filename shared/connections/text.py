@@ -17,7 +17,7 @@ import re
 from math import isfinite
 from typing import Any
 
-SLICE_CHARS = 64 * 1024
+SLICE_CHARS = 16 * 1024
 CUT_MARK = "…"
 
 _HIDDEN = re.compile(

@@ -16,6 +16,7 @@ from shared.connections import Connections, ConnectRequest
 from shared.connections.answers import MAX_VALUES
 from shared.connections.errors import ServerUnavailable
 from shared.connections.http_client import MAX_COOKIES, STREAMS_AT_ONCE
+from shared.connections.incoming import MAX_LIST_BYTES
 from shared.deadline import Deadline
 from shared.errors import GatewayError
 from shared.outbound import AnswerTooLarge
@@ -415,3 +416,15 @@ async def test_requests_of_a_server_are_not_answered_without_end(connections: Co
         assert (await call(connections, url))["content"][0]["text"] == "done"
         answers = hostile.seen.count(("mcp", "POST"))
     assert answers <= 200
+
+
+async def test_list_of_heavy_entries_is_cut_where_it_is_too_long(connections: Connections) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "description": "x" * 15_000}},
+    }
+    tools = [{**TOOL, "name": f"t{number}", "inputSchema": schema} for number in range(400)]
+    with serving(results(tools_list={"tools": tools})) as (_, url):
+        offer = (await connect(connections, url)).offer
+    assert offer.tools.is_cut
+    assert 0 < len(json.dumps(offer.tools)) <= MAX_LIST_BYTES
