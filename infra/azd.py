@@ -13,8 +13,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.package import PROJECT, PackageError, build, current_build
-from infra.release import PAUSE_SECONDS, ReleaseError, Target, az, release
+from infra.package import PROJECT, PackageError, current_build
+from infra.release import PAUSE_SECONDS, ReleaseError, Target, az, release_sources
 
 _KEY_BYTES = 32
 
@@ -58,14 +58,13 @@ def release_environment(
     names = ("AZURE_RESOURCE_GROUP", "APP_NAME", "APP_URL", "SMOKE_API_KEY")
     if missing := [name for name in names if not environment.get(name)]:
         raise ReleaseError(f"azd's environment has no {', '.join(missing)}: run azd up.")
-    build(package, current_build())
     target = Target(
         environment["AZURE_RESOURCE_GROUP"],
         environment["APP_NAME"],
         environment["APP_URL"],
         environment.get("AZURE_SUBSCRIPTION_ID", ""),
     )
-    release(target, package, environment.get("SMOKE_OPTIONS", "").split(), pause_seconds)
+    release_sources(target, package, environment.get("SMOKE_OPTIONS", "").split(), pause_seconds)
     sys.stdout.write(
         f"MCP clients connect to {environment.get('MCP_URL', environment['APP_URL'])}. A key to try it "
         "with: azd env get-value SMOKE_API_KEY\n"

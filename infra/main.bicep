@@ -39,7 +39,7 @@ param tags object = {}
 @description('Keys of callers, as digests, in the long form of API_KEYS. Without any the app answers 503.')
 param apiKeys ApiKeys = {}
 
-@description('Digest of the key that a pipeline makes for its smoke test and then forgets; empty for none.')
+@description('Digest of the key of the smoke test, where it is not among apiKeys; empty for none.')
 param smokeKeySha256 string = ''
 
 @description('Principal that may write secrets into the key vault; empty for none.')

@@ -2,7 +2,7 @@
 
 ``python -m infra.release --resource-group GROUP --app NAME --url URL`` builds the package first, or
 takes the one in the folder ``--package``. Where the app already answers with that build nothing is
-uploaded, so that a run without changes restarts nothing. It needs ``az``, signed in, and in
+built or uploaded, so that a run without changes restarts nothing. It needs ``az``, signed in, and in
 ``SMOKE_API_KEY`` a key of the app; what follows ``--`` goes to ``tests.smoke``.
 """
 
@@ -69,14 +69,35 @@ def release(
     archive = package / "app.zip"
     if hashlib.sha256(archive.read_bytes()).hexdigest() != facts["sha256"]:
         raise ReleaseError(f"{archive} is not the file that build.json describes: build it again.")
-    if shows_build(App(target.url.rstrip("/"), ""), facts["build"]):
-        _say(f"build {facts['build']} answers already: nothing to upload")
-    else:
+    if not _answers_already(target, facts["build"]):
         _upload(target, archive, pause_seconds)
-    command = [sys.executable, "-m", "tests.smoke", target.url, "--build", facts["build"]]
-    command += ["--timeout", str(PROOF_SECONDS), *smoke_options]
-    if subprocess.run(command, check=False, cwd=PROJECT).returncode:  # noqa: S603
-        raise ReleaseError("The package is deployed and does not work; the smoke test says why.")
+    _prove(target, facts["build"], smoke_options)
+
+
+def release_sources(
+    target: Target,
+    package: Path,
+    smoke_options: list[str],
+    pause_seconds: float = PAUSE_SECONDS,
+) -> None:
+    """Does the same for the sources of this folder, and builds their package where it is needed.
+
+    Args:
+        target: The function app.
+        package: Folder to build into.
+        smoke_options: Options of ``tests.smoke``.
+        pause_seconds: Seconds between two attempts to upload.
+
+    Raises:
+        ReleaseError: The package cannot be uploaded, or does not work.
+        PackageError: No package can be built.
+    """
+    current = current_build()
+    if _answers_already(target, current):
+        _prove(target, current, smoke_options)
+    else:
+        build(package, current)
+        release(target, package, smoke_options, pause_seconds)
 
 
 def az() -> str:
@@ -88,6 +109,20 @@ def az() -> str:
     if found := shutil.which("az"):
         return found
     raise ReleaseError("The Azure CLI is missing: install it from https://aka.ms/azure-cli.")
+
+
+def _answers_already(target: Target, build_id: str) -> bool:
+    answers = shows_build(App(target.url.rstrip("/"), ""), build_id)
+    if answers:
+        _say(f"build {build_id} answers already: nothing to upload")
+    return answers
+
+
+def _prove(target: Target, build_id: str, smoke_options: list[str]) -> None:
+    command = [sys.executable, "-m", "tests.smoke", target.url, "--build", build_id]
+    command += ["--timeout", str(PROOF_SECONDS), *smoke_options]
+    if subprocess.run(command, check=False, cwd=PROJECT).returncode:  # noqa: S603
+        raise ReleaseError("The package is deployed and does not work; the smoke test says why.")
 
 
 def _upload(target: Target, archive: Path, pause_seconds: float) -> None:
@@ -128,7 +163,6 @@ def main() -> int:
     parser.add_argument("--package", type=Path, help="folder of a package; default: build one")
     parser.add_argument("smoke_options", nargs="*", help="options of tests.smoke, behind --")
     options = parser.parse_args()
-    package = options.package or PROJECT / "dist"
     target = Target(options.resource_group, options.app, options.url, options.subscription)
     try:
         if not os.environ.get("SMOKE_API_KEY"):
@@ -136,8 +170,9 @@ def main() -> int:
                 "Set SMOKE_API_KEY to a key of the app with the scopes chat and tools."
             )
         if options.package is None:
-            build(package, current_build())
-        release(target, package, options.smoke_options)
+            release_sources(target, PROJECT / "dist", options.smoke_options)
+        else:
+            release(target, options.package, options.smoke_options)
     except (ReleaseError, PackageError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

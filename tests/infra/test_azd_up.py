@@ -63,7 +63,9 @@ def test_empty_environment_ends_with_an_app_that_is_proved_to_work(
     ]
     # The second time nothing has changed: no setting, and no upload.
     before = recorders.azd()
+    (checkout / "dist/app.zip").unlink()
     hook("preprovision")
     assert recorders.azd() == before
     assert "nothing to upload" in hook("postprovision", **outputs)
+    assert not (checkout / "dist/app.zip").exists()
     assert [call for call in recorders.calls() if "config-zip" in call] == []
