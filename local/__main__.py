@@ -139,7 +139,9 @@ def _key_for_this_run() -> str | None:
 
 
 def _has_key(settings: Settings) -> bool:
-    return bool(settings.api_keys or settings.mcp_api_key or settings.mcp_server_api_key)
+    return bool(
+        settings.auth.api_keys or settings.auth.mcp_api_key or settings.auth.mcp_server_api_key
+    )
 
 
 def _print(text: str) -> None:

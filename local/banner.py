@@ -34,7 +34,11 @@ def _key(key: str | None, settings: Settings) -> str:
         return f"{key}\n             (for this run; set MCP_API_KEY in local.settings.json to keep one)"
     if settings.problems:
         return "none counts before the problem below is mended"
-    whose = "one of API_KEYS in your settings" if settings.api_keys else "MCP_API_KEY as you set it"
+    whose = (
+        "one of API_KEYS in your settings"
+        if settings.auth.api_keys
+        else "MCP_API_KEY as you set it"
+    )
     return f"{whose}; the commands below expect it in $MCP_API_KEY"
 
 
@@ -58,11 +62,13 @@ def _provider(settings: Settings, *, is_stand_in: bool) -> str:
 
 def _general_providers(settings: Settings) -> list[str]:
     """Returns the settings that choose a provider for everything, the one that counts first."""
-    names = ("AZURE_OPENAI_ENDPOINT", "OPENAI_API_KEY", "OPENAI_BASE_URL", "GEMINI_API_KEY")
-    found = [name for name in names if getattr(settings, name.lower())]
-    if "OPENAI_API_KEY" in found and "OPENAI_BASE_URL" in found:
-        found.remove("OPENAI_BASE_URL")
-    return found
+    providers = {
+        "AZURE_OPENAI_ENDPOINT": settings.azure_openai.endpoint,
+        "OPENAI_API_KEY": settings.openai.api_key,
+        "OPENAI_BASE_URL": settings.openai.base_url if not settings.openai.api_key else None,
+        "GEMINI_API_KEY": settings.gemini_api_key,
+    }
+    return [name for name, value in providers.items() if value]
 
 
 def _commands(base_url: str, key: str) -> str:

@@ -52,7 +52,7 @@ def unknown_settings(settings: Settings, path: Path = SETTINGS_FILE) -> list[str
         return []
     document = _read(path)
     known = {*SETTING_NAMES, *ALIASES}
-    known |= {server.bearer_token_setting or "" for server in settings.mcp_servers.values()}
+    known |= {server.bearer_token_setting or "" for server in settings.connections.servers.values()}
     sentences = []
     for name in document.get("Values", {}):
         if name in known or name.startswith(_FOR_THE_HOST):

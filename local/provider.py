@@ -23,7 +23,7 @@ async def stand_in_if_needed() -> AsyncIterator[bool]:
         return
     server = LoopbackServer(create_stand_in(), grace_seconds=0)
     os.environ["OPENAI_BASE_URL"] = f"http://{LOOPBACK}:{server.port}/v1"
-    if settings.openai_video_model is None:
+    if settings.video.model is None:
         os.environ["OPENAI_VIDEO_MODEL"] = VIDEO_MODEL
     async with server.running():
         yield True

@@ -57,11 +57,11 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         services.openai,
         [tools],
         connections=services.connections,
-        system_prompt=settings.chat_system_prompt,
-        max_turns=settings.chat_max_turns,
-        temperature=settings.openai_temperature,
+        system_prompt=settings.agent.system_prompt,
+        max_turns=settings.agent.max_turns,
+        temperature=settings.openai.temperature,
         conversations=services.conversations,
-        max_history_tokens=settings.chat_max_history_tokens,
+        max_history_tokens=settings.agent.max_history_tokens,
     )
     mcp = McpEndpoint(lambda: make_mcp_server(services, mcp_context))
     origins = settings.cors_allowed_origins

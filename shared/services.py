@@ -71,10 +71,10 @@ class Services:
         media = MediaStore(storage, settings)
         idempotency = IdempotencyStore(storage)
         paid_calls = PaidCalls(idempotency, media)
-        downloads = Downloads(allow_private=settings.connections_allow_private_networks)
+        downloads = Downloads(allow_private=settings.connections.allow_private_networks)
         jobs = VideoJobs(openai, storage, media, idempotency, downloads)
         families = [
-            TextTools(openai, settings.openai_temperature),
+            TextTools(openai, settings.openai.temperature),
             ImageTools(openai, media, downloads),
             SpeechTools(openai, media),
             VideoTools(openai, media, jobs),
@@ -105,14 +105,14 @@ class Services:
 
 def _connections_config(settings: Settings) -> ConnectionsConfig:
     servers = {}
-    for name, server in settings.mcp_servers.items():
+    for name, server in settings.connections.servers.items():
         token = settings.mcp_server_tokens.get(name)
         servers[name] = OperatorServer(server.url, token.get_secret_value() if token else None)
     return ConnectionsConfig(
-        allow_private=settings.connections_allow_private_networks,
-        stdio_commands=settings.mcp_stdio_commands,
+        allow_private=settings.connections.allow_private_networks,
+        stdio_commands=settings.connections.stdio_commands,
         operator_servers=servers,
-        encryption_keys=[key.get_secret_value() for key in settings.connections_encryption_key],
+        encryption_keys=[key.get_secret_value() for key in settings.connections.encryption_keys],
         generates_key=not settings.in_azure,
         client_metadata_url=(
             f"{settings.own_url}{CLIENT_METADATA_PATH}" if settings.in_azure else None

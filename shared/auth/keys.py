@@ -40,7 +40,7 @@ class KeyAuthenticator:
         """
         shared_keys = [
             secret.get_secret_value()
-            for secret in (settings.mcp_api_key, settings.mcp_server_api_key)
+            for secret in (settings.auth.mcp_api_key, settings.auth.mcp_server_api_key)
             if secret is not None
         ]
         keys = [
@@ -50,7 +50,7 @@ class KeyAuthenticator:
         # Last, because the last match counts: a shared key that has a name too is its owner's.
         keys += [
             (record.sha256, Principal(name, record.scopes))
-            for name, record in settings.api_keys.items()
+            for name, record in settings.auth.api_keys.items()
         ]
         return cls(keys, MIN_KEY_CHARS if settings.in_azure else 1) if keys else None
 

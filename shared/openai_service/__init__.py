@@ -10,13 +10,14 @@ from shared.openai_service.completions import (
     Usage,
     sum_usage,
 )
-from shared.openai_service.endpoints import Capability, Endpoint, Provider
+from shared.openai_service.endpoints import Endpoint, Provider
 from shared.openai_service.files import InputFile
 from shared.openai_service.images import GeneratedImages, ImageRequest, ImageUsage
 from shared.openai_service.service import OpenAIService
 from shared.openai_service.speech import SpeechRequest
 from shared.openai_service.transcriptions import TranscriptionRequest
 from shared.openai_service.videos import ProviderVideo, VideoRequest, VideoStatus
+from shared.settings import Capability
 
 __all__ = [
     "Capability",

@@ -10,7 +10,8 @@ from time import monotonic
 
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, GatewayError, ProviderNotFound
-from shared.openai_service.endpoints import Capability, Connection, Endpoint
+from shared.openai_service.endpoints import Connection, Endpoint
+from shared.settings import Capability
 from shared.telemetry import current_record, loggable
 
 logger = logging.getLogger(__name__)

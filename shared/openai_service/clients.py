@@ -13,14 +13,13 @@ from shared.deadline import Deadline
 from shared.errors import GatewayError, NotConfigured
 from shared.openai_service.calls import ProviderCall, describe, observed
 from shared.openai_service.endpoints import (
-    Capability,
     Connection,
     Endpoint,
     Missing,
     resolve_endpoints,
 )
 from shared.openai_service.retries import with_retries
-from shared.settings import Settings
+from shared.settings import Capability, Settings
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -7,17 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from shared.settings import Settings
-
-
-class Capability(StrEnum):
-    """What a provider can be asked for."""
-
-    CHAT = "chat"
-    IMAGE = "image"
-    AUDIO = "audio"
-    TRANSCRIPTION = "transcription"
-    VIDEO = "video"
+from shared.settings import Capability, Settings
 
 
 class Provider(StrEnum):
@@ -136,13 +126,13 @@ def _resolve(settings: Settings, capability: Capability) -> Endpoint | Missing:
             f"Set OPENAI_{upper}_BASE_URL and OPENAI_{upper}_API_KEY to an endpoint that has."
         )
     defaults = _DEFAULT_GEMINI_MODELS if connection.provider is Provider.GEMINI else _DEFAULT_MODELS
-    own_model: str | None = getattr(settings, f"openai_{capability}_model")
-    model = own_model or defaults.get(capability)
+    own = settings.capabilities[capability]
+    model = own.model or defaults.get(capability)
     endpoint = Endpoint(connection, model)
     if connection.provider is Provider.AZURE:
-        deployment: str | None = getattr(settings, f"azure_openai_{capability}_deployment")
         # The default model says nothing of what an operator deployed under another name.
-        endpoint = Endpoint(connection, own_model if deployment else model, deployment or model)
+        known = own.model if own.deployment else model
+        endpoint = Endpoint(connection, known, own.deployment or model)
     return endpoint if endpoint.target else Missing(_no_model(connection.provider, capability))
 
 
@@ -160,22 +150,21 @@ def _no_model(provider: Provider, capability: Capability) -> str:
 
 
 def _own_connection(settings: Settings, capability: Capability) -> Connection | None:
-    base_url: str | None = getattr(settings, f"openai_{capability}_base_url")
-    api_key: SecretStr | None = getattr(settings, f"openai_{capability}_api_key")
-    if base_url is None and api_key is None:
+    own = settings.capabilities[capability]
+    if own.base_url is None and own.api_key is None:
         return None
-    base_url = base_url or settings.openai_base_url or OPENAI_BASE_URL
-    if api_key is None:
-        return _compatible(settings, base_url, settings.openai_api_key, "OPENAI_API_KEY")
-    return _compatible(settings, base_url, api_key, f"OPENAI_{capability.upper()}_API_KEY")
+    base_url = own.base_url or settings.openai.base_url or OPENAI_BASE_URL
+    if own.api_key is None:
+        return _compatible(settings, base_url, settings.openai.api_key, "OPENAI_API_KEY")
+    return _compatible(settings, base_url, own.api_key, f"OPENAI_{capability.upper()}_API_KEY")
 
 
 def _general_connection(settings: Settings) -> Connection | None:
-    if settings.azure_openai_endpoint:
-        return _azure(settings, settings.azure_openai_endpoint)
-    if settings.openai_api_key or settings.openai_base_url:
-        base_url = settings.openai_base_url or OPENAI_BASE_URL
-        return _compatible(settings, base_url, settings.openai_api_key, "OPENAI_API_KEY")
+    if settings.azure_openai.endpoint:
+        return _azure(settings, settings.azure_openai.endpoint)
+    if settings.openai.api_key or settings.openai.base_url:
+        base_url = settings.openai.base_url or OPENAI_BASE_URL
+        return _compatible(settings, base_url, settings.openai.api_key, "OPENAI_API_KEY")
     if settings.gemini_api_key:
         return Connection(
             Provider.GEMINI, GEMINI_BASE_URL, settings.gemini_api_key, "GEMINI_API_KEY"
@@ -190,29 +179,29 @@ def _compatible(
     if host == "generativelanguage.googleapis.com":
         return Connection(Provider.GEMINI, base_url, api_key, key_setting)
     is_openai = host == "api.openai.com" or host.endswith(".api.openai.com")
-    is_general = is_openai or base_url == settings.openai_base_url
+    is_general = is_openai or base_url == settings.openai.base_url
     return Connection(
         Provider.OPENAI if is_openai else Provider.COMPATIBLE,
         base_url,
         api_key,
         key_setting,
-        organization=settings.openai_organization if is_general else None,
-        project=settings.openai_project if is_general else None,
+        organization=settings.openai.organization if is_general else None,
+        project=settings.openai.project if is_general else None,
     )
 
 
 def _azure(settings: Settings, resource: str) -> Connection:
     host = urlsplit(resource).hostname or ""
     is_foundry = host.endswith(".services.ai.azure.com")
-    scope = settings.azure_openai_token_scope or (
+    scope = settings.azure_openai.token_scope or (
         _FOUNDRY_SCOPE if is_foundry else _COGNITIVE_SERVICES_SCOPE
     )
-    dated = settings.azure_openai_api_version
+    dated = settings.azure_openai.api_version
     return Connection(
         Provider.AZURE,
         resource if dated else f"{resource}/openai/v1",
-        settings.azure_openai_api_key,
+        settings.azure_openai.api_key,
         "AZURE_OPENAI_API_KEY",
         api_version=dated,
-        token_scope=None if settings.azure_openai_api_key else scope,
+        token_scope=None if settings.azure_openai.api_key else scope,
     )

@@ -19,12 +19,12 @@ from shared.openai_service.completions import (
     read_completion,
     unfiltered,
 )
-from shared.openai_service.endpoints import Capability, Connection, Endpoint
+from shared.openai_service.endpoints import Connection, Endpoint
 from shared.openai_service.images import Images
 from shared.openai_service.speech import Speech
 from shared.openai_service.transcriptions import Transcriptions
 from shared.openai_service.videos import Videos
-from shared.settings import Settings
+from shared.settings import Capability, Settings
 from shared.telemetry import current_record
 
 if TYPE_CHECKING:

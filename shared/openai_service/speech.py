@@ -12,8 +12,8 @@ from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
 from shared.openai_service.calls import ProviderCall
 from shared.openai_service.clients import Clients
-from shared.openai_service.endpoints import Capability
 from shared.openai_service.files import idempotency_headers, under_deadline
+from shared.settings import Capability
 
 if TYPE_CHECKING:
     from openai import AsyncAPIResponse, AsyncOpenAI

@@ -11,8 +11,8 @@ from shared.errors import ProviderUnavailable
 from shared.openai_service.calls import ProviderCall
 from shared.openai_service.characters import whole_characters
 from shared.openai_service.clients import Clients
-from shared.openai_service.endpoints import Capability
 from shared.openai_service.files import InputFile, idempotency_headers
+from shared.settings import Capability
 from shared.telemetry import current_record
 
 if TYPE_CHECKING:

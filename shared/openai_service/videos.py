@@ -17,8 +17,9 @@ from shared.errors import ProviderUnavailable
 from shared.openai_service.calls import ProviderCall
 from shared.openai_service.characters import whole_characters
 from shared.openai_service.clients import Clients
-from shared.openai_service.endpoints import Capability, Endpoint
+from shared.openai_service.endpoints import Endpoint
 from shared.openai_service.files import InputFile, idempotency_headers, under_deadline
+from shared.settings import Capability
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

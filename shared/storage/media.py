@@ -102,15 +102,15 @@ class MediaStore:
     def __init__(self, storage: Storage, settings: Settings) -> None:
         self._storage = storage
         self._work_items = WorkItems(storage.state)
-        self._prefix = settings.azure_blob_path_prefix
+        self._prefix = settings.storage.path_prefix
         self._roots = {
-            "image": settings.azure_blob_image_root,
-            "audio": settings.azure_blob_audio_root,
-            "video": settings.azure_blob_video_root,
+            "image": settings.storage.image_root,
+            "audio": settings.storage.audio_root,
+            "video": settings.storage.video_root,
         }
         # A folder is served by the app itself, whatever is configured for the container.
-        self._public_base_url = None if storage.is_local else settings.azure_blob_public_base_url
-        self.link_lifetime = timedelta(seconds=settings.media_url_ttl_seconds)
+        self._public_base_url = None if storage.is_local else settings.storage.public_base_url
+        self.link_lifetime = timedelta(seconds=settings.storage.url_ttl_seconds)
         """How long a signed link holds."""
         self._seals = OwnerSeals(storage)
 

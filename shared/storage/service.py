@@ -55,7 +55,7 @@ class Storage:
         self._folder = _folder(settings)
         if serves_links and self._folder is not None:
             self.signer = LinkSigner(key_of_file(self._folder / _LINK_KEY_FILE), settings.own_url)
-        elif serves_links and settings.media_proxy_downloads:
+        elif serves_links and settings.storage.proxy_downloads:
             self.signer = LinkSigner(key_of_state(self.state), settings.own_url)
 
     @property
@@ -90,7 +90,7 @@ class Storage:
         """Returns the file of a media object in a folder store; None for Blob Storage."""
         if self._folder is None:
             return None
-        return FolderStore(self._folder, self._settings.azure_blob_container, None).path(name)
+        return FolderStore(self._folder, self._settings.storage.container, None).path(name)
 
     async def aclose(self) -> None:
         """Waits for the last writes, then closes connections and credentials."""
@@ -108,8 +108,8 @@ class Storage:
 
     def _make_stores(self) -> tuple[ObjectStore, ObjectStore]:
         media, state = (
-            self._settings.azure_blob_container,
-            self._settings.azure_blob_state_container,
+            self._settings.storage.container,
+            self._settings.storage.state_container,
         )
         if self._folder is not None:
             tighten(self._folder, (media, state, UPLOADS, LOCKS, METADATA, _LINK_KEY_FILE))
@@ -135,18 +135,18 @@ def _now() -> datetime:
 def _open_account(settings: Settings, timing: Timing) -> "BlobAccount":
     from shared.storage.blob_account import BlobAccount
 
-    if settings.azure_storage_connection_string is not None:
-        secret = settings.azure_storage_connection_string.get_secret_value()
+    if settings.storage.connection_string is not None:
+        secret = settings.storage.connection_string.get_secret_value()
         return BlobAccount.from_connection_string(secret, timing)
     credential = open_credential(in_azure=settings.in_azure, client_id=settings.azure_client_id)
-    return BlobAccount.from_identity(settings.azure_storage_account_url or "", credential, timing)
+    return BlobAccount.from_identity(settings.storage.account_url or "", credential, timing)
 
 
 def _uses_azure(settings: Settings) -> bool:
-    return bool(settings.azure_storage_connection_string or settings.azure_storage_account_url)
+    return bool(settings.storage.connection_string or settings.storage.account_url)
 
 
 def _folder(settings: Settings) -> Path | None:
     if settings.in_azure or _uses_azure(settings):
         return None
-    return Path(settings.local_storage_path or DEFAULT_FOLDER).absolute()
+    return Path(settings.storage.local_path or DEFAULT_FOLDER).absolute()

@@ -30,7 +30,7 @@ async def test_app_knows_the_keys_by_what_is_printed() -> None:
         principal = await authenticator.authenticate({"x-api-key": key}.get)
         assert principal
         assert principal.name == name
-    assert settings.api_keys["web"].scopes == {"chat", "act-as"}
+    assert settings.auth.api_keys["web"].scopes == {"chat", "act-as"}
 
 
 def test_only_the_digest_is_for_the_deployment() -> None:

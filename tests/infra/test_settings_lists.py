@@ -89,10 +89,14 @@ def test_limits_of_numbers_are_those_of_the_code() -> None:
         re.MULTILINE,
     )
     names = {name for _, name in found}
+    whole = Settings.model_json_schema()
+    schemas = dict(whole["properties"])
+    for group in whole["$defs"].values():
+        schemas |= group.get("properties", {})
     assert names >= {"CHAT_MAX_TURNS", "MEDIA_URL_TTL_SECONDS", "REQUEST_DEADLINE_SECONDS"}
     for decorators, name in found:
         limits = {kind: int(n) for kind, n in re.findall(r"@(m\w+)Value\((\d+)\)", decorators)}
-        schema = Settings.model_json_schema()["properties"][name]
+        schema = schemas[name]
         least = schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1)
         assert limits == {"min": least} | (
             {"max": schema["maximum"]} if "maximum" in schema else {}

@@ -2,14 +2,13 @@ import pytest
 from pydantic import SecretStr
 
 from shared.openai_service.endpoints import (
-    Capability,
     Connection,
     Endpoint,
     Missing,
     Provider,
     resolve_endpoints,
 )
-from shared.settings import load_settings
+from shared.settings import Capability, load_settings
 
 AZURE = "https://name.openai.azure.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"

@@ -19,24 +19,34 @@ def test_nothing_set_gives_the_defaults() -> None:
         "in_azure": False,
         "own_url": "http://localhost:7071",
         "has_host_storage": False,
+        "mcp_server_tokens": {},
         "malformed": (),
         "problems": (),
-        "api_keys": {},
-        "azure_blob_container": "media",
-        "azure_blob_state_container": "state",
-        "azure_blob_path_prefix": "",
-        "azure_blob_image_root": "images",
-        "azure_blob_audio_root": "audio",
-        "azure_blob_video_root": "videos",
-        "media_url_ttl_seconds": 3600,
-        "media_proxy_downloads": False,
-        "chat_max_turns": 10,
-        "chat_max_history_tokens": 32000,
-        "mcp_server_tokens": {},
-        "mcp_stdio_commands": {},
-        "mcp_servers": {},
-        "connections_encryption_key": (),
-        "connections_allow_private_networks": False,
+        "auth": {"api_keys": {}},
+        "openai": {},
+        "azure_openai": {},
+        "chat": {},
+        "image": {},
+        "audio": {},
+        "transcription": {},
+        "video": {},
+        "storage": {
+            "container": "media",
+            "state_container": "state",
+            "path_prefix": "",
+            "image_root": "images",
+            "audio_root": "audio",
+            "video_root": "videos",
+            "url_ttl_seconds": 3600,
+            "proxy_downloads": False,
+        },
+        "agent": {"max_turns": 10, "max_history_tokens": 32000},
+        "connections": {
+            "stdio_commands": {},
+            "servers": {},
+            "encryption_keys": (),
+            "allow_private_networks": False,
+        },
         "request_deadline_seconds": 200,
         "cors_allowed_origins": (),
         "mcp_allowed_origins": (),
@@ -90,16 +100,16 @@ def test_keys_are_read_in_both_forms() -> None:
     }
     settings = load_settings({"API_KEYS": json.dumps(keys)})
     assert settings.problems == ()
-    assert settings.api_keys == {
+    assert settings.auth.api_keys == {
         "plain": KeyRecord(sha256=digest("a")),
         "scoped": KeyRecord(sha256=digest("b"), scopes=frozenset({"chat", "act-as"})),
     }
 
 
 def test_openai_model_is_another_name_of_the_chat_model() -> None:
-    assert load_settings({"OPENAI_MODEL": "m"}).openai_chat_model == "m"
+    assert load_settings({"OPENAI_MODEL": "m"}).chat.model == "m"
     both = {"OPENAI_MODEL": "m", "OPENAI_CHAT_MODEL": "c"}
-    assert load_settings(both).openai_chat_model == "c"
+    assert load_settings(both).chat.model == "c"
 
 
 def test_lists_of_origins_are_split() -> None:
@@ -109,7 +119,7 @@ def test_lists_of_origins_are_split() -> None:
 
 def test_settings_do_not_show_secrets() -> None:
     settings = load_settings({"OPENAI_API_KEY": "sk-secret", "MCP_API_KEY": "hunter2"})
-    assert settings.openai_api_key == SecretStr("sk-secret")
+    assert settings.openai.api_key == SecretStr("sk-secret")
     assert "sk-secret" not in repr(settings)
     assert "hunter2" not in repr(settings)
 
@@ -119,7 +129,7 @@ def test_azure_takes_no_insecure_endpoint() -> None:
     settings = load_settings(insecure)
     assert settings.in_azure
     assert settings.problems == ("The setting OPENAI_BASE_URL must begin with https:// in Azure.",)
-    assert settings.openai_base_url is None
+    assert settings.openai.base_url is None
 
 
 def test_core_tools_is_not_azure() -> None:
@@ -147,7 +157,7 @@ def test_secret_that_azure_could_not_read_is_no_key() -> None:
     settings = load_settings(
         {"MCP_API_KEY": reference, "DOCS_TOKEN": reference, "MCP_SERVERS": servers}
     )
-    assert (settings.mcp_api_key, settings.mcp_server_tokens) == (None, {})
+    assert (settings.auth.mcp_api_key, settings.mcp_server_tokens) == (None, {})
     names = [problem.split()[2] for problem in settings.problems]
     assert names == ["MCP_API_KEY", "DOCS_TOKEN"]
     assert "kv.example" not in str(settings.problems)
@@ -222,4 +232,4 @@ def test_short_key_is_malformed_in_azure_only(name: str) -> None:
     settings = load_settings({**IN_AZURE, name: "x" * 19})
     (problem,) = settings.problems
     assert problem.startswith(f"The setting {name} must have at least 20 characters in Azure")
-    assert (settings.mcp_api_key, settings.mcp_server_api_key) == (None, None)
+    assert (settings.auth.mcp_api_key, settings.auth.mcp_server_api_key) == (None, None)

@@ -1,0 +1,32 @@
+"""The only package that reads the environment: every setting, typed, validated and described.
+
+A blank value counts as unset. A malformed value does not stop the process: it is listed in
+`Settings.problems`, the app then answers with that text, and ``GET /health`` shows it.
+"""
+
+from shared.settings.groups import CapabilitySettings
+from shared.settings.load import ALIASES, SETTING_NAMES, load_settings
+from shared.settings.model import Capability, Settings
+from shared.settings.values import (
+    DEFAULT_SCOPES,
+    MIN_KEY_CHARS,
+    PRINCIPAL_PATTERN,
+    KeyRecord,
+    McpServer,
+    Scope,
+)
+
+__all__ = [
+    "ALIASES",
+    "DEFAULT_SCOPES",
+    "MIN_KEY_CHARS",
+    "PRINCIPAL_PATTERN",
+    "SETTING_NAMES",
+    "Capability",
+    "CapabilitySettings",
+    "KeyRecord",
+    "McpServer",
+    "Scope",
+    "Settings",
+    "load_settings",
+]

@@ -1,0 +1,241 @@
+"""Groups of settings; each field's alias is the name of its environment variable."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+
+from shared.settings.values import (
+    JSON_OBJECT,
+    PRINCIPAL_PATTERN,
+    AzureResource,
+    BaseUrl,
+    BlobPath,
+    ConnectionString,
+    ContainerName,
+    EncryptionKeys,
+    KeyRecord,
+    McpServer,
+    malformed,
+)
+
+
+class SettingsGroup(BaseModel):
+    """Settings that belong together."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class AuthSettings(SettingsGroup):
+    """Keys of callers."""
+
+    api_keys: Annotated[dict[str, KeyRecord], JSON_OBJECT] = Field(
+        default={},
+        alias="API_KEYS",
+        description='JSON object: name → SHA-256 hex digest of the key, or {"sha256", "scopes"}.',
+    )
+    mcp_api_key: SecretStr | None = Field(
+        None, alias="MCP_API_KEY", description="One shared key in plain text."
+    )
+    mcp_server_api_key: SecretStr | None = Field(
+        None, alias="MCP_SERVER_API_KEY", description="Another name of MCP_API_KEY."
+    )
+
+    @field_validator("api_keys")
+    @classmethod
+    def _have_names_and_keys_of_their_own(cls, value: dict[str, KeyRecord]) -> dict[str, KeyRecord]:
+        if not all(PRINCIPAL_PATTERN.fullmatch(name) for name in value):
+            raise malformed("has a name that is not 1 to 128 of A-Z a-z 0-9 . _ @ -")
+        if len({record.sha256 for record in value.values()}) < len(value):
+            raise malformed("has one key under two names: make a key for each name")
+        return value
+
+
+class OpenAISettings(SettingsGroup):
+    """OpenAI, or a compatible endpoint for everything."""
+
+    api_key: SecretStr | None = Field(
+        None, alias="OPENAI_API_KEY", description="Key of OpenAI or a compatible endpoint."
+    )
+    base_url: BaseUrl | None = Field(
+        None, alias="OPENAI_BASE_URL", description="Base URL of a compatible endpoint."
+    )
+    organization: str | None = Field(
+        None, alias="OPENAI_ORGANIZATION", description="OpenAI organization id."
+    )
+    project: str | None = Field(None, alias="OPENAI_PROJECT", description="OpenAI project id.")
+    temperature: float | None = Field(
+        None,
+        alias="OPENAI_TEMPERATURE",
+        ge=0,
+        le=2,
+        description="Sampling temperature where a caller gives none; unset: not sent.",
+    )
+
+
+class AzureOpenAISettings(SettingsGroup):
+    """An Azure OpenAI resource."""
+
+    endpoint: AzureResource | None = Field(
+        None,
+        alias="AZURE_OPENAI_ENDPOINT",
+        description="Turns Azure mode on: https://NAME.openai.azure.com or …services.ai.azure.com.",
+    )
+    api_key: SecretStr | None = Field(
+        None,
+        alias="AZURE_OPENAI_API_KEY",
+        description="Key; without it the managed identity or developer login is used.",
+    )
+    api_version: str | None = Field(
+        None,
+        alias="AZURE_OPENAI_API_VERSION",
+        description="Set: the dated API; unset: the v1 API.",
+    )
+    token_scope: str | None = Field(
+        None,
+        alias="AZURE_OPENAI_TOKEN_SCOPE",
+        description="Token scope of the identity; unset: the one that fits the endpoint's domain.",
+    )
+
+
+class CapabilitySettings(SettingsGroup):
+    """What serves one capability; ``{}`` stands for its name."""
+
+    deployment: str | None = Field(
+        None, alias="AZURE_OPENAI_{}_DEPLOYMENT", description="Deployment for {}."
+    )
+    model: str | None = Field(
+        None,
+        alias="OPENAI_{}_MODEL",
+        description="Model for {}; unset: the provider's default, where there is one.",
+    )
+    base_url: BaseUrl | None = Field(
+        None, alias="OPENAI_{}_BASE_URL", description="Another endpoint for {}."
+    )
+    api_key: SecretStr | None = Field(
+        None, alias="OPENAI_{}_API_KEY", description="Its key; unset: OPENAI_API_KEY."
+    )
+
+
+class StorageSettings(SettingsGroup):
+    """Where media and state are, and how media are handed out."""
+
+    connection_string: ConnectionString | None = Field(
+        None,
+        alias="AZURE_STORAGE_CONNECTION_STRING",
+        description="Blob Storage by connection string, Azurite too.",
+    )
+    account_url: BaseUrl | None = Field(
+        None,
+        alias="AZURE_STORAGE_ACCOUNT_URL",
+        description="Blob Storage by identity: https://NAME.blob.core.windows.net.",
+    )
+    container: ContainerName = Field(
+        "media", alias="AZURE_BLOB_CONTAINER", description="Container of media."
+    )
+    state_container: ContainerName = Field(
+        "state",
+        alias="AZURE_BLOB_STATE_CONTAINER",
+        description="Container of everything else durable.",
+    )
+    public_base_url: BaseUrl | None = Field(
+        None,
+        alias="AZURE_BLOB_PUBLIC_BASE_URL",
+        description="Public or CDN base URL of the media container; unset: signed URLs.",
+    )
+    path_prefix: BlobPath = Field(
+        "", alias="AZURE_BLOB_PATH_PREFIX", description="Begins the names of all media."
+    )
+    image_root: BlobPath = Field(
+        "images", alias="AZURE_BLOB_IMAGE_ROOT", description="Folder of images."
+    )
+    audio_root: BlobPath = Field(
+        "audio", alias="AZURE_BLOB_AUDIO_ROOT", description="Folder of audio clips."
+    )
+    video_root: BlobPath = Field(
+        "videos", alias="AZURE_BLOB_VIDEO_ROOT", description="Folder of videos."
+    )
+    local_path: str | None = Field(
+        None,
+        alias="LOCAL_STORAGE_PATH",
+        description="Folder for local work, used where no Azure storage is set.",
+    )
+    url_ttl_seconds: int = Field(
+        3600,
+        alias="MEDIA_URL_TTL_SECONDS",
+        ge=1,
+        le=6 * 24 * 3600,
+        description="Lifetime of a signed URL in seconds.",
+    )
+    proxy_downloads: bool = Field(
+        default=False,
+        alias="MEDIA_PROXY_DOWNLOADS",
+        description="Streams media through the app, where callers cannot reach Blob Storage.",
+    )
+
+    @field_validator("state_container")
+    @classmethod
+    def _is_apart_from_media(cls, value: str, info: ValidationInfo) -> str:
+        # A public base URL for the media would show everything else as well.
+        if value == info.data.get("container"):
+            raise malformed("must differ from AZURE_BLOB_CONTAINER")
+        return value
+
+    @field_validator("proxy_downloads")
+    @classmethod
+    def _has_no_public_base_url_beside_it(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("public_base_url"):
+            raise malformed(
+                "and AZURE_BLOB_PUBLIC_BASE_URL exclude each other: media come through the app or from "
+                "that URL"
+            )
+        return value
+
+
+class AgentSettings(SettingsGroup):
+    """The chat agent."""
+
+    system_prompt: str | None = Field(
+        None,
+        alias="CHAT_SYSTEM_PROMPT",
+        description="System prompt of the chat agent; unset: the built-in one.",
+    )
+    max_turns: int = Field(
+        10,
+        alias="CHAT_MAX_TURNS",
+        ge=1,
+        le=50,
+        description="Model calls with tools in one chat request.",
+    )
+    max_history_tokens: int = Field(
+        32000,
+        alias="CHAT_MAX_HISTORY_TOKENS",
+        ge=100,
+        description="Most tokens of a conversation that the model is sent, about.",
+    )
+
+
+class ConnectionsSettings(SettingsGroup):
+    """Connections to other MCP servers."""
+
+    stdio_commands: Annotated[
+        dict[str, Annotated[tuple[str, ...], Field(min_length=1)]], JSON_OBJECT
+    ] = Field(
+        default={},
+        alias="MCP_STDIO_COMMANDS",
+        description="JSON object: name → argument vector that a connection may start; unset: none.",
+    )
+    servers: Annotated[dict[str, McpServer], JSON_OBJECT] = Field(
+        default={},
+        alias="MCP_SERVERS",
+        description='JSON object: name → {"url", "bearer_token_setting"?}, for every caller\'s chat.',
+    )
+    encryption_keys: EncryptionKeys = Field(
+        default=(),
+        alias="CONNECTIONS_ENCRYPTION_KEY",
+        description="32 bytes in base64, or several, comma-separated: the first one encrypts.",
+    )
+    allow_private_networks: bool = Field(
+        default=False,
+        alias="CONNECTIONS_ALLOW_PRIVATE_NETWORKS",
+        description="Lets connections and downloads reach private addresses, without https too.",
+    )

@@ -1,0 +1,178 @@
+"""Reads the settings from the environment, and says what is wrong with them."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from shared.settings.groups import SettingsGroup
+from shared.settings.model import Settings
+from shared.settings.values import MIN_KEY_CHARS
+
+
+def _described() -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yields the name of each setting, its meaning, and where it is in `Settings`."""
+    for attribute, field in Settings.model_fields.items():
+        if field.alias:
+            yield field.alias, field.description or "", (field.alias,)
+        elif attribute in _GROUPS:
+            for member in _GROUPS[attribute].model_fields.values():
+                # The settings of a capability have its name in theirs.
+                alias = member.alias or ""
+                meaning = (member.description or "").replace("{}", field.description or "")
+                yield alias.replace("{}", attribute.upper()), meaning, (attribute, alias)
+
+
+_GROUPS: Mapping[str, type[SettingsGroup]] = {
+    attribute: field.annotation
+    for attribute, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, SettingsGroup)
+}
+
+SETTING_NAMES: Mapping[str, str] = {name: meaning for name, meaning, _ in _described()}
+"""Every setting that the code reads, with its meaning."""
+
+_LOCATIONS: Mapping[str, tuple[str, ...]] = {name: location for name, _, location in _described()}
+_NAMES: Mapping[tuple[str, ...], str] = {location: name for name, location in _LOCATIONS.items()}
+
+ALIASES: Mapping[str, str] = {"OPENAI_MODEL": "OPENAI_CHAT_MODEL"}
+"""Other names of settings."""
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings; malformed ones are listed in `Settings.problems` and keep their default.
+
+    Args:
+        environ: The variables to read; the process environment when not given.
+    """
+    source = os.environ if environ is None else environ
+    values: dict[str, str] = {}
+    for name in (*SETTING_NAMES, *ALIASES):
+        if value := source.get(name, "").strip():
+            values.setdefault(ALIASES.get(name, name), value)
+
+    in_azure = _runs_in_azure(source)
+    problems = {name: _unread_secret(name) for name in values if _is_reference(values[name])}
+    if in_azure:
+        problems |= _unfit_for_azure(values)
+    for name in problems:
+        del values[name]
+    settings = None
+    while settings is None:
+        try:
+            settings = Settings.model_validate(_nested(values))
+        except ValidationError as error:
+            # One that falls back to its default can make another wrong that was right beside it.
+            for complaint in error.errors(include_input=False, include_context=False):
+                name, sentence = _explain(complaint)
+                problems.setdefault(name, sentence)
+                values.pop(name, None)
+    tokens, missing = _mcp_server_tokens(settings, source)
+    problems |= missing
+    found: dict[str, Any] = {
+        "mcp_server_tokens": tokens,
+        "in_azure": in_azure,
+        "malformed": tuple(problems),
+        "has_host_storage": in_azure or bool(source.get("AzureWebJobsStorage", "").strip()),
+        "problems": tuple(problems.values()),
+    }
+    if settings.public_base_url:
+        found["own_url"] = settings.public_base_url
+    elif host := source.get("WEBSITE_HOSTNAME", "").strip():
+        found["own_url"] = f"{'https' if in_azure else 'http'}://{host}"
+    return settings.model_copy(update=found)
+
+
+def _nested(values: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the values as `Settings` takes them: those of a group in an object of its own."""
+    nested: dict[str, Any] = {group: {} for group in _GROUPS}
+    for name, value in values.items():
+        *group, alias = _LOCATIONS[name]
+        (nested[group[0]] if group else nested)[alias] = value
+    return nested
+
+
+_COMPLAINTS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known",
+    "model_type": "is not a JSON object",
+    "dict_type": "is not a JSON object",
+    "tuple_type": "is not a JSON list",
+    "frozen_set_type": "is not a JSON list",
+    "string_type": "is not a string",
+}
+"""Replaces sentences that speak of Python's types and classes."""
+
+
+def _explain(complaint: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the name of the setting that is malformed, and the sentence that says why."""
+    steps = tuple(str(step) for step in complaint["loc"])
+    depth = 2 if steps[0] in _GROUPS else 1
+    name, path = _NAMES[steps[:depth]], steps[depth:]
+    where = f"{name}, entry {'.'.join(path)}," if path else name
+    message = str(complaint["msg"])
+    if complaint["type"] != "setting":
+        message = _COMPLAINTS.get(complaint["type"]) or (
+            f"is malformed: {message[:1].lower()}{message[1:]}"
+        )
+    return name, f"The setting {where} {message}."
+
+
+def _runs_in_azure(environ: Mapping[str, str]) -> bool:
+    # Core Tools mimics some of App Service's variables, but always says that it is Core Tools.
+    if environ.get("FUNCTIONS_CORETOOLS_ENVIRONMENT"):
+        return False
+    return bool(environ.get("WEBSITE_SITE_NAME") or environ.get("WEBSITE_INSTANCE_ID"))
+
+
+def _mcp_server_tokens(
+    settings: Settings, environ: Mapping[str, str]
+) -> tuple[dict[str, SecretStr], dict[str, str]]:
+    tokens: dict[str, SecretStr] = {}
+    problems: dict[str, str] = {}
+    for name, server in settings.connections.servers.items():
+        if setting := server.bearer_token_setting:
+            token = environ.get(setting, "").strip()
+            if _is_reference(token):
+                problems[setting] = _unread_secret(setting)
+                continue
+            tokens[name] = SecretStr(token)
+            if not token:
+                problems["MCP_SERVERS"] = (
+                    f"The setting MCP_SERVERS, entry {name}, names the setting {setting}, "
+                    "which has no value."
+                )
+    return tokens, problems
+
+
+def _is_reference(value: str) -> bool:
+    # App Service leaves a reference as it is where it cannot read the secret: a key that can be guessed.
+    return value.lower().startswith(("@microsoft.keyvault(", "@microsoft.appconfiguration("))
+
+
+def _unread_secret(name: str) -> str:
+    return (
+        f"The setting {name} refers to a secret that Azure could not read: see to it that the secret "
+        "exists and that the app's identity may read it, then restart the app."
+    )
+
+
+def _unfit_for_azure(values: Mapping[str, str]) -> dict[str, str]:
+    problems = {
+        name: f"The setting {name} must begin with https:// in Azure."
+        for name, value in values.items()
+        if name.endswith(("_URL", "_ENDPOINT")) and value.lower().startswith("http://")
+    }
+    for name in ("MCP_API_KEY", "MCP_SERVER_API_KEY"):
+        if 0 < len(values.get(name, "")) < MIN_KEY_CHARS:
+            problems[name] = (
+                f"The setting {name} must have at least {MIN_KEY_CHARS} characters in Azure: "
+                "'python3 -m infra.new_key NAME' makes a key."
+            )
+    if "LOCAL_STORAGE_PATH" in values:
+        problems["LOCAL_STORAGE_PATH"] = (
+            "The setting LOCAL_STORAGE_PATH is for local work: an instance's disk goes away with it. "
+            "Remove it and set AZURE_STORAGE_ACCOUNT_URL."
+        )
+    return problems

@@ -1,0 +1,124 @@
+"""All settings, some of them in groups."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from shared import __build__
+from shared.settings.groups import (
+    AgentSettings,
+    AuthSettings,
+    AzureOpenAISettings,
+    CapabilitySettings,
+    ConnectionsSettings,
+    OpenAISettings,
+    StorageSettings,
+)
+from shared.settings.values import LOWER_CASE, Origin, Origins
+
+
+class Capability(StrEnum):
+    """What a provider can be asked for; audio is speech."""
+
+    CHAT = "chat"
+    IMAGE = "image"
+    AUDIO = "audio"
+    TRANSCRIPTION = "transcription"
+    VIDEO = "video"
+
+
+class Settings(BaseModel):
+    """All settings of the app.
+
+    Attributes:
+        in_azure: Whether the process runs in Azure and not on a developer's machine.
+        own_url: Where callers reach the app, without a slash at the end: PUBLIC_BASE_URL, or the name
+            of the host.
+        has_host_storage: Whether the Functions host has the storage that its timers need: always in
+            Azure, elsewhere where ``AzureWebJobsStorage`` is set.
+        mcp_server_tokens: The tokens that MCP_SERVERS points to, by the server's name.
+        malformed: Names of the malformed settings; such a setting has its default here.
+        problems: One sentence for each of them, which may name an entry: not for everybody.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    in_azure: bool = False
+    own_url: str = "http://localhost:7071"
+    has_host_storage: bool = False
+    mcp_server_tokens: dict[str, SecretStr] = {}
+    malformed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    auth: AuthSettings
+    openai: OpenAISettings
+    azure_openai: AzureOpenAISettings
+    azure_client_id: str | None = Field(
+        None,
+        alias="AZURE_CLIENT_ID",
+        description="Client id of the user-assigned identity; unset: the system-assigned one.",
+    )
+    gemini_api_key: SecretStr | None = Field(
+        None,
+        alias="GEMINI_API_KEY",
+        description="Key of Google's OpenAI-compatible endpoint.",
+    )
+    chat: CapabilitySettings = Field(description="chat")
+    image: CapabilitySettings = Field(description="images")
+    audio: CapabilitySettings = Field(description="speech")
+    transcription: CapabilitySettings = Field(description="transcription")
+    video: CapabilitySettings = Field(description="video")
+    storage: StorageSettings
+    agent: AgentSettings
+    public_base_url: Origin | None = Field(
+        None,
+        alias="PUBLIC_BASE_URL",
+        description="https://HOST of a custom domain or Front Door; unset: the app's own host name.",
+    )
+    request_deadline_seconds: float = Field(
+        200,
+        alias="REQUEST_DEADLINE_SECONDS",
+        gt=0,
+        le=230,
+        description="Budget of one request; Azure's front end cuts at 230 s.",
+    )
+    cors_allowed_origins: Origins = Field(
+        default=(),
+        alias="CORS_ALLOWED_ORIGINS",
+        description="Comma-separated origins, or * (then without credentials).",
+    )
+    mcp_allowed_origins: Origins = Field(
+        default=(),
+        alias="MCP_ALLOWED_ORIGINS",
+        description="Origins that a browser MCP client may send, beside CORS's.",
+    )
+    connections: ConnectionsSettings
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER_CASE] = Field(
+        "info", alias="LOG_LEVEL", description="Log level."
+    )
+    build_id: str = Field(
+        __build__,
+        alias="BUILD_ID",
+        description="Overrides the build that the package carries and /health shows.",
+    )
+
+    @property
+    def capabilities(self) -> Mapping[Capability, CapabilitySettings]:
+        """What serves each capability."""
+        return {
+            Capability.CHAT: self.chat,
+            Capability.IMAGE: self.image,
+            Capability.AUDIO: self.audio,
+            Capability.TRANSCRIPTION: self.transcription,
+            Capability.VIDEO: self.video,
+        }
+
+    @property
+    def public_problems(self) -> tuple[str, ...]:
+        """`problems` for callers without a key: they name settings only."""
+        return tuple(
+            f"The setting {name} is malformed. GET /health with a key and the app's log say why."
+            for name in self.malformed
+        )

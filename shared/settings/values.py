@@ -1,0 +1,185 @@
+"""Types of settings: how a text becomes a value, and what its author is told when it does not."""
+
+import base64
+import json
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SecretBytes,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+Scope = Literal["chat", "tools", "connections", "act-as"]
+
+DEFAULT_SCOPES: frozenset[Scope] = frozenset({"chat", "tools", "connections"})
+"""Scopes of a key that lists none: all but act-as."""
+
+MIN_KEY_CHARS = 20
+"""Shortest API key in Azure; a digest does not show how long its key is."""
+
+ENCRYPTION_KEY_BYTES = 32
+"""Length of an AES-256 key."""
+
+PRINCIPAL_PATTERN = re.compile(r"[A-Za-z0-9._@-]{1,128}")
+"""Names of principals, in API_KEYS, in the ``X-User-Id`` header and in routes."""
+
+
+def malformed(sentence: str) -> PydanticCustomError:
+    """Returns the error for a malformed value.
+
+    Args:
+        sentence: What is wrong with it and how to write it; the setting's name is put before it.
+    """
+    # A custom error's text reaches the operator as it is, without pydantic's "Value error, " before it.
+    return PydanticCustomError("setting", "{sentence}", {"sentence": sentence})
+
+
+def _json_object(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        decoded = json.loads(value)
+    except ValueError:
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise malformed("is not a JSON object")
+    return decoded
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise malformed("is not a URL: write it as https://HOST/PATH, without a query")
+    return value.rstrip("/")
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(_base_url(value))
+    if parts.path:
+        raise malformed("has a path: give scheme and host only, as https://HOST")
+    return value.rstrip("/")
+
+
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = tuple(filter(None, (part.strip().rstrip("/") for part in value.split(","))))
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and not (parts.scheme and parts.netloc and not parts.path):
+            raise malformed(
+                "is not a comma-separated list of origins: write each as https://HOST, or *"
+            )
+    return origins
+
+
+def _azure_resource(value: str) -> str:
+    url = _base_url(value)
+    if urlsplit(url).path:
+        raise malformed("has a path: give the resource only, as https://NAME.openai.azure.com")
+    return url
+
+
+def _connection_string(value: str) -> str:
+    parts = dict(part.partition("=")[::2] for part in value.split(";") if part)
+    is_development = parts.get("UseDevelopmentStorage", "").lower() == "true"
+    if not is_development and not {"AccountName", "AccountKey"} <= parts.keys():
+        raise malformed(
+            "is not a connection string with AccountName and AccountKey, or UseDevelopmentStorage=true"
+        )
+    return value
+
+
+def _container_name(value: str) -> str:
+    if not re.fullmatch(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*", value):
+        raise malformed("is not a container name: 3 to 63 lower-case letters, digits and hyphens")
+    return value
+
+
+def _blob_path(value: str) -> str:
+    path = value.strip("/")
+    if path and not all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", p) for p in path.split("/")):
+        raise malformed("is not a path of folders with names of A-Z a-z 0-9 . _ -")
+    return path
+
+
+def _encryption_keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        keys = [base64.b64decode(part.strip(), validate=True) for part in value.split(",")]
+    except ValueError:
+        keys = []
+    if not keys or any(len(key) != ENCRYPTION_KEY_BYTES for key in keys):
+        raise malformed("is not 32 bytes in base64, or several of them, comma-separated")
+    return tuple(SecretBytes(key) for key in keys)
+
+
+def _lower_case(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+JSON_OBJECT = BeforeValidator(_json_object)
+"""Marks a type whose value is written as a JSON object."""
+
+LOWER_CASE = BeforeValidator(_lower_case)
+"""Marks a type whose value may be written in upper case as well."""
+
+AzureResource = Annotated[str, BeforeValidator(_azure_resource)]
+BaseUrl = Annotated[str, BeforeValidator(_base_url)]
+BlobPath = Annotated[str, BeforeValidator(_blob_path)]
+ConnectionString = Annotated[SecretStr, BeforeValidator(_connection_string)]
+ContainerName = Annotated[str, BeforeValidator(_container_name)]
+EncryptionKeys = Annotated[tuple[SecretBytes, ...], BeforeValidator(_encryption_keys)]
+Origin = Annotated[str, BeforeValidator(_origin)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
+
+
+class KeyRecord(BaseModel):
+    """One entry of API_KEYS.
+
+    Attributes:
+        sha256: SHA-256 of the key, as 64 hex digits in lower case.
+        scopes: What the key may do.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    scopes: frozenset[Scope] = DEFAULT_SCOPES
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_digest(cls, value: object) -> object:
+        if not isinstance(value, str | dict | KeyRecord):
+            raise malformed('is neither a digest nor an object with "sha256"')
+        return {"sha256": value} if isinstance(value, str) else value
+
+    @field_validator("sha256")
+    @classmethod
+    def _is_digest(cls, value: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{64}", value.lower()):
+            raise malformed("is not a SHA-256 digest of 64 hex digits")
+        return value.lower()
+
+
+class McpServer(BaseModel):
+    """One entry of MCP_SERVERS.
+
+    Attributes:
+        url: Its streamable HTTP endpoint.
+        bearer_token_setting: Name of the app setting that holds a token for it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: BaseUrl
+    bearer_token_setting: str | None = None
