@@ -65,6 +65,9 @@ def failure_of(status: int, code: str | None = None) -> Failure:
     return Failure(code, "error" if status >= FIRST_SERVER_ERROR else "client_error")
 
 
+MAX_DETAIL_CHARS = 4000
+"""Of the sentence of an error."""
+
 MAX_COMPLAINTS = 20
 MAX_COMPLAINT_CHARS = 1000
 MAX_STEPS = 10
@@ -74,6 +77,11 @@ MAX_STEP_CHARS = 64
 
 def _seconds(seconds: float) -> str:
     return str(max(1, ceil(seconds)))
+
+
+def cut_text(text: str, chars: int) -> str:
+    """Returns a text, or the beginning of one that is longer, with a mark that it is cut."""
+    return text if len(text) <= chars else f"{text[:chars]}…"
 
 
 class GatewayError(Exception):
@@ -87,8 +95,9 @@ class GatewayError(Exception):
     code: ClassVar[str] = "internal_error"
 
     def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        # A sentence may quote what the caller sent, such as an id of a megabyte.
+        self.detail = cut_text(detail, MAX_DETAIL_CHARS)
+        super().__init__(self.detail)
 
     @property
     def failure(self) -> Failure:
@@ -220,8 +229,11 @@ def shorten(complaints: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     shortened = [
         {
             **complaint,
-            "loc": tuple(_cut(step, MAX_STEP_CHARS) for step in complaint["loc"][:MAX_STEPS]),
-            "msg": _cut(complaint["msg"], MAX_COMPLAINT_CHARS),
+            "loc": tuple(
+                cut_text(step, MAX_STEP_CHARS) if isinstance(step, str) else step
+                for step in complaint["loc"][:MAX_STEPS]
+            ),
+            "msg": cut_text(complaint["msg"], MAX_COMPLAINT_CHARS),
         }
         for complaint in complaints[:MAX_COMPLAINTS]
     ]
@@ -229,10 +241,6 @@ def shorten(complaints: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         more = {"type": "too_many_errors", "loc": (), "msg": f"{rest} more errors are not listed"}
         shortened.append(more)
     return shortened
-
-
-def _cut(text: Any, chars: int) -> Any:
-    return f"{text[:chars]}…" if isinstance(text, str) and len(text) > chars else text
 
 
 class MalformedJson(InvalidRequest):

@@ -14,7 +14,15 @@ from mcp.shared.exceptions import MCPError
 from pydantic_core import to_json
 
 from shared import __version__
-from shared.errors import BUG, Failure, GatewayError, InsufficientScope, NotFound, failure_of
+from shared.errors import (
+    BUG,
+    Failure,
+    GatewayError,
+    InsufficientScope,
+    NotFound,
+    cut_text,
+    failure_of,
+)
 from shared.storage import ConversationStore, MediaStore, present_conversation
 from shared.telemetry import current_record
 from shared.tools import ToolContext, ToolRegistry, ToolSpec
@@ -25,6 +33,9 @@ MEDIA_SCHEME = "media://"
 CONVERSATION_SCHEME = "conversation://"
 CONVERSATION_MESSAGES = 100
 """Of a conversation, which a client is sent: the newest."""
+
+MAX_SHOWN_URI_CHARS = 1000
+"""Of a URI that a client made up, in the error."""
 
 MAX_MEDIA_BYTES = 4 * 1024 * 1024
 """Of a medium that is sent as its bytes, in base64; larger ones are sent as a link."""
@@ -215,6 +226,7 @@ async def _read_media(
 
 
 def _unknown_resource(uri: str) -> MCPError:
+    uri = cut_text(uri, MAX_SHOWN_URI_CHARS)
     return MCPError(
         types.INVALID_PARAMS,
         f"There is no resource '{uri}'. The resources are: {MODELS_URI}, {MEDIA_SCHEME}ID, "

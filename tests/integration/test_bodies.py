@@ -149,6 +149,26 @@ async def test_arguments_at_mcp_get_as_few_complaints(client: httpx2.AsyncClient
     assert len(response.content) < 5000
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/chat", {"message": "hi", "conversation_id": "x" * 1_000_000}),
+        ("/tools/complete_task", {"task_id": "x" * 100}),
+        ("/mcp", {"method": "tools/call", "params": {"name": "x" * 1_000_000}}),
+        ("/mcp", {"method": "resources/read", "params": {"uri": "media://" + "x" * 1_000_000}}),
+        ("/mcp", {"method": "resources/read", "params": {"uri": "other:" + "x" * 1_000_000}}),
+    ],
+)
+async def test_what_does_not_exist_is_named_in_short(
+    client: httpx2.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    headers = {"Accept": "application/json, text/event-stream"}
+    message = {"jsonrpc": "2.0", "id": 1, **body} if path == "/mcp" else body
+    response = await client.post(path, json=message, headers=headers)
+    assert "There is no" in response.text
+    assert len(response.content) < 10_000
+
+
 async def test_each_route_takes_as_much_as_its_work_needs(
     client: httpx2.AsyncClient, paths: list[str]
 ) -> None:
