@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     settings = settings or load_settings()
     configure_logging(settings)
     guard = _make_guard(settings)
+    timing = timing or Timing()
     services = Services.make(settings, timing=timing)
     tools = services.tools
     agent = Agent(
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         temperature=settings.openai.temperature,
         conversations=services.conversations,
         max_history_tokens=settings.agent.max_history_tokens,
+        tool_timeout=timing.tool,
     )
     mcp = McpEndpoint(lambda: make_mcp_server(services, mcp_context))
     origins = settings.cors_allowed_origins
@@ -90,7 +92,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     install_error_handlers(api)
     api.include_router(health_router(settings, guard, services))
     api.include_router(tools_router(tools, guard))
-    api.include_router(chat_router(Chats(agent, services.paid_calls), guard))
+    api.include_router(chat_router(Chats(agent, services.paid_calls), guard, timing.ping))
     api.include_router(conversations_router(services.conversations, guard))
     api.include_router(media_router(services.media, services.storage, guard))
     api.include_router(videos_router(tools, guard))

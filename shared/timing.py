@@ -17,6 +17,8 @@ class Timing:
         storage_timeout: How long storage may be silent during one attempt.
         default_video_poll: Pause between two questions after a video whose provider names none.
         longest_video_poll: The longest pause that a provider can ask for.
+        ping: Silence in an event stream after which a comment keeps proxies from giving up.
+        tool: How long one tool call of a chat may take.
     """
 
     lease: float = 20.0
@@ -28,3 +30,5 @@ class Timing:
     storage_timeout: float = 20.0
     default_video_poll: float = 5.0
     longest_video_poll: float = 300.0
+    ping: float = 15.0
+    tool: float = 120.0

@@ -29,7 +29,6 @@ MAX_PAID_CALLS = 8
 MAX_PARALLEL_CALLS = 8
 MAX_PROGRESS_CHARS = 1000
 MAX_RESULT_CHARS = 100_000
-TOOL_TIMEOUT_SECONDS = 120.0
 LAST_WORDS_SECONDS = 20.0
 """Of the request's budget, kept from tools so that the model can still answer."""
 
@@ -54,10 +53,12 @@ class CallRunner:
     Args:
         offer: The tools that may be called.
         context: Who asks.
+        timeout: How long one call may take, in seconds.
     """
 
-    def __init__(self, offer: ToolOffer, context: ToolContext) -> None:
+    def __init__(self, offer: ToolOffer, context: ToolContext, timeout: float) -> None:
         self._offer = offer
+        self._timeout = timeout
         self._context = context
         self._counts: Counter[str] = Counter()
         self._paid_calls = 0
@@ -94,7 +95,7 @@ class CallRunner:
         async def run(call: ToolCall, context: ToolContext) -> None:
             try:
                 async with places:
-                    await _run_call(call, self._offer, context, buffer)
+                    await _run_call(call, self._offer, context, buffer, self._timeout)
             except Exception as error:  # noqa: BLE001  # Raised again in the task that reads the buffer.
                 buffer.close(error)
 
@@ -127,7 +128,7 @@ class CallRunner:
 
 
 async def _run_call(
-    call: ToolCall, offer: ToolOffer, context: ToolContext, buffer: EventBuffer
+    call: ToolCall, offer: ToolOffer, context: ToolContext, buffer: EventBuffer, seconds: float
 ) -> None:
     started = monotonic()
     arguments = decode_arguments(call.arguments)
@@ -139,7 +140,7 @@ async def _run_call(
         buffer.put(ToolProgressed(call.id, progress, total, told))
 
     result = await _call_in_time(
-        call.name, arguments, offer, replace(context, report_progress=report)
+        call.name, arguments, offer, replace(context, report_progress=report), seconds
     )
     if result.failure is not None and result.failure.outcome != "client_error":
         # A model that calls a tool wrong is told so and calls it again.
@@ -163,12 +164,16 @@ def _refusal(call: ToolCall, reason: str) -> tuple[ToolCallStarted, ToolFinished
 
 
 async def _call_in_time(
-    name: str, arguments: dict[str, Any] | str, offer: ToolOffer, context: ToolContext
+    name: str,
+    arguments: dict[str, Any] | str,
+    offer: ToolOffer,
+    context: ToolContext,
+    seconds: float,
 ) -> ToolResult:
     # A tool that hangs is not to take the time in which the model can say so.
     remaining = context.deadline.remaining()
     reserve = min(LAST_WORDS_SECONDS, remaining * MAX_RESERVED_SHARE)
-    deadline = context.deadline.within(min(TOOL_TIMEOUT_SECONDS, remaining - reserve))
+    deadline = context.deadline.within(min(seconds, remaining - reserve))
     try:
         return await deadline.wait_for(
             _call(name, arguments, offer, replace(context, deadline=deadline))

@@ -76,6 +76,7 @@ class Agent:
         conversations: Where what is said is stored; None stores nothing.
         max_history_tokens: Most tokens that the model is sent of what was said before, with the
             instructions and the message.
+        tool_timeout: How long one tool call may take, in seconds.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Agent:
         temperature: float | None = None,
         conversations: ConversationStore | None = None,
         max_history_tokens: int = 32000,
+        tool_timeout: float = 120.0,
     ) -> None:
         self._openai = openai
         self._toolsets = tuple(toolsets)
@@ -98,6 +100,7 @@ class Agent:
         self._temperature = temperature
         self._conversations = conversations
         self._max_history_tokens = max_history_tokens
+        self._tool_timeout = tool_timeout
 
     async def events(self, turn: ChatTurn, context: ToolContext) -> AsyncGenerator[ChatEvent, None]:
         """Yields what happens until the answer is complete; the last event is `ChatCompleted`.
@@ -141,7 +144,7 @@ class Agent:
         history = await transcript.history(system_prompt, self._max_history_tokens)
         state = _State(turn, system_prompt, history)
         turns_with_tools = min(turn.max_turns or self._max_turns, self._max_turns)
-        runner = CallRunner(offer, context)
+        runner = CallRunner(offer, context, self._tool_timeout)
         while True:
             may_call = bool(offer.tools) and len(state.usages) < turns_with_tools
             async with aclosing(self._ask(state, offer if may_call else None, context)) as texts:

@@ -69,8 +69,14 @@ class UserChatAnswer(BaseModel):
     tool_calls: list[ToolCallRecord]
 
 
-def chat_router(chats: Chats, guard: Guard) -> APIRouter:
-    """Returns the routes of the chat agent."""
+def chat_router(chats: Chats, guard: Guard, ping_seconds: float) -> APIRouter:
+    """Returns the routes of the chat agent.
+
+    Args:
+        chats: Answers.
+        guard: Authenticates and authorizes.
+        ping_seconds: Silence in a stream after which a comment is sent.
+    """
     router = APIRouter(
         tags=["chat"],
         route_class=guarded(guard, "chat", MAX_LONG_BODY_BYTES),
@@ -97,7 +103,7 @@ def chat_router(chats: Chats, guard: Guard) -> APIRouter:
         asked = body.model_dump_json(exclude_unset=True, exclude={"stream"})
         events = chats.events(f"chat {asked}".encode(), turn, context)
         if _accepts_events(request) if body.stream is None else body.stream:
-            return EventStream(request, await anext(events), events)
+            return EventStream(request, await anext(events), events, ping_seconds)
         return await fold(events)
 
     @router.post("/api/{user_id}/chat", name="user_chat")

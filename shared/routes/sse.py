@@ -28,9 +28,6 @@ from shared.errors import GatewayError, ShuttingDown
 from shared.routes.doors import request_deadline, unless_client_leaves
 from shared.routes.errors import error_body, internal_error_body
 
-PING_SECONDS = 15.0
-"""Of silence, after which a comment keeps proxies from giving up."""
-
 _TYPES: Mapping[type[ChatEvent], str] = {
     ChatCreated: "chat.created",
     ChatDelta: "chat.delta",
@@ -48,12 +45,17 @@ class EventStream(Response):
         request: What is answered.
         first: The event that showed that there is something to send.
         events: Those that follow.
+        ping_seconds: Of silence, after which a comment keeps proxies from giving up.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, request: Request, first: ChatEvent, events: AsyncGenerator[ChatEvent, None]
+        self,
+        request: Request,
+        first: ChatEvent,
+        events: AsyncGenerator[ChatEvent, None],
+        ping_seconds: float,
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -61,6 +63,7 @@ class EventStream(Response):
         self._request = request
         self._first = first
         self._events = events
+        self._ping_seconds = ping_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the stream."""
@@ -95,7 +98,7 @@ class EventStream(Response):
         yield encode_event(self._first)
         deadline = request_deadline(self._request)
         try:
-            async with aclosing(with_silences(self._events, PING_SECONDS)) as events:
+            async with aclosing(with_silences(self._events, self._ping_seconds)) as events:
                 async for event in events:
                     if not (deadline.remaining() or isinstance(event, ChatCompleted)):
                         raise deadline.exceeded()

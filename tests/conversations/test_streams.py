@@ -9,12 +9,14 @@ from unittest.mock import ANY
 
 import httpx2
 import pytest
+from pytest_mock import MockerFixture
 
 from shared.agent import ChatEvent
 from shared.agent.events import ChatDelta
 from shared.app import create_app
 from shared.routes import sse
 from shared.settings import load_settings
+from shared.timing import Timing
 from tests.conftest import AUTH, MakeClient, StandIn, ThreadServer
 from tests.conversations.conftest import Event, Talk, parse
 from tests.waiting import until
@@ -162,12 +164,12 @@ async def test_failing_provider_ends_with_an_error(talk: Talk, stand_in: StandIn
 
 
 async def test_bug_in_the_middle_shows_nothing_but_the_request_id(
-    local_talk: Talk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    local_talk: Talk, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> str:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("shared.agent.transcript.estimate_tokens", fail)
+    mocker.patch("shared.agent.transcript.estimate_tokens", fail)
     conversation_id = (await local_talk.say("hello"))["conversation_id"]
     events = await stream(local_talk.http, message="hi", conversation_id=conversation_id)
     assert (events[-1][0], events[-1][1]["code"]) == ("chat.error", "internal_error")
@@ -244,13 +246,12 @@ async def test_with_a_key_the_answer_goes_on_without_its_client(
 
 
 async def test_silence_is_filled_with_pings(
-    local_talk: Talk, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
 ) -> None:
-    assert sse.PING_SECONDS <= 15
-    monkeypatch.setattr(sse, "PING_SECONDS", 0.05)
+    assert Timing().ping <= 15
+    client = make_client(environment, own_timing=Timing(ping=0.05))
     stand_in.fault(delay=0.5)
-    body = {"message": "hello", "stream": True}
-    response = await local_talk.http.post("/chat", json=body)
+    response = await client.post("/chat", json={"message": "hello", "stream": True})
     assert "\n\n: ping\n\n" in response.text
     assert parse(response.text)[-1][0] == "chat.completed"
 

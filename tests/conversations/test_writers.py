@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.settings import load_settings
@@ -262,7 +263,7 @@ async def test_append_that_nobody_knows_of_is_found_by_the_next(storage: Storage
 
 
 async def test_storage_that_hangs_does_not_hold_the_answer_back(
-    make_client: MakeClient, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, environment: dict[str, str], mocker: MockerFixture
 ) -> None:
     goes_on = asyncio.Event()
     append = FolderStore.append
@@ -271,7 +272,7 @@ async def test_storage_that_hangs_does_not_hold_the_answer_back(
         await goes_on.wait()
         return await append(self, name, data, position)
 
-    monkeypatch.setattr(FolderStore, "append", hang)
+    mocker.patch.object(FolderStore, "append", hang)
     client = make_client(
         environment | {"REQUEST_DEADLINE_SECONDS": "0.5"}, own_timing=Timing(grace=0.1)
     )

@@ -279,13 +279,16 @@ async def test_hanging_tools_do_not_hang_the_chat(
 
 
 async def test_one_tool_call_has_its_own_limit(
-    agent: Agent, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], tools: Rendezvous, paid_calls: PaidCalls, stand_in: StandIn
 ) -> None:
-    monkeypatch.setattr(agent_calls, "TOOL_TIMEOUT_SECONDS", 1)
+    openai = OpenAIService(load_settings(environment))
+    toolsets = [ToolRegistry([tools], paid_calls)]
+    agent = Agent(openai, toolsets, system_prompt=None, max_turns=5, tool_timeout=1)
     stand_in.fault(call_tools=["hang"])
     answer = await fold(agent.events(ChatTurn("go"), make_context(200)))
     (call,) = answer["tool_calls"]
     assert call["result"] == "The tool 'hang' did not finish within 1 seconds."
+    await openai.aclose()
 
 
 async def test_leaving_cancels_the_tools(

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.conftest import MakeClient
 from tests.integration.log_lines import request_lines
@@ -159,12 +160,12 @@ async def test_oversize_body_answers_413(
 async def test_bug_answers_500_with_nothing_but_the_request_id(
     client: httpx2.AsyncClient,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    mocker: MockerFixture,
 ) -> None:
     def explode() -> None:
         raise RuntimeError("internals")
 
-    monkeypatch.setattr("shared.routes.tools.current_server_time", explode)
+    mocker.patch("shared.routes.tools.current_server_time", explode)
     response = await client.get("/server_time")
     assert response.status_code == 500
     assert response.json() == {

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from pytest_mock import MockerFixture
 
 from shared.storage import FolderStore, ObjectChanged, ObjectInfo, documents
 from shared.tools import tasks
@@ -145,7 +146,7 @@ async def test_different_changes_at_once_all_take_place(
 
 
 async def test_writers_of_one_app_do_not_get_into_each_others_way(
-    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.AsyncClient, mocker: MockerFixture
 ) -> None:
     written: list[str] = []
     replace = FolderStore.replace
@@ -154,14 +155,14 @@ async def test_writers_of_one_app_do_not_get_into_each_others_way(
         written.append(name)
         return await replace(self, name, data, etag)
 
-    monkeypatch.setattr(FolderStore, "replace", counted)
+    mocker.patch.object(FolderStore, "replace", counted)
     await call(client, "add_task", title="first")
     await asyncio.gather(*(call(client, "add_task", title="more") for _ in range(8)))
     assert len(written) == 8
 
 
 async def test_writer_who_is_late_every_time_gets_409(
-    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, mocker: MockerFixture
 ) -> None:
     written: list[str] = []
 
@@ -171,7 +172,7 @@ async def test_writer_who_is_late_every_time_gets_409(
 
     await call(client, "add_task", title="first")
     monkeypatch.setattr(documents, "LONGEST_BACKOFF_SECONDS", 0)
-    monkeypatch.setattr(FolderStore, "replace", changed)
+    mocker.patch.object(FolderStore, "replace", changed)
     response = await client.post("/tools/add_task", json={"title": "second"})
     assert (response.status_code, response.json()["code"]) == (409, "conflict")
     assert response.headers["retry-after"] == "1"

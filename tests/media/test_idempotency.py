@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from pytest_mock import MockerFixture
 
 from shared.errors import StorageUnavailable
 from shared.storage import FolderStore, ObjectInfo
@@ -171,7 +172,7 @@ async def test_repeat_finds_what_came_in_another_format_than_asked_for(
     environment: dict[str, str],
     browser: httpx2.AsyncClient,
     stand_in: StandIn,
-    monkeypatch: pytest.MonkeyPatch,
+    mocker: MockerFixture,
 ) -> None:
     local_api = Api(make_client(environment, own_timing=Timing(lease=0)), browser)
     stand_in.fault(body=f'{{"data": [{{"b64_json": "{b64encode(png()).decode()}"}}]}}')
@@ -182,9 +183,9 @@ async def test_repeat_finds_what_came_in_another_format_than_asked_for(
     async def lose(self: FolderStore, *_: Any) -> ObjectInfo:
         raise StorageUnavailable("It is away.")
 
-    monkeypatch.setattr(FolderStore, "replace", lose)
+    mocker.patch.object(FolderStore, "replace", lose)
     first = await local_api.call("generate_image", headers, **arguments)
-    monkeypatch.setattr(FolderStore, "replace", replace)
+    mocker.patch.object(FolderStore, "replace", replace)
     again = await local_api.call("generate_image", headers, **arguments)
     assert without_links(again)["media"] == without_links(first)["media"]
     assert len(stand_in.requests()) == 1

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pytest_mock import MockerFixture
 
 from local.server import LOOPBACK
 from shared.outbound import transport
@@ -114,9 +115,9 @@ def _answer(address: str, port: int) -> tuple[Any, ...]:
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+def names(mocker: MockerFixture) -> Names:
     names = Names(socket.getaddrinfo)
-    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+    mocker.patch.object(socket, "getaddrinfo", names.getaddrinfo)
     return names
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import httpcore2
 import httpx2
 import pytest
+from pytest_mock import MockerFixture
 
 from shared.errors import ForbiddenAddress
 from shared.outbound import check_url, open_client
@@ -255,7 +256,7 @@ class Elsewhere(Listener):
 
 
 async def test_public_answer_is_dialled_by_its_address_and_never_asked_for_again(
-    names: Names, listener: Listener, monkeypatch: pytest.MonkeyPatch
+    names: Names, listener: Listener, mocker: MockerFixture
 ) -> None:
     hosts = []
 
@@ -263,7 +264,7 @@ async def test_public_answer_is_dialled_by_its_address_and_never_asked_for_again
         hosts.append(host)
         raise httpcore2.ConnectError
 
-    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", unreachable)
+    mocker.patch.object(httpcore2.AnyIOBackend, "connect_tcp", unreachable)
     names.define("rebinding.example", ["8.8.8.8", "1.1.1.1"], ["127.0.0.1"])
     async with open_client(allow_private=False) as client:
         with pytest.raises(httpx2.ConnectError):
@@ -299,10 +300,10 @@ async def test_only_a_few_of_many_addresses_are_tried(
 
 
 async def test_resolver_that_never_answers_runs_into_the_timeout(
-    names: Names, monkeypatch: pytest.MonkeyPatch
+    names: Names, mocker: MockerFixture
 ) -> None:
     gate = threading.Event()
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: gate.wait())
+    mocker.patch("socket.getaddrinfo", side_effect=lambda *_, **__: gate.wait())
     async with open_client(allow_private=False, connect_timeout=0.05) as client:
         with pytest.raises(httpx2.ConnectTimeout):
             await client.get("https://slow.example/")

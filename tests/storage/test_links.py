@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import httpx2
-import pytest
+from pytest_mock import MockerFixture
 
 from shared.storage import ContentHeaders, FolderStore, LinkSigner
 from shared.storage.blob import BlobStore
@@ -62,7 +62,7 @@ async def test_link_by_account_key_allows_https_only_where_the_account_has_it() 
 
 
 async def test_link_by_user_delegation_opens_and_its_key_is_reused(
-    azurite_with_oauth: OAuthAzurite, monkeypatch: pytest.MonkeyPatch
+    azurite_with_oauth: OAuthAzurite, mocker: MockerFixture
 ) -> None:
     account = BlobAccount.from_identity(
         azurite_with_oauth.url,
@@ -77,7 +77,7 @@ async def test_link_by_user_delegation_opens_and_its_key_is_reused(
         asked += 1
         return await get_key(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(account.service, "get_user_delegation_key", count)
+    mocker.patch.object(account.service, "get_user_delegation_key", count)
     store = BlobStore(account, f"objects-{uuid4().hex}")
     link = await check(store, verify=azurite_with_oauth.trusting)
     query = parse_qs(urlsplit(link).query)
