@@ -12,6 +12,7 @@ from shared.connections import Connections
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.confirmation import MAX_TRIES, new_characters
 from shared.connections.oauth.flow import Parked
+from shared.connections.records import owner_of
 from shared.deadline import Deadline
 from shared.errors import Conflict, InvalidRequest, NotConfigured, NotFound
 from tests.conftest import ThreadServer
@@ -142,6 +143,18 @@ async def test_what_cannot_be_characters_costs_neither_a_try_nor_a_look_into_sto
     assert (await confirm(connections, parked)).status == "connected"
 
 
+async def test_parked_code_that_nobody_confirms_is_removed(
+    connections: Connections, parked: Parked, store: StateFolder
+) -> None:
+    owner = owner_of("alice")
+    assert await connections.settle(owner, parked.record.id) is None
+    edit = parked.record.model_dump(mode="json")["pending"] | {"expires_at": "2020-01-01T00:00:00Z"}
+    (name,) = (each for each in store.objects if each.startswith("connections/"))
+    store.put(name, json.dumps(json.loads(store.objects[name]) | {"pending": edit}).encode())
+    assert await connections.settle(owner, parked.record.id) is True
+    assert name not in store.objects
+
+
 async def test_token_goes_to_no_address_that_was_put_into_the_record(
     make_connections: MakeConnections, server: McpWorld, store: StateFolder
 ) -> None:
@@ -163,7 +176,7 @@ async def test_refresh_token_goes_to_no_endpoint_that_was_put_into_the_record(
     make_connections: MakeConnections, server: McpWorld, authority: Authority, store: StateFolder
 ) -> None:
     client_id = await authorized(make_connections(), server, authority)
-    (name,) = store.objects
+    (name,) = (each for each in store.objects if each.startswith("connections/"))
     record = json.loads(store.objects[name])
     thief = Hostile({"token": results()})
     with ThreadServer(thief) as elsewhere:
