@@ -30,7 +30,7 @@ from shared.routes.errors import COMMON_ERRORS, cursor_errors, error_response
 from shared.routes.streamed_objects import stream_object
 from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
 from shared.storage.formats import FORMATS, SVG, format_of_name, sniff
-from shared.storage.media import cache_control
+from shared.storage.media_objects import cache_control
 from shared.tools.streams import peek
 
 MAX_UPLOAD_BYTES = 95 * 1024 * 1024
@@ -113,7 +113,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         async with request_deadline(request).limit():
             record = await media.find(principal.name, media_id)
             if storage.is_local or storage.signer is not None:
-                return await _serve(storage, record.name, request, media.link_lifetime)
+                return await _serve(storage, record.name, request, media.objects.link_lifetime)
             url, _ = await media.link(record.name)
         return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
 

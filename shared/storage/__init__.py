@@ -10,8 +10,9 @@ from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import IdempotencyStore
 from shared.storage.ids import Operation, is_id, made_at, new_id, owner_key
 from shared.storage.links import LinkSigner
-from shared.storage.media import MediaPage, MediaRecord, MediaStore
+from shared.storage.media import MediaPage, MediaStore
 from shared.storage.media_links import Media, find_media
+from shared.storage.media_records import MediaRecord
 from shared.storage.objects import (
     ContentHeaders,
     ObjectChanged,

@@ -5,8 +5,7 @@ import io
 from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -16,12 +15,20 @@ from azure.core.exceptions import (
     ResourceExistsError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings, StorageErrorCode
+from azure.storage.blob import BlobBlock, StorageErrorCode
 from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
 
 from shared.deadline import Deadline
 from shared.errors import StorageUnavailable
-from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
+from shared.storage.blob_account import BlobAccount
+from shared.storage.blob_answers import (
+    AnswerTime,
+    content_settings,
+    info_of,
+    metadata_of,
+    written,
+)
+from shared.storage.blocks import BLOCK_BYTES, blocks_of, chain, pieces_of
 from shared.storage.links import LinkSigner
 from shared.storage.objects import (
     ContentHeaders,
@@ -93,7 +100,7 @@ class BlobStore:
     ) -> ObjectInfo:
         """Stores a new object at once, or not at all."""
         if len(data) > BLOCK_BYTES:
-            return await self.upload(name, _pieces(data), headers, deadline)
+            return await self.upload(name, pieces_of(data), headers, deadline)
         blob = self._blob(name)
 
         async def put(metadata: dict[str, str]) -> dict[str, Any]:
@@ -101,8 +108,8 @@ class BlobStore:
                 data,
                 length=len(data),
                 overwrite=False,
-                content_settings=_settings(headers),
-                metadata={**_metadata(headers), **metadata},
+                content_settings=content_settings(headers),
+                metadata={**metadata_of(headers), **metadata},
                 retry_total=0,
             )
 
@@ -121,18 +128,18 @@ class BlobStore:
         name would mix theirs. These have random names: what is committed is what one writer sent.
         """
         blob = self._blob(name)
-        blocks = _blocks(chunks)
+        blocks = blocks_of(chunks)
         first = await anext(blocks, b"")
         second = await anext(blocks, None)
         if second is None:
             return await self.create(name, first, headers, deadline)
-        staged, size = await self._stage(blob, _chain(first, second, blocks), deadline)
+        staged, size = await self._stage(blob, chain(first, second, blocks), deadline)
 
         async def commit(metadata: dict[str, str]) -> dict[str, Any]:
             return await blob.commit_block_list(
                 staged,
-                content_settings=_settings(headers),
-                metadata={**_metadata(headers), **metadata},
+                content_settings=content_settings(headers),
+                metadata={**metadata_of(headers), **metadata},
                 match_condition=MatchConditions.IfMissing,
                 retry_total=0,
             )
@@ -151,7 +158,7 @@ class BlobStore:
         }
         staged: _Blocks = []
         if len(data) > BLOCK_BYTES:
-            staged, _ = await self._stage(blob, _pieces(data), deadline)
+            staged, _ = await self._stage(blob, pieces_of(data), deadline)
 
         async def put(metadata: dict[str, str]) -> dict[str, Any]:
             if staged:
@@ -201,10 +208,10 @@ class BlobStore:
     async def describe(self, name: str) -> ObjectInfo:
         """Returns what is known of an object."""
         blob = self._blob(name)
-        answer = _Answer()
+        answer = AnswerTime()
         with self._errors(name):
             properties = await blob.get_blob_properties(raw_response_hook=answer)
-        return _info(properties, seen_at=answer.sent_at)
+        return info_of(properties, seen_at=answer.sent_at)
 
     @asynccontextmanager
     async def open(
@@ -215,7 +222,7 @@ class BlobStore:
         # Without an offset the SDK knows how to read what is empty.
         offset = None if start == 0 and end is None else start
         length = None if end is None else end - start + 1
-        answer = _Answer()
+        answer = AnswerTime()
         try:
             with self._errors(name):
                 reader = await blob.download_blob(
@@ -230,7 +237,7 @@ class BlobStore:
         size = int((reader.properties.content_range or "/0").rpartition("/")[2])
         if 0 < start >= size:
             raise RangeNotSatisfiable(size)
-        info = _info(reader.properties, size, answer.sent_at)
+        info = info_of(reader.properties, size, answer.sent_at)
         yield ObjectStream(info, self._chunks(name, reader))
 
     async def list(self, prefix: str, limit: int = 100, cursor: str | None = None) -> ObjectPage:
@@ -241,7 +248,7 @@ class BlobStore:
         try:
             with self._errors(prefix):
                 page = await _first(pages)
-                objects = tuple([_info(blob) async for blob in page])
+                objects = tuple([info_of(blob) async for blob in page])
         except (ObjectMissing, StopAsyncIteration):
             # The container comes with the first object.
             return ObjectPage((), None)
@@ -349,7 +356,7 @@ class BlobStore:
                 is_repeat = True
                 await backoff.wait(error)
             else:
-                return _written(name, size, answer)
+                return written(name, size, answer)
 
     async def _find(self, name: str, write: str) -> ObjectInfo | None:
         """Returns an object if it was stored by one write."""
@@ -419,21 +426,6 @@ class BlobStore:
         return self._container.get_blob_client(check_name(name))
 
 
-class _Answer:
-    """Takes the time of storage from its first answer.
-
-    Attributes:
-        sent_at: When storage sent it, by our own clock where it did not say; None without an answer.
-    """
-
-    def __init__(self) -> None:
-        self.sent_at: datetime | None = None
-
-    def __call__(self, answer: Any) -> None:
-        if self.sent_at is None and answer.http_response.status_code < 300:
-            self.sent_at = _parse_date(answer.http_response.headers.get("Date", ""))
-
-
 class _EmptyRange(Exception):
     """Raised where a range begins behind the end of an object."""
 
@@ -441,30 +433,6 @@ class _EmptyRange(Exception):
 def _code(error: HttpResponseError) -> StorageErrorCode | None:
     code: StorageErrorCode | None = getattr(error, "error_code", None)
     return code
-
-
-async def _blocks(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Yields the same bytes in blocks of one size, but for the last."""
-    block = bytearray()
-    async for chunk in chunks:
-        block += chunk
-        while len(block) >= BLOCK_BYTES:
-            yield bytes(block[:BLOCK_BYTES])
-            del block[:BLOCK_BYTES]
-    if block:
-        yield bytes(block)
-
-
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), BLOCK_BYTES):
-        yield data[start : start + BLOCK_BYTES]
-
-
-async def _chain(first: bytes, second: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    yield second
-    async for block in rest:
-        yield block
 
 
 async def _first(pages: Any) -> Any:
@@ -479,52 +447,3 @@ async def _first(pages: Any) -> Any:
 async def _nothing() -> AsyncIterator[bytes]:
     return
     yield
-
-
-def _parse_date(text: str) -> datetime:
-    with suppress(ValueError):
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is not None:
-            return moment
-    return datetime.now(UTC)
-
-
-def _bare(etag: str) -> str:
-    # Listings have them without quotes, headers with.
-    return etag.strip('"')
-
-
-def _settings(headers: ContentHeaders | None) -> ContentSettings | None:
-    if headers is None:
-        return None
-    return ContentSettings(
-        content_type=headers.content_type,
-        cache_control=headers.cache_control,
-        content_disposition=headers.disposition,
-    )
-
-
-def _metadata(headers: ContentHeaders | None) -> dict[str, str]:
-    return {} if headers is None else dict(headers.metadata)
-
-
-def _info(
-    properties: BlobProperties, size: int | None = None, seen_at: datetime | None = None
-) -> ObjectInfo:
-    return ObjectInfo(
-        name=properties.name or "",
-        size=(properties.size or 0) if size is None else size,
-        etag=_bare(properties.etag or ""),
-        modified_at=properties.last_modified or datetime.now(UTC),
-        seen_at=seen_at,
-        metadata=dict(properties.metadata or {}),
-    )
-
-
-def _written(name: str, size: int, answer: dict[str, Any]) -> ObjectInfo:
-    return ObjectInfo(
-        name=name,
-        size=size,
-        etag=_bare(answer["etag"]),
-        modified_at=answer["last_modified"],
-    )

@@ -16,12 +16,10 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from shared.errors import StorageUnavailable
 from shared.storage.blob_transport import RetryPolicy, SingleAttemptTransport, retry_after
+from shared.storage.blocks import BLOCK_BYTES
 from shared.timing import Timing
 
 CONNECT_TIMEOUT_SECONDS = 5
-BLOCK_BYTES = 1024 * 1024
-"""Of uploads and downloads; a few of them are in memory at a time. aiohttp sends larger ones in one go,
-while everything else waits."""
 READ_BYTES = 256 * 1024
 """Read from a connection at a time."""
 

@@ -5,29 +5,26 @@ process that dies in between leaves nothing that could be listed or linked.
 """
 
 import asyncio
-import io
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from shared.deadline import Deadline
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.parallel import gather_limited
 from shared.settings import Settings
-from shared.storage.formats import SVG, MediaFormat, MediaKind, format_of_name
-from shared.storage.ids import is_id, iso_utc, made_at, owner_key
+from shared.storage.formats import MediaFormat, MediaKind, format_of_name
+from shared.storage.ids import is_id, iso_utc, owner_key
 from shared.storage.media_links import Media, find_media, with_links
+from shared.storage.media_objects import Content, MediaObjects, Upload
+from shared.storage.media_records import MediaRecord, load_record, make_record, record_name
 from shared.storage.objects import (
-    ContentHeaders,
     ObjectChanged,
     ObjectExists,
     ObjectMissing,
-    ObjectStore,
 )
 from shared.storage.owner_seals import OwnerSeals
 from shared.storage.persistence import Backoff, persist
@@ -39,8 +36,6 @@ DELETION_TIME = timedelta(minutes=10)
 
 MAX_PAGE = 100
 _PARALLEL_READS = 8
-_MEASURED_BYTES = 256 * 1024
-"""Of a picture, to find its size in; the size of a JPEG comes after whatever its camera wrote."""
 _MAX_LISTINGS = 20
 """For one page, where most of what is listed is of another kind."""
 
@@ -52,31 +47,7 @@ THUMBNAIL = "thumbnail"
 
 logger = logging.getLogger(__name__)
 
-Content = bytes | AsyncIterable[bytes]
 Settlement = Literal["young", "recorded", "adopted", "removed", "gone", "unknown"]
-
-
-class MediaRecord(BaseModel):
-    """What the index knows of one medium.
-
-    Attributes:
-        name: The object in the container of media.
-        thumbnail: Object of a still picture of it.
-        is_deleted: Whether its deletion has begun.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    kind: MediaKind
-    name: str
-    content_type: str
-    size_bytes: int
-    created_at: datetime
-    width: int | None = None
-    height: int | None = None
-    thumbnail: str | None = None
-    is_deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +73,8 @@ class MediaStore:
     def __init__(self, storage: Storage, settings: Settings) -> None:
         self._storage = storage
         self._work_items = WorkItems(storage.state)
-        self._prefix = settings.storage.path_prefix
-        self._roots = {
-            "image": settings.storage.image_root,
-            "audio": settings.storage.audio_root,
-            "video": settings.storage.video_root,
-        }
-        # A folder is served by the app itself, whatever is configured for the container.
-        self._public_base_url = None if storage.is_local else settings.storage.public_base_url
-        self.link_lifetime = timedelta(seconds=settings.storage.url_ttl_seconds)
-        """How long a signed link holds."""
+        self.objects = MediaObjects(storage, settings)
+        """How objects are called and stored."""
         self._seals = OwnerSeals(storage)
 
     async def save(
@@ -140,34 +103,24 @@ class MediaStore:
         seal = await persist(lambda: self._seals.seal(owner, media_id), deadline)
         still_name = None
         if thumbnail is not None:
-            still_name = self._name(media_id, thumbnail[1], media_format.kind, "-thumbnail")
-        upload = _Upload(
-            name=self._name(media_id, media_format),
+            still_name = self.objects.name(media_id, thumbnail[1], media_format.kind, "-thumbnail")
+        upload = Upload(
+            name=self.objects.name(media_id, media_format),
             media_format=media_format,
             metadata={OWNER: seal} | ({THUMBNAIL: still_name} if still_name else {}),
             deadline=deadline,
         )
-        size, head = await self._store(upload, content)
+        size, head = await self.objects.store(upload, content)
         if thumbnail is not None and still_name is not None:
             # After what it belongs to: a thumbnail alone would belong to nothing.
-            still = _Upload(still_name, thumbnail[1], {OWNER: seal}, deadline)
+            still = Upload(still_name, thumbnail[1], {OWNER: seal}, deadline)
             try:
-                await self._store(still, thumbnail[0])
+                await self.objects.store(still, thumbnail[0])
             except StorageUnavailable as error:
                 logger.warning("A thumbnail was not stored: %s", error.code)
                 still_name = None
-        record = _record(media_id, upload.name, media_format, size, head, still_name)
+        record = make_record(media_id, upload.name, media_format, size, head, still_name)
         return await self._publish(owner, record, deadline)
-
-    def folders(self, first: datetime, last: datetime) -> Sequence[str]:
-        """Returns the folders of all media whose ids are of a short time, in a fixed order."""
-        days = sorted({f"{moment:%Y/%m/%d}" for moment in (first, last)})
-        roots = sorted(set(self._roots.values()))
-        return [
-            "/".join(part for part in (self._prefix, root, day) if part)
-            for day in days
-            for root in roots
-        ]
 
     async def settle(self, name: str, settled_after: timedelta) -> Settlement:
         """Gives an object the record that its process died before writing, or finishes its deletion.
@@ -191,7 +144,7 @@ class MediaStore:
             if not owner or media_format is None or not is_id(media_id):
                 return "unknown"
             state = await self._storage.state()
-            found = await _load(state, record_name(owner, media_id))
+            found = await load_record(state, record_name(owner, media_id))
             if found is not None and found.is_deleted:
                 await self._erase(owner, found)
                 return "removed"
@@ -199,11 +152,11 @@ class MediaStore:
             if found is not None or suffix:
                 return "recorded"
             still = await self._existing(info.metadata.get(THUMBNAIL))
-            size, head = await self._read_head(name, media_format, None)
+            size, head = await self.objects.read_head(name, media_format, None)
         except ObjectMissing:
             return "gone"
         await self._publish(
-            owner, _record(media_id, name, media_format, size, head, still), deadline=None
+            owner, make_record(media_id, name, media_format, size, head, still), deadline=None
         )
         return "adopted"
 
@@ -226,7 +179,7 @@ class MediaStore:
         media = await self._storage.media()
         for media_format in formats:
             with suppress(ObjectMissing):
-                await media.describe(self._name(media_id, media_format))
+                await media.describe(self.objects.name(media_id, media_format))
                 return media_format
         return None
 
@@ -269,7 +222,7 @@ class MediaStore:
         for _ in range(_MAX_LISTINGS):
             page = await state.list(f"media/{owner_key(principal)}/", limit - len(found), cursor)
             records = await gather_limited(
-                _PARALLEL_READS, (_load(state, each.name) for each in page.objects)
+                _PARALLEL_READS, (load_record(state, each.name) for each in page.objects)
             )
             found += [
                 each
@@ -341,9 +294,9 @@ class MediaStore:
 
     async def link(self, name: str) -> tuple[str, str | None]:
         """Returns a URL of an object that opens in a browser, and when it stops to."""
-        if self._public_base_url is not None:
-            return f"{self._public_base_url}/{name}", None
-        expires_at = datetime.now(UTC).replace(microsecond=0) + self.link_lifetime
+        if self.objects.public_base_url is not None:
+            return f"{self.objects.public_base_url}/{name}", None
+        expires_at = datetime.now(UTC).replace(microsecond=0) + self.objects.link_lifetime
         url = await (await self._storage.media()).link(name, expires_at)
         return url, None if url.startswith("file:") else iso_utc(expires_at)
 
@@ -363,63 +316,6 @@ class MediaStore:
             # Deleted by its owner since.
             return None
 
-    def _name(
-        self,
-        media_id: str,
-        media_format: MediaFormat,
-        kind: MediaKind | None = None,
-        suffix: str = "",
-    ) -> str:
-        day = f"{made_at(media_id):%Y/%m/%d}"
-        folders = (self._prefix, self._roots[kind or media_format.kind], day)
-        file = f"{media_id}{suffix}.{media_format.extension}"
-        return "/".join([folder for folder in folders if folder] + [file])
-
-    async def _store(self, upload: "_Upload", content: Content | None) -> tuple[int, bytes]:
-        """Stores an object unless there is one, and returns its size and its first bytes."""
-        media = await self._storage.media()
-        headers = media_headers(
-            upload.media_format,
-            upload.name,
-            cache_control(self.link_lifetime, is_public=self._public_base_url is not None),
-            upload.metadata,
-        )
-        backoff = Backoff(upload.deadline)
-        while True:
-            # What we hold is measured as we hold it: nothing that was paid for waits for a read.
-            if isinstance(content, bytes):
-                with suppress(ObjectExists):
-                    info = await media.create(upload.name, content, headers, upload.deadline)
-                    return info.size, content[:_MEASURED_BYTES]
-            elif content is not None:
-                kept = _KeptHead(content)
-                with suppress(ObjectExists):
-                    info = await media.upload(upload.name, kept, headers, upload.deadline)
-                    return info.size, kept.head
-            # An earlier run has stored it, perhaps with other bytes.
-            try:
-                return await self._read_head(upload.name, upload.media_format, upload.deadline)
-            except ObjectMissing as error:
-                contradiction = StorageUnavailable(
-                    "Storage refuses a new object as one that exists, and does not have it. Try again.",
-                    is_transient=isinstance(content, bytes),
-                )
-                contradiction.__cause__ = error
-                await backoff.wait(contradiction)
-
-    async def _read_head(
-        self, name: str, media_format: MediaFormat, deadline: Deadline | None
-    ) -> tuple[int, bytes]:
-        media = await self._storage.media()
-
-        async def read() -> tuple[int, bytes]:
-            if not _has_size(media_format):
-                return (await media.describe(name)).size, b""
-            async with media.open(name, 0, _MEASURED_BYTES - 1) as stream:
-                return stream.info.size, b"".join([chunk async for chunk in stream.chunks])
-
-        return await persist(read, deadline)
-
     async def _existing(self, name: str | None) -> str | None:
         media = await self._storage.media()
         if name is not None:
@@ -438,7 +334,7 @@ class MediaStore:
             try:
                 await state.create(name, data, deadline=deadline)
             except ObjectExists:
-                if (earlier := await persist(lambda: _load(state, name), deadline)) is None:
+                if (earlier := await persist(lambda: load_record(state, name), deadline)) is None:
                     await backoff.wait(
                         StorageUnavailable(
                             "Storage refuses a new record as one that exists, and does not have it. "
@@ -460,103 +356,6 @@ class MediaStore:
         except ObjectMissing as error:
             raise _unknown(media_id) from error
         return MediaRecord.model_validate_json(data), info.etag
-
-
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    name: str
-    media_format: MediaFormat
-    metadata: Mapping[str, str]
-    deadline: Deadline | None
-
-
-class _KeptHead:
-    """Chunks of which the first bytes are kept."""
-
-    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
-        self._chunks = chunks
-        self.head = b""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._chunks:
-            if len(self.head) < _MEASURED_BYTES:
-                self.head = (self.head + chunk)[:_MEASURED_BYTES]
-            yield chunk
-
-
-def cache_control(lifetime: timedelta, *, is_public: bool = False) -> str:
-    """Returns how long caches may keep a medium: no longer than a link to it holds.
-
-    What is deleted is then gone from caches, too.
-    """
-    seconds = max(0, int(lifetime.total_seconds()))
-    return f"{'public' if is_public else 'private'}, max-age={seconds}"
-
-
-def media_headers(
-    media_format: MediaFormat, name: str, cache_control: str, metadata: Mapping[str, str]
-) -> ContentHeaders:
-    """Returns what a medium says of itself when a browser fetches it from Blob Storage."""
-    # A drawing may hold scripts, and Blob Storage cannot send the policy that stops them.
-    disposition = "attachment" if media_format is SVG else "inline"
-    return ContentHeaders(
-        content_type=media_format.content_type,
-        cache_control=cache_control,
-        disposition=f'{disposition}; filename="{name.rpartition("/")[2]}"',
-        metadata=metadata,
-    )
-
-
-def measure(head: bytes) -> tuple[int, int] | tuple[None, None]:
-    """Returns the width and height that a picture's first bytes tell, in pixels."""
-    # Imported late: only those who store pictures need it.
-    import imagesize
-
-    try:
-        width, height = imagesize.get(io.BytesIO(head))
-    except Exception:  # noqa: BLE001  # Whatever it stumbles over, the picture is stored and paid for.
-        return None, None
-    return (int(width), int(height)) if width > 0 and height > 0 else (None, None)
-
-
-def _record(
-    media_id: str,
-    name: str,
-    media_format: MediaFormat,
-    size: int,
-    head: bytes,
-    thumbnail: str | None,
-) -> MediaRecord:
-    width, height = measure(head) if _has_size(media_format) and head else (None, None)
-    return MediaRecord(
-        id=media_id,
-        kind=media_format.kind,
-        name=name,
-        content_type=media_format.content_type,
-        size_bytes=size,
-        created_at=made_at(media_id),
-        width=width,
-        height=height,
-        thumbnail=thumbnail,
-    )
-
-
-def _has_size(media_format: MediaFormat) -> bool:
-    return media_format.kind == "image"
-
-
-async def _load(state: ObjectStore, name: str) -> MediaRecord | None:
-    try:
-        data, _ = await state.read(name)
-    except ObjectMissing:
-        # Deleted since it was listed.
-        return None
-    return MediaRecord.model_validate_json(data)
-
-
-def record_name(owner: str, media_id: str) -> str:
-    """Returns the name of a medium's record; ``owner`` is what stands for its principal in names."""
-    return f"media/{owner}/{media_id}.json"
 
 
 def _work_item(principal: str, media_id: str) -> WorkItem:

@@ -115,7 +115,7 @@ class Orphans:
         settled_until = self._storage.clock() - self._settled_after
         if first > settled_until:
             return position, False
-        folders = self._media.folders(first, last)
+        folders = self._media.objects.folders(first, last)
         page = await self._list(folders, position, min(limit, PAGE))
         for each in page.objects:
             what = await self._media.settle(each.name, self._settled_after)

@@ -12,7 +12,7 @@ import pytest
 from shared.routes import media as media_routes
 from shared.storage import media
 from shared.storage.ids import is_id
-from shared.storage.media import cache_control
+from shared.storage.media_objects import cache_control
 from tests.conftest import AUTH, KEY, MakeClient, StandIn, digest
 from tests.media.conftest import Api, kept_for
 from tests.media.support import WAV, png

@@ -10,7 +10,8 @@ from shared.deadline import Deadline
 from shared.errors import StorageUnavailable
 from shared.storage import ObjectChanged, ObjectExists, ObjectMissing
 from shared.storage.blob import BlobStore
-from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
+from shared.storage.blob_account import BlobAccount
+from shared.storage.blocks import BLOCK_BYTES
 from shared.storage.persistence import Backoff, pause_seconds
 from tests.storage.proxy import BUSY, LOST, Fault, StorageProxy, proxy_before
 

@@ -1,0 +1,178 @@
+"""Objects of media: how they are called, what they say of themselves, and how they are stored."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.deadline import Deadline
+from shared.errors import StorageUnavailable
+from shared.settings import Settings
+from shared.storage.formats import SVG, MediaFormat, MediaKind
+from shared.storage.ids import made_at
+from shared.storage.media_records import has_size
+from shared.storage.objects import ContentHeaders, ObjectExists, ObjectMissing
+from shared.storage.persistence import Backoff, persist
+from shared.storage.service import Storage
+
+_MEASURED_BYTES = 256 * 1024
+"""Of a picture, to find its size in; the size of a JPEG comes after whatever its camera wrote."""
+
+Content = bytes | AsyncIterable[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An object of a medium that is to be stored.
+
+    Attributes:
+        name: The object.
+        media_format: Its format.
+        metadata: What is kept with it.
+        deadline: Until when to go on where storage fails.
+    """
+
+    name: str
+    media_format: MediaFormat
+    metadata: Mapping[str, str]
+    deadline: Deadline | None
+
+
+class KeptHead:
+    """Chunks of which the first bytes are kept."""
+
+    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+        self._chunks = chunks
+        self.head = b""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            if len(self.head) < _MEASURED_BYTES:
+                self.head = (self.head + chunk)[:_MEASURED_BYTES]
+            yield chunk
+
+
+def cache_control(lifetime: timedelta, *, is_public: bool = False) -> str:
+    """Returns how long caches may keep a medium: no longer than a link to it holds.
+
+    What is deleted is then gone from caches, too.
+    """
+    seconds = max(0, int(lifetime.total_seconds()))
+    return f"{'public' if is_public else 'private'}, max-age={seconds}"
+
+
+def media_headers(
+    media_format: MediaFormat, name: str, cache_control: str, metadata: Mapping[str, str]
+) -> ContentHeaders:
+    """Returns what a medium says of itself when a browser fetches it from Blob Storage."""
+    # A drawing may hold scripts, and Blob Storage cannot send the policy that stops them.
+    disposition = "attachment" if media_format is SVG else "inline"
+    return ContentHeaders(
+        content_type=media_format.content_type,
+        cache_control=cache_control,
+        disposition=f'{disposition}; filename="{name.rpartition("/")[2]}"',
+        metadata=metadata,
+    )
+
+
+class MediaObjects:
+    """The container of media.
+
+    Args:
+        storage: Where they are.
+        settings: Names of folders, public URL and lifetime of links.
+    """
+
+    def __init__(self, storage: Storage, settings: Settings) -> None:
+        self._storage = storage
+        self._prefix = settings.storage.path_prefix
+        self._roots = {
+            "image": settings.storage.image_root,
+            "audio": settings.storage.audio_root,
+            "video": settings.storage.video_root,
+        }
+        # A folder is served by the app itself, whatever is configured for the container.
+        self.public_base_url = None if storage.is_local else settings.storage.public_base_url
+        """Where everybody can read them; None where they need signed links."""
+        self.link_lifetime = timedelta(seconds=settings.storage.url_ttl_seconds)
+        """How long a signed link holds."""
+
+    def name(
+        self,
+        media_id: str,
+        media_format: MediaFormat,
+        kind: MediaKind | None = None,
+        suffix: str = "",
+    ) -> str:
+        """Returns the name of a medium's object.
+
+        Args:
+            media_id: The medium.
+            media_format: Of the object.
+            kind: Of the medium, where the object is of another kind.
+            suffix: Tells objects of one medium apart.
+        """
+        day = f"{made_at(media_id):%Y/%m/%d}"
+        folders = (self._prefix, self._roots[kind or media_format.kind], day)
+        file = f"{media_id}{suffix}.{media_format.extension}"
+        return "/".join([folder for folder in folders if folder] + [file])
+
+    def folders(self, first: datetime, last: datetime) -> Sequence[str]:
+        """Returns the folders of all media whose ids are of a short time, in a fixed order."""
+        days = sorted({f"{moment:%Y/%m/%d}" for moment in (first, last)})
+        roots = sorted(set(self._roots.values()))
+        return [
+            "/".join(part for part in (self._prefix, root, day) if part)
+            for day in days
+            for root in roots
+        ]
+
+    async def store(self, upload: "Upload", content: Content | None) -> tuple[int, bytes]:
+        """Stores an object unless there is one, and returns its size and its first bytes."""
+        media = await self._storage.media()
+        headers = media_headers(
+            upload.media_format,
+            upload.name,
+            cache_control(self.link_lifetime, is_public=self.public_base_url is not None),
+            upload.metadata,
+        )
+        backoff = Backoff(upload.deadline)
+        while True:
+            # What we hold is measured as we hold it: nothing that was paid for waits for a read.
+            if isinstance(content, bytes):
+                with suppress(ObjectExists):
+                    info = await media.create(upload.name, content, headers, upload.deadline)
+                    return info.size, content[:_MEASURED_BYTES]
+            elif content is not None:
+                kept = KeptHead(content)
+                with suppress(ObjectExists):
+                    info = await media.upload(upload.name, kept, headers, upload.deadline)
+                    return info.size, kept.head
+            # An earlier run has stored it, perhaps with other bytes.
+            try:
+                return await self.read_head(upload.name, upload.media_format, upload.deadline)
+            except ObjectMissing as error:
+                contradiction = StorageUnavailable(
+                    "Storage refuses a new object as one that exists, and does not have it. Try again.",
+                    is_transient=isinstance(content, bytes),
+                )
+                contradiction.__cause__ = error
+                await backoff.wait(contradiction)
+
+    async def read_head(
+        self, name: str, media_format: MediaFormat, deadline: Deadline | None
+    ) -> tuple[int, bytes]:
+        """Returns the size of an object, and its first bytes where they tell a picture's size.
+
+        Raises:
+            ObjectMissing: There is none.
+        """
+        media = await self._storage.media()
+
+        async def read() -> tuple[int, bytes]:
+            if not has_size(media_format):
+                return (await media.describe(name)).size, b""
+            async with media.open(name, 0, _MEASURED_BYTES - 1) as stream:
+                return stream.info.size, b"".join([chunk async for chunk in stream.chunks])
+
+        return await persist(read, deadline)
