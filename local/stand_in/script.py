@@ -60,7 +60,7 @@ class Rule(BaseModel):
         status: Answer with this status and an error in OpenAI's format.
         code: The error's code, such as ``insufficient_quota`` or ``content_filter``.
         message: The error's message.
-        headers: Headers of the error, such as ``Retry-After``.
+        headers: Headers of the error or of a video's job, such as ``Retry-After``.
         delay: Seconds to wait before anything else.
         chunk_delay: Seconds to wait before every piece of a stream.
         cut: ``connection`` breaks the connection in the middle of the answer, ``clean`` ends it

@@ -157,7 +157,8 @@ class Videos:
 
 
 def _shown(job: Job, rule: Rule) -> Response:
-    return document(job.body(), rule, {"openai-poll-after-ms": str(POLL_AFTER_MS)})
+    headers = {"openai-poll-after-ms": str(POLL_AFTER_MS), **rule.headers}
+    return document(job.body(), rule, headers)
 
 
 def _padding(size: int) -> Iterator[bytes]:
