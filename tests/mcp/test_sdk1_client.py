@@ -45,6 +45,9 @@ async def test_client_of_sdk_1_lists_and_calls_every_tool(origin: str, stand_in:
     calls = [*CALLS.items(), *bad_calls]
     async with httpx2.AsyncClient(base_url=origin, headers=AUTH, timeout=TIMEOUT) as https:
         tools = (await https.get("/tools")).json()["tools"]
+        # MCP has no field for what a call costs.
+        for tool in tools:
+            del tool["paid"]
         models = (await https.post("/tools/list_supported_models", json={})).json()
     stand_in.fault(text="Good day.", times=2)
     answer = await ask(
