@@ -4,6 +4,7 @@
 would silently be gone with the next version. So this is a transport of our own over the public pool.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ MAX_HEADERS = 100
 """How many header lines an answer may have: each costs time, and cookies among them are kept."""
 
 MAX_HEADER_BYTES = 16 * 1024
+CHUNKS_BETWEEN_YIELDS = 32
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -114,10 +116,14 @@ class _ResponseStream(httpx2.AsyncByteStream):
         self._limit = limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        received = 0
+        received = chunks = 0
         with _httpx_errors():
             async for chunk in self._response.aiter_stream():
                 received += len(chunk)
+                chunks += 1
+                if chunks % CHUNKS_BETWEEN_YIELDS == 0:
+                    # What one read brings can be thousands of chunks of a byte.
+                    await asyncio.sleep(0)
                 if self._limit is not None and received > self._limit:
                     raise _too_large(self._limit)
                 yield chunk
