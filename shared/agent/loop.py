@@ -199,7 +199,9 @@ class Agent:
         options: dict[str, Any] = {"temperature": self._temperature}
         if offer is not None:
             options["tools"] = offer.as_functions()
-        request = CompletionRequest(state.messages(), state.turn.model, options)
+        request = CompletionRequest(
+            messages=state.messages(), model=state.turn.model, options=options
+        )
         async with aclosing(self._openai.stream(request, context.deadline)) as stream:
             async for piece in stream:
                 if isinstance(piece, Completion):

@@ -97,7 +97,7 @@ class Completion:
     usage: Usage | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRequest:
     """One call of the chat completions API; what is None or empty is not sent.
 

@@ -38,7 +38,7 @@ class ImageUsage(TypedDict):
     total_tokens: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
     """One call of the images API; what is None is not sent.
 

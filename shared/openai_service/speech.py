@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechRequest:
     """One call of the speech API; what is None is not sent.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptionRequest:
     """One call of the transcription API; what is None is not sent.
 

@@ -46,7 +46,7 @@ _STATUSES: dict[str, VideoStatus] = {
 """OpenAI's four, and what compatible providers say for them; whatever else they say, they are at it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRequest:
     """One request for a video; what is None is not sent.
 

@@ -107,9 +107,15 @@ class ImageTools:
             n: How many images, 1 when left out.
         """
         request = ImageRequest(
-            prompt, context.operation.id("provider"), model, size, quality, background,
-            output_format, n,
-        )  # fmt: skip
+            prompt=prompt,
+            operation_id=context.operation.id("provider"),
+            model=model,
+            size=size,
+            quality=quality,
+            background=background,
+            output_format=output_format,
+            n=n,
+        )
         return await self._make(request, context)
 
     @tool(title="Edit image", once=True, runs_to_the_end=True, paid=True)
@@ -150,9 +156,17 @@ class ImageTools:
             context.deadline,
         )
         request = ImageRequest(
-            prompt, context.operation.id("provider"), model, size, quality, background,
-            output_format, n, files[: len(images)], files[len(images)] if mask else None,
-        )  # fmt: skip
+            prompt=prompt,
+            operation_id=context.operation.id("provider"),
+            model=model,
+            size=size,
+            quality=quality,
+            background=background,
+            output_format=output_format,
+            n=n,
+            images=files[: len(images)],
+            mask=files[len(images)] if mask else None,
+        )
         return await self._make(request, context)
 
     async def _make(self, request: ImageRequest, context: ToolContext) -> ImageResult:

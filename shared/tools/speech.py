@@ -106,13 +106,13 @@ class SpeechTools:
         await context.deadline.wait_for(self._media.check_reachable())
         await context.report_progress(0, 2, "Waiting for the model")
         request = SpeechRequest(
-            text,
-            voice,
-            response_format,
-            context.operation.id("provider"),
-            model,
-            speed,
-            instructions,
+            text=text,
+            voice=voice,
+            response_format=response_format,
+            operation_id=context.operation.id("provider"),
+            model=model,
+            speed=speed,
+            instructions=instructions,
         )
         async with self._openai.speech.stream(request, context.deadline) as speech:
             head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large)
@@ -154,7 +154,11 @@ class SpeechTools:
         )
         await context.report_progress(1, 2, "Waiting for the model")
         request = TranscriptionRequest(
-            clip, context.operation.id("provider"), language, prompt, model
+            clip=clip,
+            operation_id=context.operation.id("provider"),
+            language=language,
+            prompt=prompt,
+            model=model,
         )
         heard = await self._openai.transcriptions.create(request, context.deadline)
         await context.report_progress(2, 2, "Written down")

@@ -110,7 +110,7 @@ class TextTools:
             "metadata": metadata,
             "response_format": _response_format(json_mode, json_schema),
         }
-        request = CompletionRequest(conversation, model, options)
+        request = CompletionRequest(messages=conversation, model=model, options=options)
         answer = await self._openai.complete(request, context.deadline)
         wants_json = json_mode or json_schema is not None
         return {
@@ -146,7 +146,9 @@ class TextTools:
             "temperature": self._temperature if temperature is None else temperature,
             "max_completion_tokens": max_tokens,
         }
-        request = CompletionRequest([_user_message(prompt)], model, options, extra or {})
+        request = CompletionRequest(
+            messages=[_user_message(prompt)], model=model, options=options, extra=extra or {}
+        )
         answer = await self._openai.complete(request, context.deadline)
         return {
             "text": answer.text,

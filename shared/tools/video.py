@@ -63,7 +63,12 @@ class VideoTools:
             )
         await context.report_progress(0, 1, "Ordering the video")
         request = VideoRequest(
-            prompt, context.operation.id("provider"), seconds, size, model, first
+            prompt=prompt,
+            operation_id=context.operation.id("provider"),
+            seconds=seconds,
+            size=size,
+            model=model,
+            image=first,
         )
         job = await self._jobs.create(job_id, request, context)
         await context.report_progress(1, 1, "Ordered; ask get_video how far it is")

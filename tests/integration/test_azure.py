@@ -15,7 +15,7 @@ from shared.openai_service import CompletionRequest, OpenAIService
 from shared.settings import load_settings
 from tests.conftest import KEY, MakeClient, StandIn, ThreadServer
 
-ASK = CompletionRequest([{"role": "user", "content": "hi"}])
+ASK = CompletionRequest(messages=[{"role": "user", "content": "hi"}])
 
 
 @pytest.fixture
