@@ -109,7 +109,8 @@ class Housekeeping:
         self._problems = problems
         self._bounds = bounds or Bounds()
         self._clock = clock
-        self._items = WorkItems(services.storage.state)
+        self._state = services.storage.state
+        self._items = WorkItems(self._state)
         self._orphans = orphans or Orphans(services.storage, services.media)
 
     async def run(self) -> Counter[str]:
@@ -215,11 +216,10 @@ class Housekeeping:
 
     async def _remove_results(self, cursor: str | None, counts: Counter[str]) -> str | None:
         """Removes old results of idempotency keys, and returns where the next run goes on."""
-        state = await self._services.storage.state()
-        page = await state.list("idempotency/", self._bounds.objects, cursor)
+        page = await self._state.list("idempotency/", self._bounds.objects, cursor)
         for each in page.objects:
             if self._clock() - each.modified_at > RESULTS_KEPT:
-                counts["results_removed"] += await state.delete(each.name)
+                counts["results_removed"] += await self._state.delete(each.name)
         return page.cursor
 
     async def _attempt(self, work: Awaitable[None], counts: Counter[str], what: str) -> None:
@@ -234,9 +234,8 @@ class Housekeeping:
             logger.exception("Work %s failed and will be tried again", what)
 
     async def _load(self) -> tuple[_Position, str | None]:
-        state = await self._services.storage.state()
         try:
-            data, info = await state.read(_POSITION)
+            data, info = await self._state.read(_POSITION)
         except ObjectMissing:
             return _Position(), None
         return _Position.model_validate_json(data), info.etag
@@ -244,11 +243,10 @@ class Housekeeping:
     async def _save(self, before: _Position, position: _Position, etag: str | None) -> None:
         if position == before:
             return
-        state = await self._services.storage.state()
         # Where another instance ran meanwhile, its position is as good.
         with suppress(ObjectConflict):
             data = position.model_dump_json().encode()
             if etag is None:
-                await state.create(_POSITION, data)
+                await self._state.create(_POSITION, data)
             else:
-                await state.replace(_POSITION, data, etag)
+                await self._state.replace(_POSITION, data, etag)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from pydantic import BaseModel
@@ -14,9 +14,6 @@ from pydantic import BaseModel
 from shared.connections.config import ConnectionsConfig
 from shared.errors import NotConfigured
 from shared.storage import ObjectExists, ObjectMissing, ObjectStore
-
-State = Callable[[], Awaitable[ObjectStore]]
-"""Returns the container of state, or raises `NotConfigured`: `Storage.state`."""
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -155,10 +152,10 @@ class Vault:
 
     Args:
         config: Where keys are configured.
-        state: Returns the container where a key for local work is kept.
+        state: The container where a key for local work is kept.
     """
 
-    def __init__(self, config: ConnectionsConfig, state: State) -> None:
+    def __init__(self, config: ConnectionsConfig, state: ObjectStore) -> None:
         self._config = config
         self._state = state
         self._box: SecretBox | None = None
@@ -182,11 +179,10 @@ class Vault:
                 "Connections with credentials need CONNECTIONS_ENCRYPTION_KEY: "
                 "32 random bytes in base64."
             )
-        objects = await self._state()
         with suppress(ObjectExists):
-            await objects.create(_LOCAL_KEY, base64.b64encode(os.urandom(KEY_BYTES)))
+            await self._state.create(_LOCAL_KEY, base64.b64encode(os.urandom(KEY_BYTES)))
         try:
-            data, _ = await objects.read(_LOCAL_KEY)
+            data, _ = await self._state.read(_LOCAL_KEY)
         except ObjectMissing as error:
             raise NotConfigured("The local encryption key vanished. Try again.") from error
         return base64.b64decode(data)

@@ -12,7 +12,7 @@ from shared.connections.connecting import (
     Connected,
     Connector,
 )
-from shared.connections.credentials import State, Vault
+from shared.connections.credentials import Vault
 from shared.connections.directory import Targets
 from shared.connections.oauth.confirmation import well_formed
 from shared.connections.oauth.flow import OAuthFlow, Parked
@@ -33,6 +33,7 @@ from shared.connections.store import ConnectionStore
 from shared.connections.targets import Target
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotFound
+from shared.storage import ObjectStore
 from shared.tools.context import ReportProgress, discard_progress
 
 if TYPE_CHECKING:
@@ -51,14 +52,14 @@ class Connections:
 
     Args:
         config: What the operator decides.
-        state: Returns the container of state: `Storage.state`.
+        state: The container of state: `Storage.state`.
         sessions: Live sessions of this instance.
     """
 
     def __init__(
         self,
         config: ConnectionsConfig,
-        state: State,
+        state: ObjectStore,
         sessions: SessionCache | None = None,
     ) -> None:
         self.config = config

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable, Sequence
 
-from shared.connections.credentials import Secrets, State, Vault, is_ids_token
+from shared.connections.credentials import Secrets, Vault, is_ids_token
 from shared.connections.records import ConnectionRecord, Stored, object_name, seal_binding
 from shared.errors import Conflict, NotConfigured, NotFound
 from shared.parallel import gather_limited
-from shared.storage import ObjectChanged, ObjectMissing, WorkItems
+from shared.storage import ObjectChanged, ObjectMissing, ObjectStore, WorkItems
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OWNER = re.compile(r"[0-9a-f]{32}")
@@ -19,11 +19,11 @@ class ConnectionStore:
     """Reads and writes connections.
 
     Args:
-        state: Returns the container of state.
+        state: The container of state.
         vault: What encrypts their secrets.
     """
 
-    def __init__(self, state: State, vault: Vault) -> None:
+    def __init__(self, state: ObjectStore, vault: Vault) -> None:
         self._state = state
         self._vault = vault
         self.work_items = WorkItems(state)
@@ -33,7 +33,7 @@ class ConnectionStore:
         """Stores a new connection."""
         name = object_name(owner, record.id)
         record.sealed = await self._seal(secrets, seal_binding(owner, record))
-        info = await (await self._state()).create(name, record.model_dump_json().encode())
+        info = await self._state.create(name, record.model_dump_json().encode())
         return Stored(owner, record, info.etag)
 
     async def read(self, owner: str, connection_id: str) -> Stored:
@@ -46,7 +46,7 @@ class ConnectionStore:
         if not _ID.fullmatch(connection_id) or not _OWNER.fullmatch(owner):
             raise missing
         try:
-            data, info = await (await self._state()).read(object_name(owner, connection_id))
+            data, info = await self._state.read(object_name(owner, connection_id))
         except ObjectMissing as error:
             raise missing from error
         record = ConnectionRecord.model_validate_json(data)
@@ -58,7 +58,7 @@ class ConnectionStore:
         ids: list[str] = []
         cursor = None
         while True:
-            page = await (await self._state()).list(f"connections/{owner}/", 1000, cursor)
+            page = await self._state.list(f"connections/{owner}/", 1000, cursor)
             ids += [item.name.rpartition("/")[2].removesuffix(".json") for item in page.objects]
             if (cursor := page.cursor) is None:
                 break
@@ -74,7 +74,7 @@ class ConnectionStore:
 
     async def count(self, owner: str) -> int:
         """Returns how many connections the owner has, up to a thousand."""
-        return len((await (await self._state()).list(f"connections/{owner}/", 1000)).objects)
+        return len((await self._state.list(f"connections/{owner}/", 1000)).objects)
 
     async def replace(self, stored: Stored, secrets: Secrets | None = None) -> Stored:
         """Writes a record that nobody has changed since it was read, its secrets under the current key.
@@ -91,7 +91,7 @@ class ConnectionStore:
         if secrets is not None:
             stored.record.sealed = await self._seal(secrets, stored.seal_binding)
         data = stored.record.model_dump_json().encode()
-        info = await (await self._state()).replace(stored.object_name, data, stored.etag)
+        info = await self._state.replace(stored.object_name, data, stored.etag)
         return Stored(stored.owner, stored.record, info.etag)
 
     async def change(
@@ -118,7 +118,7 @@ class ConnectionStore:
 
     async def delete(self, owner: str, connection_id: str) -> None:
         """Deletes a connection, if there is one."""
-        await (await self._state()).delete(object_name(owner, connection_id))
+        await self._state.delete(object_name(owner, connection_id))
 
     async def settle(self, owner: str, connection_id: str) -> bool | None:
         """Deletes a connection that was abandoned while it was being made.

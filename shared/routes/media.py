@@ -183,7 +183,7 @@ async def _serve(storage: Storage, name: str, request: Request, lifetime: timede
         headers["Content-Disposition"] = f'inline; filename="{name.rpartition("/")[2]}"'
         try:
             async with request_deadline(request).limit():
-                return await stream_object(await storage.media(), name, request, headers)
+                return await stream_object(storage.media, name, request, headers)
         except ObjectMissing as error:
             raise _gone() from error
     if not path.is_file():

@@ -85,7 +85,7 @@ class ConversationStore:
         """
         turn_id = operation.id("turn")
         chosen = conversation_id or operation.id("conversation")
-        log = await self._log(principal, chosen)
+        log = self._log(principal, chosen)
         tail = None
         if conversation_id is not None or operation.is_repeat:
             tail = await _find_tail(log)
@@ -128,7 +128,7 @@ class ConversationStore:
         """
         if turn.earlier is None:
             return
-        log = await self._log(principal, turn.conversation_id)
+        log = self._log(principal, turn.conversation_id)
         seen = {turn.turn_id}
         group: list[Line] = []
         # Where it has been deleted since, the turn's next line will fail.
@@ -154,7 +154,7 @@ class ConversationStore:
         Raises:
             ValueError: The cursor is not one that a listing gave.
         """
-        state = await self._storage.state()
+        state = self._storage.state
         prefix = ConversationLog(state, principal, "").name(1).removesuffix(".jsonl")
         page = await state.list(prefix, limit, cursor)
         ids = [each.name.removeprefix(prefix).removesuffix(".jsonl") for each in page.objects]
@@ -179,7 +179,7 @@ class ConversationStore:
             ValueError: The cursor is not one that a page gave.
         """
         at = PageCursor.parse(cursor)
-        log = await self._log(principal, conversation_id)
+        log = self._log(principal, conversation_id)
         summary = await summarize(log, conversation_id)
         if summary is None:
             raise _unknown(conversation_id)
@@ -198,7 +198,7 @@ class ConversationStore:
             NotFound: The principal has no such conversation.
             Conflict: It is being answered.
         """
-        log = await self._log(principal, conversation_id)
+        log = self._log(principal, conversation_id)
         tail = await _find_tail(log)
         if tail is None:
             raise _unknown(conversation_id)
@@ -215,11 +215,10 @@ class ConversationStore:
     async def _refresh(self, principal: str, lines: Sequence[Line]) -> tuple[Line, ...]:
         return tuple(await self._media.refresh(principal, list(lines)))
 
-    async def _log(self, principal: str, conversation_id: str) -> ConversationLog:
-        state = await self._storage.state()
+    def _log(self, principal: str, conversation_id: str) -> ConversationLog:
         if not is_id(conversation_id):
             raise _unknown(conversation_id)
-        return ConversationLog(state, principal, conversation_id)
+        return ConversationLog(self._storage.state, principal, conversation_id)
 
 
 async def _find_tail(log: ConversationLog) -> Tail | None:

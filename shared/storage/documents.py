@@ -53,16 +53,15 @@ class Documents(Generic[DocumentT]):
             return await self._compete(name, make)
 
     async def _compete(self, name: str, make: Callable[[DocumentT], ResultT]) -> ResultT:
-        state = await self._storage.state()
         for attempt in range(MAX_ATTEMPTS):
             document, etag = await self._load(name)
             result = make(document)
             data = document.model_dump_json().encode()
             try:
                 if etag is None:
-                    await state.create(name, data)
+                    await self._storage.state.create(name, data)
                 else:
-                    await state.replace(name, data, etag)
+                    await self._storage.state.replace(name, data, etag)
             except ObjectConflict:
                 # Jitter, because whoever lost together would otherwise come back together.
                 longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
@@ -72,9 +71,8 @@ class Documents(Generic[DocumentT]):
         raise Conflict("Others change the same thing all the time. Try again.", 1)
 
     async def _load(self, name: str) -> tuple[DocumentT, str | None]:
-        state = await self._storage.state()
         try:
-            data, info = await state.read(name)
+            data, info = await self._storage.state.read(name)
         except ObjectMissing:
             return self._model(), None
         except ObjectChanged:

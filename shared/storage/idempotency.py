@@ -103,7 +103,7 @@ class IdempotencyStore:
             Conflict: Another run is still under way when the deadline is near.
             StorageUnavailable: The key cannot be looked up, so nothing was run.
         """
-        state = await deadline.wait_for(self._storage.state())
+        state = self._storage.state
         digest = hashlib.sha256(f"{purpose} {key}".encode()).hexdigest()
         name = f"idempotency/{owner_key(principal)}/{digest}.json"
         claims = _Claims(state, name, hashlib.sha256(request).hexdigest(), self._storage)

@@ -71,18 +71,15 @@ def key_of_file(path: Path) -> LoadKey:
     return lambda: asyncio.to_thread(_key_of_file, path)
 
 
-def key_of_state(
-    open_state: Callable[[], Awaitable[ObjectStore]], name: str = KEY_OBJECT
-) -> LoadKey:
+def key_of_state(state: ObjectStore, name: str = KEY_OBJECT) -> LoadKey:
     """Returns a source of a key in the state container, which all instances share.
 
     Args:
-        open_state: Opens the state container.
+        state: The state container.
         name: The object that holds the key; made when first needed.
     """
 
     async def load() -> bytes:
-        state = await open_state()
         with suppress(ObjectMissing):
             return (await state.read(name))[0]
         # Of several instances that start together the first one stores its key, and all read that.

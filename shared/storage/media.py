@@ -133,18 +133,16 @@ class MediaStore:
             What was done, or why nothing was: ``young``, ``recorded``, ``gone`` since it was listed, or
             ``unknown`` where the object does not say whose it is.
         """
-        media = await self._storage.media()
         media_id, _, suffix = name.rpartition("/")[2].partition(".")[0].partition("-")
         media_format = format_of_name(name)
         try:
-            info = await media.describe(name)
+            info = await self._storage.media.describe(name)
             if info.age_seconds < settled_after.total_seconds():
                 return "young"
             owner = await self._seals.open(info.metadata.get(OWNER, ""), media_id)
             if not owner or media_format is None or not is_id(media_id):
                 return "unknown"
-            state = await self._storage.state()
-            found = await load_record(state, record_name(owner, media_id))
+            found = await load_record(self._storage.state, record_name(owner, media_id))
             if found is not None and found.is_deleted:
                 await self._erase(owner, found)
                 return "removed"
@@ -168,18 +166,16 @@ class MediaStore:
             StorageUnavailable: It does not answer, or refuses us.
         """
         await self._seals.load()
-        media = await self._storage.media()
         with suppress(ObjectMissing):
-            await media.describe("is-reachable")
+            await self._storage.media.describe("is-reachable")
 
     async def stored_format(
         self, media_id: str, formats: Iterable[MediaFormat]
     ) -> MediaFormat | None:
         """Returns in which of some formats an object was stored under an id, None for in none."""
-        media = await self._storage.media()
         for media_format in formats:
             with suppress(ObjectMissing):
-                await media.describe(self.objects.name(media_id, media_format))
+                await self._storage.media.describe(self.objects.name(media_id, media_format))
                 return media_format
         return None
 
@@ -200,9 +196,8 @@ class MediaStore:
         Raises:
             NotFound: They are gone.
         """
-        media = await self._storage.media()
         try:
-            return (await media.read(record.name))[0]
+            return (await self._storage.media.read(record.name))[0]
         except ObjectMissing as error:
             raise _unknown(record.id) from error
 
@@ -217,12 +212,14 @@ class MediaStore:
             limit: Most records to return, up to 100.
             cursor: Where to begin, from the last page.
         """
-        state = await self._storage.state()
         found: list[MediaRecord] = []
         for _ in range(_MAX_LISTINGS):
-            page = await state.list(f"media/{owner_key(principal)}/", limit - len(found), cursor)
+            page = await self._storage.state.list(
+                f"media/{owner_key(principal)}/", limit - len(found), cursor
+            )
             records = await gather_limited(
-                _PARALLEL_READS, (load_record(state, each.name) for each in page.objects)
+                _PARALLEL_READS,
+                (load_record(self._storage.state, each.name) for each in page.objects),
             )
             found += [
                 each
@@ -241,7 +238,6 @@ class MediaStore:
             NotFound: The principal has none of that id.
         """
         record, etag = await self._read(principal, media_id)
-        state = await self._storage.state()
         name = record_name(owner_key(principal), media_id)
         item, due = _work_item(principal, media_id), datetime.now(UTC) + DELETION_TIME
         if not record.is_deleted:
@@ -249,7 +245,7 @@ class MediaStore:
             # Hidden first: nobody is to be sent to an object that is gone already.
             hidden = record.model_copy(update={"is_deleted": True})
             try:
-                await state.replace(name, hidden.model_dump_json().encode(), etag)
+                await self._storage.state.replace(name, hidden.model_dump_json().encode(), etag)
             except ObjectChanged as error:
                 raise Conflict(f"The media '{media_id}' is being deleted.", 1) from error
         await self._erase(owner_key(principal), record)
@@ -268,12 +264,10 @@ class MediaStore:
         return record.is_deleted
 
     async def _erase(self, owner: str, record: MediaRecord) -> None:
-        media = await self._storage.media()
         await asyncio.gather(
-            *(media.delete(each) for each in (record.name, record.thumbnail) if each)
+            *(self._storage.media.delete(each) for each in (record.name, record.thumbnail) if each)
         )
-        state = await self._storage.state()
-        await state.delete(record_name(owner, record.id))
+        await self._storage.state.delete(record_name(owner, record.id))
 
     async def present(self, record: MediaRecord) -> Media:
         """Returns a medium as callers see it, with fresh links."""
@@ -297,7 +291,7 @@ class MediaStore:
         if self.objects.public_base_url is not None:
             return f"{self.objects.public_base_url}/{name}", None
         expires_at = datetime.now(UTC).replace(microsecond=0) + self.objects.link_lifetime
-        url = await (await self._storage.media()).link(name, expires_at)
+        url = await self._storage.media.link(name, expires_at)
         return url, None if url.startswith("file:") else iso_utc(expires_at)
 
     async def refresh(self, principal: str, document: Any) -> Any:
@@ -317,24 +311,26 @@ class MediaStore:
             return None
 
     async def _existing(self, name: str | None) -> str | None:
-        media = await self._storage.media()
         if name is not None:
             with suppress(ObjectMissing):
-                return (await media.describe(name)).name
+                return (await self._storage.media.describe(name)).name
         return None
 
     async def _publish(
         self, owner: str, record: MediaRecord, deadline: Deadline | None
     ) -> MediaRecord:
-        state = await self._storage.state()
         name = record_name(owner, record.id)
         data = record.model_dump_json().encode()
         backoff = Backoff(deadline)
         while True:
             try:
-                await state.create(name, data, deadline=deadline)
+                await self._storage.state.create(name, data, deadline=deadline)
             except ObjectExists:
-                if (earlier := await persist(lambda: load_record(state, name), deadline)) is None:
+                if (
+                    earlier := await persist(
+                        lambda: load_record(self._storage.state, name), deadline
+                    )
+                ) is None:
                     await backoff.wait(
                         StorageUnavailable(
                             "Storage refuses a new record as one that exists, and does not have it. "
@@ -350,9 +346,8 @@ class MediaStore:
     async def _read(self, principal: str, media_id: str) -> tuple[MediaRecord, str]:
         if not is_id(media_id):
             raise _unknown(media_id)
-        state = await self._storage.state()
         try:
-            data, info = await state.read(record_name(owner_key(principal), media_id))
+            data, info = await self._storage.state.read(record_name(owner_key(principal), media_id))
         except ObjectMissing as error:
             raise _unknown(media_id) from error
         return MediaRecord.model_validate_json(data), info.etag

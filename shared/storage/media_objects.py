@@ -129,7 +129,6 @@ class MediaObjects:
 
     async def store(self, upload: "Upload", content: Content | None) -> tuple[int, bytes]:
         """Stores an object unless there is one, and returns its size and its first bytes."""
-        media = await self._storage.media()
         headers = media_headers(
             upload.media_format,
             upload.name,
@@ -141,12 +140,16 @@ class MediaObjects:
             # What we hold is measured as we hold it: nothing that was paid for waits for a read.
             if isinstance(content, bytes):
                 with suppress(ObjectExists):
-                    info = await media.create(upload.name, content, headers, upload.deadline)
+                    info = await self._storage.media.create(
+                        upload.name, content, headers, upload.deadline
+                    )
                     return info.size, content[:_MEASURED_BYTES]
             elif content is not None:
                 kept = KeptHead(content)
                 with suppress(ObjectExists):
-                    info = await media.upload(upload.name, kept, headers, upload.deadline)
+                    info = await self._storage.media.upload(
+                        upload.name, kept, headers, upload.deadline
+                    )
                     return info.size, kept.head
             # An earlier run has stored it, perhaps with other bytes.
             try:
@@ -167,12 +170,11 @@ class MediaObjects:
         Raises:
             ObjectMissing: There is none.
         """
-        media = await self._storage.media()
 
         async def read() -> tuple[int, bytes]:
             if not has_size(media_format):
-                return (await media.describe(name)).size, b""
-            async with media.open(name, 0, _MEASURED_BYTES - 1) as stream:
+                return (await self._storage.media.describe(name)).size, b""
+            async with self._storage.media.open(name, 0, _MEASURED_BYTES - 1) as stream:
                 return stream.info.size, b"".join([chunk async for chunk in stream.chunks])
 
         return await persist(read, deadline)

@@ -132,29 +132,26 @@ class Orphans:
         return _Position(bucket=position.bucket - 1), True
 
     async def _list(self, folders: Sequence[str], position: _Position, limit: int) -> ObjectPage:
-        media = await self._storage.media()
         folder = folders[min(position.folder, len(folders) - 1)]
         prefix = f"{folder}/{bucket_prefix(position.bucket)}"
         try:
-            return await media.list(prefix, limit, position.cursor)
+            return await self._storage.media.list(prefix, limit, position.cursor)
         except ValueError:
             # The folders of the settings have changed since.
-            return await media.list(prefix, limit)
+            return await self._storage.media.list(prefix, limit)
 
     async def _load(self) -> tuple[_Position, str | None]:
-        state = await self._storage.state()
         try:
-            data, info = await state.read(_POSITION)
+            data, info = await self._storage.state.read(_POSITION)
             return _Position.model_validate_json(data), info.etag
         except ObjectMissing:
             return _Position(bucket=bucket_of(self._storage.clock() - FIRST_RUN)), None
 
     async def _save(self, position: _Position, etag: str | None) -> str | None:
-        state = await self._storage.state()
         data = position.model_dump_json().encode()
         # Another instance has run meanwhile, and knows as well where to go on.
         with suppress(ObjectConflict):
             if etag is None:
-                return (await state.create(_POSITION, data)).etag
-            return (await state.replace(_POSITION, data, etag)).etag
+                return (await self._storage.state.create(_POSITION, data)).etag
+            return (await self._storage.state.replace(_POSITION, data, etag)).etag
         return etag

@@ -11,6 +11,7 @@ from shared.errors import NotConfigured
 from shared.identity import open_credential
 from shared.settings import Settings
 from shared.storage.folder import LOCKS, METADATA, UPLOADS, FolderStore
+from shared.storage.lazy import LazyStore
 from shared.storage.links import LinkSigner, key_of_file, key_of_state
 from shared.storage.objects import ObjectStore
 from shared.storage.private_files import tighten
@@ -50,6 +51,10 @@ class Storage:
         self._opening = asyncio.Lock()
         self._account: BlobAccount | None = None
         self._stores: tuple[ObjectStore, ObjectStore] | None = None
+        self.media: ObjectStore = LazyStore(self._open_media)
+        """The container of media; without storage its operations raise `NotConfigured`."""
+        self.state: ObjectStore = LazyStore(self._open_state)
+        """The container of everything else durable, as `media` is."""
         self.signer: LinkSigner | None = None
         """Signs links to the app's own route; None where Blob Storage or nobody serves the media."""
         self._folder = _folder(settings)
@@ -68,24 +73,6 @@ class Storage:
         """Whether it is a folder on this machine."""
         return self._folder is not None
 
-    async def media(self) -> ObjectStore:
-        """Returns the container of media.
-
-        Raises:
-            NotConfigured: There is no storage.
-            StorageUnavailable: It cannot be opened.
-        """
-        return (await self._open())[0]
-
-    async def state(self) -> ObjectStore:
-        """Returns the container of everything else durable.
-
-        Raises:
-            NotConfigured: There is no storage.
-            StorageUnavailable: It cannot be opened.
-        """
-        return (await self._open())[1]
-
     def local_file(self, name: str) -> Path | None:
         """Returns the file of a media object in a folder store; None for Blob Storage."""
         if self._folder is None:
@@ -98,6 +85,12 @@ class Storage:
         account, self._account, self._stores = self._account, None, None
         if account is not None:
             await account.aclose()
+
+    async def _open_media(self) -> ObjectStore:
+        return (await self._open())[0]
+
+    async def _open_state(self) -> ObjectStore:
+        return (await self._open())[1]
 
     async def _open(self) -> tuple[ObjectStore, ObjectStore]:
         if self._stores is None:

@@ -5,7 +5,6 @@ which others look after it, so that one listing finds what is due, of all princi
 """
 
 import re
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -54,10 +53,10 @@ class WorkItems:
     """The work items of all principals.
 
     Args:
-        state: Returns the container that they are in.
+        state: The container that they are in.
     """
 
-    def __init__(self, state: Callable[[], Awaitable[ObjectStore]]) -> None:
+    def __init__(self, state: ObjectStore) -> None:
         self._state = state
 
     async def add(self, item: WorkItem, due: datetime) -> None:
@@ -67,9 +66,8 @@ class WorkItems:
             item: What is about to begin.
             due: When others shall look after it.
         """
-        state = await self._state()
         with suppress(ObjectExists):
-            await state.create(_name(item, due), item.model_dump_json().encode())
+            await self._state.create(_name(item, due), item.model_dump_json().encode())
 
     async def remove(self, item: WorkItem, due: datetime) -> None:
         """Removes an item that was added with the same time."""
@@ -77,7 +75,7 @@ class WorkItems:
 
     async def remove_name(self, name: str) -> None:
         """Removes an item that was listed."""
-        await (await self._state()).delete(name)
+        await self._state.delete(name)
 
     async def due(self, now: datetime, limit: int, cursor: str | None = None) -> WorkPage:
         """Lists items that are due; costs one storage request.
@@ -87,11 +85,10 @@ class WorkItems:
             limit: Most items.
             cursor: Where to begin; one that storage no longer knows begins with the oldest.
         """
-        state = await self._state()
         try:
-            page = await state.list(PREFIX, limit, cursor)
+            page = await self._state.list(PREFIX, limit, cursor)
         except ValueError:
-            page = await state.list(PREFIX, limit)
+            page = await self._state.list(PREFIX, limit)
         names = tuple(each.name for each in page.objects if due_at(each.name) <= now)
         is_end = len(names) < len(page.objects)
         return WorkPage(names, None if is_end else page.cursor)
@@ -99,7 +96,7 @@ class WorkItems:
     async def read(self, name: str) -> WorkItem | None:
         """Returns an item; None where it was removed since it was listed."""
         try:
-            data, _ = await (await self._state()).read(name)
+            data, _ = await self._state.read(name)
         except ObjectMissing:
             return None
         return WorkItem.model_validate_json(data)

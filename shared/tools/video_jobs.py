@@ -155,9 +155,8 @@ class VideoJobs:
             error=_error(ordered),
         )
         async with context.deadline.limit():
-            state = await self._storage.state()
             try:
-                await state.create(
+                await self._storage.state.create(
                     _name(job_id, context),
                     record.model_dump_json().encode(),
                     deadline=context.deadline,
@@ -317,9 +316,8 @@ class VideoJobs:
         unknown = NotFound(f"There is no video job '{job_id}'.")
         if not is_id(job_id):
             raise unknown
-        state = await self._storage.state()
         try:
-            data, info = await state.read(_name(job_id, context))
+            data, info = await self._storage.state.read(_name(job_id, context))
         except ObjectMissing as error:
             raise unknown from error
         return _Record.model_validate_json(data), info.etag
@@ -330,9 +328,8 @@ class VideoJobs:
         """Returns the record as it then is, and whether it is we who changed it."""
         changed = _Record.model_validate({**record.model_dump(), **changes})
         async with context.deadline.limit():
-            state = await self._storage.state()
             try:
-                info = await state.replace(
+                info = await self._storage.state.replace(
                     _name(record.id, context), changed.model_dump_json().encode(), etag
                 )
             except ObjectChanged:

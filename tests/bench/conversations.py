@@ -37,7 +37,7 @@ async def fill(settings: dict[str, str], messages: int) -> str:
     """Stores a conversation and returns its id."""
     storage = Storage(load_settings(settings))
     conversation_id = Operation.begin().id("conversation")
-    log = ConversationLog(await storage.state(), "default", conversation_id)
+    log = ConversationLog(storage.state, "default", conversation_id)
     writer = LogWriter(log, None, storage)
     head: list[Line] = [{"type": "conversation", "title": TEXT[:80], "turn": "", "attempt": 1}]
     for number in range(messages // 2):

@@ -91,7 +91,7 @@ async def _adopt(settings: dict[str, str]) -> Counter[str]:
     adopted = 0
     for _ in range(SETTLE_RUNS):
         adopted += (await orphans.settle()).adopted
-    state, media = await storage.state(), await storage.media()
+    state, media = storage.state, storage.media
     known = {_id(name) for name in await _names(state, "media/")}
     stored = {_id(name) for name in await _names(media, "")}
     await storage.aclose()

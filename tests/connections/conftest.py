@@ -48,11 +48,7 @@ async def make_connections(store: StateFolder) -> AsyncIterator[MakeConnections]
             config: ConnectionsConfig | None = None, sessions: SessionCache | None = None
         ) -> Connections:
             config = config or ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
-
-            async def state() -> StateFolder:
-                return store
-
-            connections = Connections(config, state, sessions)
+            connections = Connections(config, store, sessions)
             stack.push_async_callback(connections.aclose)
             return connections
 

@@ -182,12 +182,8 @@ async def test_a_use_that_storage_does_not_take_note_of_is_a_use(
 
 async def test_secrets_have_no_place_in_representations(store: StateFolder) -> None:
     wish = OAuthWish(f"https://a.example/?{SECRET}", "authorization_code", "x", None, SECRET)
-
-    async def state() -> StateFolder:
-        return store
-
     config = ConnectionsConfig(encryption_keys=[KEY])
-    flow = OAuthFlow(ConnectionStore(state, Vault(config, state)), config)
+    flow = OAuthFlow(ConnectionStore(store, Vault(config, store)), config)
     oauth = OAuthClient(
         grant="authorization_code", client_id="x", token_endpoint="https://a.example"
     )

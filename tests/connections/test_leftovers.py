@@ -17,11 +17,7 @@ from tests.connections.world import StateFolder
 
 async def due(store: StateFolder, later: timedelta) -> list[WorkItem]:
     """Returns the work that is due after some time."""
-
-    async def state() -> StateFolder:
-        return store
-
-    items = WorkItems(state)
+    items = WorkItems(store)
     page = await items.due(datetime.now(UTC) + later, 100)
     found = [await items.read(name) for name in page.names]
     return [item for item in found if item]

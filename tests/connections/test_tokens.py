@@ -28,12 +28,8 @@ def fail_after(store: StateFolder, authority: Authority, grant: str, times: int)
 
 def source_of(store: StateFolder, client_id: str) -> OAuthTokens:
     """Returns what another instance has the token of alice's connection from."""
-
-    async def state() -> StateFolder:
-        return store
-
     config = ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
-    kept = ConnectionStore(state, Vault(config, state))
+    kept = ConnectionStore(store, Vault(config, store))
     return OAuthTokens(kept, OAuthFlow(kept, config), owner_of("alice"), client_id)
 
 

@@ -100,7 +100,7 @@ async def test_writer_keeps_its_turn_alive(
     store: ConversationStore, impatient: ConversationStore
 ) -> None:
     turn = await begin(impatient, "one")
-    log = await store._log(OWNER, turn.conversation_id)
+    log = store._log(OWNER, turn.conversation_id)
     await until(log.tail, lambda tail: tail.newest[0].line["type"] == "alive")
     await writer_of(turn).close(says("answer"), END)
     assert await read(store, turn.conversation_id) == [("one", False), ("answer", False)]
@@ -160,7 +160,7 @@ class Unreliable:
 
 
 async def test_append_whose_answer_is_lost_is_done_once(storage: Storage) -> None:
-    state: Any = Unreliable(await storage.state(), 2)
+    state: Any = Unreliable(storage.state, 2)
     log = ConversationLog(state, OWNER, Operation.begin().id("conversation"))
     writer = LogWriter(log, None, storage)
     for number in range(4):
@@ -174,7 +174,7 @@ async def test_append_that_fails_is_told(storage: Storage) -> None:
         async def append(self, name: str, data: bytes, position: int) -> int:
             raise StorageUnavailable("It is away.")
 
-    state: Any = Unreachable(await storage.state(), 0)
+    state: Any = Unreachable(storage.state, 0)
     writer = LogWriter(ConversationLog(state, OWNER, "0" * 44), None, storage)
     with pytest.raises(StorageUnavailable):
         await writer.append({"type": "user"})
@@ -185,7 +185,7 @@ async def test_log_that_was_made_but_never_written_is_no_conversation(
 ) -> None:
     operation = Operation.begin()
     conversation_id = operation.id("conversation")
-    state = await storage.state()
+    state = await storage._open_state()
     log = ConversationLog(state, OWNER, conversation_id)
     if isinstance(state, FolderStore):
         state.path(log.name(1)).parent.mkdir(parents=True)
@@ -206,7 +206,7 @@ async def test_log_that_was_made_but_never_written_is_no_conversation(
 
 
 async def test_next_part_that_was_announced_but_not_begun_is_begun(storage: Storage) -> None:
-    log = ConversationLog(await storage.state(), OWNER, Operation.begin().id("conversation"))
+    log = ConversationLog(storage.state, OWNER, Operation.begin().id("conversation"))
     line = {"type": "user", "turn": "t", "attempt": 1}
     await LogWriter(log, None, storage).append({**line, "content": "1"})
     writer = LogWriter(log, await log.tail(), storage)
@@ -248,7 +248,7 @@ async def test_append_that_nobody_knows_of_is_found_by_the_next(storage: Storage
                 raise StorageUnavailable("It is away.")
             return self._store.open(name, start, end)
 
-    state: Any = Away(await storage.state(), 0)
+    state: Any = Away(storage.state, 0)
     log = ConversationLog(state, OWNER, Operation.begin().id("conversation"))
     writer = LogWriter(log, None, storage)
     await writer.append({"type": "user", "content": "1"})

@@ -66,13 +66,14 @@ class World:
         """Runs it once."""
         return await self.housekeeping(later).run()
 
-    async def state(self) -> ObjectStore:
-        """Returns the container of state."""
-        return await self.services.storage.state()
+    @property
+    def state(self) -> ObjectStore:
+        """The container of state."""
+        return self.services.storage.state
 
     async def names(self, prefix: str) -> list[str]:
         """Returns the names of what is stored under a prefix."""
-        return [each.name for each in (await (await self.state()).list(prefix, 1000)).objects]
+        return [each.name for each in (await self.state.list(prefix, 1000)).objects]
 
     async def order(self, user: str = "default") -> str:
         """Orders a video, and returns the job's id."""
@@ -270,7 +271,7 @@ async def test_medium_whose_deletion_was_interrupted_is_removed(world: World) ->
         for _ in range(2)
     ]
     [kept], [deleted] = kept["media"], deleted["media"]
-    state = await world.state()
+    state = world.state
     [name] = [each for each in await world.names("media/") if deleted["id"] in each]
     data, info = await state.read(name)
     record = json.loads(data) | {"is_deleted": True}
@@ -282,7 +283,7 @@ async def test_medium_whose_deletion_was_interrupted_is_removed(world: World) ->
     assert dict(await world.run()) == NOTHING
     counts = await world.run(later=timedelta(minutes=11))
     assert counts["media_removed"] == 1
-    media = await (await world.services.storage.media()).list("", 1000)
+    media = await world.services.storage.media.list("", 1000)
     assert [kept["id"] in each.name for each in media.objects] == [True]
     assert [each["id"] for each in await world.media()] == [kept["id"]]
     assert await world.names("work/") == []
@@ -291,7 +292,7 @@ async def test_medium_whose_deletion_was_interrupted_is_removed(world: World) ->
 async def test_medium_whose_record_was_never_written_is_listed(world: World) -> None:
     made = await world.http.post("/tools/generate_image", json={"prompt": "A hill"})
     [medium] = made.json()["media"]
-    state = await world.state()
+    state = world.state
     [name] = await world.names("media/")
     await state.delete(name)
     assert await world.media() == []
@@ -358,7 +359,7 @@ async def test_old_results_of_idempotency_keys_are_removed_from_a_folder(
 
 
 async def test_item_that_cannot_be_read_fails_alone_and_is_given_up(world: World) -> None:
-    state = await world.state()
+    state = world.state
     await state.create(f"work/{1:012x}-video-x.json", b"not JSON")
     await world.order()
     counts = await world.run()
@@ -444,7 +445,7 @@ async def store_connection(world: World, owner: str, status: str, pending: timed
 
 async def make_older(world: World, name: str, age: timedelta) -> None:
     """Moves the times of a connection's record into the past."""
-    state = await world.state()
+    state = world.state
     data, info = await state.read(name)
     record = json.loads(data)
     for holder, key in ((record, "created_at"), (record["pending"] or {}, "expires_at")):

@@ -48,14 +48,14 @@ async def settle(orphans: Orphans) -> OrphanCounts:
 
 
 async def records(storage: Storage) -> dict[str, bytes]:
-    state = await storage.state()
+    state = storage.state
     page = await state.list("media/")
     return {each.name: (await state.read(each.name))[0] for each in page.objects}
 
 
 async def lose_records(storage: Storage) -> dict[str, bytes]:
     """Deletes all records, as if their process had died before it wrote them."""
-    state = await storage.state()
+    state = storage.state
     lost = await records(storage)
     for name in lost:
         await state.delete(name)
@@ -118,14 +118,14 @@ async def test_deletion_that_was_interrupted_is_finished(
     api: Api, storage: Storage, make_orphans: Any
 ) -> None:
     await api.call("generate_image", prompt="A hill")
-    state = await storage.state()
+    state = storage.state
     [name] = await records(storage)
     data, info = await state.read(name)
     hidden = data.replace(b'"is_deleted":false', b'"is_deleted":true')
     await state.replace(name, hidden, info.etag)
     assert await settle(make_orphans()) == OrphanCounts(checked=1, removed=1)
     assert await records(storage) == {}
-    assert await objects(await storage.media()) == []
+    assert await objects(storage.media) == []
 
 
 async def test_objects_that_do_not_say_whose_they_are_stay(
@@ -133,7 +133,7 @@ async def test_objects_that_do_not_say_whose_they_are_stay(
 ) -> None:
     await api.call("generate_image", prompt="A hill")
     await lose_records(storage)
-    media = await storage.media()
+    media = storage.media
     [name] = await objects(media)
     data, _ = await media.read(name)
     await media.delete(name)
@@ -164,7 +164,7 @@ async def test_each_run_looks_at_no_more_than_its_limit(
 
 async def test_link_to_a_medium_does_not_say_whose_it_is(api: Api, storage: Storage) -> None:
     await api.call("generate_image", prompt="A hill")
-    media = await storage.media()
+    media = storage.media
     [name] = await objects(media)
     [record] = await records(storage)
     owner = record.split("/")[1]
