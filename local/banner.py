@@ -51,13 +51,13 @@ def _provider(settings: Settings, *, is_stand_in: bool) -> str:
     openai = OpenAIService(settings)
     if settings.problems or not openai.is_configured:
         return "none counts before the problem below is mended"
-    chat = openai.endpoint(Capability.CHAT)
+    chat = openai.endpoints.get(Capability.CHAT)
     providers = _general_providers(settings)
     unused = "".join(
         f"\n             {name} is set too, and not used: {providers[0]} comes first."
         for name in providers[1:]
     )
-    return f"{chat.connection.provider}: {chat.target} at {chat.connection.base_url}{unused}"
+    return f"{chat.config.provider}: {chat.target} at {chat.config.base_url}{unused}"
 
 
 def _general_providers(settings: Settings) -> list[str]:

@@ -66,7 +66,7 @@ class Services:
             serves_links: Whether the app's own routes can be reached.
             timing: How long leases, pauses and waits are.
         """
-        openai = OpenAIService(settings)
+        openai = OpenAIService(settings, timing)
         storage = Storage(settings, serves_links=serves_links, timing=timing)
         media = MediaStore(storage, settings)
         idempotency = IdempotencyStore(storage)

@@ -18,6 +18,7 @@ class Timing:
         default_video_poll: Pause between two questions after a video whose provider names none.
         longest_video_poll: The longest pause that a provider can ask for.
         ping: Silence in an event stream after which a comment keeps proxies from giving up.
+        provider_backoff: About how long the first pause before another attempt at a provider is.
         tool: How long one tool call of a chat may take.
     """
 
@@ -31,4 +32,5 @@ class Timing:
     default_video_poll: float = 5.0
     longest_video_poll: float = 300.0
     ping: float = 15.0
+    provider_backoff: float = 0.5
     tool: float = 120.0

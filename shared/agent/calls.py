@@ -14,7 +14,7 @@ from shared.agent.buffer import EventBuffer
 from shared.agent.events import ToolCallRecord, ToolCallStarted, ToolFinished, ToolProgressed
 from shared.agent.offer import ToolOffer
 from shared.errors import DeadlineExceeded
-from shared.openai_service import ToolCall, whole_characters
+from shared.openai_service import ToolCall, repair_surrogates
 from shared.telemetry import current_record
 from shared.tools import ToolContext, ToolRegistry, ToolResult
 
@@ -215,7 +215,7 @@ def decode_arguments(arguments: str) -> dict[str, Any] | str:
         return arguments
     if "\\u" not in arguments:
         return decoded
-    mended: dict[str, Any] = json.loads(whole_characters(json.dumps(decoded, ensure_ascii=False)))
+    mended: dict[str, Any] = json.loads(repair_surrogates(json.dumps(decoded, ensure_ascii=False)))
     return mended
 
 

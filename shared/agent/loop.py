@@ -115,7 +115,7 @@ class Agent:
             DeadlineExceeded: The request's budget is used up.
             GatewayError: The provider failed or refused.
         """
-        target = self._openai.endpoint(Capability.CHAT).target
+        target = self._openai.endpoints.get(Capability.CHAT).target
         offer, problems = await self._make_offer(turn, context)
         async with self._open_transcript(turn, context) as transcript:
             if (answer := transcript.answer) is not None:
@@ -202,7 +202,7 @@ class Agent:
         request = CompletionRequest(
             messages=state.messages(), model=state.turn.model, options=options
         )
-        async with aclosing(self._openai.stream(request, context.deadline)) as stream:
+        async with aclosing(self._openai.chat.stream(request, context.deadline)) as stream:
             async for piece in stream:
                 if isinstance(piece, Completion):
                     state.add_completion(piece)

@@ -1,6 +1,7 @@
-"""OpenAI, Azure OpenAI and compatible providers behind one door."""
+"""OpenAI, Azure OpenAI and compatible providers, called by capability."""
 
-from shared.openai_service.characters import whole_characters
+from shared.openai_service.audio import SpeechRequest, TranscriptionRequest
+from shared.openai_service.client import InputFile
 from shared.openai_service.completions import (
     Completion,
     CompletionRequest,
@@ -11,11 +12,9 @@ from shared.openai_service.completions import (
     sum_usage,
 )
 from shared.openai_service.endpoints import Endpoint, Provider
-from shared.openai_service.files import InputFile
 from shared.openai_service.images import GeneratedImages, ImageRequest, ImageUsage
 from shared.openai_service.service import OpenAIService
-from shared.openai_service.speech import SpeechRequest
-from shared.openai_service.transcriptions import TranscriptionRequest
+from shared.openai_service.text import repair_surrogates
 from shared.openai_service.videos import ProviderVideo, VideoRequest, VideoStatus
 from shared.settings import Capability
 
@@ -39,6 +38,6 @@ __all__ = [
     "Usage",
     "VideoRequest",
     "VideoStatus",
+    "repair_surrogates",
     "sum_usage",
-    "whole_characters",
 ]

@@ -1,4 +1,4 @@
-"""Chat completions: what we ask, and what we make of the answer, whole or streamed.
+"""Chat completions: the request, and how an answer is read, whole or streamed.
 
 Source: https://platform.openai.com/docs/api-reference/chat
 """
@@ -12,8 +12,7 @@ from uuid import uuid4
 from typing_extensions import TypedDict
 
 from shared.errors import ContentFiltered, ProviderUnavailable
-from shared.openai_service.characters import split_last_half, whole_characters
-from shared.openai_service.finish_reasons import finish_reason
+from shared.openai_service.text import finish_reason, repair_surrogates, split_surrogate
 
 if TYPE_CHECKING:
     from openai.types import CompletionUsage
@@ -58,11 +57,11 @@ class ToolCall:
     """A function that the model wants called.
 
     Attributes:
-        id: The provider's id of the call, or ours where it gave none.
+        id: The provider's id of the call, or a new one where it gave none.
         name: The function's name.
-        arguments: What should be a JSON object; models do make mistakes.
-        extra_content: What the provider wants back with the call, such as Gemini's signature of the
-            thoughts that led to it; None where it wants nothing.
+        arguments: A JSON object as text; models do make mistakes.
+        extra_content: What the provider wants back with the call, such as Gemini's thought signature;
+            None where it wants nothing.
     """
 
     id: str
@@ -85,8 +84,8 @@ class Completion:
         text: The answer, or the refusal where the model refused; empty when it only calls tools.
         tool_calls: The functions that it wants called.
         model: The model that answered, as the provider names it.
-        finish_reason: Why it stopped: ``stop``, ``length``, ``tool_calls`` or ``content_filter``,
-            whatever the provider's words for them are.
+        finish_reason: Why it stopped, in OpenAI's words: ``stop``, ``length``, ``tool_calls`` or
+            ``content_filter``.
         usage: The tokens counted; None where the provider reported none.
     """
 
@@ -181,10 +180,12 @@ def _completion(
     elif not calls and reason == "tool_calls":
         reason = "stop"
     calls = [
-        replace(call, name=whole_characters(call.name), arguments=whole_characters(call.arguments))
+        replace(
+            call, name=repair_surrogates(call.name), arguments=repair_surrogates(call.arguments)
+        )
         for call in calls
     ]
-    return Completion(whole_characters(text), _with_distinct_ids(calls), model, reason, usage)
+    return Completion(repair_surrogates(text), _with_distinct_ids(calls), model, reason, usage)
 
 
 @dataclass
@@ -219,7 +220,7 @@ class CompletionReader:
         self._finish_reason: str | None = None
         self._model = ""
         self._text: list[str] = []
-        self._half = ""
+        self._surrogate = ""
         self._calls: list[_PartialCall] = []
         self._slots: dict[int | None, int] = {}
 
@@ -236,20 +237,20 @@ class CompletionReader:
             return ""
         for part in choice.delta.tool_calls or ():
             self._add_call(part)
-        # The other half of the last character comes with the next chunk.
-        text = self._half + (choice.delta.content or choice.delta.refusal or "")
-        text, self._half = split_last_half(text)
-        text = whole_characters(text)
+        # The low surrogate of the last character comes with the next chunk.
+        text = self._surrogate + (choice.delta.content or choice.delta.refusal or "")
+        text, self._surrogate = split_surrogate(text)
+        text = repair_surrogates(text)
         self._text.append(text)
         return text
 
     @property
     def is_complete(self) -> bool:
-        """Whether the provider said why it stopped; a stream that ends before that was cut."""
+        """Whether the provider sent a finish reason; a stream that ends without one was cut."""
         return bool(self._finish_reason)
 
     def end_by_filter(self) -> None:
-        """Takes the provider's word that its content filter lets nothing more through."""
+        """Ends the answer where the provider's content filter stopped it."""
         self._finish_reason = "content_filter"
 
     def _add_call(self, part: "ChoiceDeltaToolCall") -> None:

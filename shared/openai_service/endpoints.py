@@ -1,17 +1,18 @@
-"""Which provider, URL, credentials and model serve each capability, worked out from the settings."""
+"""Which provider, URL, credentials and model serve each capability, resolved from the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from shared.errors import NotConfigured
 from shared.settings import Capability, Settings
 
 
 class Provider(StrEnum):
-    """Who answers, as far as it makes a difference in how to ask."""
+    """Providers that differ in how they are called."""
 
     OPENAI = "openai"
     AZURE = "azure"
@@ -38,15 +39,15 @@ _FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
-    """How to reach a provider; endpoints with the same connection share one client.
+class ProviderConfig:
+    """How to reach a provider; endpoints with the same one share a client.
 
     Attributes:
-        provider: Who answers.
+        provider: The provider.
         base_url: Base URL without a slash at the end; in Azure's dated API the resource itself.
-        api_key: The key; None in Azure means identity, elsewhere an endpoint that wants none.
-        key_setting: The setting to look at when the provider refuses our credentials.
-        api_version: Version of Azure's dated API; None for the v1 API and everybody else.
+        api_key: The key; None means in Azure the identity, elsewhere an endpoint that needs none.
+        key_setting: The setting to check when the provider refuses the credentials.
+        api_version: Version of Azure's dated API; None for the v1 API and other providers.
         token_scope: Scope of the token where an identity is used.
         organization: OpenAI organization id.
         project: OpenAI project id.
@@ -68,21 +69,21 @@ class Connection:
 
     @property
     def uses_identity(self) -> bool:
-        """Whether the managed identity or developer login authenticates us."""
+        """Whether the managed identity or the developer's login authenticates the app."""
         return self.provider is Provider.AZURE and self.api_key is None
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A connection with the model that serves one capability over it.
+    """The provider and the model that serve one capability.
 
     Attributes:
-        connection: How to reach the provider.
+        config: How to reach the provider.
         model: The model; None in Azure where only the deployment is known.
         deployment: The deployment in Azure; None elsewhere.
     """
 
-    connection: Connection
+    config: ProviderConfig
     model: str | None
     deployment: str | None = None
 
@@ -93,7 +94,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class _Missing:
     """Why a capability has no endpoint.
 
     Attributes:
@@ -103,37 +104,66 @@ class Missing:
     detail: str
 
 
-def resolve_endpoints(settings: Settings) -> dict[Capability, Endpoint | Missing]:
-    """Works out the endpoint of every capability.
+class Endpoints:
+    """The endpoints of all capabilities.
 
     A base URL for the capability itself comes first, then Azure OpenAI, then OpenAI or another
     compatible endpoint, then Gemini.
+
+    Args:
+        settings: Where they come from.
     """
-    return {capability: _resolve(settings, capability) for capability in Capability}
+
+    def __init__(self, settings: Settings) -> None:
+        self._endpoints = {capability: _resolve(settings, capability) for capability in Capability}
+
+    def find(self, capability: Capability) -> Endpoint | None:
+        """Returns the capability's endpoint, None where it has none."""
+        endpoint = self._endpoints[capability]
+        return endpoint if isinstance(endpoint, Endpoint) else None
+
+    def get(self, capability: Capability) -> Endpoint:
+        """Returns the capability's endpoint.
+
+        Raises:
+            NotConfigured: It has none; the sentence names the settings.
+        """
+        endpoint = self._endpoints[capability]
+        if isinstance(endpoint, _Missing):
+            raise NotConfigured(endpoint.detail)
+        return endpoint
+
+    def by_provider(self) -> Mapping[ProviderConfig, Sequence[Capability]]:
+        """Returns the providers that are configured, each with the capabilities that it serves."""
+        found: dict[ProviderConfig, list[Capability]] = {}
+        for capability in Capability:
+            if endpoint := self.find(capability):
+                found.setdefault(endpoint.config, []).append(capability)
+        return found
 
 
-def _resolve(settings: Settings, capability: Capability) -> Endpoint | Missing:
-    connection = _own_connection(settings, capability) or _general_connection(settings)
+def _resolve(settings: Settings, capability: Capability) -> Endpoint | _Missing:
+    config = _own_config(settings, capability) or _general_config(settings)
     upper = capability.upper()
-    if connection is None:
-        return Missing(
+    if config is None:
+        return _Missing(
             f"No provider is configured for {capability}. Set OPENAI_API_KEY, AZURE_OPENAI_ENDPOINT, "
             f"GEMINI_API_KEY or OPENAI_{upper}_BASE_URL."
         )
-    if connection.provider is Provider.GEMINI and capability not in _GEMINI_CAPABILITIES:
-        return Missing(
+    if config.provider is Provider.GEMINI and capability not in _GEMINI_CAPABILITIES:
+        return _Missing(
             f"Gemini's compatible endpoint has no {capability}. "
             f"Set OPENAI_{upper}_BASE_URL and OPENAI_{upper}_API_KEY to an endpoint that has."
         )
-    defaults = _DEFAULT_GEMINI_MODELS if connection.provider is Provider.GEMINI else _DEFAULT_MODELS
+    defaults = _DEFAULT_GEMINI_MODELS if config.provider is Provider.GEMINI else _DEFAULT_MODELS
     own = settings.capabilities[capability]
     model = own.model or defaults.get(capability)
-    endpoint = Endpoint(connection, model)
-    if connection.provider is Provider.AZURE:
+    endpoint = Endpoint(config, model)
+    if config.provider is Provider.AZURE:
         # The default model says nothing of what an operator deployed under another name.
         known = own.model if own.deployment else model
-        endpoint = Endpoint(connection, known, own.deployment or model)
-    return endpoint if endpoint.target else Missing(_no_model(connection.provider, capability))
+        endpoint = Endpoint(config, known, own.deployment or model)
+    return endpoint if endpoint.target else _Missing(_no_model(config.provider, capability))
 
 
 def _no_model(provider: Provider, capability: Capability) -> str:
@@ -149,7 +179,7 @@ def _no_model(provider: Provider, capability: Capability) -> str:
     return f"No model is configured for {capability}. Set {setting}."
 
 
-def _own_connection(settings: Settings, capability: Capability) -> Connection | None:
+def _own_config(settings: Settings, capability: Capability) -> ProviderConfig | None:
     own = settings.capabilities[capability]
     if own.base_url is None and own.api_key is None:
         return None
@@ -159,14 +189,14 @@ def _own_connection(settings: Settings, capability: Capability) -> Connection | 
     return _compatible(settings, base_url, own.api_key, f"OPENAI_{capability.upper()}_API_KEY")
 
 
-def _general_connection(settings: Settings) -> Connection | None:
+def _general_config(settings: Settings) -> ProviderConfig | None:
     if settings.azure_openai.endpoint:
         return _azure(settings, settings.azure_openai.endpoint)
     if settings.openai.api_key or settings.openai.base_url:
         base_url = settings.openai.base_url or OPENAI_BASE_URL
         return _compatible(settings, base_url, settings.openai.api_key, "OPENAI_API_KEY")
     if settings.gemini_api_key:
-        return Connection(
+        return ProviderConfig(
             Provider.GEMINI, GEMINI_BASE_URL, settings.gemini_api_key, "GEMINI_API_KEY"
         )
     return None
@@ -174,13 +204,13 @@ def _general_connection(settings: Settings) -> Connection | None:
 
 def _compatible(
     settings: Settings, base_url: str, api_key: SecretStr | None, key_setting: str
-) -> Connection:
+) -> ProviderConfig:
     host = urlsplit(base_url).hostname or ""
     if host == "generativelanguage.googleapis.com":
-        return Connection(Provider.GEMINI, base_url, api_key, key_setting)
+        return ProviderConfig(Provider.GEMINI, base_url, api_key, key_setting)
     is_openai = host == "api.openai.com" or host.endswith(".api.openai.com")
     is_general = is_openai or base_url == settings.openai.base_url
-    return Connection(
+    return ProviderConfig(
         Provider.OPENAI if is_openai else Provider.COMPATIBLE,
         base_url,
         api_key,
@@ -190,14 +220,14 @@ def _compatible(
     )
 
 
-def _azure(settings: Settings, resource: str) -> Connection:
+def _azure(settings: Settings, resource: str) -> ProviderConfig:
     host = urlsplit(resource).hostname or ""
     is_foundry = host.endswith(".services.ai.azure.com")
     scope = settings.azure_openai.token_scope or (
         _FOUNDRY_SCOPE if is_foundry else _COGNITIVE_SERVICES_SCOPE
     )
     dated = settings.azure_openai.api_version
-    return Connection(
+    return ProviderConfig(
         Provider.AZURE,
         resource if dated else f"{resource}/openai/v1",
         settings.azure_openai.api_key,

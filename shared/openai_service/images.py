@@ -1,4 +1,4 @@
-"""Pictures, drawn or edited.
+"""Images, generated or edited.
 
 Source: https://platform.openai.com/docs/api-reference/images
 """
@@ -6,19 +6,18 @@ Source: https://platform.openai.com/docs/api-reference/images
 import asyncio
 import binascii
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
 from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
-from shared.openai_service.calls import ProviderCall
-from shared.openai_service.characters import whole_characters
-from shared.openai_service.clients import Clients
+from shared.openai_service.client import Clients, InputFile, ProviderCall, idempotency_headers
 from shared.openai_service.endpoints import Provider
-from shared.openai_service.files import InputFile, idempotency_headers
+from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 from shared.telemetry import current_record
 
@@ -31,7 +30,7 @@ DECODE_IN_THREAD_CHARS = 1024 * 1024
 
 
 class ImageUsage(TypedDict):
-    """Tokens that a provider counted for pictures."""
+    """Tokens that a provider counted for images."""
 
     input_tokens: int | None
     output_tokens: int | None
@@ -43,16 +42,16 @@ class ImageRequest:
     """One call of the images API; what is None is not sent.
 
     Attributes:
-        prompt: What to draw.
-        operation_id: The same for every attempt at these pictures.
+        prompt: What to show.
+        operation_id: The same for every attempt at these images.
         model: Model or deployment; None for the configured one.
         size: ``WIDTHxHEIGHT`` in pixels, or ``auto``.
         quality: From ``low`` to ``max``.
         background: ``transparent``, ``opaque`` or ``auto``.
         output_format: ``png``, ``webp``, ``jpeg``, ``gif`` or ``svg``.
-        n: How many.
-        images: Pictures to edit; none to draw from nothing.
-        mask: Where the first picture may change: its transparent parts.
+        n: The number of images.
+        images: Images to edit; empty to generate new ones.
+        mask: An image whose transparent parts say where the first image may change.
     """
 
     prompt: str
@@ -87,7 +86,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImages:
-    """What came of a request for pictures.
+    """Images that a provider returned.
 
     Attributes:
         images: The bytes of each, or the URL to fetch them from.
@@ -103,32 +102,32 @@ class GeneratedImages:
 
 
 class Images:
-    """The images API of whoever serves images."""
+    """The images API of the provider that serves images."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     async def generate(self, request: ImageRequest, deadline: Deadline) -> GeneratedImages:
-        """Draws pictures, or edits those that the request has.
+        """Generates images, or edits those of the request.
 
         Raises:
             NotConfigured: No provider for images.
             DeadlineExceeded: No answer in time.
             ProviderError: The provider failed or refused.
         """
-        endpoint = self._clients.endpoint(Capability.IMAGE)
-        parameters = request.parameters(endpoint.target, endpoint.connection.provider)
-        model: str = parameters["model"]
+        endpoint = self._clients.endpoints.get(Capability.IMAGE)
+        parameters = request.parameters(endpoint.target, endpoint.config.provider)
+        call = ProviderCall.with_model(Capability.IMAGE, endpoint, request.model)
+        send = partial(_generate, parameters)
+        generated = await self._clients.call(call, send, deadline, repeatable=False)
+        if (usage := generated.usage) is not None:
+            current_record().add_tokens(usage["input_tokens"], usage["output_tokens"])
+        return generated
 
-        async def ask(api: "AsyncOpenAI") -> GeneratedImages:
-            method = api.images.edit if request.images else api.images.generate
-            return await _read(await method(**parameters), model)
 
-        call = ProviderCall.with_model(Capability.IMAGE, endpoint, model)
-        made = await self._clients.call(call, ask, deadline, repeatable=False)
-        if made.usage is not None:
-            current_record().add_tokens(made.usage["input_tokens"], made.usage["output_tokens"])
-        return made
+async def _generate(parameters: Mapping[str, Any], api: "AsyncOpenAI") -> GeneratedImages:
+    method = api.images.edit if "image" in parameters else api.images.generate
+    return await _read(await method(**parameters), parameters["model"])
 
 
 async def _read(answer: "ImagesResponse", model: str) -> GeneratedImages:
@@ -142,7 +141,7 @@ async def _read(answer: "ImagesResponse", model: str) -> GeneratedImages:
         model=model,
         usage=_read_usage(answer),
         revised_prompt=next(
-            (whole_characters(row.revised_prompt) for row in rows if row.revised_prompt), None
+            (repair_surrogates(row.revised_prompt) for row in rows if row.revised_prompt), None
         ),
     )
 

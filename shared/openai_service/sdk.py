@@ -1,9 +1,11 @@
 """All that touches the ``openai`` SDK and ``azure.identity``: importing this module imports the SDK.
 
-`OpenAIService` imports it on first use, off the event loop, because the import takes most of a second.
+`Clients` imports it on first use, off the event loop, because the import takes most of a second.
 """
 
 import email.utils
+import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +29,8 @@ from shared.errors import (
     RateLimited,
 )
 from shared.identity import open_credential
-from shared.openai_service.characters import whole_characters
-from shared.openai_service.endpoints import Connection
-from shared.openai_service.reasons import network_reason
+from shared.openai_service.endpoints import ProviderConfig
+from shared.openai_service.text import repair_surrogates
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -50,11 +51,9 @@ class Client:
     Attributes:
         api: The SDK's client, with its retries off and no timeout but for connecting: the deadline
             of the request limits the rest.
-        connection: What it is connected to.
     """
 
     api: openai.AsyncOpenAI
-    connection: Connection
     credential: "AsyncTokenCredential | None" = None
 
     async def aclose(self) -> None:
@@ -65,30 +64,30 @@ class Client:
 
 
 def open_client(
-    connection: Connection, *, in_azure: bool, identity_client_id: str | None
+    config: ProviderConfig, *, in_azure: bool, identity_client_id: str | None
 ) -> Client:
-    """Makes the client for a connection; nothing is sent yet.
+    """Makes the client of a provider; nothing is sent yet.
 
     Args:
-        connection: What to connect to.
+        config: How to reach the provider.
         in_azure: Whether a managed identity is there; elsewhere the developer's login is used.
         identity_client_id: The user-assigned identity; None for the system-assigned one.
     """
     credential = token_provider = None
-    if connection.uses_identity:
+    if config.uses_identity:
         credential = open_credential(in_azure=in_azure, client_id=identity_client_id)
         from azure.identity.aio import get_bearer_token_provider
 
-        token_provider = get_bearer_token_provider(credential, connection.token_scope or "")
-    key = connection.api_key.get_secret_value() if connection.api_key else None
+        token_provider = get_bearer_token_provider(credential, config.token_scope or "")
+    key = config.api_key.get_secret_value() if config.api_key else None
     http_client = openai.DefaultAsyncHttpxClient(
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS)
     )
     api: openai.AsyncOpenAI
-    if connection.api_version:
+    if config.api_version:
         api = openai.AsyncAzureOpenAI(
-            azure_endpoint=connection.base_url,
-            api_version=connection.api_version,
+            azure_endpoint=config.base_url,
+            api_version=config.api_version,
             api_key=key,
             azure_ad_token_provider=token_provider,
             max_retries=0,
@@ -96,14 +95,14 @@ def open_client(
         )
     else:
         api = openai.AsyncOpenAI(
-            base_url=connection.base_url,
+            base_url=config.base_url,
             api_key=token_provider or key or _NO_KEY,
-            organization=connection.organization,
-            project=connection.project,
+            organization=config.organization,
+            project=config.project,
             max_retries=0,
             http_client=http_client,
         )
-    return Client(api, connection, credential)
+    return Client(api, credential)
 
 
 async def open_stream(
@@ -130,7 +129,7 @@ async def open_stream(
 
 
 @contextmanager
-def provider_errors(connection: Connection) -> Iterator[None]:
+def provider_errors(config: ProviderConfig) -> Iterator[None]:
     """Turns what the SDK and the identity raise into our exceptions.
 
     Raises:
@@ -139,19 +138,19 @@ def provider_errors(connection: Connection) -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise _because(f"status {error.status_code}", _from_status(error, connection)) from error
+        raise _because(f"status {error.status_code}", _from_status(error, config)) from error
     except openai.APIConnectionError as error:
-        raise _because(network_reason(error), _from_connection(error)) from error
+        raise _because(_network_reason(error), _from_connection(error)) from error
     except openai.APIError as error:
         raise _because("error in the stream", _from_stream(error)) from error
     except httpx2.TransportError as error:
         # Bytes that we read ourselves, without the SDK between: the answer had begun.
-        raise _because(network_reason(error), truncated()) from error
+        raise _because(_network_reason(error), truncated()) from error
     except (JSONDecodeError, UnicodeDecodeError) as error:
         # The SDK lets the decoder's error through when a 200 is not the JSON that it says it is.
         raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
     except Exception as error:
-        if not connection.uses_identity or not type(error).__module__.startswith("azure."):
+        if not config.uses_identity or not type(error).__module__.startswith("azure."):
             raise
         raise ProviderCredentials(
             "No token for Azure OpenAI could be had. Give the app's identity the role 'Cognitive "
@@ -164,13 +163,13 @@ def _because(reason: str, error: ProviderError) -> ProviderError:
     return error
 
 
-def _from_status(error: openai.APIStatusError, connection: Connection) -> ProviderError:
+def _from_status(error: openai.APIStatusError, config: ProviderConfig) -> ProviderError:
     status = error.status_code
     if status in (401, 403):
         settings = (
             "the role assignment of the app's identity"
-            if connection.uses_identity
-            else connection.key_setting
+            if config.uses_identity
+            else config.key_setting
         )
         return ProviderCredentials(
             f"The provider refused this app's credentials with status {status}. Check {settings}."
@@ -225,7 +224,7 @@ def _body(error: openai.APIError) -> Mapping[str, Any]:
 
 
 def _message(error: openai.APIError) -> str:
-    return whole_characters(str(_body(error).get("message") or error.message))[:2000]
+    return repair_surrogates(str(_body(error).get("message") or error.message))[:2000]
 
 
 def _is_filtered(error: openai.APIError) -> bool:
@@ -259,3 +258,45 @@ def _number(value: str | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None
+
+
+def _network_reason(error: BaseException) -> str:
+    """Returns why no answer came, for an operator; nothing in it is the provider's text."""
+    reasons = [reason for cause in _causes(error) if (reason := _reason(cause))]
+    # The innermost cause knows most.
+    return reasons[-1] if reasons else "connection failed"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        if isinstance(error, BaseExceptionGroup) and error.exceptions:
+            # One for each address of the host; they rarely differ.
+            error = error.exceptions[0]
+        else:
+            error = error.__cause__ or error.__context__
+
+
+def _reason(error: BaseException) -> str | None:
+    match error:
+        case socket.gaierror():
+            return "unknown host"
+        case ssl.SSLCertVerificationError():
+            return f"TLS certificate refused: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or 'no common protocol'}"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ConnectionResetError() | BrokenPipeError():
+            return "connection reset"
+        case httpx2.ConnectTimeout():
+            return "timeout while connecting"
+        case httpx2.TimeoutException() | TimeoutError():
+            return "timeout"
+        case httpx2.RemoteProtocolError():
+            return "connection closed before the answer was complete"
+        case OSError() if error.errno is not None and error.strerror:
+            return error.strerror.lower()
+    return None

@@ -1,4 +1,4 @@
-"""Video jobs over the ``/videos`` shape, which several providers speak; OpenAI itself closed its own.
+"""Video jobs over the ``/videos`` API, which several providers speak; OpenAI closed its own.
 
 The SDK's own methods are deprecated together with OpenAI's service, so these are plain requests.
 Source: https://platform.openai.com/docs/api-reference/videos
@@ -7,6 +7,7 @@ Source: https://platform.openai.com/docs/api-reference/videos
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -14,11 +15,14 @@ import httpx2
 
 from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
-from shared.openai_service.calls import ProviderCall
-from shared.openai_service.characters import whole_characters
-from shared.openai_service.clients import Clients
-from shared.openai_service.endpoints import Endpoint
-from shared.openai_service.files import InputFile, idempotency_headers, under_deadline
+from shared.openai_service.client import (
+    Clients,
+    InputFile,
+    ProviderCall,
+    idempotency_headers,
+    receive,
+)
+from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ _STATUSES: dict[str, VideoStatus] = {
     "canceled": "failed",
     "expired": "failed",
 }
-"""OpenAI's four, and what compatible providers say for them; whatever else they say, they are at it."""
+"""Words of providers for OpenAI's four statuses; unknown ones count as ``in_progress``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +57,10 @@ class VideoRequest:
     Attributes:
         prompt: What to show.
         operation_id: The same for every attempt at this video.
-        seconds: How long.
+        seconds: Its length.
         size: ``WIDTHxHEIGHT`` in pixels.
         model: Model or deployment; None for the configured one.
-        image: The picture to begin with.
+        image: The first frame.
     """
 
     prompt: str
@@ -83,11 +87,11 @@ class ProviderVideo:
 
     Attributes:
         id: The provider's id.
-        status: How far it is.
-        progress: The same in percent; None where the provider does not say.
-        url: Where the finished video is, where the provider says so; else it is asked for the content.
+        status: Its status, in OpenAI's words.
+        progress: Its progress in percent; None where the provider does not say.
+        url: URL of the finished video; None where it has to be fetched as content.
         error: Why it failed.
-        poll_after: Seconds after which the provider wants to be asked again; None where it says nothing.
+        poll_after: Seconds to wait before the next question; None where the provider says nothing.
     """
 
     id: str
@@ -99,7 +103,7 @@ class ProviderVideo:
 
 
 class Videos:
-    """The video API of whoever serves it."""
+    """The video API of the provider that serves video."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -110,98 +114,99 @@ class Videos:
         Raises:
             NotConfigured: No provider for video.
         """
-        return self._clients.endpoint(Capability.VIDEO).target
+        return self._clients.endpoints.get(Capability.VIDEO).target
 
     async def create(self, request: VideoRequest, deadline: Deadline) -> ProviderVideo:
-        """Orders a video.
+        """Creates a video job.
 
         Raises:
             NotConfigured: No provider for video.
             DeadlineExceeded: No answer in time.
             ProviderError: The provider failed or refused.
         """
-        endpoint = self._clients.endpoint(Capability.VIDEO)
-        files = [("input_reference", request.image.as_part())] if request.image else []
-        # The SDK makes a form of the body where the header says so, with files or without.
-        headers = {"Content-Type": "multipart/form-data"} | idempotency_headers(
-            request.operation_id
-        )
-
-        async def ask(api: "AsyncOpenAI") -> ProviderVideo:
-            answer = await api.post(
-                "/videos",
-                cast_to=httpx2.Response,
-                body=request.fields(endpoint.target),
-                files=files,
-                options={"headers": headers},
-            )
-            return _read(answer)
-
+        endpoint = self._clients.endpoints.get(Capability.VIDEO)
         call = ProviderCall.with_model(Capability.VIDEO, endpoint, request.model)
-        return await self._clients.call(call, ask, deadline, repeatable=False)
+        send = partial(_create, request, endpoint.target)
+        return await self._clients.call(call, send, deadline, repeatable=False)
 
     async def retrieve(self, video_id: str, deadline: Deadline) -> ProviderVideo:
-        """Asks once how far a job is.
+        """Returns a job's present state.
 
         Raises:
             NotConfigured: No provider for video.
             DeadlineExceeded: No answer in time.
             ProviderError: The provider failed, refused, or does not know the job.
         """
-        endpoint = self._clients.endpoint(Capability.VIDEO)
-
-        async def ask(api: "AsyncOpenAI") -> ProviderVideo:
-            path = f"/videos/{quote(video_id, safe='')}"
-            return _read(await api.get(path, cast_to=httpx2.Response))
-
-        return await self._clients.call(_call(endpoint), ask, deadline)
+        return await self._clients.call(self._job_call(), partial(_retrieve, video_id), deadline)
 
     @asynccontextmanager
     async def content(
         self, video_id: str, variant: Variant, deadline: Deadline
     ) -> AsyncIterator["VideoContent"]:
-        """Opens the bytes of a finished video or of its still picture.
+        """Opens the bytes of a finished video or of its thumbnail.
 
         Raises:
             DeadlineExceeded: No answer in time.
             ProviderError: The provider failed, or has no such thing.
         """
-        call = _call(self._clients.endpoint(Capability.VIDEO))
-        path = f"/videos/{quote(video_id, safe='')}/content"
-        parameters = {} if variant == "video" else {"variant": variant}
-
-        async def ask(api: "AsyncOpenAI") -> httpx2.Response | str:
-            from shared.openai_service.sdk import open_stream
-
-            return await open_stream(api, path, parameters)
-
-        answer = await self._clients.call(call, ask, deadline)
+        call = self._job_call()
+        answer = await self._clients.call(call, partial(_open, video_id, variant), deadline)
         if isinstance(answer, str):
             yield VideoContent(answer, None)
             return
         try:
             pieces = answer.aiter_bytes(CHUNK_BYTES)
-            yield VideoContent(None, under_deadline(pieces, call, deadline))
+            yield VideoContent(None, receive(pieces, call, deadline))
         finally:
             await answer.aclose()
+
+    def _job_call(self) -> ProviderCall:
+        # Only the provider knows by which model a job is made.
+        return ProviderCall(Capability.VIDEO, self._clients.endpoints.get(Capability.VIDEO).config)
 
 
 @dataclass(frozen=True, slots=True)
 class VideoContent:
-    """Bytes of a video while they come, or where to fetch them.
+    """Bytes of a video as they come, or the URL to fetch them from.
 
     Attributes:
-        redirect: The URL to which the provider sends us for them; None where they come from itself.
-        chunks: The bytes; None where they are elsewhere.
+        redirect: The URL to which the provider redirects; None where it sends the bytes itself.
+        chunks: The bytes; None with a redirect.
     """
 
     redirect: str | None
     chunks: AsyncIterator[bytes] | None
 
 
-def _call(endpoint: Endpoint) -> ProviderCall:
-    # Of a job only its provider knows by which model it is made.
-    return ProviderCall(Capability.VIDEO, endpoint.connection)
+async def _create(request: VideoRequest, target: str, api: "AsyncOpenAI") -> ProviderVideo:
+    # The SDK makes a form of the body where the header says so, with files or without.
+    headers = {
+        "Content-Type": "multipart/form-data",
+        **idempotency_headers(request.operation_id),
+    }
+    answer = await api.post(
+        "/videos",
+        cast_to=httpx2.Response,
+        body=request.fields(target),
+        files=[("input_reference", request.image.as_part())] if request.image else [],
+        options={"headers": headers},
+    )
+    return _read(answer)
+
+
+async def _retrieve(video_id: str, api: "AsyncOpenAI") -> ProviderVideo:
+    return _read(await api.get(_path(video_id), cast_to=httpx2.Response))
+
+
+async def _open(video_id: str, variant: Variant, api: "AsyncOpenAI") -> httpx2.Response | str:
+    from shared.openai_service.sdk import open_stream
+
+    parameters = {} if variant == "video" else {"variant": variant}
+    return await open_stream(api, f"{_path(video_id)}/content", parameters)
+
+
+def _path(video_id: str) -> str:
+    return f"/videos/{quote(video_id, safe='')}"
 
 
 def _read(response: httpx2.Response) -> ProviderVideo:
@@ -227,13 +232,13 @@ def _read_error(error: object) -> dict[str, str]:
     given = error if isinstance(error, dict) else {"message": error}
     message = given.get("message") or "The provider gives no reason."
     return {
-        "code": whole_characters(str(given.get("code") or "failed"))[:100],
-        "message": whole_characters(str(message))[:MAX_REASON_CHARS],
+        "code": repair_surrogates(str(given.get("code") or "failed"))[:100],
+        "message": repair_surrogates(str(message))[:MAX_REASON_CHARS],
     }
 
 
 def _poll_after(headers: httpx2.Headers) -> float | None:
-    # Imported late, because the module imports the SDK; whoever calls this has it loaded.
+    # Importing it imports the SDK, which has been loaded by now.
     from shared.openai_service.sdk import retry_after
 
     asked = headers.get("openai-poll-after-ms", "")

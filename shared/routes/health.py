@@ -151,9 +151,9 @@ async def _look_deep(services: Services, deadline: Deadline) -> dict[str, _Part]
     checks = [
         _look(
             openai.list_models(capabilities[0], deadline, fresh=True),
-            f"The provider at {connection.host} (for {', '.join(capabilities)})",
+            f"The provider at {config.host} (for {', '.join(capabilities)})",
         )
-        for connection, capabilities in openai.connections().items()
+        for config, capabilities in openai.endpoints.by_provider().items()
     ]
     storage = _look(deadline.wait_for(services.media.check_reachable()), "Storage")
     stored, *provided = await asyncio.gather(storage, *checks)

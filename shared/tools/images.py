@@ -232,5 +232,5 @@ class ImageTools:
                     return None
                 record = await self._media.save(context.principal.name, media_id, None, stored)
                 media.append(await self._media.present(record))
-        model = request.model or self._openai.endpoint(Capability.IMAGE).target
+        model = request.model or self._openai.endpoints.get(Capability.IMAGE).target
         return ImageResult(media=media, model=model, usage=None, revised_prompt=None)

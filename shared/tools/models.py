@@ -78,7 +78,7 @@ class ModelTools:
         }
 
     async def _describe(self, capability: Capability, deadline: Deadline) -> CapabilityModel:
-        endpoint = self._openai.find_endpoint(capability)
+        endpoint = self._openai.endpoints.find(capability)
         if endpoint is None:
             return _row(configured=False)
         listed: Mapping[str, str | None] | None
@@ -92,7 +92,7 @@ class ModelTools:
         found = next((name for name in names if listed and name in listed), None)
         return _row(
             configured=True,
-            provider=endpoint.connection.provider,
+            provider=endpoint.config.provider,
             model=endpoint.model,
             deployment=endpoint.deployment,
             available=None if listed is None or endpoint.model is None else found is not None,

@@ -101,7 +101,7 @@ class SpeechTools:
         if context.operation.is_repeat and (
             record := await self._recover(media_id, wanted, context)
         ):
-            used = model or self._openai.endpoint(Capability.AUDIO).target
+            used = model or self._openai.endpoints.get(Capability.AUDIO).target
             return {"media": await self._present(record, context), "model": used, "voice": voice}
         await context.deadline.wait_for(self._media.check_reachable())
         await context.report_progress(0, 2, "Waiting for the model")
@@ -114,7 +114,7 @@ class SpeechTools:
             speed=speed,
             instructions=instructions,
         )
-        async with self._openai.speech.stream(request, context.deadline) as speech:
+        async with self._openai.audio.speak(request, context.deadline) as speech:
             head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large)
             await context.report_progress(1, 2, "Storing the clip as it comes")
             async with context.deadline.limit():
@@ -160,7 +160,7 @@ class SpeechTools:
             prompt=prompt,
             model=model,
         )
-        heard = await self._openai.transcriptions.create(request, context.deadline)
+        heard = await self._openai.audio.transcribe(request, context.deadline)
         await context.report_progress(2, 2, "Written down")
         return {"text": heard.text, "model": heard.model}
 

@@ -7,7 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.openai_service import retries
+from shared.openai_service.client import MAX_ATTEMPTS
+from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn
 from tests.integration.faults import FAULTS, DroppingProxy
 
@@ -18,9 +19,9 @@ DOORS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "FIRST_BACKOFF_SECONDS", 0.001)
+@pytest.fixture
+def timing() -> Timing:
+    return Timing(provider_backoff=0.001)
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -88,7 +89,7 @@ async def test_lasting_429_is_passed_on_with_retry_after(
     response = await client.post(door, json=DOORS[door])
     assert (response.status_code, response.json()["code"]) == (429, "rate_limited")
     assert response.headers["retry-after"] == retry_after
-    assert len(stand_in.requests()) == retries.MAX_ATTEMPTS
+    assert len(stand_in.requests()) == MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("wait", ["3600", "Fri, 31 Dec 2099 23:59:59 GMT"])
@@ -117,7 +118,7 @@ async def test_connection_that_breaks_before_the_answer_is_tried_again(
         environment |= {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}
         response = await make_client(environment).post(door, json=DOORS[door])
     assert response.status_code == status, response.text
-    assert proxy.connections == min(drops + 1, retries.MAX_ATTEMPTS)
+    assert proxy.connections == min(drops + 1, MAX_ATTEMPTS)
     if status == 502:
         assert response.json()["code"] == "provider_unavailable"
         assert "dropped the connection" in response.json()["detail"]

@@ -9,7 +9,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.openai_service import retries
 from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn
 from tests.integration.faults import FAULTS, DroppingProxy
@@ -40,9 +39,9 @@ async def arguments_of(tool: str, client: httpx2.AsyncClient) -> dict[str, Any]:
     return arguments
 
 
-@pytest.fixture(autouse=True)
-def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "FIRST_BACKOFF_SECONDS", 0.001)
+@pytest.fixture
+def timing() -> Timing:
+    return Timing(provider_backoff=0.001)
 
 
 @pytest.mark.parametrize("tool", PAID)

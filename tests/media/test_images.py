@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from shared.openai_service import images as provider_images
+from shared.openai_service.images import DECODE_IN_THREAD_CHARS
 from tests.conftest import MakeClient, StandIn, ThreadServer
 from tests.media.conftest import Api, kept_for
 from tests.media.support import png
@@ -146,12 +146,11 @@ async def test_size_that_the_model_lacks_is_the_providers_complaint(local_api: A
     assert "size" in detail
 
 
-async def test_large_images_are_decoded_whole(
-    local_api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(provider_images, "DECODE_IN_THREAD_CHARS", 10)
-    [media] = (await local_api.call("generate_image", prompt="A hill", size="32x32"))["media"]
-    assert len((await local_api.open(media["url"])).content) == media["size_bytes"]
+async def test_large_images_are_decoded_whole(local_api: Api, stand_in: StandIn) -> None:
+    image = png() + bytes(DECODE_IN_THREAD_CHARS)
+    stand_in.fault(body=json.dumps({"data": [{"b64_json": b64encode(image).decode()}]}))
+    [media] = (await local_api.call("generate_image", prompt="A hill"))["media"]
+    assert (await local_api.open(media["url"])).content == image
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,188 @@
+"""Text to speech, streamed, and speech to text.
+
+Sources: https://platform.openai.com/docs/api-reference/audio/createSpeech and createTranscription there
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from shared.deadline import Deadline
+from shared.errors import ProviderUnavailable
+from shared.openai_service.client import (
+    Clients,
+    InputFile,
+    ProviderCall,
+    idempotency_headers,
+    receive,
+)
+from shared.openai_service.text import repair_surrogates
+from shared.settings import Capability
+from shared.telemetry import current_record
+
+if TYPE_CHECKING:
+    from openai import AsyncAPIResponse, AsyncOpenAI
+
+CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechRequest:
+    """One call of the speech API; what is None is not sent.
+
+    Attributes:
+        text: What to say.
+        voice: The voice.
+        response_format: ``mp3``, ``opus``, ``aac``, ``flac``, ``wav`` or ``pcm``.
+        operation_id: The same for every attempt at this clip.
+        model: Model or deployment; None for the configured one.
+        speed: Factor of the voice's own speed.
+        instructions: How to say it.
+    """
+
+    text: str
+    voice: str
+    response_format: str
+    operation_id: str
+    model: str | None = None
+    speed: float | None = None
+    instructions: str | None = None
+
+    def parameters(self, target: str) -> dict[str, Any]:
+        """Returns the keyword arguments for the SDK."""
+        parameters: dict[str, Any] = {
+            "input": self.text,
+            "model": self.model or target,
+            "voice": self.voice,
+            "response_format": self.response_format,
+            "speed": self.speed,
+            "instructions": self.instructions,
+        }
+        sent = {name: value for name, value in parameters.items() if value is not None}
+        return sent | {"extra_headers": idempotency_headers(self.operation_id)}
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStream:
+    """A clip as it comes.
+
+    Attributes:
+        model: The model or deployment that was asked.
+        chunks: Its bytes.
+    """
+
+    model: str
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptionRequest:
+    """One call of the transcription API; what is None is not sent.
+
+    Attributes:
+        clip: The recording.
+        operation_id: The same for every attempt at this transcription.
+        language: Its language, as ISO 639-1.
+        prompt: Words to expect, or how to write.
+        model: Model or deployment; None for the configured one.
+    """
+
+    clip: InputFile
+    operation_id: str
+    language: str | None = None
+    prompt: str | None = None
+    model: str | None = None
+
+    def parameters(self, target: str) -> dict[str, Any]:
+        """Returns the keyword arguments for the SDK."""
+        parameters: dict[str, Any] = {
+            "file": self.clip.as_part(),
+            "model": self.model or target,
+            "language": self.language,
+            "prompt": self.prompt,
+        }
+        sent = {name: value for name, value in parameters.items() if value is not None}
+        return sent | {"extra_headers": idempotency_headers(self.operation_id)}
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What a clip says.
+
+    Attributes:
+        text: Its words.
+        model: The model or deployment that was asked.
+    """
+
+    text: str
+    model: str
+
+
+class Audio:
+    """The speech and the transcription API of the providers that serve them."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    @asynccontextmanager
+    async def speak(
+        self, request: SpeechRequest, deadline: Deadline
+    ) -> AsyncIterator[SpeechStream]:
+        """Speaks a text; the clip is never held in memory.
+
+        Raises:
+            NotConfigured: No provider for audio.
+            DeadlineExceeded: The clip is not complete in time.
+            ProviderTruncated: The connection broke in the middle of the clip.
+            ProviderError: The provider failed or refused.
+        """
+        endpoint = self._clients.endpoints.get(Capability.AUDIO)
+        parameters = request.parameters(endpoint.target)
+        call = ProviderCall.with_model(Capability.AUDIO, endpoint, request.model)
+        async with AsyncExitStack() as stack:
+            send = partial(_speak, stack, parameters)
+            answer = await self._clients.call(call, send, deadline, repeatable=False)
+            pieces = answer.iter_bytes(CHUNK_BYTES)
+            yield SpeechStream(parameters["model"], receive(pieces, call, deadline))
+
+    async def transcribe(self, request: TranscriptionRequest, deadline: Deadline) -> Transcription:
+        """Writes down what a clip says.
+
+        Raises:
+            NotConfigured: No provider for transcription.
+            DeadlineExceeded: No answer in time.
+            ProviderError: The provider failed or refused.
+        """
+        endpoint = self._clients.endpoints.get(Capability.TRANSCRIPTION)
+        call = ProviderCall.with_model(Capability.TRANSCRIPTION, endpoint, request.model)
+        send = partial(_transcribe, request.parameters(endpoint.target))
+        return await self._clients.call(call, send, deadline, repeatable=False)
+
+
+async def _speak(
+    stack: AsyncExitStack, parameters: Mapping[str, Any], api: "AsyncOpenAI"
+) -> "AsyncAPIResponse[Any]":
+    answer = await stack.enter_async_context(
+        api.audio.speech.with_streaming_response.create(**parameters)
+    )
+    if "json" in answer.headers.get("content-type", ""):
+        raise ProviderUnavailable(
+            "The provider's answer is not audio. Check its base URL, or try again."
+        )
+    return answer
+
+
+async def _transcribe(parameters: Mapping[str, Any], api: "AsyncOpenAI") -> Transcription:
+    answer: object = await api.audio.transcriptions.create(**parameters)
+    text = getattr(answer, "text", None)
+    if not isinstance(text, str):
+        raise ProviderUnavailable(
+            "The provider's answer is not a transcription. Check its base URL, or try again."
+        )
+    usage = getattr(answer, "usage", None)
+    current_record().add_tokens(
+        getattr(usage, "input_tokens", None), getattr(usage, "output_tokens", None)
+    )
+    return Transcription(repair_surrogates(text), parameters["model"])

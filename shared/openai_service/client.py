@@ -1,0 +1,282 @@
+"""Calls of providers: SDK clients opened on first use, retries, and what the log says of failures."""
+
+import asyncio
+import importlib
+import json
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from shared.deadline import Deadline
+from shared.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    ProviderDisconnected,
+    ProviderNotFound,
+    RateLimited,
+)
+from shared.openai_service.endpoints import Endpoint, Endpoints, ProviderConfig
+from shared.settings import Capability, Settings
+from shared.telemetry import current_record, loggable
+from shared.timing import Timing
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from shared.openai_service.sdk import Client
+
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 4
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCall:
+    """A call of a provider.
+
+    Attributes:
+        capability: What the provider is asked for.
+        config: How to reach it.
+        model: The model or deployment; None where the call is about no model.
+        is_configured: Whether the settings name this model, and not the caller.
+    """
+
+    capability: Capability
+    config: ProviderConfig
+    model: str | None = None
+    is_configured: bool = False
+
+    @classmethod
+    def with_model(
+        cls, capability: Capability, endpoint: Endpoint, model: str | None
+    ) -> "ProviderCall":
+        """Returns the call of a model, None for the configured one."""
+        called = model or endpoint.target
+        return cls(capability, endpoint.config, called, called == endpoint.target)
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file in memory, sent as a part of a form.
+
+    Attributes:
+        name: A name whose extension tells the format: some providers go by it.
+        content_type: Its media type.
+        data: Its bytes.
+    """
+
+    name: str
+    content_type: str
+    data: bytes
+
+    def as_part(self) -> tuple[str, bytes, str]:
+        """Returns the file as the SDK takes it."""
+        return (self.name, self.data, self.content_type)
+
+
+def idempotency_headers(operation_id: str) -> dict[str, str]:
+    """Returns headers by which a provider that knows them does one thing once; others ignore them.
+
+    Args:
+        operation_id: The same for every attempt at the same thing.
+    """
+    return {"Idempotency-Key": operation_id}
+
+
+class Clients:
+    """The SDK's clients, one for each provider, shared by the capabilities that use it.
+
+    Nothing is imported, opened or sent before the first call.
+
+    Args:
+        settings: Where the endpoints come from.
+        timing: How long the first pause before a retry is.
+    """
+
+    def __init__(self, settings: Settings, timing: Timing) -> None:
+        self.endpoints = Endpoints(settings)
+        self._in_azure = settings.in_azure
+        self._identity_client_id = settings.azure_client_id
+        self._first_backoff = timing.provider_backoff
+        self._open_clients: dict[ProviderConfig, Client] = {}
+        self._opening = asyncio.Lock()
+
+    async def call(
+        self,
+        call: ProviderCall,
+        send: "Callable[[AsyncOpenAI], Awaitable[T]]",
+        deadline: Deadline,
+        *,
+        repeatable: bool = True,
+    ) -> T:
+        """Calls a provider, again after a 429 or a failed connection, while the deadline allows it.
+
+        The SDK's own retries are off, because they know no deadline. A provider's ``Retry-After`` is
+        honoured; where it does not fit into the deadline the error is raised at once, so that the
+        caller can wait instead.
+
+        Args:
+            call: Which provider to call, for what.
+            send: Makes one attempt with the SDK's client.
+            deadline: The budget of the whole request.
+            repeatable: Whether a request that may have arrived may be sent again. Paid media calls may
+                not: the provider would bill them twice.
+
+        Raises:
+            DeadlineExceeded: No answer in time.
+            ProviderError: The provider failed or refused.
+        """
+        with observed(call, deadline):
+            for attempt in range(1, MAX_ATTEMPTS + 1):
+                try:
+                    async with deadline.limit(), self._attempt(call) as api:
+                        return await send(api)
+                except (RateLimited, ProviderDisconnected) as error:
+                    pause = self._pause(error, attempt, repeatable=repeatable)
+                    if pause is None or pause >= deadline.remaining():
+                        raise
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def aclose(self) -> None:
+        """Closes all clients."""
+        clients, self._open_clients = list(self._open_clients.values()), {}
+        await asyncio.gather(*(client.aclose() for client in clients))
+
+    @asynccontextmanager
+    async def _attempt(self, call: ProviderCall) -> AsyncIterator["AsyncOpenAI"]:
+        client = await self._client(call.config)
+        from shared.openai_service.sdk import provider_errors
+
+        with _log_attempt(call), provider_errors(call.config):
+            yield client.api
+
+    def _pause(
+        self, error: RateLimited | ProviderDisconnected, attempt: int, *, repeatable: bool
+    ) -> float | None:
+        """Returns the seconds to wait before the next attempt, None where there must be none."""
+        if attempt == MAX_ATTEMPTS:
+            return None
+        if isinstance(error, ProviderDisconnected) and error.was_sent and not repeatable:
+            return None
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            return error.retry_after
+        # Jitter keeps instances that were refused together from coming back together.
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311  # Nothing depends on its being secret.
+        return self._first_backoff * float(2 ** (attempt - 1)) * jitter
+
+    async def _client(self, config: ProviderConfig) -> "Client":
+        if client := self._open_clients.get(config):
+            return client
+        async with self._opening:
+            if config not in self._open_clients:
+                # Importing the SDK takes most of a second.
+                self._open_clients[config] = await asyncio.to_thread(self._open, config)
+        return self._open_clients[config]
+
+    def _open(self, config: ProviderConfig) -> "Client":
+        sdk = importlib.import_module("shared.openai_service.sdk")
+        client: Client = sdk.open_client(
+            config, in_azure=self._in_azure, identity_client_id=self._identity_client_id
+        )
+        return client
+
+
+@contextmanager
+def observed(call: ProviderCall, deadline: Deadline) -> Iterator[None]:
+    """Notes a call in the record of its request, and logs one line where the provider fails.
+
+    A request that the provider calls wrong is no failure of the provider, unless it does not know the
+    configured model.
+
+    Args:
+        call: The call.
+        deadline: When it ends without an answer.
+    """
+    record = current_record()
+    record.add_provider(call.config.provider, call.model)
+    started = monotonic()
+    try:
+        yield
+    except DeadlineExceeded:
+        _log_failure(call, f"no answer within {monotonic() - started:.0f} seconds")
+        raise
+    except asyncio.CancelledError:
+        # Whoever waits for this call under the same deadline may be the first to notice.
+        if not deadline.remaining():
+            _log_failure(call, f"no answer within {monotonic() - started:.0f} seconds")
+        raise
+    except GatewayError as error:
+        if isinstance(error, ProviderNotFound) and call.is_configured:
+            error.is_configured = True
+            error.reason = "the provider does not know the configured model"
+        if error.failure.outcome == "provider_error":
+            _log_failure(call, getattr(error, "reason", None) or error.detail)
+        raise
+
+
+async def receive(
+    pieces: AsyncIterator[T], call: ProviderCall, deadline: Deadline
+) -> AsyncIterator[T]:
+    """Yields the pieces of an answer as they come.
+
+    Args:
+        pieces: The pieces as the SDK reads them.
+        call: The call that they answer.
+        deadline: When they have to be complete.
+
+    Raises:
+        DeadlineExceeded: They are not complete in time.
+        ProviderTruncated: The connection broke.
+    """
+    from shared.openai_service.sdk import provider_errors
+
+    with observed(call, deadline):
+        while True:
+            with provider_errors(call.config):
+                piece = await deadline.wait_for(anext(pieces, None))
+            if piece is None:
+                return
+            yield piece
+
+
+@contextmanager
+def _log_attempt(call: ProviderCall) -> Iterator[None]:
+    """Logs an attempt at level debug: how long it took and how it ended."""
+    started = monotonic()
+    result = "cancelled"
+    try:
+        yield
+        result = "ok"
+    except GatewayError as error:
+        result = getattr(error, "reason", None) or error.code
+        raise
+    finally:
+        milliseconds = round((monotonic() - started) * 1000, 1)
+        if logger.isEnabledFor(logging.DEBUG):
+            line = {**_describe(call), "duration_ms": milliseconds, "result": result}
+            logger.debug("provider_attempt %s", json.dumps(line))
+
+
+def _log_failure(call: ProviderCall, reason: str) -> None:
+    line = {**_describe(call), "reason": reason}
+    # Calls of one request that run together fail together.
+    if current_record().tells_first(f"{call.config.host} {call.capability} {call.model}"):
+        logger.warning("provider_failed %s", json.dumps(line))
+
+
+def _describe(call: ProviderCall) -> dict[str, str | None]:
+    """Returns what the log says of a call: no key, no path, no content."""
+    return {
+        "request_id": current_record().request_id,
+        "host": call.config.host,
+        "provider": call.config.provider,
+        "capability": call.capability,
+        "model": loggable(call.model),
+    }
