@@ -1,11 +1,10 @@
-"""Whose a medium is, written on its object so that only this app can read it.
+"""Encrypts the owner of a medium for the metadata of its object, which whoever has a link can read.
 
-Whoever has a link to an object can read its metadata too. What stands for a principal in names is a hash
-of a name that can be guessed, so that it is not written there as it is.
+The hash that stands for a principal in names is of a name that can be guessed, so the metadata must not
+hold it in the clear.
 """
 
-import hashlib
-import hmac
+import os
 
 from shared.storage.links import key_of_state
 from shared.storage.service import Storage
@@ -13,9 +12,11 @@ from shared.storage.service import Storage
 KEY_OBJECT = "media-owners/key"
 """Object of the state container; without it media that lack a record cannot be given back."""
 
+_NONCE_BYTES = 12
+
 
 class OwnerSeals:
-    """Seals owners with a key that all instances share.
+    """Encrypts and decrypts owners (AES-256-GCM) with a key that all instances share.
 
     Args:
         storage: Where the key is; made when first needed.
@@ -36,24 +37,37 @@ class OwnerSeals:
         return self._key
 
     async def seal(self, owner: str, media_id: str) -> str:
-        """Returns an owner in a form that only `open` reads.
+        """Returns an encrypted owner, as text that opens with the same medium only.
 
         Args:
-            owner: What stands for a principal in names, as `owner_key` returns it.
-            media_id: Of the medium; the same owner looks different on each.
+            owner: Hash of the principal, as `owner_key` returns it.
+            media_id: Id of the medium.
+
+        Raises:
+            StorageUnavailable: The key cannot be read.
         """
-        return _mask(await self.load(), owner, media_id)
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce = os.urandom(_NONCE_BYTES)
+        cipher = AESGCM(await self.load())
+        return (nonce + cipher.encrypt(nonce, bytes.fromhex(owner), media_id.encode())).hex()
 
     async def open(self, sealed: str, media_id: str) -> str | None:
-        """Returns the owner that `seal` was given; None for what it did not return."""
+        """Returns the owner that `seal` was given; None for a text that this key did not seal.
+
+        Args:
+            sealed: Text from the metadata of an object.
+            media_id: Id of the medium.
+
+        Raises:
+            StorageUnavailable: The key cannot be read.
+        """
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        cipher = AESGCM(await self.load())
         try:
-            return _mask(await self.load(), sealed, media_id)
-        except ValueError:
+            data = bytes.fromhex(sealed)
+            return cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], media_id.encode()).hex()
+        except (ValueError, InvalidTag):
             return None
-
-
-def _mask(key: bytes, text: str, media_id: str) -> str:
-    # Every medium has a mask of its own that is used for nothing else: applied twice it is undone.
-    data = bytes.fromhex(text)
-    mask = hmac.new(key, media_id.encode(), hashlib.sha256).digest()[: len(data)]
-    return bytes(a ^ b for a, b in zip(data, mask, strict=True)).hex()

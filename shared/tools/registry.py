@@ -96,7 +96,7 @@ def tool(
 
     Args:
         title: The name to show to people.
-        read_only: It changes nothing.
+        read_only: It changes nothing and costs nothing.
         destructive: It may delete or overwrite something.
         idempotent: Calling it again with the same arguments changes nothing more.
         open_world: It talks to the outside world, such as a provider.
@@ -105,7 +105,12 @@ def tool(
         runs_to_the_end: It stores what it is paid for, so it goes on when its caller leaves.
         paid: Each call costs money, so a chat may make only a few.
         long_text: Its arguments may be megabytes, as whole conversations are.
+
+    Raises:
+        TypeError: A paid tool is marked as read-only: clients may call those without asking.
     """
+    if read_only and paid:
+        raise TypeError("A paid tool must not be read_only: clients call those without asking.")
     annotations = {
         "title": title,
         "readOnlyHint": read_only,

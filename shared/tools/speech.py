@@ -129,7 +129,7 @@ class SpeechTools:
         media = await self._present(record, context)
         return {"media": media, "model": speech.model, "voice": voice}
 
-    @tool(title="Transcribe audio", read_only=True, once=True, paid=True)
+    @tool(title="Transcribe audio", once=True, paid=True)
     async def transcribe_audio(
         self,
         context: ToolContext,

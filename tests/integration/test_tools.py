@@ -46,6 +46,14 @@ async def test_list_describes_every_tool(client: httpx2.AsyncClient) -> None:
         }
 
 
+async def test_tools_that_cost_money_are_not_read_only(client: httpx2.AsyncClient) -> None:
+    tools = (await client.get("/tools")).json()["tools"]
+    assert any(tool["paid"] for tool in tools)
+    assert {
+        tool["name"] for tool in tools if tool["paid"] and tool["annotations"]["readOnlyHint"]
+    } == set()
+
+
 async def test_openapi_documents_every_tool(client: httpx2.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     paths = document["paths"]

@@ -15,12 +15,12 @@ from tests.conftest import AUTH, TOOLS, StandIn
 from tests.mcp.support import MODES, SERVER_TIME, connected
 
 TRAITS = {
-    "chat_completion": ("Chat completion", True, False, False, True),
-    "generate": ("Generate text", True, False, False, True),
+    "chat_completion": ("Chat completion", False, False, False, True),
+    "generate": ("Generate text", False, False, False, True),
     "generate_image": ("Generate image", False, False, False, True),
     "edit_image": ("Edit image", False, False, False, True),
     "synthesize_speech": ("Synthesize speech", False, False, False, True),
-    "transcribe_audio": ("Transcribe audio", True, False, False, True),
+    "transcribe_audio": ("Transcribe audio", False, False, False, True),
     "generate_video": ("Generate video", False, False, False, True),
     "get_video": ("Get video", False, False, True, True),
     "add_task": ("Add task", False, False, False, False),

@@ -10,6 +10,8 @@ import pytest
 
 from shared.settings import load_settings
 from shared.storage import MediaStore, ObjectStore, OrphanCounts, Orphans, Storage
+from shared.storage.ids import owner_key
+from shared.storage.owner_seals import KEY_OBJECT, OwnerSeals
 from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn, digest
 from tests.media.conftest import Api
@@ -140,6 +142,33 @@ async def test_objects_that_do_not_say_whose_they_are_stay(
     await media.create(name, data)
     assert await settle(make_orphans()) == OrphanCounts(checked=1, unknown=1)
     assert await objects(media) == [name]
+
+
+async def test_media_sealed_with_a_lost_key_are_given_to_nobody(
+    api: Api, storage: Storage, make_orphans: Any, stored_environment: dict[str, str]
+) -> None:
+    await api.call("generate_image", prompt="A hill")
+    await lose_records(storage)
+    await storage.state.delete(KEY_OBJECT)
+    # An instance that starts later makes the key again.
+    await MediaStore(storage, load_settings(stored_environment)).check_reachable()
+    names = await objects(storage.media)
+    assert await settle(make_orphans()) == OrphanCounts(checked=1, unknown=1)
+    assert await records(storage) == {}
+    assert await objects(storage.media) == names
+
+
+@pytest.mark.parametrize("text", ["", "no hex", "00", "00" * 12, "00" * 16, "00" * 44])
+async def test_texts_that_are_no_seal_name_no_owner(storage: Storage, text: str) -> None:
+    assert await OwnerSeals(storage).open(text, "m1") is None
+
+
+async def test_seal_opens_for_its_own_medium_only(storage: Storage) -> None:
+    owner = owner_key("alice")
+    seals = OwnerSeals(storage)
+    sealed = await seals.seal(owner, "m1")
+    assert await seals.open(sealed, "m1") == owner
+    assert await seals.open(sealed, "m2") is None
 
 
 async def test_two_instances_adopt_each_object_once(

@@ -167,6 +167,11 @@ async def test_unknown_tool_is_not_found(registry: ToolRegistry, context: ToolCo
         await registry.call("nope", {}, context)
 
 
+def test_tool_that_costs_money_cannot_be_read_only() -> None:
+    with pytest.raises(TypeError, match="paid"):
+        tool(title="Ask", read_only=True, paid=True)
+
+
 def test_tool_with_an_undescribed_parameter_is_refused(paid_calls: PaidCalls) -> None:
     class Careless:
         @tool(title="Careless")
