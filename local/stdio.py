@@ -6,10 +6,10 @@ from typing import Any
 from local.provider import stand_in_if_needed
 from shared.app import configure_logging, make_mcp_server
 from shared.auth import Principal
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.services import Services
 from shared.settings import DEFAULT_SCOPES, load_settings
-from shared.tools import ToolContext
 
 LOCAL_PRINCIPAL = Principal("local", DEFAULT_SCOPES)
 """Who calls over stdio: whoever could start the process. There is no key to check."""
@@ -34,9 +34,9 @@ async def serve_stdio() -> int:
                 "Set OPENAI_API_KEY in local.settings.json for a real one.\n"
             )
 
-        def make_context(request: Any) -> ToolContext:
+        def make_context(request: Any) -> CallContext:
             deadline = Deadline.after(settings.request_deadline_seconds)
-            return ToolContext(LOCAL_PRINCIPAL, deadline, request.session.report_progress)
+            return CallContext(LOCAL_PRINCIPAL, deadline, request.session.report_progress)
 
         services = Services.make(settings, serves_links=False)
         server = make_mcp_server(services, make_context)

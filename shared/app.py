@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from shared import __version__
 from shared.agent import Agent, Chats
 from shared.auth import Guard, KeyAuthenticator, generate_key
+from shared.context import CallContext
 from shared.housekeeping import Housekeeping
 from shared.mcp_server import McpEndpoint
 from shared.routes.chat import chat_router
@@ -27,7 +28,6 @@ from shared.routes.videos import videos_router
 from shared.services import Services
 from shared.settings import Settings, load_settings
 from shared.timing import Timing
-from shared.tools import ToolContext
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -109,7 +109,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
 
 
 def make_mcp_server(
-    services: Services, make_context: Callable[[Any], ToolContext]
+    services: Services, make_context: Callable[[Any], CallContext]
 ) -> "Server[Any]":
     """Returns our tools as an MCP server; imports the SDK."""
     from shared.mcp_server.server import build_server

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from shared.deadline import create_detached_task
 from shared.errors import GatewayError
 
 FutureT = TypeVar("FutureT", bound="asyncio.Future[Any]")
@@ -23,7 +24,11 @@ class Background:
         self._grace_seconds = grace_seconds
         self._running: set[asyncio.Future[Any]] = set()
 
-    async def finish(self, work: Awaitable[None], seconds: float | None = None) -> bool:
+    async def finish(
+        self,
+        work: "Coroutine[Any, Any, None] | asyncio.Future[None]",
+        seconds: float | None = None,
+    ) -> bool:
         """Does work to its end, even where the caller is cancelled or goes on without it.
 
         Args:
@@ -33,15 +38,24 @@ class Background:
         Returns:
             Whether it is done.
         """
-        task = self.track(asyncio.ensure_future(work))
+        task = self.track(create_detached_task(work) if asyncio.iscoroutine(work) else work)
         try:
-            await asyncio.wait({task}, timeout=self._grace_seconds if seconds is None else seconds)
+            await self.wait(task, seconds)
         finally:
             if not task.done():
                 task.add_done_callback(_log_failure)
         if task.done():
             task.result()
         return task.done()
+
+    async def wait(self, task: "asyncio.Future[Any]", seconds: float | None = None) -> None:
+        """Waits for a task, though the request's own time may be over; it is not cancelled.
+
+        Args:
+            task: What to wait for.
+            seconds: How long; None for the time of grace.
+        """
+        await asyncio.wait({task}, timeout=self._grace_seconds if seconds is None else seconds)
 
     def track(self, task: FutureT) -> FutureT:
         """Keeps a task until it is done, and has `aclose` wait for it."""

@@ -1,11 +1,19 @@
-"""One time budget per request, passed down to every await of the outside world."""
+"""One time budget for each call: a scope that is cancelled when it is over.
+
+A scope is opened where a call comes in (`shared.context.CallContext.scope`). What runs in it awaits
+without a deadline of its own, asks `remaining_seconds` where it has to choose how long to wait, and
+opens a `time_limit` where it wants less than what is left. The budget travels in a context variable,
+which tasks inherit from the task that starts them; only the task that opened the scope is cancelled.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shared.errors import DeadlineExceeded
 
@@ -38,6 +46,22 @@ class Deadline:
         return max(0.0, self.at - monotonic())
 
     @asynccontextmanager
+    async def scope(self) -> AsyncIterator[None]:
+        """Makes this the deadline of the block, and cancels the block when it is over.
+
+        Not for a block with a ``yield`` to whoever reads an async generator: different tasks may do so.
+
+        Raises:
+            DeadlineExceeded: The block did not end in time.
+        """
+        token = _current.set(self)
+        try:
+            async with self.limit():
+                yield
+        finally:
+            _current.reset(token)
+
+    @asynccontextmanager
     async def limit(self) -> AsyncIterator[None]:
         """Cancels the block when the deadline is over.
 
@@ -67,3 +91,48 @@ class Deadline:
             f"The request did not finish within its {self.budget:g} seconds. "
             "Ask for less, or raise REQUEST_DEADLINE_SECONDS."
         )
+
+
+_current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
+
+
+def remaining_seconds() -> float:
+    """Returns the seconds that the innermost scope has left, never less than zero.
+
+    Outside of any scope, as in detached tasks, it is infinite.
+    """
+    deadline = _current.get()
+    return math.inf if deadline is None else deadline.remaining()
+
+
+def check_deadline() -> None:
+    """Ends a block that may never suspend, such as the reading of a fast stream.
+
+    A scope cancels its block only where this waits for something.
+
+    Raises:
+        DeadlineExceeded: The innermost scope has no time left.
+    """
+    deadline = _current.get()
+    if deadline is not None and not deadline.remaining():
+        raise deadline.exceeded()
+
+
+def time_limit(seconds: float) -> AbstractAsyncContextManager[None]:
+    """Returns a scope of so many seconds, or of fewer where the one around it has fewer left.
+
+    Who takes its error for an answer that did not come in time, and not for the end of the call, asks
+    outside of the block whether there are `remaining_seconds`.
+
+    Raises:
+        DeadlineExceeded: On leaving the block, because it did not end in time.
+    """
+    deadline = _current.get()
+    return (Deadline.after(seconds) if deadline is None else deadline.within(seconds)).scope()
+
+
+def create_detached_task(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Starts work that goes on without its caller: it has no deadline until it opens a scope."""
+    context = copy_context()
+    context.run(_current.set, None)
+    return asyncio.create_task(work, context=context)

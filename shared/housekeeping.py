@@ -18,12 +18,12 @@ from time import monotonic
 from pydantic import BaseModel, ConfigDict
 
 from shared.auth import Principal
-from shared.deadline import Deadline
+from shared.context import CallContext
+from shared.deadline import Deadline, time_limit
 from shared.errors import GatewayError, NotFound
 from shared.services import Services
 from shared.storage import ObjectConflict, ObjectMissing, Orphans, WorkItem, WorkItems
 from shared.storage.work_items import due_at
-from shared.tools import ToolContext
 
 SCHEDULE = "0 */5 * * * *"
 """Every five minutes, as an NCRONTAB expression."""
@@ -146,8 +146,7 @@ class Housekeeping:
     async def _run_all(self, counts: Counter[str]) -> None:
         position, etag = await self._load()
         items = await self._work_off(position.items, counts)
-        orphans = Deadline.after(self._bounds.object_seconds).wait_for(self._settle_orphans(counts))
-        await self._attempt(orphans, counts, "on media without a record")
+        await self._attempt(self._settle_orphans(counts), counts, "on media without a record")
         results = None
         if self._services.storage.is_local:
             results = await self._remove_results(position.results, counts)
@@ -159,9 +158,7 @@ class Housekeeping:
         end = Deadline.after(self._bounds.start_seconds + self._bounds.finish_seconds)
 
         async def work_on(name: str) -> None:
-            await self._attempt(
-                end.wait_for(self._settle_item(name, counts, end)), counts, f"on {name}"
-            )
+            await self._attempt(self._settle_item(name, counts, end), counts, f"on {name}")
 
         seen = 0
         while seen < self._bounds.items and start.remaining():
@@ -178,8 +175,9 @@ class Housekeeping:
         age = self._clock() - due_at(name)
         is_done = False
         try:
-            item = await self._items.read(name)
-            is_done = item is None or await self._settle(item, age, counts, deadline)
+            async with deadline.scope():
+                item = await self._items.read(name)
+                is_done = item is None or await self._settle(item, age, counts, deadline)
         finally:
             if is_done or age > FORGET_AFTER:
                 await self._items.remove_name(name)
@@ -199,7 +197,7 @@ class Housekeeping:
             )
             return True
         counts["videos_checked"] += 1
-        context = ToolContext(Principal(item.owner, frozenset()), deadline)
+        context = CallContext(Principal(item.owner, frozenset()), deadline)
         try:
             has_ended = await self._services.video_jobs.settle(item.id, context)
         except NotFound:
@@ -209,7 +207,8 @@ class Housekeeping:
         return has_ended
 
     async def _settle_orphans(self, counts: Counter[str]) -> None:
-        settled = await self._orphans.settle(self._bounds.objects)
+        async with time_limit(self._bounds.object_seconds):
+            settled = await self._orphans.settle(self._bounds.objects)
         counts["orphans_adopted"] += settled.adopted
         counts["orphans_removed"] += settled.removed
         counts["orphans_unknown"] += settled.unknown

@@ -13,10 +13,11 @@ from typing import Any, cast
 from shared.agent.buffer import EventBuffer
 from shared.agent.events import ToolCallRecord, ToolCallStarted, ToolFinished, ToolProgressed
 from shared.agent.offer import ToolOffer
+from shared.context import CallContext
 from shared.errors import DeadlineExceeded
 from shared.openai_service import ToolCall, repair_surrogates
 from shared.telemetry import current_record
-from shared.tools import ToolContext, ToolRegistry, ToolResult
+from shared.tools import ToolRegistry, ToolResult
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class CallRunner:
         timeout: How long one call may take, in seconds.
     """
 
-    def __init__(self, offer: ToolOffer, context: ToolContext, timeout: float) -> None:
+    def __init__(self, offer: ToolOffer, context: CallContext, timeout: float) -> None:
         self._offer = offer
         self._timeout = timeout
         self._context = context
@@ -92,7 +93,7 @@ class CallRunner:
         buffer = EventBuffer()
         places = asyncio.Semaphore(MAX_PARALLEL_CALLS)
 
-        async def run(call: ToolCall, context: ToolContext) -> None:
+        async def run(call: ToolCall, context: CallContext) -> None:
             try:
                 async with places:
                     await _run_call(call, self._offer, context, buffer, self._timeout)
@@ -111,7 +112,7 @@ class CallRunner:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _context_of(self, call: ToolCall) -> ToolContext:
+    def _context_of(self, call: ToolCall) -> CallContext:
         """Returns the context of a call.
 
         A request that is run again after its instance died finds what its calls have stored and paid
@@ -128,7 +129,7 @@ class CallRunner:
 
 
 async def _run_call(
-    call: ToolCall, offer: ToolOffer, context: ToolContext, buffer: EventBuffer, seconds: float
+    call: ToolCall, offer: ToolOffer, context: CallContext, buffer: EventBuffer, seconds: float
 ) -> None:
     started = monotonic()
     arguments = decode_arguments(call.arguments)
@@ -167,7 +168,7 @@ async def _call_in_time(
     name: str,
     arguments: dict[str, Any] | str,
     offer: ToolOffer,
-    context: ToolContext,
+    context: CallContext,
     seconds: float,
 ) -> ToolResult:
     # A tool that hangs is not to take the time in which the model can say so.
@@ -175,9 +176,8 @@ async def _call_in_time(
     reserve = min(LAST_WORDS_SECONDS, remaining * MAX_RESERVED_SHARE)
     deadline = context.deadline.within(min(seconds, remaining - reserve))
     try:
-        return await deadline.wait_for(
-            _call(name, arguments, offer, replace(context, deadline=deadline))
-        )
+        async with deadline.scope():
+            return await _call(name, arguments, offer, replace(context, deadline=deadline))
     except DeadlineExceeded as error:
         is_ours = isinstance(offer.find(name), ToolRegistry)
         return ToolResult(
@@ -188,7 +188,7 @@ async def _call_in_time(
 
 
 async def _call(
-    name: str, arguments: dict[str, Any] | str, offer: ToolOffer, context: ToolContext
+    name: str, arguments: dict[str, Any] | str, offer: ToolOffer, context: CallContext
 ) -> ToolResult:
     toolset = offer.find(name)
     if toolset is None:

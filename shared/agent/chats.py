@@ -8,7 +8,8 @@ from typing import Any, cast
 from shared.agent.buffer import EventBuffer
 from shared.agent.events import ChatAnswer, ChatCompleted, ChatCreated, ChatEvent
 from shared.agent.loop import Agent, ChatTurn
-from shared.tools import PaidCalls, ToolContext
+from shared.context import CallContext
+from shared.tools import PaidCalls
 
 
 class Chats:
@@ -27,7 +28,7 @@ class Chats:
         self._paid_calls = paid_calls
 
     async def events(
-        self, request: bytes, turn: ChatTurn, context: ToolContext
+        self, request: bytes, turn: ChatTurn, context: CallContext
     ) -> AsyncGenerator[ChatEvent, None]:
         """Yields what happens; an answer that is remembered comes without what led to it.
 
@@ -41,14 +42,18 @@ class Chats:
         """
         told = EventBuffer()
 
-        async def work(its_context: ToolContext) -> dict[str, Any]:
-            async with aclosing(self._agent.events(turn, its_context)) as events:
+        async def work(its_context: CallContext) -> dict[str, Any]:
+            # Here, because a stream outlives the route's scope.
+            async with (
+                its_context.scope(),
+                aclosing(self._agent.events(turn, its_context)) as events,
+            ):
                 async for event in events:
                     if isinstance(event, ChatCompleted):
                         return {**event.answer}
                     told.put(event)
                     if told.is_full and context.idempotency_key is None:
-                        await its_context.deadline.wait_for(told.room())
+                        await told.room()
             raise AssertionError("unreachable: the events end with ChatCompleted or raise")
 
         running = asyncio.create_task(
@@ -63,7 +68,9 @@ class Chats:
             answer = cast(ChatAnswer, await running)
         finally:
             told.discard()
-            running.cancel()
+            if context.deadline.remaining():
+                running.cancel()
+            # Else its scope has cancelled it, and it may still tidy up.
             await asyncio.gather(running, return_exceptions=True)
         if not was_created:
             yield ChatCreated(answer["conversation_id"], answer["model"])

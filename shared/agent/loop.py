@@ -18,6 +18,7 @@ from shared.agent.events import (
 from shared.agent.offer import ToolOffer, make_offer
 from shared.agent.transcript import Transcript
 from shared.connections import ConnectionProblem, Connections, open_toolset
+from shared.context import CallContext
 from shared.openai_service import (
     Capability,
     Completion,
@@ -28,7 +29,7 @@ from shared.openai_service import (
     sum_usage,
 )
 from shared.storage import ConversationStore
-from shared.tools import ToolContext, Toolset
+from shared.tools import Toolset
 
 MAX_REMOTE_TOOLS = 100
 """Offered where a caller names none: providers take 128 in all, and ours are among them."""
@@ -102,7 +103,7 @@ class Agent:
         self._max_history_tokens = max_history_tokens
         self._tool_timeout = tool_timeout
 
-    async def events(self, turn: ChatTurn, context: ToolContext) -> AsyncGenerator[ChatEvent, None]:
+    async def events(self, turn: ChatTurn, context: CallContext) -> AsyncGenerator[ChatEvent, None]:
         """Yields what happens until the answer is complete; the last event is `ChatCompleted`.
 
         When the model still wants tools after ``max_turns`` calls, it is called once more without
@@ -133,7 +134,7 @@ class Agent:
         offer: ToolOffer,
         problems: Sequence[ConnectionProblem],
         transcript: Transcript,
-        context: ToolContext,
+        context: CallContext,
     ) -> AsyncGenerator[ChatEvent, None]:
         system_prompt = "\n\n".join(
             [
@@ -174,7 +175,7 @@ class Agent:
         yield ChatCompleted(answer)
 
     async def _make_offer(
-        self, turn: ChatTurn, context: ToolContext
+        self, turn: ChatTurn, context: CallContext
     ) -> tuple[ToolOffer, Sequence[ConnectionProblem]]:
         toolsets: list[Toolset] = [*self._toolsets]
         problems: Sequence[ConnectionProblem] = ()
@@ -187,14 +188,14 @@ class Agent:
             problems = remote.problems
         return await make_offer(toolsets, turn.tools, context), problems
 
-    def _open_transcript(self, turn: ChatTurn, context: ToolContext) -> Transcript:
+    def _open_transcript(self, turn: ChatTurn, context: CallContext) -> Transcript:
         is_stored = self._conversations is not None and self._conversations.is_configured
         if turn.conversation_id is None and not is_stored:
             return Transcript(None, None, turn.message, context)
         return Transcript(self._conversations, turn.conversation_id, turn.message, context)
 
     async def _ask(
-        self, state: "_State", offer: ToolOffer | None, context: ToolContext
+        self, state: "_State", offer: ToolOffer | None, context: CallContext
     ) -> AsyncGenerator[str, None]:
         options: dict[str, Any] = {"temperature": self._temperature}
         if offer is not None:

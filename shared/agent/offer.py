@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from shared.context import CallContext
 from shared.errors import InvalidRequest
-from shared.tools import ToolContext, Toolset, ToolSpec
+from shared.tools import Toolset, ToolSpec
 
 MAX_SHOWN = 5
 MAX_SHOWN_CHARS = 64
@@ -56,7 +57,7 @@ class ToolOffer:
 async def make_offer(
     toolsets: Sequence[Toolset],
     wanted: Sequence[str] | Literal["none"] | None,
-    context: ToolContext,
+    context: CallContext,
 ) -> ToolOffer:
     """Lists the toolsets and picks the wanted tools.
 

@@ -13,11 +13,11 @@ from shared.agent.calls import MAX_RESULT_CHARS, cut, decode_arguments
 from shared.agent.events import ChatAnswer, ToolCallRecord, ToolFinished
 from shared.agent.history import Message, estimate_tokens, media_links, select_history
 from shared.background import Background
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import Conflict, GatewayError, StorageUnavailable
 from shared.openai_service import Completion, Usage, sum_usage
 from shared.storage import ConversationStore, Line, OpenTurn, TurnWriter
-from shared.tools import ToolContext
 
 GIVE_UP_SECONDS = 30.0
 """How long the end of a turn that was broken off is tried to be stored while storage fails."""
@@ -43,7 +43,7 @@ class Transcript:
         conversations: ConversationStore | None,
         conversation_id: str | None,
         message: str,
-        context: ToolContext,
+        context: CallContext,
     ) -> None:
         self._conversations = conversations
         self._given_id = conversation_id

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.connections.exchange import current_exchange
 from shared.connections.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS, MAX_LIST_BYTES
+from shared.context import ReportProgress
 from shared.tools import ToolResult
-from shared.tools.context import ReportProgress
 
 if TYPE_CHECKING:
     from mcp import Client

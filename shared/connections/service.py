@@ -31,10 +31,10 @@ from shared.connections.requests import ConnectRequest
 from shared.connections.sessions import SessionCache
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import Target
+from shared.context import ReportProgress, discard_progress
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotFound
 from shared.storage import ObjectStore
-from shared.tools.context import ReportProgress, discard_progress
 
 if TYPE_CHECKING:
     from mcp import Client

@@ -19,6 +19,7 @@ from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
 from shared.connections.records import ConnectionRecord
 from shared.connections.schemas import any_object
 from shared.connections.service import Connections
+from shared.context import CallContext
 from shared.errors import (
     DeadlineExceeded,
     GatewayError,
@@ -26,7 +27,7 @@ from shared.errors import (
     NotConfigured,
     NotFound,
 )
-from shared.tools import ToolContext, ToolResult, ToolSpec
+from shared.tools import ToolResult, ToolSpec
 
 LIST_SECONDS = 10.0
 MAX_CONNECTION_BYTES = 200_000
@@ -101,11 +102,11 @@ class ConnectionToolset:
         self._tools = tools
         self.problems = problems
 
-    async def list(self, context: ToolContext) -> Sequence[ToolSpec]:
+    async def list(self, context: CallContext) -> Sequence[ToolSpec]:
         """Returns the tools, each named ``<connection>__<tool>``."""
         return [spec for spec, _, _ in self._tools.values()]
 
-    async def call(self, name: str, arguments: JsonObject, context: ToolContext) -> ToolResult:
+    async def call(self, name: str, arguments: JsonObject, context: CallContext) -> ToolResult:
         """Calls a tool; what its server does wrong is a result with ``is_error``.
 
         Raises:
@@ -139,7 +140,7 @@ class ConnectionToolset:
 
 async def open_toolset(
     connections: Connections,
-    context: ToolContext,
+    context: CallContext,
     wanted: Sequence[str] | Literal["none"] | None = None,
     *,
     named: Collection[str] | None = None,
@@ -249,7 +250,7 @@ def _detail(error: GatewayError) -> str:
 
 async def _sources(
     connections: Connections,
-    context: ToolContext,
+    context: CallContext,
     wanted: Sequence[str] | Literal["none"] | None,
 ) -> tuple[list[_Source], list[ConnectionProblem]]:
     if wanted == "none" or (wanted is not None and not wanted):
@@ -278,7 +279,7 @@ async def _sources(
     return chosen, problems
 
 
-async def _clients(connections: Connections, context: ToolContext) -> Sequence[ConnectionRecord]:
+async def _clients(connections: Connections, context: CallContext) -> Sequence[ConnectionRecord]:
     try:
         return await context.deadline.wait_for(connections.clients(context.principal.name))
     except NotConfigured:
@@ -287,7 +288,7 @@ async def _clients(connections: Connections, context: ToolContext) -> Sequence[C
 
 
 async def _tools_of(
-    connections: Connections, source: _Source, context: ToolContext
+    connections: Connections, source: _Source, context: CallContext
 ) -> Listing | GatewayError:
     try:
         return await connections.cached_tools(

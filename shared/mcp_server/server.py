@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic_core import to_json
 
 from shared import __version__
+from shared.context import CallContext
 from shared.errors import (
     BUG,
     Failure,
@@ -25,7 +26,7 @@ from shared.errors import (
 )
 from shared.storage import ConversationStore, MediaStore, present_conversation
 from shared.telemetry import current_record
-from shared.tools import ToolContext, ToolRegistry, ToolSpec
+from shared.tools import ToolRegistry, ToolSpec
 
 SERVER_NAME = "openai-mcp-functions"
 MODELS_URI = "models://supported"
@@ -48,7 +49,7 @@ INSTRUCTIONS = (
 RequestContext = Any
 """The SDK's ``ServerRequestContext``; its ``request`` is the HTTP request, None over stdio."""
 
-MakeContext = Callable[[RequestContext], ToolContext]
+MakeContext = Callable[[RequestContext], CallContext]
 """Says on whose behalf and until when a request of the protocol runs."""
 
 
@@ -70,14 +71,18 @@ def build_server(
     async def list_tools(
         request: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        specs = await registry.list(make_context(request))
+        context = make_context(request)
+        async with context.scope():
+            specs = await registry.list(context)
         return types.ListToolsResult(tools=[_as_tool(spec) for spec in specs])
 
     async def call_tool(
         request: RequestContext, params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         try:
-            result = await registry.call(params.name, params.arguments or {}, make_context(request))
+            context = make_context(request)
+            async with context.scope():
+                result = await registry.call(params.name, params.arguments or {}, context)
         except GatewayError as error:
             # An exception would reach the client as an opaque internal error.
             return _tool_error(error.detail, error.failure)
@@ -103,7 +108,11 @@ def build_server(
     async def read_resource(
         request: RequestContext, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
-        uri, context = str(params.uri), make_context(request)
+        context = make_context(request)
+        async with context.scope():
+            return await read(str(params.uri), context)
+
+    async def read(uri: str, context: CallContext) -> types.ReadResourceResult:
         if uri.startswith(MEDIA_SCHEME):
             contents = await _read_media(media, uri, context)
             return types.ReadResourceResult(contents=[contents])
@@ -188,38 +197,36 @@ _CONVERSATION_TEMPLATE = types.ResourceTemplate(
 
 
 async def _read_conversation(
-    conversations: ConversationStore, uri: str, context: ToolContext
+    conversations: ConversationStore, uri: str, context: CallContext
 ) -> types.TextResourceContents:
     principal = context.principal
     try:
         principal.require("chat")
     except InsufficientScope as error:
         raise MCPError(types.INVALID_REQUEST, error.detail) from error
-    async with context.deadline.limit():
-        try:
-            page = await conversations.page(
-                principal.name, uri.removeprefix(CONVERSATION_SCHEME), CONVERSATION_MESSAGES
-            )
-        except NotFound as error:
-            raise _unknown_resource(uri) from error
+    try:
+        page = await conversations.page(
+            principal.name, uri.removeprefix(CONVERSATION_SCHEME), CONVERSATION_MESSAGES
+        )
+    except NotFound as error:
+        raise _unknown_resource(uri) from error
     text = to_json(present_conversation(page)).decode()
     return types.TextResourceContents(uri=uri, mime_type="application/json", text=text)
 
 
 async def _read_media(
-    media: MediaStore, uri: str, context: ToolContext
+    media: MediaStore, uri: str, context: CallContext
 ) -> types.TextResourceContents | types.BlobResourceContents:
-    async with context.deadline.limit():
-        try:
-            record = await media.find(context.principal.name, uri.removeprefix(MEDIA_SCHEME))
-        except NotFound as error:
-            raise _unknown_resource(uri) from error
-        if record.size_bytes <= MAX_MEDIA_BYTES:
-            data = await media.read(record)
-            return types.BlobResourceContents(
-                uri=uri, mime_type=record.content_type, blob=b64encode(data).decode()
-            )
-        shown = await media.present(record)
+    try:
+        record = await media.find(context.principal.name, uri.removeprefix(MEDIA_SCHEME))
+    except NotFound as error:
+        raise _unknown_resource(uri) from error
+    if record.size_bytes <= MAX_MEDIA_BYTES:
+        data = await media.read(record)
+        return types.BlobResourceContents(
+            uri=uri, mime_type=record.content_type, blob=b64encode(data).decode()
+        )
+    shown = await media.present(record)
     return types.TextResourceContents(
         uri=uri, mime_type="application/json", text=to_json(shown).decode()
     )

@@ -141,15 +141,13 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
     @router.post("/mcp/disconnect", name="mcp_disconnect")
     async def disconnect(body: DisconnectRequest, context: Context) -> DisconnectAnswer:
         """Ends a connection."""
-        await context.deadline.wait_for(
-            connections.disconnect(context.principal.name, body.client_id)
-        )
+        await connections.disconnect(context.principal.name, body.client_id)
         return DisconnectAnswer(client_id=body.client_id)
 
     @router.get("/mcp/clients", name="mcp_clients")
     async def clients(context: Context) -> ClientsAnswer:
         """Lists the caller's connections, oldest first."""
-        records = await context.deadline.wait_for(connections.clients(context.principal.name))
+        records = await connections.clients(context.principal.name)
         summaries = [
             ClientSummary(client_id=record.id, **ClientMetadata.of(record).model_dump())
             for record in records
@@ -159,9 +157,7 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
     @router.get("/mcp/client/{client_id}", name="mcp_client")
     async def client(client_id: str, context: Context) -> ClientAnswer:
         """Shows one connection."""
-        record = await context.deadline.wait_for(
-            connections.client(context.principal.name, client_id)
-        )
+        record = await connections.client(context.principal.name, client_id)
         return ClientAnswer(client_id=record.id, metadata=ClientMetadata.of(record))
 
     return router

@@ -44,9 +44,8 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
         cursor: _Cursor = None,
     ) -> ConversationList:
         """Lists the caller's conversations, newest first; a page may hold fewer than asked for."""
-        async with context.deadline.limit():
-            with cursor_errors():
-                page = await conversations.list(context.principal.name, limit, cursor)
+        with cursor_errors():
+            page = await conversations.list(context.principal.name, limit, cursor)
         return ConversationList(conversations=list(page.conversations), cursor=page.cursor)
 
     @router.get(
@@ -63,16 +62,13 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
     ) -> Conversation:
         """Returns the newest messages, oldest of them first; the cursor leads to earlier ones."""
         principal = context.principal.name
-        async with context.deadline.limit():
-            with cursor_errors():
-                page = await conversations.page(principal, conversation_id, limit, cursor)
+        with cursor_errors():
+            page = await conversations.page(principal, conversation_id, limit, cursor)
         return present_conversation(page)
 
     @router.delete("/conversations/{conversation_id}", name="conversation_delete", status_code=204)
     async def delete(conversation_id: str, context: Context) -> None:
         """Deletes a conversation; the media in it stay."""
-        await context.deadline.wait_for(
-            conversations.delete(context.principal.name, conversation_id)
-        )
+        await conversations.delete(context.principal.name, conversation_id)
 
     return router

@@ -11,11 +11,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from shared.auth import Guard, Principal
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import GatewayError, InvalidRequest, TooLarge
 from shared.settings import Scope
 from shared.strict_json import read_json
-from shared.tools import ToolContext
 
 T = TypeVar("T")
 
@@ -54,7 +54,6 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
     Raises:
         TooLarge: The body is larger.
-        DeadlineExceeded: It did not come in time.
     """
 
     def too_large() -> TooLarge:
@@ -62,11 +61,10 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
     check_declared_length(request, limit, too_large)
     body = bytearray()
-    async with request_deadline(request).limit():
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise too_large()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_large()
     return bytes(body)
 
 
@@ -108,7 +106,9 @@ class _CheckedRequest(Request):
 def guarded(
     guard: Guard, scope: Scope | None, max_body_bytes: int = MAX_BODY_BYTES
 ) -> type[APIRoute]:
-    """Returns a class of routes that let nobody in without the scope, and stop when the caller leaves.
+    """Returns a class of routes: no caller gets in without the scope, and each call has its deadline.
+
+    They also stop when the caller disconnects.
 
     A dependency would come too late: FastAPI reads and decodes the body before it.
 
@@ -122,12 +122,16 @@ def guarded(
         def get_route_handler(self) -> RouteHandler:
             handler = super().get_route_handler()
 
+            async def answer(request: Request, body: bytes) -> Response:
+                # In the task that answers, which is so cancelled once, and may still tidy up.
+                async with request_deadline(request).scope():
+                    return await handler(_CheckedRequest(request, body))
+
             async def handle(request: Request) -> Response:
-                await admit(request, guard, scope)
-                body = await read_body(request, max_body_bytes)
-                return await unless_client_leaves(
-                    handler(_CheckedRequest(request, body)), request.receive
-                )
+                async with request_deadline(request).scope():
+                    await admit(request, guard, scope)
+                    body = await read_body(request, max_body_bytes)
+                return await unless_client_leaves(answer(request, body), request.receive)
 
             return handle
 
@@ -159,10 +163,10 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-def tool_context(request: Request) -> ToolContext:
+def call_context(request: Request) -> CallContext:
     """Returns on whose behalf and until when the request runs."""
     key = request.headers.get(IDEMPOTENCY_HEADER)
-    return ToolContext(
+    return CallContext(
         request.state.principal,
         request_deadline(request),
         idempotency_key=None if key is None else check_idempotency_key(key),
@@ -188,4 +192,4 @@ def request_deadline(request: Request) -> Deadline:
     return deadline
 
 
-Context = Annotated[ToolContext, Depends(tool_context)]
+Context = Annotated[CallContext, Depends(call_context)]

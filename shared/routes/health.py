@@ -152,19 +152,21 @@ async def _look_deep(services: Services, deadline: Deadline) -> dict[str, _Part]
         _look(
             openai.list_models(capabilities[0], deadline, fresh=True),
             f"The provider at {config.host} (for {', '.join(capabilities)})",
+            deadline,
         )
         for config, capabilities in openai.endpoints.by_provider().items()
     ]
-    storage = _look(deadline.wait_for(services.media.check_reachable()), "Storage")
+    storage = _look(services.media.check_reachable(), "Storage", deadline)
     stored, *provided = await asyncio.gather(storage, *checks)
     if not openai.is_configured:
         provided.append(_Part(NotConfigured.code))
     return {"openai": _worst(provided), "storage": stored}
 
 
-async def _look(check: Awaitable[object], name: str) -> _Part:
+async def _look(check: Awaitable[object], name: str, deadline: Deadline) -> _Part:
     try:
-        await check
+        async with deadline.scope():
+            await check
     except NotConfigured as error:
         return _Part(error.code)
     except DeadlineExceeded as error:

@@ -11,12 +11,18 @@ from fastapi.responses import JSONResponse
 
 from shared.asgi import AsgiResponse
 from shared.auth import Guard
+from shared.context import CallContext
 from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson
 from shared.mcp_server import MAX_BODY_BYTES, McpEndpoint
-from shared.routes.doors import admit, check_idempotency_key, read_body, tool_context
+from shared.routes.doors import (
+    admit,
+    call_context,
+    check_idempotency_key,
+    read_body,
+    request_deadline,
+)
 from shared.strict_json import read_json
 from shared.telemetry import current_record
-from shared.tools import ToolContext
 
 MCP_PATH = "/mcp"
 IDEMPOTENCY_META = "idempotency-key"
@@ -49,8 +55,9 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
         if request.method != "POST":
             return Response(status_code=405, headers={"Allow": "POST"})
         _check_origin(request, allowed_origins)
-        await admit(request, guard, "tools")
-        body = await read_body(request, MAX_BODY_BYTES)
+        async with request_deadline(request).scope():
+            await admit(request, guard, "tools")
+            body = await read_body(request, MAX_BODY_BYTES)
         try:
             read_json(body)
         except InvalidRequest as error:
@@ -60,11 +67,11 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
     return router
 
 
-def mcp_context(protocol_request: Any) -> ToolContext:
+def mcp_context(protocol_request: Any) -> CallContext:
     """Returns the context of one MCP request from the HTTP request that carried it."""
     request: Request = protocol_request.request
     report = protocol_request.session.report_progress
-    context = tool_context(request)
+    context = call_context(request)
     key = (protocol_request.meta or {}).get(IDEMPOTENCY_META)
     return replace(
         context,

@@ -68,10 +68,9 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         ] = None,
     ) -> MediaList:
         """Lists the caller's media, newest first; a page may hold fewer than asked for."""
-        async with context.deadline.limit():
-            with cursor_errors():
-                page = await media.list(context.principal.name, kind, limit, cursor)
-            shown = [await media.present(record) for record in page.records]
+        with cursor_errors():
+            page = await media.list(context.principal.name, kind, limit, cursor)
+        shown = [await media.present(record) for record in page.records]
         return MediaList(media=shown, cursor=page.cursor)
 
     @router.post("/media", name="media_create", status_code=201, openapi_extra=_UPLOAD)
@@ -79,7 +78,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         """Stores an image, clip or video of the caller's, for tools that take media ids."""
         principal = await admit(request, guard, "tools")
         check_declared_length(request, MAX_UPLOAD_BYTES, _too_large)
-        async with request_deadline(request).limit():
+        async with request_deadline(request).scope():
             head, chunks = await peek(_body(request), MAX_UPLOAD_BYTES, _too_large)
             found = sniff(head)
             if found is None:
@@ -110,7 +109,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
             principal = await admit(request, guard, None)
         except Unauthorized as error:
             raise refusal or error from error
-        async with request_deadline(request).limit():
+        async with request_deadline(request).scope():
             record = await media.find(principal.name, media_id)
             if storage.is_local or storage.signer is not None:
                 return await _serve(storage, record.name, request, media.objects.link_lifetime)
@@ -120,7 +119,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
     @behind_guard.delete("/media/{media_id}", name="media_delete", status_code=204)
     async def delete(context: Context, media_id: str) -> None:
         """Deletes a medium and its bytes."""
-        await context.deadline.wait_for(media.delete(context.principal.name, media_id))
+        await media.delete(context.principal.name, media_id)
 
     router.include_router(behind_guard)
     return router
@@ -182,7 +181,7 @@ async def _serve(storage: Storage, name: str, request: Request, lifetime: timede
         headers["Content-Type"] = media_format.content_type
         headers["Content-Disposition"] = f'inline; filename="{name.rpartition("/")[2]}"'
         try:
-            async with request_deadline(request).limit():
+            async with request_deadline(request).scope():
                 return await stream_object(storage.media, name, request, headers)
         except ObjectMissing as error:
             raise _gone() from error

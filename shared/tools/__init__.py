@@ -1,6 +1,5 @@
 """Tools: the registry that derives their three doors, and one module for each family of them."""
 
-from shared.tools.context import ReportProgress, ToolContext, discard_progress
 from shared.tools.paid import PaidCalls
 from shared.tools.registry import Tool, ToolRegistry, tool
 from shared.tools.toolset import JsonObject, ToolResult, Toolset, ToolSpec
@@ -8,13 +7,10 @@ from shared.tools.toolset import JsonObject, ToolResult, Toolset, ToolSpec
 __all__ = [
     "JsonObject",
     "PaidCalls",
-    "ReportProgress",
     "Tool",
-    "ToolContext",
     "ToolRegistry",
     "ToolResult",
     "ToolSpec",
     "Toolset",
-    "discard_progress",
     "tool",
 ]

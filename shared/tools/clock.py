@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from typing_extensions import TypedDict
 
-from shared.tools.context import ToolContext
+from shared.context import CallContext
 from shared.tools.registry import tool
 
 
@@ -18,7 +18,7 @@ class ClockTools:
     """Tools that tell the time."""
 
     @tool(title="Server time", read_only=True, idempotent=True, open_world=False)
-    async def server_time(self, context: ToolContext) -> ServerTime:
+    async def server_time(self, context: CallContext) -> ServerTime:
         """Returns the current date and time of this server in UTC.
 
         The answer begins with ``[MCP Server Time]``, which proves that it comes from here and not from

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from shared.context import CallContext
 from shared.errors import InvalidRequest, ProviderUnavailable
 from shared.openai_service import (
     Capability,
@@ -26,7 +27,6 @@ from shared.storage.formats import (
     formats_like,
     sniff,
 )
-from shared.tools.context import ToolContext
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.registry import tool
 
@@ -84,7 +84,7 @@ class ImageTools:
     @tool(title="Generate image", once=True, runs_to_the_end=True, paid=True)
     async def generate_image(
         self,
-        context: ToolContext,
+        context: CallContext,
         prompt: Prompt,
         model: str | None = None,
         size: Size | None = None,
@@ -121,7 +121,7 @@ class ImageTools:
     @tool(title="Edit image", once=True, runs_to_the_end=True, paid=True)
     async def edit_image(
         self,
-        context: ToolContext,
+        context: CallContext,
         prompt: Prompt,
         images: Annotated[list[MediaId], Field(min_length=1, max_length=MAX_INPUT_IMAGES)],
         mask: MediaId | None = None,
@@ -169,7 +169,7 @@ class ImageTools:
         )
         return await self._make(request, context)
 
-    async def _make(self, request: ImageRequest, context: ToolContext) -> ImageResult:
+    async def _make(self, request: ImageRequest, context: CallContext) -> ImageResult:
         if request.background == "transparent" and request.output_format not in (
             None,
             "png",
@@ -202,7 +202,7 @@ class ImageTools:
             media=media, model=made.model, usage=made.usage, revised_prompt=made.revised_prompt
         )
 
-    async def _store(self, index: int, image: bytes | str, context: ToolContext) -> Media:
+    async def _store(self, index: int, image: bytes | str, context: CallContext) -> Media:
         data = image if isinstance(image, bytes) else await self._fetch(image, context)
         found = sniff(data[:HEAD_BYTES])
         if found is None or found.kind != "image":
@@ -213,14 +213,14 @@ class ImageTools:
             record = await self._media.save(owner, media_id, data, found, deadline=context.deadline)
             return await self._media.present(record)
 
-    async def _fetch(self, url: str, context: ToolContext) -> bytes:
+    async def _fetch(self, url: str, context: CallContext) -> bytes:
         async with (
             context.deadline.limit(),
             self._downloads.open(url, max_bytes=MAX_IMAGE_BYTES) as download,
         ):
             return b"".join([chunk async for chunk in download.chunks])
 
-    async def _recover(self, request: ImageRequest, context: ToolContext) -> ImageResult | None:
+    async def _recover(self, request: ImageRequest, context: CallContext) -> ImageResult | None:
         """Returns what an earlier run stored before it died, if it stored everything."""
         wanted = _FORMATS.get(request.output_format or "png", PNG)
         media: list[Media] = []

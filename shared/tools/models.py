@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime
 
 from typing_extensions import TypedDict
 
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import GatewayError
 from shared.openai_service import Capability, OpenAIService
-from shared.tools.context import ToolContext
 from shared.tools.registry import tool
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class ModelTools:
         self._openai = openai
 
     @tool(title="List supported models", read_only=True, idempotent=True)
-    async def list_supported_models(self, context: ToolContext) -> SupportedModels:
+    async def list_supported_models(self, context: CallContext) -> SupportedModels:
         """Lists the configured model or deployment for chat, image, audio, transcription and video.
 
         Also says whether the provider still offers it and when the provider shuts it down.

@@ -7,14 +7,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 from shared.background import Background
+from shared.context import CallContext
+from shared.deadline import create_detached_task, remaining_seconds
 from shared.errors import GatewayError
 from shared.storage import IdempotencyStore, MediaStore, Operation
-from shared.tools.context import ToolContext
 from shared.tools.toolset import JsonObject
 
 logger = logging.getLogger(__name__)
 
-Work = Callable[[ToolContext], Awaitable[JsonObject]]
+Work = Callable[[CallContext], Awaitable[JsonObject]]
 
 
 class PaidCalls:
@@ -34,7 +35,7 @@ class PaidCalls:
         self._background = Background()
 
     async def run(
-        self, request: bytes, work: Work, context: ToolContext, *, runs_to_the_end: bool
+        self, request: bytes, work: Work, context: CallContext, *, runs_to_the_end: bool
     ) -> JsonObject:
         """Runs the work, or returns what it returned when the key was used first.
 
@@ -55,7 +56,7 @@ class PaidCalls:
                 return await work(context)
             return await self._to_the_end(work, context)
 
-        async def run_once(its_context: ToolContext) -> JsonObject:
+        async def run_once(its_context: CallContext) -> JsonObject:
             return await self._run_once(request, work, its_context)
 
         return await self._to_the_end(run_once, context)
@@ -64,7 +65,7 @@ class PaidCalls:
         """Waits for what still runs; each has its deadline."""
         await self._background.aclose()
 
-    async def _run_once(self, request: bytes, work: Work, context: ToolContext) -> JsonObject:
+    async def _run_once(self, request: bytes, work: Work, context: CallContext) -> JsonObject:
         async def run(operation: Operation) -> JsonObject:
             return await work(replace(context, operation=operation))
 
@@ -78,7 +79,7 @@ class PaidCalls:
         fresh: JsonObject = result
         return fresh
 
-    async def _to_the_end(self, work: Work, context: ToolContext) -> JsonObject:
+    async def _to_the_end(self, work: Work, context: CallContext) -> JsonObject:
         has_caller = True
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
@@ -88,13 +89,19 @@ class PaidCalls:
                     await context.report_progress(progress, total, message)
 
         async def run() -> JsonObject:
-            return await work(replace(context, report_progress=report))
+            async with context.scope():
+                return await work(replace(context, report_progress=report))
 
-        task = self._background.track(asyncio.create_task(run()))
+        task = self._background.track(create_detached_task(run()))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             has_caller = False
+            if not remaining_seconds():
+                # It ends now as well, and a repeat is to find its key free.
+                await self._background.wait(task)
+                if task.done():
+                    return task.result()
             task.add_done_callback(_log_failure)
             raise
 

@@ -5,7 +5,7 @@ docstring the descriptions, from the decorator the title and MCP's hints::
 
     class ClockTools:
         @tool(title="Server time", read_only=True, open_world=False)
-        async def server_time(self, context: ToolContext) -> ServerTime:
+        async def server_time(self, context: CallContext) -> ServerTime:
             '''Returns the current time of this server.'''
 """
 
@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
+from shared.context import CallContext
 from shared.errors import (
     BUG,
     DeadlineExceeded,
@@ -38,7 +39,6 @@ from shared.errors import (
 )
 from shared.strict_json import as_integer, check_limits
 from shared.telemetry import current_record
-from shared.tools.context import ToolContext
 from shared.tools.paid import PaidCalls
 from shared.tools.schema import tidy
 from shared.tools.toolset import JsonObject, ToolResult, ToolSpec
@@ -171,10 +171,10 @@ class Tool:
             is_paid=self.is_paid,
         )
 
-    async def call(self, arguments: ToolArguments, context: ToolContext) -> JsonObject:
+    async def call(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         """Runs the tool with checked arguments and returns its result as a JSON object."""
 
-        async def work(its_context: ToolContext) -> JsonObject:
+        async def work(its_context: CallContext) -> JsonObject:
             values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
             result = await self._handler(**values, context=its_context)
             dumped: JsonObject = self._result.dump_python(result, mode="json")
@@ -229,11 +229,11 @@ class ToolRegistry:
             return found
         raise NotFound(f"There is no tool named '{name}'. The tools are: {', '.join(self._tools)}.")
 
-    async def list(self, context: ToolContext) -> Sequence[ToolSpec]:
+    async def list(self, context: CallContext) -> Sequence[ToolSpec]:
         """Returns all tools."""
         return [found.spec for found in self]
 
-    async def call(self, name: str, arguments: JsonObject, context: ToolContext) -> ToolResult:
+    async def call(self, name: str, arguments: JsonObject, context: CallContext) -> ToolResult:
         """Calls a tool for a caller who takes errors as results: an MCP client or the agent.
 
         Raises:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from shared.context import CallContext
 from shared.errors import ProviderTruncated, ProviderUnavailable
 from shared.openai_service import (
     Capability,
@@ -24,7 +25,6 @@ from shared.storage.formats import (
     formats_like,
     sniff,
 )
-from shared.tools.context import ToolContext
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.registry import tool
 from shared.tools.streams import peek
@@ -76,7 +76,7 @@ class SpeechTools:
     @tool(title="Synthesize speech", once=True, runs_to_the_end=True, paid=True)
     async def synthesize_speech(
         self,
-        context: ToolContext,
+        context: CallContext,
         text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS), NotBlank],
         voice: Annotated[str, Field(min_length=1, max_length=100)] = DEFAULT_VOICE,
         model: str | None = None,
@@ -132,7 +132,7 @@ class SpeechTools:
     @tool(title="Transcribe audio", once=True, paid=True)
     async def transcribe_audio(
         self,
-        context: ToolContext,
+        context: CallContext,
         media_id: MediaId,
         language: Annotated[str, Field(min_length=2, max_length=20)] | None = None,
         prompt: Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS)] | None = None,
@@ -164,11 +164,11 @@ class SpeechTools:
         await context.report_progress(2, 2, "Written down")
         return {"text": heard.text, "model": heard.model}
 
-    async def _present(self, record: MediaRecord, context: ToolContext) -> Media:
+    async def _present(self, record: MediaRecord, context: CallContext) -> Media:
         return await context.deadline.wait_for(self._media.present(record))
 
     async def _recover(
-        self, media_id: str, wanted: MediaFormat, context: ToolContext
+        self, media_id: str, wanted: MediaFormat, context: CallContext
     ) -> MediaRecord | None:
         async with context.deadline.limit():
             stored = await self._media.stored_format(media_id, formats_like(wanted))

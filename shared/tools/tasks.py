@@ -6,9 +6,9 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from shared.context import CallContext
 from shared.errors import InvalidRequest, NotFound
 from shared.storage import Documents, Storage, owner_key
-from shared.tools.context import ToolContext
 from shared.tools.registry import tool
 
 MAX_TASKS = 1000
@@ -70,7 +70,7 @@ class TaskTools:
 
     @tool(title="Add task", open_world=False, once=True)
     async def add_task(
-        self, context: ToolContext, title: Title, description: Description = ""
+        self, context: CallContext, title: Title, description: Description = ""
     ) -> TaskChange:
         """Adds a task to the caller's to-do list.
 
@@ -100,7 +100,7 @@ class TaskTools:
         return await self._change(context, add)
 
     @tool(title="List tasks", read_only=True, idempotent=True, open_world=False)
-    async def list_tasks(self, context: ToolContext, status: StatusFilter = "all") -> TaskList:
+    async def list_tasks(self, context: CallContext, status: StatusFilter = "all") -> TaskList:
         """Shows the caller's to-do list, oldest task first.
 
         Args:
@@ -115,7 +115,7 @@ class TaskTools:
         return {"tasks": tasks, "count": len(tasks), "filter": status}
 
     @tool(title="Complete task", idempotent=True, open_world=False)
-    async def complete_task(self, context: ToolContext, task_id: TaskId) -> TaskChange:
+    async def complete_task(self, context: CallContext, task_id: TaskId) -> TaskChange:
         """Marks a task of the caller's to-do list as done.
 
         Args:
@@ -132,7 +132,7 @@ class TaskTools:
     @tool(title="Update task", idempotent=True, open_world=False)
     async def update_task(
         self,
-        context: ToolContext,
+        context: CallContext,
         task_id: TaskId,
         title: Title | None = None,
         description: Description | None = None,
@@ -156,7 +156,7 @@ class TaskTools:
         return await self._change(context, update)
 
     @tool(title="Delete task", destructive=True, idempotent=True, open_world=False)
-    async def delete_task(self, context: ToolContext, task_id: TaskId) -> TaskChange:
+    async def delete_task(self, context: CallContext, task_id: TaskId) -> TaskChange:
         """Deletes a task from the caller's to-do list.
 
         Args:
@@ -170,9 +170,9 @@ class TaskTools:
 
         return await self._change(context, delete)
 
-    async def _change(self, context: ToolContext, make: Callable[[_Document], ResultT]) -> ResultT:
+    async def _change(self, context: CallContext, make: Callable[[_Document], ResultT]) -> ResultT:
         return await context.deadline.wait_for(self._documents.change(_name(context), make))
 
 
-def _name(context: ToolContext) -> str:
+def _name(context: CallContext) -> str:
     return f"tasks/{owner_key(context.principal.name)}.json"

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict
 
+from shared.context import CallContext
 from shared.errors import InvalidRequest
 from shared.openai_service import CompletionRequest, Message, OpenAIService, Usage
-from shared.tools.context import ToolContext
 from shared.tools.inputs import NotBlank
 from shared.tools.registry import tool
 
@@ -62,7 +62,7 @@ class TextTools:
     @tool(title="Chat completion", once=True, paid=True, long_text=True)
     async def chat_completion(
         self,
-        context: ToolContext,
+        context: CallContext,
         prompt: Prompt | None = None,
         messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
         | None = None,
@@ -124,7 +124,7 @@ class TextTools:
     @tool(title="Generate text", once=True, paid=True, long_text=True)
     async def generate(
         self,
-        context: ToolContext,
+        context: CallContext,
         prompt: Prompt,
         model: str | None = None,
         temperature: Temperature | None = None,

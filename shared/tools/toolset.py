@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from shared.context import CallContext
 from shared.errors import Failure
-from shared.tools.context import ToolContext
 
 JsonObject = dict[str, Any]
 
@@ -53,11 +53,11 @@ class ToolResult:
 class Toolset(Protocol):
     """Tools of one origin: our own, or those of a connected MCP server."""
 
-    async def list(self, context: ToolContext) -> Sequence[ToolSpec]:
+    async def list(self, context: CallContext) -> Sequence[ToolSpec]:
         """Returns the tools that the caller may call."""
         ...
 
-    async def call(self, name: str, arguments: JsonObject, context: ToolContext) -> ToolResult:
+    async def call(self, name: str, arguments: JsonObject, context: CallContext) -> ToolResult:
         """Calls a tool; what goes wrong in it is a result with ``is_error``.
 
         Raises:

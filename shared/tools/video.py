@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from shared.context import CallContext
 from shared.openai_service import OpenAIService, VideoRequest
 from shared.storage import MediaStore
-from shared.tools.context import ToolContext
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.registry import tool
 from shared.tools.video_jobs import VideoJob, VideoJobs
@@ -33,7 +33,7 @@ class VideoTools:
     @tool(title="Generate video", once=True, runs_to_the_end=True, paid=True)
     async def generate_video(
         self,
-        context: ToolContext,
+        context: CallContext,
         prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS), NotBlank],
         seconds: Annotated[int, Field(ge=1, le=120)] | None = None,
         size: Size | None = None,
@@ -76,7 +76,7 @@ class VideoTools:
 
     @tool(title="Get video", idempotent=True, runs_to_the_end=True)
     async def get_video(
-        self, context: ToolContext, job_id: Annotated[str, Field(min_length=1, max_length=100)]
+        self, context: CallContext, job_id: Annotated[str, Field(min_length=1, max_length=100)]
     ) -> VideoJob:
         """Tells how far a video job is; when it is completed, the result has the video's URL.
 

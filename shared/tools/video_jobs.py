@@ -15,6 +15,7 @@ from typing import Any, NotRequired
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import (
     Conflict,
@@ -42,7 +43,6 @@ from shared.storage import (
     owner_key,
 )
 from shared.storage.formats import HEAD_BYTES, MP4, WEBM, MediaFormat, sniff
-from shared.tools.context import ToolContext
 from shared.tools.streams import peek
 
 MAX_VIDEO_BYTES = 1024 * 1024 * 1024
@@ -118,7 +118,7 @@ class VideoJobs:
         self._downloads = downloads
         self._work_items = WorkItems(storage.state)
 
-    async def find(self, job_id: str, context: ToolContext) -> VideoJob | None:
+    async def find(self, job_id: str, context: CallContext) -> VideoJob | None:
         """Returns a job as it was last seen, None where the caller has none of that id."""
         try:
             record, _ = await context.deadline.wait_for(self._read(job_id, context))
@@ -126,7 +126,7 @@ class VideoJobs:
             return None
         return await self._present(record, context)
 
-    async def create(self, job_id: str, request: VideoRequest, context: ToolContext) -> VideoJob:
+    async def create(self, job_id: str, request: VideoRequest, context: CallContext) -> VideoJob:
         """Orders a video and records its job.
 
         Raises:
@@ -167,7 +167,7 @@ class VideoJobs:
             await self._storage.background.finish(self._forget(job_id, context), seconds=0)
         return await self._present(record, context)
 
-    async def advance(self, job_id: str, context: ToolContext) -> VideoJob:
+    async def advance(self, job_id: str, context: CallContext) -> VideoJob:
         """Returns a job, after asking the provider once where it is time to.
 
         Raises:
@@ -176,7 +176,7 @@ class VideoJobs:
         """
         return await self._present(await self._advance(job_id, context), context)
 
-    async def settle(self, job_id: str, context: ToolContext) -> bool:
+    async def settle(self, job_id: str, context: CallContext) -> bool:
         """Does what `advance` does for a job that nobody asks for, and says whether it has ended.
 
         Raises:
@@ -185,7 +185,7 @@ class VideoJobs:
         """
         return (await self._advance(job_id, context)).has_ended
 
-    async def _advance(self, job_id: str, context: ToolContext) -> _Record:
+    async def _advance(self, job_id: str, context: CallContext) -> _Record:
         record, etag = await context.deadline.wait_for(self._read(job_id, context))
         if record.has_ended or datetime.now(UTC) < record.next_poll_at:
             return record
@@ -209,7 +209,7 @@ class VideoJobs:
             await self._forget(job_id, context)
         return record
 
-    async def _forget(self, job_id: str, context: ToolContext) -> None:
+    async def _forget(self, job_id: str, context: CallContext) -> None:
         # Where that fails, housekeeping sees that the job has ended.
         with suppress(GatewayError):
             await self._work_items.remove(_work_item(job_id, context), made_at(job_id))
@@ -220,7 +220,7 @@ class VideoJobs:
         return min(asked, timing.longest_video_poll)
 
     async def _follow(
-        self, record: _Record, seen: ProviderVideo, context: ToolContext
+        self, record: _Record, seen: ProviderVideo, context: CallContext
     ) -> dict[str, Any]:
         """Returns what the provider's answer changes in a record; copies a finished video first."""
         poll_seconds = self._poll_seconds(seen)
@@ -238,7 +238,7 @@ class VideoJobs:
             return {"status": "in_progress", "progress": 100, **pending}
         return {"status": "completed", "progress": 100, "media_id": media_id}
 
-    async def _copy_once(self, record: _Record, seen: ProviderVideo, context: ToolContext) -> str:
+    async def _copy_once(self, record: _Record, seen: ProviderVideo, context: CallContext) -> str:
         owner = context.principal.name
 
         async def copy(operation: Operation) -> str:
@@ -295,7 +295,7 @@ class VideoJobs:
         is_picture = found is not None and found.kind == "image" and found.extension != "svg"
         return (data, found) if found and is_picture else None
 
-    async def _present(self, record: _Record, context: ToolContext) -> VideoJob:
+    async def _present(self, record: _Record, context: CallContext) -> VideoJob:
         job = VideoJob(id=record.id, status=record.status, progress=record.progress)
         if record.error is not None:
             job["error"] = record.error
@@ -312,7 +312,7 @@ class VideoJobs:
                     pass
         return job
 
-    async def _read(self, job_id: str, context: ToolContext) -> tuple[_Record, str]:
+    async def _read(self, job_id: str, context: CallContext) -> tuple[_Record, str]:
         unknown = NotFound(f"There is no video job '{job_id}'.")
         if not is_id(job_id):
             raise unknown
@@ -323,7 +323,7 @@ class VideoJobs:
         return _Record.model_validate_json(data), info.etag
 
     async def _replace(
-        self, record: _Record, etag: str, changes: dict[str, Any], context: ToolContext
+        self, record: _Record, etag: str, changes: dict[str, Any], context: CallContext
     ) -> tuple[_Record, str, bool]:
         """Returns the record as it then is, and whether it is we who changed it."""
         changed = _Record.model_validate({**record.model_dump(), **changes})
@@ -337,11 +337,11 @@ class VideoJobs:
         return changed, info.etag, True
 
 
-def _work_item(job_id: str, context: ToolContext) -> WorkItem:
+def _work_item(job_id: str, context: CallContext) -> WorkItem:
     return WorkItem(kind="video", owner=context.principal.name, id=job_id)
 
 
-def _name(job_id: str, context: ToolContext) -> str:
+def _name(job_id: str, context: CallContext) -> str:
     return f"jobs/{owner_key(context.principal.name)}/{job_id}.json"
 
 

@@ -4,9 +4,9 @@ import pytest
 
 from shared.auth import Principal
 from shared.connections import Connections, ConnectionsConfig, OperatorServer, open_toolset
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, NotFound
-from shared.tools import ToolContext
 from tests.connections.calls import connect
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
 from tests.connections.world import SECRET
@@ -15,17 +15,17 @@ ALICE = Principal("alice", frozenset({"chat"}))
 
 
 @pytest.fixture
-def context(deadline: Deadline) -> ToolContext:
-    return ToolContext(ALICE, deadline)
+def context(deadline: Deadline) -> CallContext:
+    return CallContext(ALICE, deadline)
 
 
-async def names(connections: Connections, context: ToolContext, *wanted: str) -> list[str]:
+async def names(connections: Connections, context: CallContext, *wanted: str) -> list[str]:
     toolset = await open_toolset(connections, context, list(wanted) or None)
     return [spec.name for spec in await toolset.list(context)]
 
 
 async def test_tools_are_named_by_their_connection_and_called(
-    connections: Connections, server: McpWorld, context: ToolContext
+    connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     await connect(connections, server.url, name="My files!")
     toolset = await open_toolset(connections, context)
@@ -42,7 +42,7 @@ async def test_tools_are_named_by_their_connection_and_called(
 
 
 async def test_names_never_collide_and_suit_every_provider(
-    make_connections: MakeConnections, server: McpWorld, context: ToolContext
+    make_connections: MakeConnections, server: McpWorld, context: CallContext
 ) -> None:
     config = ConnectionsConfig(
         allow_private=True,
@@ -59,14 +59,14 @@ async def test_names_never_collide_and_suit_every_provider(
 
 
 async def test_tools_of_a_server_that_is_named_by_its_address_can_be_called(
-    connections: Connections, server: McpWorld, context: ToolContext
+    connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     await connect(connections, server.url)
     assert (await names(connections, context))[0] == "_127_0_0_1__add"
 
 
 async def test_name_of_a_tool_never_comes_to_mean_another_connection(
-    make_connections: MakeConnections, server: McpWorld, context: ToolContext
+    make_connections: MakeConnections, server: McpWorld, context: CallContext
 ) -> None:
     connections = make_connections()
     one, two, three = [
@@ -85,7 +85,7 @@ async def test_name_of_a_tool_never_comes_to_mean_another_connection(
 
 
 async def test_odd_names_of_tools_are_made_callable(
-    connections: Connections, server: McpWorld, context: ToolContext
+    connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     server.more_tools = ["a.b", "a_b", "a-b", "y" * 64, "y" * 63 + "z"]
     server.running.restart()
@@ -99,7 +99,7 @@ async def test_odd_names_of_tools_are_made_callable(
 
 
 async def test_connection_that_is_down_is_reported_and_the_others_work(
-    connections: Connections, server: McpWorld, context: ToolContext
+    connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     other = McpWorld()
     with other.running:
@@ -113,7 +113,7 @@ async def test_connection_that_is_down_is_reported_and_the_others_work(
 
 
 async def test_connection_that_breaks_later_is_an_error_for_the_model(
-    connections: Connections, server: McpWorld, context: ToolContext
+    connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     client_id = (await connect(connections, server.url, name="files")).record.id
     toolset = await open_toolset(connections, context)
@@ -127,7 +127,7 @@ async def test_connection_that_breaks_later_is_an_error_for_the_model(
 
 
 async def test_wanted_connections_only(
-    connections: Connections, server: McpWorld, context: ToolContext
+    connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     one = (await connect(connections, server.url, name="one")).record.id
     await connect(connections, server.url, name="two")
@@ -140,7 +140,7 @@ async def test_wanted_connections_only(
 
 
 async def test_operators_servers_have_their_token_and_belong_to_everybody(
-    make_connections: MakeConnections, server: McpWorld, context: ToolContext
+    make_connections: MakeConnections, server: McpWorld, context: CallContext
 ) -> None:
     server.gate.token = SECRET
     config = ConnectionsConfig(
@@ -152,7 +152,7 @@ async def test_operators_servers_have_their_token_and_belong_to_everybody(
 
 
 async def test_tools_are_asked_for_once_in_a_while(
-    connections: Connections, server: McpWorld, context: ToolContext
+    connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     await connect(connections, server.url)
     server.gate.methods.clear()
@@ -170,18 +170,18 @@ async def test_progress_reaches_the_caller(
     async def report(progress: float, total: float | None, message: str | None) -> None:
         seen.append(message)
 
-    context = ToolContext(ALICE, deadline, report)
+    context = CallContext(ALICE, deadline, report)
     toolset = await open_toolset(connections, context)
     await toolset.call("files__count", {}, context)
     assert seen == ["step 1", "step 2"]
 
 
 async def test_end_of_the_requests_budget_is_no_answer_for_the_model(
-    connections: Connections, server: McpWorld, context: ToolContext
+    connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     await connect(connections, server.url, name="files")
     toolset = await open_toolset(connections, context)
-    short = ToolContext(ALICE, Deadline.after(0.2))
+    short = CallContext(ALICE, Deadline.after(0.2))
     with pytest.raises(DeadlineExceeded) as raised:
         await toolset.call("files__sleep", {"seconds": 20}, short)
     assert raised.value.status == 504

@@ -10,12 +10,12 @@ import pytest
 from shared.agent import Agent, ChatTurn, fold, history, transcript
 from shared.agent.history import estimate_tokens
 from shared.auth import Principal
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.openai_service import OpenAIService
 from shared.settings import load_settings
 from shared.storage import ConversationStore, MediaStore, Storage, conversation_log
 from shared.storage.ids import is_id
-from shared.tools import ToolContext
 from tests.conftest import MakeClient, StandIn
 from tests.conversations.conftest import Talk
 from tests.paging import read_pages
@@ -281,7 +281,7 @@ async def test_without_storage_there_are_chats_but_no_conversations(
     unstored = ConversationStore(storage, MediaStore(storage, settings))
     openai = OpenAIService(load_settings(environment))
     agent = Agent(openai, [], system_prompt=None, max_turns=1, conversations=unstored)
-    context = ToolContext(Principal("p", frozenset()), Deadline.after(20))
+    context = CallContext(Principal("p", frozenset()), Deadline.after(20))
     answer = await fold(agent.events(ChatTurn("hi"), context))
     await openai.aclose()
     assert answer["conversation_id"] is None

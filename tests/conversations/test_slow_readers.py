@@ -23,9 +23,10 @@ from shared.agent.events import (
 )
 from shared.app import create_app
 from shared.auth import Principal
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.settings import load_settings
-from shared.tools import PaidCalls, ToolContext
+from shared.tools import PaidCalls
 from tests.conftest import AUTH, KEY, ThreadServer
 from tests.torrent import Torrent
 from tests.waiting import until
@@ -122,7 +123,7 @@ class Talker(Agent):
     def __init__(self) -> None:
         self.said = 0
 
-    async def events(self, turn: ChatTurn, context: ToolContext) -> AsyncGenerator[ChatEvent, None]:
+    async def events(self, turn: ChatTurn, context: CallContext) -> AsyncGenerator[ChatEvent, None]:
         yield ChatCreated(None, "m")
         for _ in range(10_000):
             self.said += 1
@@ -131,7 +132,7 @@ class Talker(Agent):
 
 async def test_agent_does_not_run_ahead_of_its_reader(paid_calls: PaidCalls) -> None:
     agent = Talker()
-    context = ToolContext(Principal("p", frozenset()), Deadline.after(60))
+    context = CallContext(Principal("p", frozenset()), Deadline.after(60))
     async with aclosing(Chats(agent, paid_calls).events(b"", ChatTurn("hi"), context)) as events:
         for taken in range(200):
             await anext(events)

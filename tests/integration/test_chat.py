@@ -17,10 +17,11 @@ from shared.agent.events import (
 )
 from shared.app import create_app
 from shared.auth import Principal
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.openai_service import OpenAIService
 from shared.settings import load_settings
-from shared.tools import PaidCalls, ToolContext, ToolRegistry, tool
+from shared.tools import PaidCalls, ToolRegistry, tool
 from shared.tools.clock import ServerTime
 from tests.conftest import AUTH, TOOLS, MakeClient, StandIn, ThreadServer
 from tests.waiting import until
@@ -208,13 +209,13 @@ class Rendezvous:
         self.cancelled = 0
 
     @tool(title="Meet")
-    async def meet(self, context: ToolContext) -> ServerTime:
+    async def meet(self, context: CallContext) -> ServerTime:
         """Waits until all others are here too."""
         await self.barrier.wait()
         return {"server_time": "met"}
 
     @tool(title="Hang")
-    async def hang(self, context: ToolContext) -> ServerTime:
+    async def hang(self, context: CallContext) -> ServerTime:
         """Never returns."""
         try:
             await asyncio.Event().wait()
@@ -224,7 +225,7 @@ class Rendezvous:
         raise AssertionError
 
     @tool(title="Report")
-    async def report(self, context: ToolContext) -> ServerTime:
+    async def report(self, context: CallContext) -> ServerTime:
         """Reports progress."""
         await context.report_progress(1, 2, "half")
         return {"server_time": "done"}
@@ -244,8 +245,8 @@ async def agent(
     await openai.aclose()
 
 
-def make_context(seconds: float = 20) -> ToolContext:
-    return ToolContext(Principal("p", frozenset()), Deadline.after(seconds))
+def make_context(seconds: float = 20) -> CallContext:
+    return CallContext(Principal("p", frozenset()), Deadline.after(seconds))
 
 
 async def test_parallel_calls_run_together(agent: Agent, stand_in: StandIn) -> None:

@@ -5,9 +5,10 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from shared.auth import Principal
+from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import BUG, DeadlineExceeded, Failure, InvalidRequest, NotConfigured, NotFound
-from shared.tools import PaidCalls, ToolContext, ToolRegistry, ToolResult, ToolSpec, tool
+from shared.tools import PaidCalls, ToolRegistry, ToolResult, ToolSpec, tool
 
 
 class Greeting(TypedDict):
@@ -21,7 +22,7 @@ class Greeters:
     @tool(title="Greet", read_only=True)
     async def greet(
         self,
-        context: ToolContext,
+        context: CallContext,
         name: Annotated[str, Field(min_length=1)],
         tone: Literal["warm", "cool"] = "warm",
         times: int | None = None,
@@ -56,12 +57,12 @@ def registry(greeters: Greeters, paid_calls: PaidCalls) -> ToolRegistry:
 
 
 @pytest.fixture
-def context() -> ToolContext:
-    return ToolContext(Principal("p", frozenset()), Deadline.after(60))
+def context() -> CallContext:
+    return CallContext(Principal("p", frozenset()), Deadline.after(60))
 
 
 async def test_description_is_derived_from_signature_and_docstring(
-    registry: ToolRegistry, context: ToolContext
+    registry: ToolRegistry, context: CallContext
 ) -> None:
     assert await registry.list(context) == [
         ToolSpec(
@@ -104,7 +105,7 @@ async def test_description_is_derived_from_signature_and_docstring(
 
 
 async def test_call_returns_the_result_as_object_and_as_text(
-    registry: ToolRegistry, context: ToolContext
+    registry: ToolRegistry, context: CallContext
 ) -> None:
     result = await registry.call("greet", {"name": "Ada", "times": None}, context)
     assert result == ToolResult('{"greeting":"warm Ada None"}', {"greeting": "warm Ada None"})
@@ -120,7 +121,7 @@ async def test_call_returns_the_result_as_object_and_as_text(
     ],
 )
 async def test_bad_argument_is_an_error_that_names_it(
-    registry: ToolRegistry, context: ToolContext, arguments: dict[str, Any], complaint: str
+    registry: ToolRegistry, context: CallContext, arguments: dict[str, Any], complaint: str
 ) -> None:
     result = await registry.call("greet", arguments, context)
     failure = Failure("invalid_request", "client_error")
@@ -132,7 +133,7 @@ async def test_bad_argument_is_an_error_that_names_it(
 
 
 async def test_our_errors_are_results_for_whoever_takes_results(
-    registry: ToolRegistry, greeters: Greeters, context: ToolContext
+    registry: ToolRegistry, greeters: Greeters, context: CallContext
 ) -> None:
     greeters.failure = NotConfigured("Set SOMETHING.")
     result = await registry.call("greet", {"name": "a"}, context)
@@ -143,7 +144,7 @@ async def test_our_errors_are_results_for_whoever_takes_results(
 async def test_bug_is_an_error_without_its_text_and_is_logged(
     registry: ToolRegistry,
     greeters: Greeters,
-    context: ToolContext,
+    context: CallContext,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     greeters.failure = ValueError("internals")
@@ -155,14 +156,14 @@ async def test_bug_is_an_error_without_its_text_and_is_logged(
 
 
 async def test_deadline_is_no_result_of_one_tool(
-    registry: ToolRegistry, greeters: Greeters, context: ToolContext
+    registry: ToolRegistry, greeters: Greeters, context: CallContext
 ) -> None:
     greeters.failure = context.deadline.exceeded()
     with pytest.raises(DeadlineExceeded):
         await registry.call("greet", {"name": "a"}, context)
 
 
-async def test_unknown_tool_is_not_found(registry: ToolRegistry, context: ToolContext) -> None:
+async def test_unknown_tool_is_not_found(registry: ToolRegistry, context: CallContext) -> None:
     with pytest.raises(NotFound, match=r"'nope'.*greet"):
         await registry.call("nope", {}, context)
 
@@ -175,7 +176,7 @@ def test_tool_that_costs_money_cannot_be_read_only() -> None:
 def test_tool_with_an_undescribed_parameter_is_refused(paid_calls: PaidCalls) -> None:
     class Careless:
         @tool(title="Careless")
-        async def careless(self, context: ToolContext, secret: str) -> Greeting:
+        async def careless(self, context: CallContext, secret: str) -> Greeting:
             """Does not say what secret is."""
             return {"greeting": secret}
 

@@ -1,6 +1,7 @@
-"""What a tool may know of the call that it serves."""
+"""Who calls, until when, and how to report progress: one object for each call."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from shared.auth import Principal
@@ -16,13 +17,13 @@ async def discard_progress(progress: float, total: float | None, message: str | 
 
 
 @dataclass(frozen=True, slots=True)
-class ToolContext:
-    """Who calls, until when, and how to report progress; nothing of HTTP, MCP or the agent.
+class CallContext:
+    """What a call may know of its caller; nothing of HTTP, MCP or the agent.
 
     Attributes:
         principal: Who is calling.
-        deadline: The budget of the request that the call belongs to.
-        report_progress: Tells the caller how far the tool has come.
+        deadline: When the call's budget is used up.
+        report_progress: Tells the caller how far the call has come.
         idempotency_key: What the caller calls this request, so that a repeat is not paid for twice.
         operation: Gives ids to what the call stores.
     """
@@ -32,3 +33,14 @@ class ToolContext:
     report_progress: ReportProgress = discard_progress
     idempotency_key: str | None = None
     operation: Operation = field(default_factory=Operation.begin)
+
+    def scope(self) -> AbstractAsyncContextManager[None]:
+        """Returns the block in which the call runs: it is cancelled when the deadline is over.
+
+        Whoever lets a call in opens it: the HTTP route, the MCP handler, the agent for a tool call, and
+        the task of work that goes on without its caller. What runs in it takes no deadline.
+
+        Raises:
+            DeadlineExceeded: On leaving the block, because it did not end in time.
+        """
+        return self.deadline.scope()

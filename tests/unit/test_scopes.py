@@ -1,0 +1,104 @@
+import asyncio
+import math
+
+import pytest
+
+from shared.auth import Principal
+from shared.context import CallContext
+from shared.deadline import (
+    Deadline,
+    check_deadline,
+    create_detached_task,
+    remaining_seconds,
+    time_limit,
+)
+from shared.errors import DeadlineExceeded
+
+FOREVER = 3600.0
+
+
+async def test_block_that_outlives_its_scope_is_cancelled() -> None:
+    context = CallContext(Principal("somebody", frozenset()), Deadline.after(0.01))
+    with pytest.raises(DeadlineExceeded, match=r"0\.01 seconds"):
+        async with context.scope():
+            await asyncio.Event().wait()
+
+
+async def test_remaining_seconds_are_those_of_the_innermost_scope() -> None:
+    assert remaining_seconds() == math.inf
+    async with Deadline.after(FOREVER).scope():
+        async with time_limit(60):
+            assert remaining_seconds() <= 60
+        assert 60 < remaining_seconds() <= FOREVER
+    assert remaining_seconds() == math.inf
+
+
+async def test_time_limit_is_never_longer_than_the_scope_around_it() -> None:
+    async with Deadline.after(60).scope(), time_limit(FOREVER):
+        assert remaining_seconds() <= 60
+
+
+async def test_shorter_limit_that_is_over_leaves_the_scope_around_it_its_time() -> None:
+    async with Deadline.after(FOREVER).scope():
+        with pytest.raises(DeadlineExceeded):
+            async with time_limit(0.01):
+                await asyncio.Event().wait()
+        assert remaining_seconds() > 60
+
+
+async def test_scope_and_the_longer_limit_in_it_end_as_one() -> None:
+    left: list[float] = []
+
+    async def work() -> None:
+        async with Deadline.after(0.01).scope():
+            try:
+                async with time_limit(FOREVER):
+                    await asyncio.Event().wait()
+            finally:
+                left.append(remaining_seconds())
+
+    with pytest.raises(DeadlineExceeded, match=r"0\.01 seconds"):
+        await work()
+    assert left == [0]
+
+
+async def test_tasks_inherit_the_scope() -> None:
+    async def ask() -> float:
+        return remaining_seconds()
+
+    async with Deadline.after(60).scope():
+        assert await asyncio.create_task(ask()) <= 60
+
+
+async def test_detached_task_has_no_deadline_and_is_not_cancelled() -> None:
+    is_over = asyncio.Event()
+
+    async def work() -> float:
+        await is_over.wait()
+        return remaining_seconds()
+
+    tasks: list[asyncio.Task[float]] = []
+
+    async def call() -> None:
+        async with Deadline.after(0.01).scope():
+            tasks.append(create_detached_task(work()))
+            await asyncio.shield(tasks[0])
+
+    with pytest.raises(DeadlineExceeded):
+        await call()
+    is_over.set()
+    assert await tasks[0] == math.inf
+
+
+async def test_block_that_never_suspends_ends_where_it_checks_the_deadline() -> None:
+    async def read() -> None:
+        async with Deadline.after(0.01).scope():
+            while True:
+                check_deadline()
+
+    with pytest.raises(DeadlineExceeded):
+        await read()
+
+
+async def test_outside_of_a_scope_there_is_no_deadline_to_check() -> None:
+    check_deadline()
