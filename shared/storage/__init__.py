@@ -4,11 +4,11 @@ from shared.storage.conversation_log import Line
 from shared.storage.conversation_pages import ConversationPage, ConversationSummary
 from shared.storage.conversation_view import Conversation, present_conversation
 from shared.storage.conversations import ConversationList, ConversationStore
-from shared.storage.documents import Documents
 from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import IdempotencyStore
 from shared.storage.ids import Operation, is_id, made_at, new_id, owner_key
+from shared.storage.leases import Lease, LeasedRecord, LeasedRecords
 from shared.storage.links import LinkSigner
 from shared.storage.media import MediaPage, MediaStore
 from shared.storage.media_links import Media, find_media
@@ -27,6 +27,7 @@ from shared.storage.objects import (
 )
 from shared.storage.orphans import OrphanCounts, Orphans
 from shared.storage.persistence import persist
+from shared.storage.records import Record, RecordPage, Records, StoredRecord
 from shared.storage.service import Storage
 from shared.storage.turns import OpenTurn, TurnWriter
 from shared.storage.work_items import WorkItem, WorkItems
@@ -38,9 +39,11 @@ __all__ = [
     "ConversationPage",
     "ConversationStore",
     "ConversationSummary",
-    "Documents",
     "FolderStore",
     "IdempotencyStore",
+    "Lease",
+    "LeasedRecord",
+    "LeasedRecords",
     "Line",
     "LinkSigner",
     "Media",
@@ -62,7 +65,11 @@ __all__ = [
     "OrphanCounts",
     "Orphans",
     "RangeNotSatisfiable",
+    "Record",
+    "RecordPage",
+    "Records",
     "Storage",
+    "StoredRecord",
     "TurnWriter",
     "WorkItem",
     "WorkItems",

@@ -1,13 +1,12 @@
 """One turn of a conversation while it is written: who may write, and that it is still alive."""
 
-import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.deadline import Deadline
 from shared.errors import Conflict, GatewayError
 from shared.storage.conversation_log import Line, LogWriter, Tail
+from shared.storage.leases import Renewal
 from shared.storage.objects import ObjectConflict
 
 logger = logging.getLogger(__name__)
@@ -29,8 +28,8 @@ class TurnWriter:
         self._writer = writer
         self._renewal_seconds = renewal_seconds
         self._stamp = {"turn": turn_id, "attempt": attempt}
-        self._is_over = asyncio.Event()
-        self._renewal: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self._renewal: Renewal | None = None
 
     async def write(self, *lines: Line, deadline: Deadline | None = None) -> None:
         """Stores lines together.
@@ -54,7 +53,7 @@ class TurnWriter:
 
     def keep_alive(self) -> None:
         """Begins to write a line now and then."""
-        self._renewal = asyncio.create_task(self._renew())
+        self._renewal = Renewal(self._renew, self._renewal_seconds)
 
     async def close(self, *lines: Line, deadline: Deadline | None = None) -> None:
         """Writes the last lines; afterwards the next turn may begin.
@@ -70,14 +69,15 @@ class TurnWriter:
             Conflict: Another request has taken the conversation over, or deleted it.
             StorageUnavailable: They are not stored.
         """
-        is_repeat = self._is_over.is_set()
-        self._is_over.set()
+        is_repeat, self._is_closed = self._is_closed, True
+        if self._renewal is not None:
+            self._renewal.stop()
         try:
             if not (is_repeat and await self._writer.settle(deadline)):
                 await self.write(*lines, deadline=deadline)
         finally:
             if self._renewal is not None:
-                await self._renewal
+                await self._renewal.wait()
 
     async def abandon(self, deadline: Deadline) -> None:
         """Ends a turn whose first lines may be stored though writing them failed."""
@@ -85,19 +85,15 @@ class TurnWriter:
             end = {"type": "end", "status": "incomplete", "error": None, "usage": None}
             await self.write(end, deadline=deadline)
 
-    async def _renew(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._is_over.wait(), self._renewal_seconds)
-            if self._is_over.is_set():
-                return
-            try:
-                await self.write({"type": "alive"})
-            except Conflict:
-                # The next line that matters will say so.
-                return
-            except GatewayError as error:
-                logger.warning("A turn could not be kept alive: %s", error.code)
+    async def _renew(self) -> bool:
+        try:
+            await self.write({"type": "alive"})
+        except Conflict:
+            # The next line that matters will say so.
+            return False
+        except GatewayError as error:
+            logger.warning("A turn could not be kept alive: %s", error.code)
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from shared.context import CallContext
 from shared.errors import InvalidRequest, NotFound
-from shared.storage import Documents, Storage, owner_key
+from shared.storage import Record, Records, Storage, owner_key
 from shared.tools.registry import tool
 
 MAX_TASKS = 1000
@@ -48,8 +48,8 @@ class TaskList(TypedDict):
     filter: StatusFilter
 
 
-class _Document(BaseModel):
-    tasks: list[TaskItem] = []
+class _TaskRecord(Record):
+    tasks: list[TaskItem] = Field(default_factory=list)
 
     def find(self, task_id: str) -> TaskItem:
         for task in self.tasks:
@@ -66,7 +66,7 @@ class TaskTools:
     """
 
     def __init__(self, storage: Storage) -> None:
-        self._documents = Documents(storage, _Document)
+        self._records = Records(storage.state, _TaskRecord)
 
     @tool(title="Add task", open_world=False, once=True)
     async def add_task(
@@ -87,14 +87,14 @@ class TaskTools:
 
         created = TaskChange(task_id=task["id"], status="created", title=title)
 
-        def add(document: _Document) -> TaskChange:
-            if any(earlier["id"] == task["id"] for earlier in document.tasks):
+        def add(record: _TaskRecord) -> TaskChange:
+            if any(earlier["id"] == task["id"] for earlier in record.tasks):
                 # An earlier run has added it, and died before it could say so.
                 return created
-            if len(document.tasks) >= MAX_TASKS:
+            if len(record.tasks) >= MAX_TASKS:
                 complaint = f"the list is full with {MAX_TASKS} tasks; delete some with delete_task"
                 raise InvalidRequest.for_field("title", complaint)
-            document.tasks.append(task)
+            record.tasks.append(task)
             return created
 
         return await self._change(context, add)
@@ -106,10 +106,10 @@ class TaskTools:
         Args:
             status: Which tasks to show.
         """
-        document = await context.deadline.wait_for(self._documents.read(_name(context)))
+        stored = await self._records.find(_name(context))
         tasks = [
             task
-            for task in document.tasks
+            for task in (stored.record.tasks if stored else [])
             if status == "all" or task["completed"] == (status == "completed")
         ]
         return {"tasks": tasks, "count": len(tasks), "filter": status}
@@ -122,8 +122,8 @@ class TaskTools:
             task_id: Id of the task, as add_task or list_tasks returned it.
         """
 
-        def complete(document: _Document) -> TaskChange:
-            task = document.find(task_id)
+        def complete(record: _TaskRecord) -> TaskChange:
+            task = record.find(task_id)
             task["completed"] = True
             return {"task_id": task_id, "status": "completed", "title": task["title"]}
 
@@ -147,8 +147,8 @@ class TaskTools:
         if title is None and description is None:
             raise InvalidRequest.for_field("title", "give a new title, a new description, or both")
 
-        def update(document: _Document) -> TaskChange:
-            task = document.find(task_id)
+        def update(record: _TaskRecord) -> TaskChange:
+            task = record.find(task_id)
             task["title"] = task["title"] if title is None else title
             task["description"] = task["description"] if description is None else description
             return {"task_id": task_id, "status": "updated", "title": task["title"]}
@@ -163,15 +163,17 @@ class TaskTools:
             task_id: Id of the task, as add_task or list_tasks returned it.
         """
 
-        def delete(document: _Document) -> TaskChange:
-            task = document.find(task_id)
-            document.tasks.remove(task)
+        def delete(record: _TaskRecord) -> TaskChange:
+            task = record.find(task_id)
+            record.tasks.remove(task)
             return {"task_id": task_id, "status": "deleted", "title": task["title"]}
 
         return await self._change(context, delete)
 
-    async def _change(self, context: CallContext, make: Callable[[_Document], ResultT]) -> ResultT:
-        return await context.deadline.wait_for(self._documents.change(_name(context), make))
+    async def _change(
+        self, context: CallContext, make: Callable[[_TaskRecord], ResultT]
+    ) -> ResultT:
+        return await self._records.change(_name(context), make, default=_TaskRecord)
 
 
 def _name(context: CallContext) -> str:

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from pytest_mock import MockerFixture
 
-from shared.storage import FolderStore, ObjectChanged, ObjectInfo, documents
+from shared.storage import FolderStore, ObjectChanged, ObjectInfo, records
 from shared.tools import tasks
 from tests.conftest import MakeClient, StandIn, digest
 
@@ -151,9 +151,9 @@ async def test_writers_of_one_app_do_not_get_into_each_others_way(
     written: list[str] = []
     replace = FolderStore.replace
 
-    async def counted(self: FolderStore, name: str, data: bytes, etag: str) -> ObjectInfo:
+    async def counted(self: FolderStore, name: str, *rest: Any) -> ObjectInfo:
         written.append(name)
-        return await replace(self, name, data, etag)
+        return await replace(self, name, *rest)
 
     mocker.patch.object(FolderStore, "replace", counted)
     await call(client, "add_task", title="first")
@@ -166,17 +166,17 @@ async def test_writer_who_is_late_every_time_gets_409(
 ) -> None:
     written: list[str] = []
 
-    async def changed(self: FolderStore, name: str, data: bytes, etag: str) -> ObjectInfo:
+    async def changed(self: FolderStore, name: str, *rest: Any) -> ObjectInfo:
         written.append(name)
         raise ObjectChanged
 
     await call(client, "add_task", title="first")
-    monkeypatch.setattr(documents, "LONGEST_BACKOFF_SECONDS", 0)
+    monkeypatch.setattr(records, "LONGEST_BACKOFF_SECONDS", 0)
     mocker.patch.object(FolderStore, "replace", changed)
     response = await client.post("/tools/add_task", json={"title": "second"})
     assert (response.status_code, response.json()["code"]) == (409, "conflict")
     assert response.headers["retry-after"] == "1"
-    assert len(written) == documents.MAX_ATTEMPTS
+    assert len(written) == records.MAX_ATTEMPTS
 
 
 async def test_longest_texts_are_kept_as_they_are(client: httpx2.AsyncClient) -> None:

@@ -1,0 +1,264 @@
+"""Leases: a record is held while work is done for it.
+
+Its holder renews the lease by writing the record again; another run takes the record over once its last
+write is too old, because the holder died. The clock of storage says how old, because those of instances
+may differ.
+"""
+
+import asyncio
+import itertools
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Generic, TypeVar
+
+from shared.background import Background
+from shared.deadline import Deadline
+from shared.errors import Conflict, GatewayError, StorageUnavailable
+from shared.storage.objects import ObjectConflict, ObjectExists, ObjectMissing, ObjectStore
+from shared.storage.persistence import ANSWER_SECONDS
+from shared.storage.records import Record, Records, StoredRecord
+from shared.timing import Timing
+
+LAST_WRITE_SECONDS = 30.0
+"""How long a record is tried to be written at the end of its lease while storage fails."""
+
+logger = logging.getLogger(__name__)
+
+
+class LeasedRecord(Record):
+    """The base of records that can be held.
+
+    Attributes:
+        holder: A random id of the run that holds it; None where none does.
+    """
+
+    holder: str | None = None
+
+
+LeasedT = TypeVar("LeasedT", bound=LeasedRecord)
+
+
+class Renewal:
+    """A task that renews a lease until it is stopped.
+
+    Nothing cancels it: of a write that was cut off nobody knows whether it happened.
+
+    Args:
+        renew: Renews once, and says whether to go on.
+        seconds: The pause before each renewal.
+    """
+
+    def __init__(self, renew: Callable[[], Awaitable[bool]], seconds: float) -> None:
+        self._renew = renew
+        self._seconds = seconds
+        self._is_over = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    def stop(self) -> None:
+        """Ends the renewal, after the write that is under way."""
+        self._is_over.set()
+
+    async def wait(self) -> None:
+        """Waits until it has ended."""
+        await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_over.wait(), self._seconds)
+            if self._is_over.is_set() or not await self._renew():
+                return
+
+
+class Lease(Generic[LeasedT]):
+    """A record that this run holds.
+
+    Args:
+        records: Where it is.
+        stored: The record as this run wrote it.
+        is_repeat: Whether an earlier run held it.
+    """
+
+    def __init__(
+        self, records: Records[LeasedT], stored: StoredRecord[LeasedT], *, is_repeat: bool
+    ) -> None:
+        self._records = records
+        self._stored = stored
+        self._holder = stored.record.holder
+        self._is_lost = False
+        self.is_repeat = is_repeat
+
+    @property
+    def record(self) -> LeasedT:
+        """The record as it was written last."""
+        return self._stored.record
+
+    def finish(self, **changes: object) -> None:
+        """Sets fields of the record, which are written when the lease ends."""
+        record = self.record.model_copy(update=changes)
+        self._stored = StoredRecord(self._stored.name, record, self._stored.etag)
+
+    async def write(self, deadline: Deadline | None = None) -> bool:
+        """Writes the record; a failure is only logged, because the work goes on.
+
+        Args:
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
+        Returns:
+            Whether the record is still held.
+        """
+        try:
+            self._stored = await self._write(deadline)
+        except (ObjectConflict, ObjectMissing, GatewayError) as error:
+            logger.warning("A record that is held was not written: %s", type(error).__name__)
+        return not self._is_lost
+
+    async def end(self) -> None:
+        """Writes the record for the last time, for other runs to hold."""
+        self.finish(holder=None)
+        await self.write(Deadline.after(LAST_WRITE_SECONDS))
+
+    async def _write(self, deadline: Deadline | None) -> StoredRecord[LeasedT]:
+        # Read at each attempt: what was set while a renewal was under way is written by the next write.
+        try:
+            return await self._replace(self._stored.etag, deadline)
+        except ObjectConflict:
+            # Ours all the same, where an earlier write was given up before its answer came.
+            found = await self._records.get(self._stored.name)
+            if found.record.holder != self._holder:
+                self._is_lost = True
+                raise
+            return await self._replace(found.etag, deadline)
+
+    async def _replace(self, etag: str, deadline: Deadline | None) -> StoredRecord[LeasedT]:
+        before = StoredRecord(self._stored.name, self._stored.record, etag)
+        written = await self._records.replace(before, self._stored.record, deadline)
+        return StoredRecord(written.name, self._stored.record, written.etag)
+
+
+class LeasedRecords(Records[LeasedT]):
+    """Records of one kind that can be held.
+
+    Args:
+        state: The container that they are in.
+        model: Their model.
+        timing: How long leases and pauses are.
+        background: Writes records at the end of their lease, whoever stops to wait for it.
+    """
+
+    def __init__(
+        self, state: ObjectStore, model: type[LeasedT], timing: Timing, background: Background
+    ) -> None:
+        super().__init__(state, model)
+        self._timing = timing
+        self._background = background
+
+    @asynccontextmanager
+    async def hold(
+        self,
+        name: str,
+        needs_work: Callable[[LeasedT], bool],
+        fresh: Callable[[], LeasedT],
+        deadline: Deadline,
+        busy: str,
+    ) -> AsyncIterator[Lease[LeasedT] | LeasedT]:
+        """Holds a record while the block runs, renews the lease, and releases it at the end.
+
+        Args:
+            name: The record.
+            needs_work: Says of a record that is there whether it is to be held; may raise.
+            fresh: Makes the record where there is none.
+            deadline: How long to wait for a run that holds it.
+            busy: What to tell the caller where that run holds it for longer.
+
+        Yields:
+            The lease; or the record as it is where it needs no work, perhaps any more.
+
+        Raises:
+            Conflict: Another run still holds it when the deadline is near.
+            StorageUnavailable: It cannot be read or written.
+        """
+        claim = _Claim(self, name, needs_work, fresh, self._timing)
+        found = await deadline.wait_for(claim.take_or_wait(deadline, busy))
+        if not isinstance(found, Lease):
+            yield found
+            return
+        renewal = Renewal(found.write, self._timing.renewal)
+
+        async def end() -> None:
+            renewal.stop()
+            await renewal.wait()
+            await found.end()
+
+        try:
+            yield found
+        finally:
+            await self._background.finish(end())
+
+
+class _Claim(Generic[LeasedT]):
+    """Attempts to hold one record."""
+
+    def __init__(
+        self,
+        records: Records[LeasedT],
+        name: str,
+        needs_work: Callable[[LeasedT], bool],
+        fresh: Callable[[], LeasedT],
+        timing: Timing,
+    ) -> None:
+        self._records = records
+        self._name = name
+        self._needs_work = needs_work
+        self._fresh = fresh
+        self._timing = timing
+        self._holder = secrets.token_hex(16)
+
+    async def take_or_wait(self, deadline: Deadline, busy: str) -> Lease[LeasedT] | LeasedT:
+        """Returns our lease, or the record once it needs no work."""
+        pause = self._timing.first_poll
+        error: GatewayError = Conflict(busy, self._timing.renewal)
+        # Most records are new; who waits for another run expects its record.
+        attempts = itertools.chain([self._create_or_take], itertools.repeat(self._take_or_create))
+        for attempt in attempts:
+            try:
+                found = await attempt()
+            except ObjectConflict:
+                # Another run was faster; what it does shows at the next look.
+                pass
+            except ObjectMissing:
+                error = StorageUnavailable(
+                    "Storage refuses a new record as one that exists, and does not have it. Try again."
+                )
+            else:
+                if found is not None:
+                    return found
+            if deadline.remaining() < pause + ANSWER_SECONDS:
+                raise error
+            await asyncio.sleep(pause)
+            pause = min(self._timing.longest_poll, pause * 2)
+        raise AssertionError("unreachable: attempts never end")
+
+    async def _create_or_take(self) -> Lease[LeasedT] | LeasedT | None:
+        with suppress(ObjectExists):
+            record = self._fresh().model_copy(update={"holder": self._holder})
+            created = await self._records.create(self._name, record)
+            return Lease(self._records, created, is_repeat=False)
+        return await self._take()
+
+    async def _take_or_create(self) -> Lease[LeasedT] | LeasedT | None:
+        with suppress(ObjectMissing):
+            return await self._take()
+        return await self._create_or_take()
+
+    async def _take(self) -> Lease[LeasedT] | LeasedT | None:
+        """Returns a record that needs no work, or takes it; None while another run holds it."""
+        found = await self._records.get(self._name)
+        if not self._needs_work(found.record):
+            return found.record
+        if found.record.holder is not None and found.age_seconds < self._timing.lease:
+            return None
+        record = found.record.model_copy(update={"holder": self._holder})
+        return Lease(self._records, await self._records.replace(found, record), is_repeat=True)

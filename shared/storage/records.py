@@ -1,0 +1,219 @@
+"""Records: JSON objects with a version that several instances read and change.
+
+A change is made to what is stored, or not at all: it is written on condition that nobody has written
+since, and made again to what is then stored. `shared.storage.leases` has the records that can be held.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+from weakref import WeakValueDictionary
+
+from pydantic import BaseModel
+
+from shared.deadline import Deadline
+from shared.errors import Conflict
+from shared.parallel import gather_limited
+from shared.storage.objects import ObjectConflict, ObjectMissing, ObjectStore
+
+MAX_ATTEMPTS = 30
+FIRST_BACKOFF_SECONDS = 0.01
+LONGEST_BACKOFF_SECONDS = 0.5
+PARALLEL_READS = 8
+
+
+class Record(BaseModel):
+    """The base of stored records.
+
+    Attributes:
+        v: The version of what is stored.
+    """
+
+    v: Literal[1] = 1
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord(Generic[RecordT]):
+    """A record as it was read or written.
+
+    Attributes:
+        name: Its object.
+        record: The record.
+        etag: Its version in storage.
+        age_seconds: How old its last write was when it was read, by the clock of storage.
+    """
+
+    name: str
+    record: RecordT
+    etag: str
+    age_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage(Generic[RecordT]):
+    """A part of a listing.
+
+    Attributes:
+        records: In the order of their names.
+        cursor: Where the next part begins; None at the end.
+    """
+
+    records: tuple[StoredRecord[RecordT], ...]
+    cursor: str | None
+
+
+class Records(Generic[RecordT]):
+    """Records of one kind.
+
+    Args:
+        state: The container that they are in.
+        model: Their model.
+        attempts: How often a change is tried while other writers are faster.
+    """
+
+    def __init__(
+        self, state: ObjectStore, model: type[RecordT], attempts: int = MAX_ATTEMPTS
+    ) -> None:
+        self._state = state
+        self._attempts = attempts
+        self._model = model
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def get(self, name: str) -> StoredRecord[RecordT]:
+        """Returns a record.
+
+        Raises:
+            ObjectMissing: There is none.
+        """
+        data, info = await self._state.read(name)
+        record = self._model.model_validate_json(data)
+        return StoredRecord(name, record, info.etag, info.age_seconds)
+
+    async def find(self, name: str) -> StoredRecord[RecordT] | None:
+        """Returns a record, None where there is none."""
+        try:
+            return await self.get(name)
+        except ObjectMissing:
+            return None
+
+    async def create(
+        self, name: str, record: RecordT, deadline: Deadline | None = None
+    ) -> StoredRecord[RecordT]:
+        """Stores a new record.
+
+        Args:
+            name: Its object.
+            record: The record.
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
+        Raises:
+            ObjectExists: There is one already.
+        """
+        info = await self._state.create(name, _json(record), deadline=deadline)
+        return StoredRecord(name, record, info.etag)
+
+    async def replace(
+        self, stored: StoredRecord[RecordT], record: RecordT, deadline: Deadline | None = None
+    ) -> StoredRecord[RecordT]:
+        """Replaces a record that nobody has changed since it was read.
+
+        Args:
+            stored: The record as it was read or written last.
+            record: What takes its place.
+            deadline: Until when to go on where storage fails; None for a few attempts.
+
+        Raises:
+            ObjectChanged: Somebody has changed or deleted it.
+        """
+        info = await self._state.replace(stored.name, _json(record), stored.etag, deadline)
+        return StoredRecord(stored.name, record, info.etag)
+
+    async def change(
+        self,
+        name: str,
+        make: Callable[[RecordT], ResultT],
+        *,
+        default: Callable[[], RecordT] | None = None,
+    ) -> ResultT:
+        """Changes a record, again from what is then stored where another writer was faster.
+
+        Args:
+            name: Its object.
+            make: Changes the record that it is given, and returns what `change` returns. It may be
+                called several times, and may raise.
+            default: Makes the record that is changed and created where there is none.
+
+        Raises:
+            ObjectMissing: There is none, and no default.
+            Conflict: Others were faster every time.
+        """
+
+        async def attempt() -> ResultT:
+            try:
+                stored = await self.get(name)
+            except ObjectMissing:
+                if default is None:
+                    raise
+                record = default()
+                result = make(record)
+                await self.create(name, record)
+            else:
+                result = make(stored.record)
+                await self.replace(stored, stored.record)
+            return result
+
+        return await self.compete(name, attempt)
+
+    async def compete(self, name: str, attempt: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Makes attempts at changing a record until one is not overtaken by another writer.
+
+        Args:
+            name: Its object.
+            attempt: Reads the record, changes it and replaces it.
+
+        Raises:
+            Conflict: Others were faster every time.
+        """
+        # Only one writer of each instance competes with those of the other instances.
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            for failures in range(self._attempts):
+                with suppress(ObjectConflict):
+                    return await attempt()
+                # Jitter, because whoever lost together would otherwise come back together.
+                longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**failures)
+                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311  # Not secret.
+        raise Conflict("Others change the same thing all the time. Try again.", 1)
+
+    async def list(
+        self, prefix: str, limit: int = 100, cursor: str | None = None
+    ) -> RecordPage[RecordT]:
+        """Lists records whose names begin with a prefix; those deleted meanwhile are left out.
+
+        Args:
+            prefix: How their names begin.
+            limit: Most records to read.
+            cursor: Where to begin, from the last page.
+
+        Raises:
+            ValueError: The cursor is not one that a listing gave.
+        """
+        page = await self._state.list(prefix, limit, cursor)
+        found = await gather_limited(
+            PARALLEL_READS, (self.find(each.name) for each in page.objects)
+        )
+        return RecordPage(tuple(filter(None, found)), page.cursor)
+
+    async def delete(self, name: str) -> bool:
+        """Deletes a record and says whether there was one."""
+        return await self._state.delete(name)
+
+
+def _json(record: Record) -> bytes:
+    return record.model_dump_json().encode()
