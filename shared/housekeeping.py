@@ -197,7 +197,7 @@ class Housekeeping:
             )
             return True
         counts["videos_checked"] += 1
-        context = CallContext(Principal(item.owner, frozenset()), deadline)
+        context = CallContext(Principal(item.principal, frozenset()), deadline)
         try:
             has_ended = await self._services.video_jobs.settle(item.id, context)
         except NotFound:

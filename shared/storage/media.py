@@ -185,7 +185,7 @@ class MediaStore:
         Raises:
             NotFound: The principal has none of that id.
         """
-        record, _ = await self._read(principal, media_id)
+        record, _ = await self._read(owner_key(principal), media_id)
         if record.is_deleted:
             raise _unknown(media_id)
         return record
@@ -237,9 +237,13 @@ class MediaStore:
         Raises:
             NotFound: The principal has none of that id.
         """
-        record, etag = await self._read(principal, media_id)
-        name = record_name(owner_key(principal), media_id)
-        item, due = _work_item(principal, media_id), datetime.now(UTC) + DELETION_TIME
+        await self._delete(owner_key(principal), media_id)
+
+    async def _delete(self, owner: str, media_id: str) -> None:
+        record, etag = await self._read(owner, media_id)
+        name = record_name(owner, media_id)
+        item = WorkItem(kind="media", owner=owner, id=media_id)
+        due = datetime.now(UTC) + DELETION_TIME
         if not record.is_deleted:
             await self._work_items.add(item, due)
             # Hidden first: nobody is to be sent to an object that is gone already.
@@ -248,17 +252,22 @@ class MediaStore:
                 await self._storage.state.replace(name, hidden.model_dump_json().encode(), etag)
             except ObjectChanged as error:
                 raise Conflict(f"The media '{media_id}' is being deleted.", 1) from error
-        await self._erase(owner_key(principal), record)
+        await self._erase(owner, record)
         # Where that fails, housekeeping sees that the record is gone.
         with suppress(StorageUnavailable):
             await self._work_items.remove(item, due)
 
-    async def finish_deletion(self, principal: str, media_id: str) -> bool:
-        """Finishes a deletion that was interrupted, and says whether there was one."""
+    async def finish_deletion(self, owner: str, media_id: str) -> bool:
+        """Finishes a deletion that was interrupted, and says whether there was one.
+
+        Args:
+            owner: Hash of the principal, as `owner_key` returns it.
+            media_id: Id of the medium.
+        """
         try:
-            record, _ = await self._read(principal, media_id)
+            record, _ = await self._read(owner, media_id)
             if record.is_deleted:
-                await self.delete(principal, media_id)
+                await self._delete(owner, media_id)
         except NotFound:
             return False
         return record.is_deleted
@@ -343,18 +352,14 @@ class MediaStore:
                 return earlier
             return record
 
-    async def _read(self, principal: str, media_id: str) -> tuple[MediaRecord, str]:
+    async def _read(self, owner: str, media_id: str) -> tuple[MediaRecord, str]:
         if not is_id(media_id):
             raise _unknown(media_id)
         try:
-            data, info = await self._storage.state.read(record_name(owner_key(principal), media_id))
+            data, info = await self._storage.state.read(record_name(owner, media_id))
         except ObjectMissing as error:
             raise _unknown(media_id) from error
         return MediaRecord.model_validate_json(data), info.etag
-
-
-def _work_item(principal: str, media_id: str) -> WorkItem:
-    return WorkItem(kind="media", owner=principal, id=media_id)
 
 
 def _unknown(media_id: str) -> NotFound:

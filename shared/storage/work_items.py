@@ -1,4 +1,4 @@
-"""What may have to be finished by somebody else than who began it.
+"""Work items: pending operations that another instance can finish.
 
 A work item is written before the work, and removed when it is done. Its name begins with the time from
 which others look after it, so that one listing finds what is due, of all principals, oldest first.
@@ -25,8 +25,9 @@ class WorkItem(BaseModel):
 
     Attributes:
         kind: A connection that is being made, a medium that is being deleted, or a video job.
-        owner: Whose it is: the name of a principal, of connections what stands for it in names.
-        id: Of the connection, the medium, or the job.
+        owner: Hash of the principal, as `owner_key` returns it.
+        id: Id of the connection, the medium, or the job.
+        principal: Name of the principal, for video jobs, whose results are stored under it; else empty.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,6 +35,7 @@ class WorkItem(BaseModel):
     kind: WorkKind
     owner: str
     id: str
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

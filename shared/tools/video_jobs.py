@@ -338,7 +338,8 @@ class VideoJobs:
 
 
 def _work_item(job_id: str, context: CallContext) -> WorkItem:
-    return WorkItem(kind="video", owner=context.principal.name, id=job_id)
+    name = context.principal.name
+    return WorkItem(kind="video", owner=owner_key(name), id=job_id, principal=name)
 
 
 def _name(job_id: str, context: CallContext) -> str:

@@ -24,6 +24,7 @@ from shared.housekeeping import FORGET_AFTER, RESULTS_KEPT, Bounds, Housekeeping
 from shared.services import Services
 from shared.settings import load_settings
 from shared.storage import ObjectStore, Orphans, WorkItem, WorkItems
+from shared.storage.ids import owner_key
 from tests.conftest import AUTH, KEY, StandIn, digest
 
 TIMEOUT_SECONDS = 60
@@ -175,9 +176,18 @@ async def test_order_that_the_provider_refuses_leaves_no_work(
             pass
 
 
+async def test_order_is_of_the_hash_of_its_principal_and_names_the_principal(world: World) -> None:
+    job_id = await world.order("alice")
+    [name] = await world.names("work/")
+    owner = owner_key("alice")
+    assert await WorkItems(world.state).read(name) == WorkItem(
+        kind="video", owner=owner, id=job_id, principal="alice"
+    )
+
+
 async def test_order_without_a_record_is_forgotten_after_an_hour(world: World) -> None:
     items = WorkItems(world.services.storage.state)
-    item = WorkItem(kind="video", owner="alice", id="0" * 44)
+    item = WorkItem(kind="video", owner=owner_key("alice"), id="0" * 44, principal="alice")
     await items.add(item, datetime.now(UTC))
     assert (await world.run())["videos_checked"] == 1
     assert len(await world.names("work/")) == 1
@@ -277,7 +287,7 @@ async def test_medium_whose_deletion_was_interrupted_is_removed(world: World) ->
     record = json.loads(data) | {"is_deleted": True}
     items = WorkItems(world.services.storage.state)
     for medium in (kept, deleted):
-        item = WorkItem(kind="media", owner="default", id=medium["id"])
+        item = WorkItem(kind="media", owner=owner_key("default"), id=medium["id"])
         await items.add(item, datetime.now(UTC) + timedelta(minutes=10))
     await state.replace(name, json.dumps(record).encode(), info.etag)
     assert dict(await world.run()) == NOTHING
