@@ -203,7 +203,7 @@ class Agent:
         request = CompletionRequest(
             messages=state.messages(), model=state.turn.model, options=options
         )
-        async with aclosing(self._openai.chat.stream(request, context.deadline)) as stream:
+        async with aclosing(self._openai.chat.stream(request)) as stream:
             async for piece in stream:
                 if isinstance(piece, Completion):
                     state.add_completion(piece)

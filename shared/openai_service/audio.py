@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
 from shared.openai_service.client import (
     Clients,
@@ -127,14 +126,11 @@ class Audio:
         self._clients = clients
 
     @asynccontextmanager
-    async def speak(
-        self, request: SpeechRequest, deadline: Deadline
-    ) -> AsyncIterator[SpeechStream]:
+    async def speak(self, request: SpeechRequest) -> AsyncIterator[SpeechStream]:
         """Speaks a text; the clip is never held in memory.
 
         Raises:
             NotConfigured: No provider for audio.
-            DeadlineExceeded: The clip is not complete in time.
             ProviderTruncated: The connection broke in the middle of the clip.
             ProviderError: The provider failed or refused.
         """
@@ -143,22 +139,21 @@ class Audio:
         call = ProviderCall.with_model(Capability.AUDIO, endpoint, request.model)
         async with AsyncExitStack() as stack:
             send = partial(_speak, stack, parameters)
-            answer = await self._clients.call(call, send, deadline, repeatable=False)
+            answer = await self._clients.call(call, send, repeatable=False)
             pieces = answer.iter_bytes(CHUNK_BYTES)
-            yield SpeechStream(parameters["model"], receive(pieces, call, deadline))
+            yield SpeechStream(parameters["model"], receive(pieces, call))
 
-    async def transcribe(self, request: TranscriptionRequest, deadline: Deadline) -> Transcription:
+    async def transcribe(self, request: TranscriptionRequest) -> Transcription:
         """Writes down what a clip says.
 
         Raises:
             NotConfigured: No provider for transcription.
-            DeadlineExceeded: No answer in time.
             ProviderError: The provider failed or refused.
         """
         endpoint = self._clients.endpoints.get(Capability.TRANSCRIPTION)
         call = ProviderCall.with_model(Capability.TRANSCRIPTION, endpoint, request.model)
         send = partial(_transcribe, request.parameters(endpoint.target))
-        return await self._clients.call(call, send, deadline, repeatable=False)
+        return await self._clients.call(call, send, repeatable=False)
 
 
 async def _speak(

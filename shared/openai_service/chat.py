@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shared.deadline import Deadline
+from shared.deadline import check_deadline
 from shared.errors import ContentFiltered, ProviderRejected
 from shared.openai_service.client import Clients, ProviderCall, observed
 from shared.openai_service.completions import (
@@ -33,48 +33,41 @@ class Chat:
         self._clients = clients
         self._fallbacks = ParameterFallbacks()
 
-    async def complete(self, request: CompletionRequest, deadline: Deadline) -> Completion:
+    async def complete(self, request: CompletionRequest) -> Completion:
         """Returns a whole chat completion.
 
         Raises:
             NotConfigured: No provider for chat.
-            DeadlineExceeded: No answer in time.
             ContentFiltered: The provider withheld the whole answer.
             ProviderError: The provider failed or refused.
         """
         call, parameters = self._prepare(request)
-        return _counted(await self._create(call, parameters, _complete, deadline))
+        return _counted(await self._create(call, parameters, _complete))
 
-    async def stream(self, request: CompletionRequest, deadline: Deadline) -> CompletionStream:
+    async def stream(self, request: CompletionRequest) -> CompletionStream:
         """Yields a chat completion as it comes: pieces of text, then the whole `Completion`.
 
         Closing the generator closes the connection, which stops the provider.
 
         Raises:
             NotConfigured: No provider for chat.
-            DeadlineExceeded: The answer is not complete in time.
             ContentFiltered: The provider withheld the whole answer.
             ProviderTruncated: The stream ended before the answer did.
             ProviderError: The provider failed or refused.
         """
         call, parameters = self._prepare(request)
         parameters |= {"stream": True, "stream_options": {"include_usage": True}}
-        stream = await self._create(call, parameters, _open_stream, deadline)
+        stream = await self._create(call, parameters, _open_stream)
         from shared.openai_service.sdk import provider_errors, truncated
 
         reader = CompletionReader()
-        with observed(call, deadline):
+        with observed(call):
             try:
-                while True:
-                    if not deadline.remaining():
-                        # Chunks that are there already never let a timeout cut in.
-                        raise deadline.exceeded()
-                    with provider_errors(call.config):
-                        chunk = await deadline.wait_for(anext(stream, None))
-                    if chunk is None:
-                        break
-                    if text := reader.add(chunk):
-                        yield text
+                with provider_errors(call.config):
+                    while (chunk := await anext(stream, None)) is not None:
+                        check_deadline()
+                        if text := reader.add(chunk):
+                            yield text
             except ContentFiltered:
                 reader.end_by_filter()
             finally:
@@ -93,14 +86,13 @@ class Chat:
         call: ProviderCall,
         parameters: Mapping[str, Any],
         send: "Callable[[Mapping[str, Any], AsyncOpenAI], Awaitable[T]]",
-        deadline: Deadline,
     ) -> T:
         """Calls the API, once more for each refused parameter that has a fallback."""
         refused: set[str] = set()
         while True:
             adapted = self._fallbacks.apply(call.config, parameters, refused)
             try:
-                return await self._clients.call(call, partial(send, adapted), deadline)
+                return await self._clients.call(call, partial(send, adapted))
             except ProviderRejected as error:
                 name = self._fallbacks.learn(call.config, adapted, error)
                 if name is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from shared.deadline import Deadline
+from shared.deadline import check_deadline, remaining_seconds
 from shared.errors import (
     DeadlineExceeded,
     GatewayError,
@@ -111,35 +111,32 @@ class Clients:
         self,
         call: ProviderCall,
         send: "Callable[[AsyncOpenAI], Awaitable[T]]",
-        deadline: Deadline,
         *,
         repeatable: bool = True,
     ) -> T:
-        """Calls a provider, again after a 429 or a failed connection, while the deadline allows it.
+        """Calls a provider, again after a 429 or a failed connection, while there is time for it.
 
         The SDK's own retries are off, because they know no deadline. A provider's ``Retry-After`` is
-        honoured; where it does not fit into the deadline the error is raised at once, so that the
+        honoured; where there is less time left than that the error is raised at once, so that the
         caller can wait instead.
 
         Args:
             call: Which provider to call, for what.
             send: Makes one attempt with the SDK's client.
-            deadline: The budget of the whole request.
             repeatable: Whether a request that may have arrived may be sent again. Paid media calls may
                 not: the provider would bill them twice.
 
         Raises:
-            DeadlineExceeded: No answer in time.
             ProviderError: The provider failed or refused.
         """
-        with observed(call, deadline):
+        with observed(call):
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 try:
-                    async with deadline.limit(), self._attempt(call) as api:
+                    async with self._attempt(call) as api:
                         return await send(api)
                 except (RateLimited, ProviderDisconnected) as error:
                     pause = self._pause(error, attempt, repeatable=repeatable)
-                    if pause is None or pause >= deadline.remaining():
+                    if pause is None or pause >= remaining_seconds():
                         raise
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -189,27 +186,19 @@ class Clients:
 
 
 @contextmanager
-def observed(call: ProviderCall, deadline: Deadline) -> Iterator[None]:
+def observed(call: ProviderCall) -> Iterator[None]:
     """Notes a call in the record of its request, and logs one line where the provider fails.
 
     A request that the provider calls wrong is no failure of the provider, unless it does not know the
-    configured model.
-
-    Args:
-        call: The call.
-        deadline: When it ends without an answer.
+    configured model. A call that is cancelled because its budget is used up is one.
     """
     record = current_record()
     record.add_provider(call.config.provider, call.model)
     started = monotonic()
     try:
         yield
-    except DeadlineExceeded:
-        _log_failure(call, f"no answer within {monotonic() - started:.0f} seconds")
-        raise
-    except asyncio.CancelledError:
-        # Whoever waits for this call under the same deadline may be the first to notice.
-        if not deadline.remaining():
+    except (DeadlineExceeded, asyncio.CancelledError):
+        if not remaining_seconds():
             _log_failure(call, f"no answer within {monotonic() - started:.0f} seconds")
         raise
     except GatewayError as error:
@@ -221,28 +210,21 @@ def observed(call: ProviderCall, deadline: Deadline) -> Iterator[None]:
         raise
 
 
-async def receive(
-    pieces: AsyncIterator[T], call: ProviderCall, deadline: Deadline
-) -> AsyncIterator[T]:
+async def receive(pieces: AsyncIterator[T], call: ProviderCall) -> AsyncIterator[T]:
     """Yields the pieces of an answer as they come.
 
     Args:
         pieces: The pieces as the SDK reads them.
         call: The call that they answer.
-        deadline: When they have to be complete.
 
     Raises:
-        DeadlineExceeded: They are not complete in time.
         ProviderTruncated: The connection broke.
     """
     from shared.openai_service.sdk import provider_errors
 
-    with observed(call, deadline):
-        while True:
-            with provider_errors(call.config):
-                piece = await deadline.wait_for(anext(pieces, None))
-            if piece is None:
-                return
+    with observed(call), provider_errors(call.config):
+        async for piece in pieces:
+            check_deadline()
             yield piece
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
-from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
 from shared.openai_service.client import Clients, InputFile, ProviderCall, idempotency_headers
 from shared.openai_service.endpoints import Provider
@@ -107,19 +106,18 @@ class Images:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    async def generate(self, request: ImageRequest, deadline: Deadline) -> GeneratedImages:
+    async def generate(self, request: ImageRequest) -> GeneratedImages:
         """Generates images, or edits those of the request.
 
         Raises:
             NotConfigured: No provider for images.
-            DeadlineExceeded: No answer in time.
             ProviderError: The provider failed or refused.
         """
         endpoint = self._clients.endpoints.get(Capability.IMAGE)
         parameters = request.parameters(endpoint.target, endpoint.config.provider)
         call = ProviderCall.with_model(Capability.IMAGE, endpoint, request.model)
         send = partial(_generate, parameters)
-        generated = await self._clients.call(call, send, deadline, repeatable=False)
+        generated = await self._clients.call(call, send, repeatable=False)
         if (usage := generated.usage) is not None:
             current_record().add_tokens(usage["input_tokens"], usage["output_tokens"])
         return generated

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from shared.deadline import Deadline
 from shared.openai_service.audio import Audio
 from shared.openai_service.chat import Chat
 from shared.openai_service.client import Clients, ProviderCall
@@ -26,7 +25,9 @@ ModelList = Mapping[str, str | None]
 
 
 class OpenAIService:
-    """Calls the configured providers within deadlines.
+    """Calls the configured providers.
+
+    A call has no deadline of its own: the scope that it runs in cancels it.
 
     Nothing is imported, opened or sent before the first call.
 
@@ -57,30 +58,26 @@ class OpenAIService:
         """Whether there is a provider for chat."""
         return self.endpoints.find(Capability.CHAT) is not None
 
-    async def list_models(
-        self, capability: Capability, deadline: Deadline, *, fresh: bool = False
-    ) -> ModelList:
+    async def list_models(self, capability: Capability, *, fresh: bool = False) -> ModelList:
         """Returns the models that the capability's provider lists, from a cache of ten minutes.
 
         Args:
             capability: The capability whose provider to ask.
-            deadline: The budget of the request.
             fresh: Whether to ask in any case.
 
         Raises:
             NotConfigured: No provider for the capability.
-            DeadlineExceeded: No answer in time.
             ProviderError: The provider failed or refused.
         """
         config = self.endpoints.get(capability).config
         # Several capabilities of one provider are asked about together: the first asks for all.
-        async with deadline.limit(), self._listing[config]:
+        async with self._listing[config]:
             if not fresh and (known := self._model_lists.get(config)):
                 known_at, models = known
                 if monotonic() - known_at < MODEL_LIST_TTL_SECONDS:
                     return models
             call = ProviderCall(capability, config)
-            models = await self._clients.call(call, _list_models, deadline)
+            models = await self._clients.call(call, _list_models)
             self._model_lists[config] = (monotonic(), models)
             return models
 

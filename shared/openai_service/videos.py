@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import httpx2
 
-from shared.deadline import Deadline
 from shared.errors import ProviderUnavailable
 from shared.openai_service.client import (
     Clients,
@@ -116,47 +115,42 @@ class Videos:
         """
         return self._clients.endpoints.get(Capability.VIDEO).target
 
-    async def create(self, request: VideoRequest, deadline: Deadline) -> ProviderVideo:
+    async def create(self, request: VideoRequest) -> ProviderVideo:
         """Creates a video job.
 
         Raises:
             NotConfigured: No provider for video.
-            DeadlineExceeded: No answer in time.
             ProviderError: The provider failed or refused.
         """
         endpoint = self._clients.endpoints.get(Capability.VIDEO)
         call = ProviderCall.with_model(Capability.VIDEO, endpoint, request.model)
         send = partial(_create, request, endpoint.target)
-        return await self._clients.call(call, send, deadline, repeatable=False)
+        return await self._clients.call(call, send, repeatable=False)
 
-    async def retrieve(self, video_id: str, deadline: Deadline) -> ProviderVideo:
+    async def retrieve(self, video_id: str) -> ProviderVideo:
         """Returns a job's present state.
 
         Raises:
             NotConfigured: No provider for video.
-            DeadlineExceeded: No answer in time.
             ProviderError: The provider failed, refused, or does not know the job.
         """
-        return await self._clients.call(self._job_call(), partial(_retrieve, video_id), deadline)
+        return await self._clients.call(self._job_call(), partial(_retrieve, video_id))
 
     @asynccontextmanager
-    async def content(
-        self, video_id: str, variant: Variant, deadline: Deadline
-    ) -> AsyncIterator["VideoContent"]:
+    async def content(self, video_id: str, variant: Variant) -> AsyncIterator["VideoContent"]:
         """Opens the bytes of a finished video or of its thumbnail.
 
         Raises:
-            DeadlineExceeded: No answer in time.
             ProviderError: The provider failed, or has no such thing.
         """
         call = self._job_call()
-        answer = await self._clients.call(call, partial(_open, video_id, variant), deadline)
+        answer = await self._clients.call(call, partial(_open, video_id, variant))
         if isinstance(answer, str):
             yield VideoContent(answer, None)
             return
         try:
             pieces = answer.aiter_bytes(CHUNK_BYTES)
-            yield VideoContent(None, receive(pieces, call, deadline))
+            yield VideoContent(None, receive(pieces, call))
         finally:
             await answer.aclose()
 

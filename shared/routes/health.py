@@ -150,7 +150,7 @@ async def _look_deep(services: Services, deadline: Deadline) -> dict[str, _Part]
     openai = services.openai
     checks = [
         _look(
-            openai.list_models(capabilities[0], deadline, fresh=True),
+            openai.list_models(capabilities[0], fresh=True),
             f"The provider at {config.host} (for {', '.join(capabilities)})",
             deadline,
         )

@@ -182,7 +182,7 @@ class ImageTools:
             return stored
         await context.deadline.wait_for(self._media.check_reachable())
         await context.report_progress(0, steps, "Waiting for the model")
-        made = await self._openai.images.generate(request, context.deadline)
+        made = await self._openai.images.generate(request)
         await context.report_progress(1, steps, f"Storing {len(made.images)} of {count} images")
         stored_images = 0
 

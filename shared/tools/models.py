@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing_extensions import TypedDict
 
 from shared.context import CallContext
-from shared.deadline import Deadline
+from shared.deadline import time_limit
 from shared.errors import GatewayError
 from shared.openai_service import Capability, OpenAIService
 from shared.tools.registry import tool
@@ -66,8 +66,7 @@ class ModelTools:
 
         Also says whether the provider still offers it and when the provider shuts it down.
         """
-        deadline = context.deadline.within(MODEL_LIST_DEADLINE_SECONDS)
-        rows = await asyncio.gather(*(self._describe(each, deadline) for each in Capability))
+        rows = await asyncio.gather(*(self._describe(each) for each in Capability))
         chat, image, audio, transcription, video = rows
         return {
             "chat": chat,
@@ -77,13 +76,14 @@ class ModelTools:
             "video": video,
         }
 
-    async def _describe(self, capability: Capability, deadline: Deadline) -> CapabilityModel:
+    async def _describe(self, capability: Capability) -> CapabilityModel:
         endpoint = self._openai.endpoints.find(capability)
         if endpoint is None:
             return _row(configured=False)
         listed: Mapping[str, str | None] | None
         try:
-            listed = await self._openai.list_models(capability, deadline)
+            async with time_limit(MODEL_LIST_DEADLINE_SECONDS):
+                listed = await self._openai.list_models(capability)
         except GatewayError as error:
             logger.warning("The provider's models for %s are unknown: %s", capability, error.code)
             listed = None

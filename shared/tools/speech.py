@@ -114,7 +114,7 @@ class SpeechTools:
             speed=speed,
             instructions=instructions,
         )
-        async with self._openai.audio.speak(request, context.deadline) as speech:
+        async with self._openai.audio.speak(request) as speech:
             head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large)
             await context.report_progress(1, 2, "Storing the clip as it comes")
             async with context.deadline.limit():
@@ -160,7 +160,7 @@ class SpeechTools:
             prompt=prompt,
             model=model,
         )
-        heard = await self._openai.audio.transcribe(request, context.deadline)
+        heard = await self._openai.audio.transcribe(request)
         await context.report_progress(2, 2, "Written down")
         return {"text": heard.text, "model": heard.model}
 

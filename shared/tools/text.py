@@ -111,7 +111,7 @@ class TextTools:
             "response_format": _response_format(json_mode, json_schema),
         }
         request = CompletionRequest(messages=conversation, model=model, options=options)
-        answer = await self._openai.chat.complete(request, context.deadline)
+        answer = await self._openai.chat.complete(request)
         wants_json = json_mode or json_schema is not None
         return {
             "text": answer.text,
@@ -149,7 +149,7 @@ class TextTools:
         request = CompletionRequest(
             messages=[_user_message(prompt)], model=model, options=options, extra=extra or {}
         )
-        answer = await self._openai.chat.complete(request, context.deadline)
+        answer = await self._openai.chat.complete(request)
         return {
             "text": answer.text,
             "model": answer.model,

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
 from shared.context import CallContext
-from shared.deadline import Deadline
 from shared.errors import (
     Conflict,
     GatewayError,
@@ -139,7 +138,7 @@ class VideoJobs:
                 self._media.check_reachable(), self._work_items.add(item, made_at(job_id))
             )
         try:
-            ordered = await self._openai.videos.create(request, context.deadline)
+            ordered = await self._openai.videos.create(request)
         except GatewayError:
             # In the background: the caller waits for the reason.
             await self._storage.background.finish(self._forget(job_id, context), seconds=0)
@@ -196,7 +195,7 @@ class VideoJobs:
             return record
         await context.report_progress(0, 100, "Asking the provider")
         try:
-            seen = await self._openai.videos.retrieve(record.provider_id, context.deadline)
+            seen = await self._openai.videos.retrieve(record.provider_id)
         except ProviderNotFound as error:
             if datetime.now(UTC) - made_at(job_id) < GIVE_UP_AFTER:
                 raise
@@ -247,13 +246,13 @@ class VideoJobs:
                 stored = None
                 if operation.is_repeat:
                     stored = await self._media.stored_format(media_id, [MP4, WEBM])
-                thumbnail = await self._thumbnail(seen, context.deadline)
+                thumbnail = await self._thumbnail(seen)
                 if stored is not None:
                     await self._media.save(
                         owner, media_id, None, stored, thumbnail, context.deadline
                     )
                     return media_id
-                async with self._open(seen, context.deadline) as chunks:
+                async with self._open(seen) as chunks:
                     head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large)
                     await self._media.save(
                         owner, media_id, whole, _check(head), thumbnail, context.deadline
@@ -266,12 +265,10 @@ class VideoJobs:
         return str(media_id)
 
     @asynccontextmanager
-    async def _open(
-        self, seen: ProviderVideo, deadline: Deadline
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def _open(self, seen: ProviderVideo) -> AsyncIterator[AsyncIterator[bytes]]:
         url = seen.url
         if url is None:
-            async with self._openai.videos.content(seen.id, "video", deadline) as content:
+            async with self._openai.videos.content(seen.id, "video") as content:
                 if content.chunks is not None:
                     yield content.chunks
                     return
@@ -279,11 +276,9 @@ class VideoJobs:
         async with self._downloads.open(url, MAX_VIDEO_BYTES) as download:
             yield download.chunks
 
-    async def _thumbnail(
-        self, seen: ProviderVideo, deadline: Deadline
-    ) -> tuple[bytes, MediaFormat] | None:
+    async def _thumbnail(self, seen: ProviderVideo) -> tuple[bytes, MediaFormat] | None:
         try:
-            async with self._openai.videos.content(seen.id, "thumbnail", deadline) as content:
+            async with self._openai.videos.content(seen.id, "thumbnail") as content:
                 if content.chunks is None:
                     return None
                 _, chunks = await peek(content.chunks, MAX_THUMBNAIL_BYTES, _too_large)

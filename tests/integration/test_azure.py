@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shared.deadline import Deadline
 from shared.errors import ProviderCredentials
 from shared.openai_service import CompletionRequest, OpenAIService
 from shared.settings import load_settings
@@ -114,8 +113,8 @@ async def test_without_a_key_the_managed_identity_is_used(
     service = in_azure(
         azure | {"AZURE_CLIENT_ID": "client-1", "AZURE_OPENAI_API_VERSION": api_version}
     )
-    await service.chat.complete(ASK, Deadline.after(20))
-    await service.chat.complete(ASK, Deadline.after(20))
+    await service.chat.complete(ASK)
+    await service.chat.complete(ASK)
     await service.aclose()
     (query,) = identity.queries
     assert query["resource"] == "https://cognitiveservices.azure.com"
@@ -131,7 +130,7 @@ async def test_identity_without_a_token_names_what_to_do(
     identity.status = 400
     service = in_azure(azure)
     with pytest.raises(ProviderCredentials, match="Cognitive Services OpenAI User"):
-        await service.chat.complete(ASK, Deadline.after(20))
+        await service.chat.complete(ASK)
     await service.aclose()
     assert stand_in.requests() == []
 
@@ -142,5 +141,5 @@ async def test_identity_that_the_provider_refuses_names_the_role(
     stand_in.fault(status=403)
     service = in_azure(azure)
     with pytest.raises(ProviderCredentials, match="role assignment"):
-        await service.chat.complete(ASK, Deadline.after(20))
+        await service.chat.complete(ASK)
     await service.aclose()
