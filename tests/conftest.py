@@ -23,6 +23,7 @@ from shared.settings import load_settings
 from shared.storage import IdempotencyStore, MediaStore, Storage
 from shared.timing import Timing
 from shared.tools import PaidCalls
+from tests import time_limits
 from tests.ports import free_port
 from tests.selection import Selection, leave_out
 from tests.storage import azurite as azurite_process
@@ -61,6 +62,7 @@ if sys.version_info < (3, 13):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(time_limits)
     config.pluginmanager.register(Selection())
 
 
