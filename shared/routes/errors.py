@@ -51,17 +51,18 @@ def document_error(description: str) -> dict[str, Any]:
 COMMON_ERRORS: dict[int | str, dict[str, Any]] = {
     status: document_error(description)
     for status, description in {
-        400: "The body is not JSON, or the provider rejected the request.",
+        400: "Malformed JSON, or the provider or its content filter rejected the request.",
         401: "No valid API key.",
         403: "The key lacks a scope.",
         404: "Unknown id.",
-        409: "Somebody else is at it, or the idempotency key was used for another request.",
+        409: "The resource is being modified concurrently, or the idempotency key was used for "
+        "another request.",
         413: "The body is too large.",
         422: "A field is wrong.",
         429: "The provider limits the rate, or its quota is spent.",
-        500: "A bug.",
+        500: "Internal error.",
         502: "The provider failed.",
-        503: "Something is not configured.",
+        503: "A setting is missing, or storage is unavailable.",
         504: "The deadline is over.",
     }.items()
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
@@ -26,7 +26,7 @@ from shared.routes.doors import (
     guarded,
     request_deadline,
 )
-from shared.routes.errors import COMMON_ERRORS, cursor_errors, error_response
+from shared.routes.errors import COMMON_ERRORS, cursor_errors, document_error, error_response
 from shared.routes.streamed_objects import stream_object
 from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
 from shared.storage.formats import FORMATS, SVG, format_of_name, sniff
@@ -90,7 +90,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
             record = await media.save(principal.name, new_id(), chunks, found)
             return await media.present(record)
 
-    @router.get("/media/{media_id}", name="media_get", response_class=Response)
+    @router.get("/media/{media_id}", name="media_get", response_class=Response, responses=_DOWNLOAD)
     async def get(
         request: Request,
         media_id: str,
@@ -130,6 +130,23 @@ _UPLOAD = {
         "required": True,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
+}
+
+
+_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+
+_DOWNLOAD: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file, where the app serves media itself.", "content": _BYTES},
+    206: {
+        "description": "The bytes that the header Range asks for.",
+        "content": _BYTES,
+        "headers": {"Content-Range": {"schema": {"type": "string"}}},
+    },
+    302: {
+        "description": "A redirect to the file in Blob Storage.",
+        "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+    },
+    416: document_error("The range is beyond the end of the file."),
 }
 
 

@@ -66,6 +66,20 @@ async def test_openapi_documents_every_tool(client: httpx2.AsyncClient) -> None:
     assert {"200", "401", "422", "429", "502", "503", "504"} <= set(operation["responses"])
 
 
+async def test_openapi_documents_both_ways_in_which_a_medium_comes(
+    client: httpx2.AsyncClient,
+) -> None:
+    document = (await client.get("/openapi.json")).json()
+    responses = document["paths"]["/media/{media_id}"]["get"]["responses"]
+    assert {"200", "206", "302", "416"} <= set(responses)
+    file = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    assert responses["200"]["content"] == responses["206"]["content"] == file
+    assert set(responses["206"]["headers"]) == {"Content-Range"}
+    assert set(responses["302"]["headers"]) == {"Location"}
+    error = {"schema": {"$ref": "#/components/schemas/ErrorBody"}}
+    assert responses["416"]["content"] == {"application/json": error}
+
+
 async def test_openapi_says_how_to_authenticate(client: httpx2.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
