@@ -1,5 +1,6 @@
 """Media as callers see them, and their links in JSON that was stored a while ago."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NotRequired
 
@@ -36,7 +37,7 @@ def find_media(document: Any) -> Iterator[dict[str, Any]]:
         for item in document:
             yield from find_media(item)
     elif isinstance(document, dict):
-        if document.keys() >= _KEYS and is_id(str(document["id"])):
+        if _is_medium(document):
             yield document
             return
         for value in document.values():
@@ -45,6 +46,9 @@ def find_media(document: Any) -> Iterator[dict[str, Any]]:
 
 def with_links(document: Any, fresh: Mapping[str, Media]) -> Any:
     """Returns a JSON value with other links to the media in it, also where its texts quote them.
+
+    Each text is searched once: what replaces a link is not searched again, so that the value grows by
+    no more than the new links are longer than the old ones.
 
     Args:
         document: The value.
@@ -56,18 +60,33 @@ def with_links(document: Any, fresh: Mapping[str, Media]) -> Any:
             links[old["url"]] = new["url"]
             if "thumbnail_url" in old and "thumbnail_url" in new:
                 links[old["thumbnail_url"]] = new["thumbnail_url"]
-    return _replace(document, fresh, links) if links else document
-
-
-def _replace(document: Any, fresh: Mapping[str, Media], links: Mapping[str, str]) -> Any:
-    if isinstance(document, str):
-        for old, new in links.items():
-            document = document.replace(old, new)
+    if not links:
         return document
+    # The longest first: one link may be the beginning of another.
+    pattern = re.compile("|".join(map(re.escape, sorted(links, key=len, reverse=True))))
+    return _replace(document, fresh, links, pattern)
+
+
+def _is_medium(document: Mapping[str, Any]) -> bool:
+    # Models and other servers can write such an object: its links have to be links to that medium,
+    # or any text could be named one and replaced in the messages beside it.
+    if not document.keys() >= _KEYS or not isinstance(document["id"], str):
+        return False
+    urls = (document["url"], document.get("thumbnail_url", document["url"]))
+    return is_id(document["id"]) and all(
+        isinstance(url, str) and "://" in url and document["id"] in url for url in urls
+    )
+
+
+def _replace(
+    document: Any, fresh: Mapping[str, Media], links: Mapping[str, str], pattern: re.Pattern[str]
+) -> Any:
+    if isinstance(document, str):
+        return pattern.sub(lambda found: links[found.group()], document)
     if isinstance(document, list):
-        return [_replace(item, fresh, links) for item in document]
+        return [_replace(item, fresh, links, pattern) for item in document]
     if not isinstance(document, dict):
         return document
-    if document.keys() >= _KEYS and document["id"] in fresh:
+    if _is_medium(document) and document["id"] in fresh:
         return dict(fresh[document["id"]])
-    return {key: _replace(value, fresh, links) for key, value in document.items()}
+    return {key: _replace(value, fresh, links, pattern) for key, value in document.items()}

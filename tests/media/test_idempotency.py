@@ -149,6 +149,41 @@ async def test_remembered_result_has_fresh_links(
     assert (await api.open(fresh)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "urls",
+    [["a", "e", "i"], ["http://a"], [5], [["a"]], [None]],
+    ids=["texts", "other", "number", "list", "null"],
+)
+async def test_answer_that_names_texts_as_links_is_repeated_as_it_was(
+    local_api: Api, stand_in: StandIn, urls: list[Any]
+) -> None:
+    media = (await local_api.http.post("/media", content=png())).json()
+    named = [{**media, "url": url} for url in urls]
+    stand_in.fault(text=json.dumps({"media": named, "text": "aei http://a" * 100}))
+    body = {"prompt": "hi", "json_mode": True}
+    headers = {"Idempotency-Key": "k"}
+    first = await local_api.http.post("/tools/chat_completion", json=body, headers=headers)
+    again = await local_api.http.post("/tools/chat_completion", json=body, headers=headers)
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert again.json() == first.json()
+
+
+async def test_links_that_replace_links_are_not_replaced_again(
+    local_api: Api, stand_in: StandIn
+) -> None:
+    media = (await local_api.http.post("/media", content=png())).json()
+    short = [f"://{media['id']}{end}" for end in ("", ".p", ".png")]
+    named = [{**media, "url": url} for url in short]
+    stand_in.fault(text=json.dumps({"media": named, "text": " ".join(short * 20)}))
+    body = {"prompt": "hi", "json_mode": True}
+    headers = {"Idempotency-Key": "k"}
+    await local_api.http.post("/tools/chat_completion", json=body, headers=headers)
+    again = await local_api.http.post("/tools/chat_completion", json=body, headers=headers)
+    shown = json.loads(again.json()["text"]) if "text" in again.json() else again.json()
+    fresh = shown["media"][0]["url"]
+    assert shown["text"] == " ".join([fresh] * 60)
+
+
 async def test_slow_work_keeps_its_lease(
     make_client: MakeClient,
     stored_environment: dict[str, str],
