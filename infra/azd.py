@@ -6,17 +6,26 @@ environment.
 """
 
 import hashlib
+import importlib.util
 import os
 import secrets
+import ssl
 import subprocess
 import sys
+import traceback
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
 from infra.package import PROJECT, PackageError, current_build
 from infra.release import PAUSE_SECONDS, ReleaseError, Target, az, release_sources
 
+CERTIFICATE_PROBE = "https://management.azure.com/"
+"""Any answer, even 404, shows that this Python can check certificates."""
+
 _KEY_BYTES = 32
+_PROBE_SECONDS = 20
 
 
 def prepare(environment: Mapping[str, str]) -> None:
@@ -29,6 +38,8 @@ def prepare(environment: Mapping[str, str]) -> None:
         ReleaseError: Something is missing; the sentence says what.
         PackageError: No package can be built here.
     """
+    _check_pip()
+    check_certificates()
     _check_az(environment)
     current = current_build()
     if current == "unknown":
@@ -71,6 +82,41 @@ def release_environment(
     )
 
 
+def check_certificates(url: str = CERTIFICATE_PROBE) -> None:
+    """Checks that this Python knows the authorities that sign certificates, as the smoke test needs.
+
+    Args:
+        url: What to open. That nothing answers is for azd to say, and no error here.
+
+    Raises:
+        ReleaseError: The certificate was not accepted.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=_PROBE_SECONDS):  # noqa: S310
+            pass
+    except urllib.error.HTTPError as error:
+        error.close()
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise ReleaseError(
+                f"Python cannot check the certificate of {url}: {error.reason.verify_message}. With "
+                'Python from python.org on macOS run "Install Certificates.command" in the folder '
+                "/Applications/Python 3.13. Behind a proxy that inspects TLS set SSL_CERT_FILE to a "
+                "file with its certificate authority."
+            ) from error
+    except OSError:
+        pass
+
+
+def _check_pip() -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise ReleaseError(
+            f"{sys.executable} has no pip, which fetches the wheels of the package: run "
+            f'"{sys.executable} -m ensurepip", on Debian and Ubuntu "apt install python3-pip", or name '
+            "another Python 3.13: azd env set PYTHON /path/to/python3.13"
+        )
+
+
 def _check_az(environment: Mapping[str, str]) -> None:
     command = [az(), "account", "show", "--output", "none"]
     if subscription := environment.get("AZURE_SUBSCRIPTION_ID"):
@@ -101,7 +147,19 @@ def main(arguments: list[str]) -> int:
     except (ReleaseError, PackageError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except Exception as error:  # noqa: BLE001 - nobody who deploys should have to read a traceback
+        sys.stderr.write(_unexpected(error))
+        return 1
     return 0
+
+
+def _unexpected(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"infra.azd stopped at an error that it does not know, {type(error).__name__}: {error} "
+        f"({Path(place.filename).name}, line {place.lineno}). What azd has deployed so far stays; "
+        "azd up again goes on from there.\n"
+    )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class PackageError(Exception):
 
 def runtime_python() -> str:
     """Returns the Python version that the template asks for."""
-    template = (PROJECT / "infra/modules/app.bicep").read_text()
+    template = (PROJECT / "infra/modules/app.bicep").read_text(encoding="utf-8")
     (version,) = re.findall(r"^var pythonVersion = '(3\.\d+)'$", template, re.MULTILINE)
     return str(version)
 
@@ -67,7 +67,7 @@ def current_build() -> str:
         commit = _git("rev-parse", "HEAD")
         changes = _git("diff", "HEAD", "--binary", "--", *CONTENT, "requirements.txt")
         # A second package of changed sources is another build: the smoke test waits for its id.
-        digest = hashlib.sha256(changes.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(changes.encode(errors="surrogateescape")).hexdigest()[:8]
         return f"{commit}-dirty-{digest}" if changes else commit
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -75,7 +75,10 @@ def current_build() -> str:
 
 def _git(*arguments: str, project: Path = PROJECT) -> str:
     command = ["git", "-C", str(project), *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    # Windows would decode by its code page, which is not what git writes.
+    done = subprocess.run(  # noqa: S603
+        command, check=True, capture_output=True, encoding="utf-8", errors="surrogateescape"
+    )
     return done.stdout.strip()
 
 
@@ -107,7 +110,7 @@ def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, ob
         files = sorted(path for path in root.rglob("*") if path.is_file())
         output.mkdir(parents=True, exist_ok=True)
         # What is built belongs into no commit, whatever the folder.
-        (output / ".gitignore").write_text("*\n")
+        (output / ".gitignore").write_text("*\n", encoding="utf-8")
         archive = output / "app.zip"
         _write_zip(archive, root, files)
         facts: dict[str, object] = {
@@ -119,8 +122,8 @@ def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, ob
             "files": len(files),
         }
     sbom = bill_of_materials(_version(), build_id, components)
-    (output / "sbom.json").write_text(json.dumps(sbom, indent=2) + "\n")
-    (output / "build.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (output / "sbom.json").write_text(json.dumps(sbom, indent=2) + "\n", encoding="utf-8")
+    (output / "build.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
 
 
@@ -156,7 +159,7 @@ def _has(names: list[str], part: str) -> bool:
 
 def _version() -> str:
     (version,) = re.findall(
-        r'^__version__ = "(.+)"$', _version_file(PROJECT).read_text(), re.MULTILINE
+        r'^__version__ = "(.+)"$', _version_file(PROJECT).read_text(encoding="utf-8"), re.MULTILINE
     )
     return str(version)
 
@@ -168,7 +171,7 @@ def _version_file(root: Path) -> Path:
 def _stamp(root: Path, build_id: str) -> None:
     # In the code and not in a setting: a setting would name the new build while the old code still runs.
     path = _version_file(root)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for line, stamped in (
         (
             f'__version__ = "{_version()}"',
@@ -179,7 +182,7 @@ def _stamp(root: Path, build_id: str) -> None:
         if line not in text:
             raise PackageError(f"shared/__init__.py has no line {line}: put it back.")
         text = text.replace(line, stamped)
-    path.write_text(text, newline="\n")
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def local_version(build_id: str) -> str:
@@ -190,8 +193,8 @@ def local_version(build_id: str) -> str:
 def _install(root: Path) -> list[dict[str, object]]:
     report = root / "pip-report.json"
     requirements = root / "requirements.txt"
-    lock = (PROJECT / "requirements.txt").read_text()
-    requirements.write_text("\n".join(requirements_of_the_runtime(lock)))
+    lock = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
+    requirements.write_text("\n".join(requirements_of_the_runtime(lock)), encoding="utf-8")
     command = [
         *(sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"),
         *("--target", str(root / SITE_PACKAGES), "--requirement", str(requirements)),
@@ -205,7 +208,7 @@ def _install(root: Path) -> list[dict[str, object]]:
         raise PackageError(
             "pip could not install the wheels of requirements.txt; it says why above."
         )
-    installed: list[dict[str, object]] = json.loads(report.read_text())["install"]
+    installed: list[dict[str, object]] = json.loads(report.read_text(encoding="utf-8"))["install"]
     report.unlink()
     requirements.unlink()
     _remove_console_scripts(root / SITE_PACKAGES)
@@ -216,9 +219,9 @@ def _remove_console_scripts(site_packages: Path) -> None:
     # They are for a shell, and name the interpreter of the machine that built them.
     shutil.rmtree(site_packages / "bin", ignore_errors=True)
     for record in site_packages.glob("*.dist-info/RECORD"):
-        lines = record.read_text().splitlines(keepends=True)
+        lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = "".join(line for line in lines if not line.startswith("../../bin/"))
-        record.write_text(kept, newline="\n")
+        record.write_text(kept, encoding="utf-8", newline="\n")
 
 
 def requirements_of_the_runtime(lock: str) -> Iterator[str]:

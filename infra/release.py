@@ -65,12 +65,12 @@ def release(
     Raises:
         ReleaseError: The package is damaged, cannot be uploaded, or does not work.
     """
-    facts = json.loads((package / "build.json").read_text())
+    facts = json.loads((package / "build.json").read_text(encoding="utf-8"))
     archive = package / "app.zip"
     if hashlib.sha256(archive.read_bytes()).hexdigest() != facts["sha256"]:
         raise ReleaseError(f"{archive} is not the file that build.json describes: build it again.")
     if not _answers_already(target, facts["build"]):
-        _upload(target, archive, pause_seconds)
+        _upload(target, archive, facts["build"], pause_seconds)
     _prove(target, facts["build"], smoke_options)
 
 
@@ -112,10 +112,13 @@ def az() -> str:
 
 
 def _answers_already(target: Target, build_id: str) -> bool:
-    answers = shows_build(App(target.url.rstrip("/"), ""), build_id)
-    if answers:
+    if answers := _answers(target, build_id):
         _say(f"build {build_id} answers already: nothing to upload")
     return answers
+
+
+def _answers(target: Target, build_id: str) -> bool:
+    return shows_build(App(target.url.rstrip("/"), ""), build_id)
 
 
 def _prove(target: Target, build_id: str, smoke_options: list[str]) -> None:
@@ -125,7 +128,7 @@ def _prove(target: Target, build_id: str, smoke_options: list[str]) -> None:
         raise ReleaseError("The package is deployed and does not work; the smoke test says why.")
 
 
-def _upload(target: Target, archive: Path, pause_seconds: float) -> None:
+def _upload(target: Target, archive: Path, build_id: str, pause_seconds: float) -> None:
     command = [
         *(az(), "functionapp", "deployment", "source", "config-zip", "--only-show-errors"),
         *("--resource-group", target.resource_group, "--name", target.app, "--src", str(archive)),
@@ -140,6 +143,10 @@ def _upload(target: Target, archive: Path, pause_seconds: float) -> None:
             return
         if attempt < UPLOADS:
             time.sleep(pause_seconds)
+        # az reports some uploads as failed that are done: https://github.com/Azure/azure-cli/issues/33184.
+        if _answers(target, build_id):
+            _say(f"az reported a failure, but build {build_id} answers")
+            return
     raise ReleaseError(
         f"az could not upload the package in {UPLOADS} attempts; it says why above. docs/deploy.md "
         "has a list of what can be wrong."

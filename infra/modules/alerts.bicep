@@ -1,5 +1,5 @@
-// What somebody should know of: failures, slowness, throttling, a provider that fails, silence, and that the day's
-// quota of logs is used up, after which the other rules see nothing.
+// What somebody should know of: failures, slowness, throttling, a provider that fails, an app that gives no sign of
+// life, and that the day's quota of logs is used up, after which the other rules see nothing.
 // The rules read the requests that Application Insights recorded. A client that leaves makes the host
 // call its request failed, so they go by the status and not by "success". What fails after the status was sent,
 // in a stream or in the result of an MCP tool, is a failure in the app's log line only: "request {JSON}".
@@ -56,7 +56,8 @@ var views = join(
   [
     'let Own = AppRequests | where _ResourceId =~ "${insightsId}";'
     'let Requests = Own | where OperationName !in ("housekeeping", "health");'
-    'let Lines = AppTraces | where _ResourceId =~ "${insightsId}" and Message startswith "request {"'
+    'let Traces = AppTraces | where _ResourceId =~ "${insightsId}";'
+    'let Lines = Traces | where Message startswith "request {"'
     '  | extend Line = parse_json(substring(Message, 8))'
     '  | extend Status = toint(Line.status), Outcome = tostring(Line.outcome), Code = tostring(Line.code)'
     '  | extend Throttled = Code in ("rate_limited", "quota_exceeded");'
@@ -108,12 +109,12 @@ var rules = [
     schedule: often
   }
   {
-    name: 'silence'
+    name: 'heartbeat'
     severity: 1
-    description: 'Nobody called in the last hour, although there were calls in this hour of yesterday: the app, its name or its telemetry may be broken.'
-    query: 'Requests | summarize Today = countif(TimeGenerated > ago(1h)), Yesterday = countif(TimeGenerated between (ago(25h) .. ago(24h))) | project Value = iff(Today == 0 and Yesterday >= 20, 1, 0)'
+    description: 'The timer, which runs every five minutes, has not run for an hour: the host, its timers or the telemetry are broken.'
+    query: 'union (Own | where OperationName == "housekeeping"), (Traces | where Message startswith "housekeeping {") | summarize Runs = count() | project Value = iff(Runs == 0, 1, 0)'
     threshold: 0
-    schedule: union(hourly, { overrideQueryTimeRange: 'P2D' })
+    schedule: hourly
   }
   {
     name: 'housekeeping'

@@ -15,7 +15,8 @@ case "$*" in
   "functionapp deployment"*)
     if [ -e "{folder}/upload-fails" ]; then rm "{folder}/upload-fails"; exit 1; fi
     while [ "$1" != --src ]; do shift; done
-    cp "$2" "{folder}/deployed.zip" ;;
+    cp "$2" "{folder}/deployed.zip"
+    [ ! -e "{folder}/upload-is-done-and-fails" ] ;;
 esac
 """
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from shared.app import create_app
+from shared.settings import load_settings
 from tests.conftest import MakeClient
 from tests.infra.bicep_functions import GROUP
 from tests.infra.deployed import PROJECT, THEIRS, expand, of_type, only, parameters
@@ -100,14 +102,45 @@ async def test_rules_read_the_line_that_the_app_logs_about_a_stream_that_fails(
     }
 
 
-def test_silence_and_a_failing_timer_raise_an_alert() -> None:
-    found = rules()
-    silence, housekeeping = found["silence"], found["housekeeping"]
-    assert silence["overrideQueryTimeRange"] == "P2D"
-    assert "Today == 0 and Yesterday >= 20" in query(silence)
-    # Neither the timer nor the availability test is a caller.
-    assert 'OperationName !in ("housekeeping", "health")' in query(silence)
-    assert 'OperationName == "housekeeping" and Success == false' in query(housekeeping)
+@pytest.mark.parametrize("environment_name", ["dev", "prod"])
+def test_timer_that_does_not_run_for_an_hour_raises_an_alert(environment_name: str) -> None:
+    rule = rules(**parameters(environment_name))["heartbeat"]
+    assert rule["windowSize"] == "PT1H"
+    assert "overrideQueryTimeRange" not in rule
+    assert query(rule).splitlines()[-1] == (
+        'union (Own | where OperationName == "housekeeping"), '
+        '(Traces | where Message startswith "housekeeping {") '
+        "| summarize Runs = count() | project Value = iff(Runs == 0, 1, 0)"
+    )
+
+
+def test_timer_that_fails_raises_an_alert() -> None:
+    text = query(rules()["housekeeping"])
+    assert 'OperationName == "housekeeping" and Success == false' in text
+
+
+async def test_heartbeat_rule_knows_the_timer_s_name_and_the_line_of_a_run(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "shared")
+    app = create_app(load_settings(environment))
+    async with app.router.lifespan_context(app):
+        await app.state.housekeeping.run()
+    text = query(rules()["heartbeat"])
+    (start,) = re.findall(r'Traces \| where Message startswith "(housekeeping .+?)"', text)
+    assert [message for message in caplog.messages if message.startswith(start)] != []
+    (name,) = re.findall(r'Own \| where OperationName == "(\w+)"', text)
+    assert f'function_name("{name}")' in (PROJECT / "function_app.py").read_text()
+
+
+def test_neither_the_timer_nor_the_availability_test_is_a_caller() -> None:
+    assert 'OperationName !in ("housekeeping", "health")' in query(rules()["latency"])
+
+
+def test_no_sampling_drops_a_line_that_tells_who_used_what() -> None:
+    settings = json.loads((PROJECT / "host.json").read_text())["logging"]["applicationInsights"]
+    excluded = settings["samplingSettings"]["excludedTypes"].split(";")
+    assert excluded == ["Request", "Trace"]
 
 
 def test_rules_that_need_no_minutes_run_hourly() -> None:

@@ -4,21 +4,30 @@ import hashlib
 import json
 import re
 import shutil
+import ssl
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import tree_sitter_powershell
 from tree_sitter import Language, Parser
 
+from infra.azd import check_certificates
+from infra.release import ReleaseError
 from tests.infra.deployed import AZD, HOOKS, errors_of
 from tests.infra.recorders import Recorders
+from tests.outbound.conftest import make_authority
 
 PROJECT = Path(__file__).parent.parent.parent
 SCHEMA = json.loads((Path(__file__).parent / "azd_schema.json").read_text())
 SCRIPTS = PROJECT / "infra/hooks"
 POWERSHELL = Language(tree_sitter_powershell.language())
+NO_INTERNET = {"https_proxy": "http://127.0.0.1:1"}
 
 
 @pytest.fixture
@@ -42,8 +51,22 @@ def run_hook(hook: str, environment: dict[str, str]) -> tuple[int, str]:
 def prepare(recorders: Recorders, **more: str) -> tuple[int, str]:
     return run_hook(
         "preprovision",
-        recorders.environment | {"PYTHON": str(recorders.python)} | more,
+        recorders.environment | {"PYTHON": str(recorders.python)} | NO_INTERNET | more,
     )
+
+
+@contextmanager
+def tls_server(context: ssl.SSLContext) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"https://localhost:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_azure_yaml_is_what_the_released_azd_takes() -> None:
@@ -53,6 +76,19 @@ def test_azure_yaml_is_what_the_released_azd_takes() -> None:
 def test_azd_has_nothing_to_deploy_that_needs_an_alpha_feature() -> None:
     assert "services" not in AZD
     assert set(HOOKS) == {"preprovision", "postprovision"}
+
+
+@pytest.mark.parametrize("system", ["posix", "windows"])
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hooks_write_to_the_terminal_and_not_into_a_pane_that_azd_clears(
+    hook: str, system: str
+) -> None:
+    assert HOOKS[hook][system]["interactive"] is True
+
+
+def test_documentation_names_the_azd_that_azure_yaml_requires() -> None:
+    version = AZD["requiredVersions"]["azd"].removeprefix(">= ")
+    assert f"{version} or later" in (PROJECT / "docs/deploy.md").read_text()
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -117,9 +153,45 @@ def only(recorders: Recorders, *programs: str) -> dict[str, str]:
 def test_missing_azure_cli_is_said(recorders: Recorders) -> None:
     environment = only(recorders, "sh", "dirname", "basename", "git")
     (recorders.programs / "az").unlink()
-    status, output = run_hook("preprovision", environment | {"PYTHON": str(recorders.python)})
+    python = {"PYTHON": str(recorders.python)}
+    status, output = run_hook("preprovision", environment | python | NO_INTERNET)
     assert status == 1
     assert "The Azure CLI is missing" in output
+
+
+def test_python_without_pip_is_said_before_anything_is_provisioned(recorders: Recorders) -> None:
+    # Without site-packages, as on a machine whose Python comes without pip.
+    text = recorders.python.read_text()
+    python = recorders.write("no-pip", text.replace('" "$@"', '" -S "$@"'))
+    status, output = prepare(recorders, PYTHON=str(python))
+    assert status == 1
+    assert output.splitlines() == [output.strip()]
+    assert "has no pip" in output
+    assert "ensurepip" in output
+    assert recorders.calls() == []
+
+
+def test_certificate_that_python_cannot_check_is_said_with_the_way_out(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(make_authority(tmp_path).issue("localhost"))
+    with tls_server(context) as url, pytest.raises(ReleaseError) as raised:
+        check_certificates(url)
+    assert "Install Certificates.command" in str(raised.value)
+    assert "SSL_CERT_FILE" in str(raised.value)
+
+
+def test_place_that_does_not_answer_is_left_to_azd(unused_port: int) -> None:
+    check_certificates(f"https://127.0.0.1:{unused_port}/")
+
+
+def test_unexpected_error_of_a_hook_is_a_sentence(recorders: Recorders) -> None:
+    environment = only(recorders, "sh", "dirname", "basename", "git")
+    (recorders.programs / "azd").unlink()
+    python = {"PYTHON": str(recorders.python)}
+    status, output = run_hook("preprovision", environment | python | NO_INTERNET)
+    assert status == 1
+    assert "Traceback" not in output
+    assert "infra.azd stopped at an error that it does not know, FileNotFoundError" in output
 
 
 def test_missing_python_is_said_although_a_shim_has_its_name(recorders: Recorders) -> None:

@@ -40,7 +40,8 @@ def test_empty_environment_ends_with_an_app_that_is_proved_to_work(
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    hook("preprovision")
+    offline = {"https_proxy": "http://127.0.0.1:1"}
+    hook("preprovision", **offline)
     # What the templates make of the digest.
     smoke = {"sha256": recorders.azd()["SMOKE_KEY_SHA256"], "scopes": ["chat", "tools"]}
     origin = serve(environment | {"MCP_API_KEY": "", "API_KEYS": json.dumps({"smoke": smoke})})
@@ -64,7 +65,7 @@ def test_empty_environment_ends_with_an_app_that_is_proved_to_work(
     # The second time nothing has changed: no setting, and no upload.
     before = recorders.azd()
     (checkout / "dist/app.zip").unlink()
-    hook("preprovision")
+    hook("preprovision", **offline)
     assert recorders.azd() == before
     assert "nothing to upload" in hook("postprovision", **outputs)
     assert not (checkout / "dist/app.zip").exists()

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -50,6 +51,40 @@ def test_both_shells_name_the_same_roles() -> None:
     (sh,) = re.findall(r'roles="(.+)"', DOCS)
     (powershell,) = re.findall(r"\$roles = '(.+)'", DOCS)
     assert sh == powershell
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block[:40].strip())
+def test_commands_for_sh_mean_the_same_to_zsh(block: str) -> None:
+    """zsh, which macOS has, takes more for syntax: `$a:P`, `$a[1]`, and no comment in what is pasted."""
+    assert re.findall(r"\$\w+[:\[]", block) == []
+    assert re.findall(r"(?:^|\s)#.*", block) == []
+
+
+def test_condition_of_the_pipeline_s_role_names_the_attributes_of_request_and_resource() -> None:
+    (block,) = (each for each in blocks("sh") if "roles=" in each)
+    recorder = 'az() { [ "$1" = group ] || printf "%s\\n" "$@"; }\n'
+    done = subprocess.run(
+        ["bash", "-c", recorder + block], capture_output=True, text=True, check=True
+    )
+    attributes = re.findall(r"@(\w+)\[Microsoft.Authorization/roleAssignments:(\w+)\]", done.stdout)
+    assert attributes == [
+        (source, attribute)
+        for source in ("Request", "Resource")
+        for attribute in ("RoleDefinitionId", "PrincipalType")
+    ]
+
+
+def test_queries_count_rows_that_sampling_stands_for() -> None:
+    assert re.findall(r"count\(\)", "\n".join(blocks("kusto"))) == []
+
+
+def test_deployment_whose_outputs_are_read_is_the_last_that_succeeded() -> None:
+    queries = re.findall(r'az deployment group list .*--query "(.+?)"', DOCS)
+    assert len(queries) == 2
+    for query in queries:
+        # The order of the list is not documented, and a failed deployment has no outputs.
+        assert "properties.provisioningState == 'Succeeded'" in query
+        assert re.fullmatch(r"sort_by\(.*, &properties\.timestamp\)\[-1\]\.name", query)
 
 
 def test_links_within_the_page_lead_somewhere() -> None:

@@ -1,6 +1,7 @@
 """What of the working tree goes into the package."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,25 @@ def test_app_that_git_does_not_track_is_refused(checkout: Path) -> None:
     git(checkout, "rm", "-r", "--cached", "shared")
     with pytest.raises(PackageError, match="git tracks none of these: shared"):
         copied(checkout)
+
+
+def test_nothing_is_read_in_the_encoding_of_the_machine(tmp_path: Path) -> None:
+    """On Windows that is a code page, in which neither git nor this project writes."""
+    script = (
+        "from pathlib import Path; from infra import azd, package, release; "
+        "package.current_build(); package.runtime_python(); "
+        f"root = Path({str(tmp_path)!r}); package.copy_sources(package.PROJECT, root); "
+        "package._stamp(root, 'abc')"
+    )
+    strict = ["-X", "warn_default_encoding", "-W", "error::EncodingWarning"]
+    done = subprocess.run(
+        [sys.executable, *strict, "-c", script],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_worker_does_not_take_the_app_for_a_plain_fastapi_app() -> None:

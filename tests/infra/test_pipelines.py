@@ -168,5 +168,32 @@ def test_certificate_destroys_what_it_made_whatever_happened() -> None:
     script = steps[destroyed]["inputs"]["inlineScript"]
     assert 'az group delete --name "$RESOURCE_GROUP" --yes' in script
     assert "purge" in script
+    (deployed,) = (
+        step["inputs"]["inlineScript"]
+        for step in job["steps"]
+        if step.get("displayName") == "Deploy the infrastructure"
+    )
+    # What an agent left that died holds names and quota.
+    for kind in ("cognitiveservices account", "keyvault"):
+        assert f"az {kind} list-deleted" in deployed
+        assert f"az {kind} purge" in deployed
     assert any("tests.smoke.examples" in step.get("bash", "") for step in job["steps"])
     assert resources(document["stages"]) - {"openai-mcp-certify-"} == {"openai-mcp-certify"}
+
+
+def test_certificate_deploys_twice_and_compares_the_process_that_answers() -> None:
+    (job,) = expand("azure-pipelines.certify.yml", PUSH)["stages"][1]["jobs"]
+    (again,) = (step for step in job["steps"] if step.get("displayName") == "Deploy a second time")
+    script = again["inputs"]["inlineScript"]
+    before, deployed, after = (
+        script.index(part)
+        for part in (
+            "| tee",
+            "az deployment group create",
+            'tests.smoke.process "$APP_URL" --same-as',
+        )
+    )
+    assert before < deployed < after
+    assert "what-if" not in yaml.safe_dump(job)
+    # Azure may move an app for reasons of its own.
+    assert again["continueOnError"] == "true"

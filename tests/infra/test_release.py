@@ -89,6 +89,15 @@ def test_upload_that_fails_is_tried_again(recorders: Recorders, origin: str, pac
 
 
 @pytest.mark.usefixtures("variables")
+def test_upload_that_is_done_though_az_reports_a_failure_is_not_repeated(
+    recorders: Recorders, origin: str, package: Path
+) -> None:
+    recorders.put("upload-is-done-and-fails")
+    release(Target("rg", "app", origin, "sub"), package, ["--without-images"], pause_seconds=0)
+    assert recorders.calls() == [UPLOAD.format(package=package)]
+
+
+@pytest.mark.usefixtures("variables")
 def test_upload_that_never_succeeds_is_a_failure(
     recorders: Recorders, origin: str, package: Path
 ) -> None:

@@ -1,11 +1,13 @@
 """The smoke test itself: that it passes on a working app, and fails on every other."""
 
 import base64
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from starlette.responses import JSONResponse, Response
@@ -163,3 +165,42 @@ def test_key_is_needed_and_never_printed(app_origin: str) -> None:
     assert status == 2
     assert "SMOKE_API_KEY" in output
     assert KEY not in smoke(app_origin)[1]
+
+
+def process(origin: str, *options: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.smoke.process", origin, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_process_that_goes_on_is_told_from_another_and_from_another_build(
+    serve: Callable[[Change], str], tmp_path: Path
+) -> None:
+    origin = serve(lambda _: {})
+    earlier = tmp_path / "earlier.json"
+    status, output = process(origin)
+    earlier.write_text(output)
+    assert status == 0, output
+    status, output = process(origin, "--same-as", str(earlier))
+    assert (status, output.splitlines()[-1]) == (0, "ok       the same process with the same build")
+
+    seen = json.loads(earlier.read_text())
+    earlier.write_text(json.dumps(seen | {"started": seen["started"] - 3600}))
+    status, output = process(origin, "--same-as", str(earlier))
+    assert status == 1
+    assert "another process, which started 3600 s later" in output
+    earlier.write_text(json.dumps(seen | {"build": "old"}))
+    status, output = process(origin, "--same-as", str(earlier))
+    assert status == 1
+    assert "not old" in output
+
+
+def test_app_that_does_not_answer_has_no_process(unused_port: int) -> None:
+    status, output = process(f"http://127.0.0.1:{unused_port}")
+    assert status == 1
+    assert "FAILED" in output
+    assert "Traceback" not in output
