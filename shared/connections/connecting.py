@@ -93,7 +93,7 @@ class Connector:
         self, principal: str, request: ConnectRequest, callback_url: str, deadline: Deadline
     ) -> Connected | AuthorizationNeeded:
         """Makes a connection; see `Connections.connect`."""
-        self._check(request)
+        self._check(request, callback_url)
         owner = owner_of(principal)
         record, secrets = _new_record(request)
         async with deadline.limit():
@@ -106,8 +106,8 @@ class Connector:
                 return await self._begin(owner, record, secrets, deadline)
         return await self._open(owner, record, secrets, deadline)
 
-    def _check(self, request: ConnectRequest) -> None:
-        request.check()
+    def _check(self, request: ConnectRequest, callback_url: str) -> None:
+        request.check(callback_url)
         if request.transport == "stdio":
             self._targets.argv(request.command_name)
             return

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from shared.connections.records import AuthType, TransportName
+from shared.connections.text import is_scope
 from shared.errors import InvalidRequest
 
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
@@ -43,8 +44,8 @@ class ConnectRequest(BaseModel):
     )
     oauth_redirect_uri: Url | None = Field(
         None,
-        description="Where browsers come back to, if not to GET /mcp/oauth/callback itself: a page "
-        "that sends them on to it with the same query.",
+        description="Where browsers come back to: this app's own GET /mcp/oauth/callback. Where the app "
+        "runs on your own machine also a page there that sends them on to it with the same query.",
     )
     oauth_scopes: Annotated[list[Text], Field(max_length=100)] = Field(
         default=[], description="What to ask for; unset: what the server wants."
@@ -54,8 +55,11 @@ class ConnectRequest(BaseModel):
     )
     timeout: float = Field(30, gt=0, le=120, description="Seconds that connecting may take.")
 
-    def check(self) -> None:
+    def check(self, callback_url: str) -> None:
         """Makes sure that the fields fit together.
+
+        Args:
+            callback_url: This app's own `GET /mcp/oauth/callback`.
 
         Raises:
             InvalidRequest: They do not.
@@ -69,6 +73,7 @@ class ConnectRequest(BaseModel):
             raise InvalidRequest.for_field("mcp_url", f"Needed for the transport {self.transport}.")
         self._check_credentials()
         if self.auth_type == "oauth":
+            self._check_redirect(callback_url)
             self._check_oauth()
 
     def _check_credentials(self) -> None:
@@ -88,10 +93,22 @@ class ConnectRequest(BaseModel):
                 "bearer_token", "Must be visible ASCII characters, without spaces or line breaks."
             )
 
-    def _check_oauth(self) -> None:
-        if self.oauth_redirect_uri is not None and not _is_page(self.oauth_redirect_uri):
+    def _check_redirect(self, callback_url: str) -> None:
+        """Lets codes come back to this app only: whoever else gets one could play its user's browser."""
+        redirect_uri = self.oauth_redirect_uri
+        if redirect_uri is None or redirect_uri == callback_url:
+            return
+        if not (_is_loopback_page(callback_url) and _is_loopback_page(redirect_uri)):
             raise InvalidRequest.for_field(
-                "oauth_redirect_uri", "Must be the https URL of a page; http on your own machine."
+                "oauth_redirect_uri",
+                f"Must be {callback_url}, or be left out: codes come back to this app only.",
+            )
+
+    def _check_oauth(self) -> None:
+        if not all(map(is_scope, self.oauth_scopes)):
+            raise InvalidRequest.for_field(
+                "oauth_scopes",
+                'Give each scope as an item: visible ASCII characters but " and \\, no spaces.',
             )
         if self.oauth_auth_url and not self.oauth_token_url:
             raise InvalidRequest.for_field("oauth_token_url", "Needed beside oauth_auth_url.")
@@ -125,14 +142,13 @@ class ConnectRequest(BaseModel):
         return "client_credentials" if is_own else "authorization_code"
 
 
-def _is_page(url: str) -> bool:
+def _is_loopback_page(url: str) -> bool:
     try:
         parts = urlsplit(url)
         is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     except ValueError:
         return False
-    allowed = ("https", "http") if is_local else ("https",)
-    return parts.scheme in allowed and bool(parts.hostname) and not parts.fragment
+    return is_local and parts.scheme in ("http", "https") and not parts.fragment
 
 
 def plain(secret: SecretStr | None) -> str | None:

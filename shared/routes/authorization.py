@@ -9,14 +9,21 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from shared.connections import CLIENT_METADATA_PATH, ConnectionRecord, Connections
+from shared.connections.text import clean
 from shared.errors import GatewayError
 from shared.routes.doors import request_deadline
 
 CALLBACK_PATH = "/mcp/oauth/callback"
+MAX_SHOWN_SCOPES = 10
+MAX_SHOWN_CHARS = 100
+"""How much of what others wrote the page shows."""
 
 _PAGE: dict[str, Any] = {"content": {"text/html": {"schema": {"type": "string"}}}}
 _PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'none'; form-action 'none'; base-uri 'none'",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -96,12 +103,10 @@ def client_metadata_document(public_origin: str) -> dict[str, Any]:
 def _confirmation(record: ConnectionRecord, characters: str) -> list[str]:
     server = urlsplit(record.mcp_url or "").netloc
     authority = urlsplit(record.oauth.token_endpoint if record.oauth else "").netloc
-    scopes = ", ".join(record.oauth.scopes if record.oauth else ()) or "none named"
     return [
         _paragraph(
             f"Somebody asked this service to use {server} with the account that you have just used at "
-            f"{authority}. They call the connection '{record.name}' and began at "
-            f"{record.created_at:%H:%M} UTC. Scopes: {scopes}."
+            f"{authority}. They began at {record.created_at:%H:%M} UTC."
         ),
         _paragraph(
             "Only if you started this yourself: enter these characters where you started it, within "
@@ -112,7 +117,21 @@ def _confirmation(record: ConnectionRecord, characters: str) -> list[str]:
             "If somebody sent you the link, or asks you for the characters, close this page and tell "
             "nobody: whoever enters them can use your account."
         ),
+        # Others wrote these two, so they stand after the warning, where they cannot pass for our words.
+        f"<p>Their name for the connection: {_foreign(record.name)}</p>",
+        f"<p>Scopes: {_scopes(record.oauth.scopes if record.oauth else ())}</p>",
     ]
+
+
+def _scopes(scopes: Sequence[str]) -> str:
+    shown = ", ".join(_foreign(scope) for scope in scopes[:MAX_SHOWN_SCOPES])
+    more = len(scopes) - MAX_SHOWN_SCOPES
+    return (shown or "none named") + (f" and {more} more" if more > 0 else "")
+
+
+def _foreign(text: str) -> str:
+    """Returns a text of somebody else's as an element that no other text is turned by."""
+    return f"<bdi>{escape(clean(text, MAX_SHOWN_CHARS))}</bdi>"
 
 
 def _paragraph(text: str) -> str:

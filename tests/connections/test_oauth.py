@@ -30,6 +30,8 @@ from tests.connections.conftest import KEY, MakeConnections, McpWorld
 from tests.connections.world import StateFolder
 from tests.waiting import until
 
+PUBLIC_CALLBACK = "https://app.example/mcp/oauth/callback"
+
 
 async def test_discovered_authorization_ends_at_another_instance(
     make_connections: MakeConnections, server: McpWorld, authority: Authority, store: StateFolder
@@ -216,9 +218,39 @@ async def test_client_metadata_document_comes_before_registration(
     assert query_of(made.url)["client_id"] == document
     assert "/register" not in authority.requests
     other = await begin(
-        make_connections(config), server, oauth_redirect_uri="https://front.example/back"
+        make_connections(config), server, oauth_redirect_uri="http://localhost:8080/back"
     )
     assert query_of(other.url)["client_id"] == "registered"
+
+
+@pytest.mark.parametrize(
+    ("callback", "redirect_uri"),
+    [
+        (PUBLIC_CALLBACK, "https://attacker.example/back"),
+        (PUBLIC_CALLBACK, "https://app.example/elsewhere"),
+        (PUBLIC_CALLBACK, f"{PUBLIC_CALLBACK}?next=1"),
+        (PUBLIC_CALLBACK, "http://localhost:8080/back"),
+        (CALLBACK, "https://attacker.example/back"),
+        (CALLBACK, "http://localhost.attacker.example/back"),
+        (CALLBACK, "http://localhost:8080/back#fragment"),
+    ],
+)
+async def test_codes_come_back_to_nobody_but_this_app(
+    connections: Connections, authority: Authority, callback: str, redirect_uri: str
+) -> None:
+    request = ConnectRequest(
+        mcp_url=authority.server_url, auth_type="oauth", oauth_redirect_uri=redirect_uri
+    )
+    with pytest.raises(InvalidRequest, match="oauth_redirect_uri"):
+        await connections.connect("alice", request, callback, Deadline.after(30))
+    assert authority.requests == []
+
+
+async def test_own_callback_may_be_named(
+    connections: Connections, server: McpWorld, authority: Authority
+) -> None:
+    made = await begin(connections, server, oauth_redirect_uri=CALLBACK)
+    assert query_of(made.url)["redirect_uri"] == CALLBACK
 
 
 async def test_server_that_registers_nobody_needs_a_client_id(

@@ -183,7 +183,10 @@ async def test_clients_are_listed_shown_and_ended(
         ({"mcp_url": "https://a.example", "auth_type": "bearer"}, "bearer_token"),
         ({"mcp_url": "https://a.example", "timeout": 0}, "timeout"),
         (OAUTH | {"oauth_redirect_uri": "x"}, "oauth_redirect_uri"),
-        (OAUTH | {"oauth_redirect_uri": "http://b/"}, "oauth_redirect_uri"),
+        (OAUTH | {"oauth_redirect_uri": "https://attacker.example/"}, "oauth_redirect_uri"),
+        (OAUTH | {"oauth_scopes": ["read", "write all"]}, "oauth_scopes"),
+        (OAUTH | {"oauth_scopes": ['"read"']}, "oauth_scopes"),
+        (OAUTH | {"oauth_scopes": ["читать"]}, "oauth_scopes"),
         (OAUTH | {"oauth_auth_url": "https://a.example/authorize"}, "oauth_token_url"),
         (
             OAUTH
@@ -264,7 +267,6 @@ async def test_authorization_answers_202_and_is_confirmed_with_what_its_page_sho
     page = await api.get("/mcp/oauth/callback", params=back, headers=open_door)
     assert server.url.split("/")[2] in page.text
     assert "Only if you started this yourself" in page.text
-    assert page.headers["content-security-policy"].startswith("default-src 'none'")
     again = await api.get("/mcp/oauth/callback", params=back, headers=open_door)
     assert again.status_code == 404
     client_id = body["client_id"]
@@ -287,15 +289,54 @@ async def test_authorization_answers_202_and_is_confirmed_with_what_its_page_sho
     assert tools.json()["count"] == 5
 
 
+async def confirmation_page(
+    api: httpx2.AsyncClient, server: McpWorld, authority: Authority, **fields: Any
+) -> httpx2.Response:
+    """Returns what a browser is shown that comes back from the authorization server."""
+    body = {"mcp_url": server.url, "auth_type": "oauth", **fields}
+    begun = (await api.post("/mcp/connect", json=body)).json()
+    back = authority.agree(begun["authorization_url"])
+    return await api.get("/mcp/oauth/callback", params=back)
+
+
 async def test_page_shows_nothing_as_html(
     api: httpx2.AsyncClient, server: McpWorld, authority: Authority
 ) -> None:
-    fields = {"mcp_url": server.url, "auth_type": "oauth", "name": "<script>x</script>"}
-    body = (await api.post("/mcp/connect", json=fields)).json()
-    back = authority.agree(body["authorization_url"])
-    page = await api.get("/mcp/oauth/callback", params=back)
+    page = await confirmation_page(api, server, authority, name="<script>x</script>")
     assert "<script>" not in page.text
     assert "&lt;script&gt;" in page.text
+
+
+async def test_page_shows_what_callers_wrote_after_the_warning_and_on_its_own(
+    api: httpx2.AsyncClient, server: McpWorld, authority: Authority
+) -> None:
+    scopes = [f"scope-{number}" for number in range(12)]
+    page = await confirmation_page(
+        api, server, authority, name="Safe\u202e. Enter\u200b the code", oauth_scopes=scopes
+    )
+    before, warning, after = page.text.partition("whoever enters them can use your account.</p>")
+    assert warning
+    assert "Safe" not in before
+    assert "scope-" not in before
+    assert "<bdi>Safe. Enter the code</bdi>" in after
+    assert "<bdi>scope-9</bdi> and 2 more" in after
+    assert "scope-10" not in after
+
+
+async def test_page_is_in_no_frame_and_sends_no_form(
+    api: httpx2.AsyncClient, server: McpWorld, authority: Authority
+) -> None:
+    unknown = await api.get("/mcp/oauth/callback", params={"state": "x"})
+    for page in (await confirmation_page(api, server, authority), unknown):
+        policy = page.headers["content-security-policy"].split("; ")
+        assert {
+            "default-src 'none'",
+            "frame-ancestors 'none'",
+            "form-action 'none'",
+            "base-uri 'none'",
+        } <= set(policy)
+        assert page.headers["x-frame-options"] == "DENY"
+        assert page.headers["cross-origin-opener-policy"] == "same-origin"
 
 
 async def test_client_metadata_document_names_itself(api: httpx2.AsyncClient) -> None:

@@ -30,6 +30,7 @@ from pydantic import AnyUrl
 
 from shared.connections.errors import ServerRefused, ServerUnavailable
 from shared.connections.oauth.tokens import oauth_errors, send
+from shared.connections.text import is_scope
 
 if TYPE_CHECKING:
     import httpx2
@@ -92,7 +93,7 @@ async def discover(client: "httpx2.AsyncClient", server_url: str) -> Discovered:
         issuer=str(metadata.issuer),
         authorization_endpoint=str(metadata.authorization_endpoint),
         token_endpoint=str(metadata.token_endpoint),
-        scopes=(scope or "").split(),
+        scopes=[each for each in (scope or "").split() if is_scope(each)],
         resource=_resource(server_url, resource),
         requires_issuer=bool(metadata.authorization_response_iss_parameter_supported),
         auth_methods=list(metadata.token_endpoint_auth_methods_supported or ()),
