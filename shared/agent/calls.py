@@ -86,9 +86,6 @@ class CallRunner:
         """Yields each event of the calls.
 
         At most eight calls run at a time. Closing the generator cancels those that still run.
-
-        Raises:
-            DeadlineExceeded: The request's budget is used up.
         """
         buffer = EventBuffer()
         places = asyncio.Semaphore(MAX_PARALLEL_CALLS)
@@ -104,7 +101,7 @@ class CallRunner:
         unfinished = len(tasks)
         try:
             while unfinished:
-                event = await self._context.deadline.wait_for(anext(buffer))
+                event = await anext(buffer)
                 unfinished -= isinstance(event, ToolFinished)
                 yield cast(CallEvent, event)
         finally:

@@ -15,7 +15,7 @@ from shared.agent.history import Message, estimate_tokens, media_links, select_h
 from shared.background import Background
 from shared.context import CallContext
 from shared.deadline import Deadline
-from shared.errors import Conflict, GatewayError, StorageUnavailable
+from shared.errors import Conflict, DeadlineExceeded, GatewayError, StorageUnavailable
 from shared.openai_service import Completion, Usage, sum_usage
 from shared.storage import ConversationStore, Line, OpenTurn, TurnWriter
 
@@ -77,8 +77,7 @@ class Transcript:
             )
         )
         try:
-            async with context.deadline.limit():
-                self._turn = await asyncio.shield(beginning)
+            self._turn = await asyncio.shield(beginning)
         except BaseException as error:
             # Cut off in the middle: what was begun has to be ended all the same.
             await self._background.finish(self._undo(beginning, error))
@@ -105,7 +104,7 @@ class Transcript:
             return []
         others = [{"content": system_prompt}, {"content": self._message}]
         turns = self._conversations.history(self._context.principal.name, self._turn)
-        async with self._context.deadline.limit(), aclosing(turns):
+        async with aclosing(turns):
             return await select_history(turns, max_tokens - estimate_tokens(others))
 
     def add_text(self, text: str) -> None:
@@ -148,8 +147,7 @@ class Transcript:
 
     async def _write(self, *lines: Line) -> None:
         if writer := self._writer:
-            deadline = self._context.deadline
-            await deadline.wait_for(writer.write(*lines, deadline=deadline))
+            await writer.write(*lines, deadline=self._context.deadline)
 
     async def _end(self, writer: TurnWriter, *lines: Line) -> None:
         try:
@@ -164,6 +162,13 @@ class Transcript:
             self._turn = beginning.result()
             await self._give_up(error)
 
+    def _code(self, error: BaseException) -> str | None:
+        if isinstance(error, GatewayError):
+            return error.code
+        # The scope of the call makes an error of its cancellation further out.
+        is_late = not (isinstance(error, Exception) or self._context.deadline.remaining())
+        return DeadlineExceeded.code if is_late else None
+
     async def _give_up(self, error: BaseException) -> None:
         self._is_ended = True
         writer = self._writer
@@ -172,9 +177,10 @@ class Transcript:
         lines: list[Line] = []
         if text := "".join(self._texts):
             lines.append({"type": "assistant", "content": text, "tool_calls": []})
-        code = error.code if isinstance(error, GatewayError) else None
         usage = sum_usage(self._usages)
-        lines.append({"type": "end", "status": "incomplete", "error": code, "usage": usage})
+        lines.append(
+            {"type": "end", "status": "incomplete", "error": self._code(error), "usage": usage}
+        )
         try:
             await writer.close(*lines, deadline=Deadline.after(GIVE_UP_SECONDS))
         except Conflict:

@@ -153,7 +153,6 @@ class ImageTools:
             context.principal.name,
             [*named, ("mask", mask)] if mask else named,
             ("image",),
-            context.deadline,
         )
         request = ImageRequest(
             prompt=prompt,
@@ -180,7 +179,7 @@ class ImageTools:
         steps = count + 1
         if context.operation.is_repeat and (stored := await self._recover(request, context)):
             return stored
-        await context.deadline.wait_for(self._media.check_reachable())
+        await self._media.check_reachable()
         await context.report_progress(0, steps, "Waiting for the model")
         made = await self._openai.images.generate(request)
         await context.report_progress(1, steps, f"Storing {len(made.images)} of {count} images")
@@ -209,28 +208,23 @@ class ImageTools:
             raise ProviderUnavailable("The provider's answer holds an image in no known format.")
         owner = context.principal.name
         media_id = context.operation.id(f"image {index}")
-        async with context.deadline.limit():
-            record = await self._media.save(owner, media_id, data, found, deadline=context.deadline)
-            return await self._media.present(record)
+        record = await self._media.save(owner, media_id, data, found, deadline=context.deadline)
+        return await self._media.present(record)
 
     async def _fetch(self, url: str, context: CallContext) -> bytes:
-        async with (
-            context.deadline.limit(),
-            self._downloads.open(url, max_bytes=MAX_IMAGE_BYTES) as download,
-        ):
+        async with self._downloads.open(url, max_bytes=MAX_IMAGE_BYTES) as download:
             return b"".join([chunk async for chunk in download.chunks])
 
     async def _recover(self, request: ImageRequest, context: CallContext) -> ImageResult | None:
         """Returns what an earlier run stored before it died, if it stored everything."""
         wanted = _FORMATS.get(request.output_format or "png", PNG)
         media: list[Media] = []
-        async with context.deadline.limit():
-            for index in range(request.n or 1):
-                media_id = context.operation.id(f"image {index}")
-                stored = await self._media.stored_format(media_id, formats_like(wanted))
-                if stored is None:
-                    return None
-                record = await self._media.save(context.principal.name, media_id, None, stored)
-                media.append(await self._media.present(record))
+        for index in range(request.n or 1):
+            media_id = context.operation.id(f"image {index}")
+            stored = await self._media.stored_format(media_id, formats_like(wanted))
+            if stored is None:
+                return None
+            record = await self._media.save(context.principal.name, media_id, None, stored)
+            media.append(await self._media.present(record))
         model = request.model or self._openai.endpoints.get(Capability.IMAGE).target
         return ImageResult(media=media, model=model, usage=None, revised_prompt=None)

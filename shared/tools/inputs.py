@@ -6,7 +6,6 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotFound
 from shared.openai_service import InputFile
 from shared.parallel import gather_limited
@@ -38,7 +37,6 @@ async def read_inputs(
     principal: str,
     named: Sequence[tuple[str, str]],
     kinds: tuple[MediaKind, ...],
-    deadline: Deadline,
 ) -> list[InputFile]:
     """Returns some of the caller's media as files for the provider.
 
@@ -47,21 +45,19 @@ async def read_inputs(
         principal: Whose they have to be.
         named: The arguments that name them, for the error, and their ids.
         kinds: What they may be.
-        deadline: The budget of the request.
 
     Raises:
         InvalidRequest: One does not exist, is something else, or is too large, or all together are.
     """
-    async with deadline.limit():
-        records = await gather_limited(
-            PARALLEL_READS, (_find(media, principal, field, id_, kinds) for field, id_ in named)
-        )
-        total = sum(record.size_bytes for record in records)
-        if total > MAX_TOTAL_BYTES:
-            field = named[0][0].partition(".")[0]
-            complaint = f"they have {total} bytes together; at most {MAX_TOTAL_BYTES} are taken"
-            raise InvalidRequest.for_field(field, complaint)
-        contents = await gather_limited(PARALLEL_READS, (media.read(each) for each in records))
+    records = await gather_limited(
+        PARALLEL_READS, (_find(media, principal, field, id_, kinds) for field, id_ in named)
+    )
+    total = sum(record.size_bytes for record in records)
+    if total > MAX_TOTAL_BYTES:
+        field = named[0][0].partition(".")[0]
+        complaint = f"they have {total} bytes together; at most {MAX_TOTAL_BYTES} are taken"
+        raise InvalidRequest.for_field(field, complaint)
+    contents = await gather_limited(PARALLEL_READS, (media.read(each) for each in records))
     return [
         InputFile(record.name.rpartition("/")[2], record.content_type, content)
         for record, content in zip(records, contents, strict=True)

@@ -102,8 +102,8 @@ class SpeechTools:
             record := await self._recover(media_id, wanted, context)
         ):
             used = model or self._openai.endpoints.get(Capability.AUDIO).target
-            return {"media": await self._present(record, context), "model": used, "voice": voice}
-        await context.deadline.wait_for(self._media.check_reachable())
+            return {"media": await self._media.present(record), "model": used, "voice": voice}
+        await self._media.check_reachable()
         await context.report_progress(0, 2, "Waiting for the model")
         request = SpeechRequest(
             text=text,
@@ -117,16 +117,15 @@ class SpeechTools:
         async with self._openai.audio.speak(request) as speech:
             head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large)
             await context.report_progress(1, 2, "Storing the clip as it comes")
-            async with context.deadline.limit():
-                record = await self._media.save(
-                    context.principal.name,
-                    media_id,
-                    chunks,
-                    _check_format(head, wanted),
-                    deadline=context.deadline,
-                )
+            record = await self._media.save(
+                context.principal.name,
+                media_id,
+                chunks,
+                _check_format(head, wanted),
+                deadline=context.deadline,
+            )
         await context.report_progress(2, 2, "Stored the clip")
-        media = await self._present(record, context)
+        media = await self._media.present(record)
         return {"media": media, "model": speech.model, "voice": voice}
 
     @tool(title="Transcribe audio", once=True, paid=True)
@@ -149,9 +148,7 @@ class SpeechTools:
         await context.report_progress(0, 2, "Reading the clip")
         owner = context.principal.name
         kinds: tuple[MediaKind, ...] = ("audio", "video")
-        [clip] = await read_inputs(
-            self._media, owner, [("media_id", media_id)], kinds, context.deadline
-        )
+        [clip] = await read_inputs(self._media, owner, [("media_id", media_id)], kinds)
         await context.report_progress(1, 2, "Waiting for the model")
         request = TranscriptionRequest(
             clip=clip,
@@ -164,17 +161,13 @@ class SpeechTools:
         await context.report_progress(2, 2, "Written down")
         return {"text": heard.text, "model": heard.model}
 
-    async def _present(self, record: MediaRecord, context: CallContext) -> Media:
-        return await context.deadline.wait_for(self._media.present(record))
-
     async def _recover(
         self, media_id: str, wanted: MediaFormat, context: CallContext
     ) -> MediaRecord | None:
-        async with context.deadline.limit():
-            stored = await self._media.stored_format(media_id, formats_like(wanted))
-            if stored is None:
-                return None
-            return await self._media.save(context.principal.name, media_id, None, stored)
+        stored = await self._media.stored_format(media_id, formats_like(wanted))
+        if stored is None:
+            return None
+        return await self._media.save(context.principal.name, media_id, None, stored)
 
 
 def _too_large() -> ProviderUnavailable:

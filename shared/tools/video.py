@@ -58,9 +58,7 @@ class VideoTools:
         first = None
         if image is not None:
             owner = context.principal.name
-            [first] = await read_inputs(
-                self._media, owner, [("image", image)], ("image",), context.deadline
-            )
+            [first] = await read_inputs(self._media, owner, [("image", image)], ("image",))
         await context.report_progress(0, 1, "Ordering the video")
         request = VideoRequest(
             prompt=prompt,

@@ -120,7 +120,7 @@ class VideoJobs:
     async def find(self, job_id: str, context: CallContext) -> VideoJob | None:
         """Returns a job as it was last seen, None where the caller has none of that id."""
         try:
-            record, _ = await context.deadline.wait_for(self._read(job_id, context))
+            record, _ = await self._read(job_id, context)
         except NotFound:
             return None
         return await self._present(record, context)
@@ -132,14 +132,13 @@ class VideoJobs:
             GatewayError: The provider refused or failed, or storage did.
         """
         item = _work_item(job_id, context)
-        async with context.deadline.limit():
-            # Before the order, so that nothing that is paid for is without one.
-            await asyncio.gather(
-                self._media.check_reachable(), self._work_items.add(item, made_at(job_id))
-            )
+        # Before the order, so that nothing that is paid for is without one.
+        await asyncio.gather(
+            self._media.check_reachable(), self._work_items.add(item, made_at(job_id))
+        )
         try:
             ordered = await self._openai.videos.create(request)
-        except GatewayError:
+        except BaseException:
             # In the background: the caller waits for the reason.
             await self._storage.background.finish(self._forget(job_id, context), seconds=0)
             raise
@@ -153,15 +152,14 @@ class VideoJobs:
             next_poll_at=_in(poll_seconds),
             error=_error(ordered),
         )
-        async with context.deadline.limit():
-            try:
-                await self._storage.state.create(
-                    _name(job_id, context),
-                    record.model_dump_json().encode(),
-                    deadline=context.deadline,
-                )
-            except ObjectExists:
-                record, _ = await self._read(job_id, context)
+        try:
+            await self._storage.state.create(
+                _name(job_id, context),
+                record.model_dump_json().encode(),
+                deadline=context.deadline,
+            )
+        except ObjectExists:
+            record, _ = await self._read(job_id, context)
         if record.has_ended:
             await self._storage.background.finish(self._forget(job_id, context), seconds=0)
         return await self._present(record, context)
@@ -185,7 +183,7 @@ class VideoJobs:
         return (await self._advance(job_id, context)).has_ended
 
     async def _advance(self, job_id: str, context: CallContext) -> _Record:
-        record, etag = await context.deadline.wait_for(self._read(job_id, context))
+        record, etag = await self._read(job_id, context)
         if record.has_ended or datetime.now(UTC) < record.next_poll_at:
             return record
         # Written before asking: of several who come at once only one asks.
@@ -242,21 +240,18 @@ class VideoJobs:
 
         async def copy(operation: Operation) -> str:
             media_id = operation.id("video")
-            async with context.deadline.limit():
-                stored = None
-                if operation.is_repeat:
-                    stored = await self._media.stored_format(media_id, [MP4, WEBM])
-                thumbnail = await self._thumbnail(seen)
-                if stored is not None:
-                    await self._media.save(
-                        owner, media_id, None, stored, thumbnail, context.deadline
-                    )
-                    return media_id
-                async with self._open(seen) as chunks:
-                    head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large)
-                    await self._media.save(
-                        owner, media_id, whole, _check(head), thumbnail, context.deadline
-                    )
+            stored = None
+            if operation.is_repeat:
+                stored = await self._media.stored_format(media_id, [MP4, WEBM])
+            thumbnail = await self._thumbnail(seen)
+            if stored is not None:
+                await self._media.save(owner, media_id, None, stored, thumbnail, context.deadline)
+                return media_id
+            async with self._open(seen) as chunks:
+                head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large)
+                await self._media.save(
+                    owner, media_id, whole, _check(head), thumbnail, context.deadline
+                )
             return media_id
 
         media_id, _ = await self._idempotency.run(
@@ -298,13 +293,12 @@ class VideoJobs:
             wait = (record.next_poll_at - datetime.now(UTC)).total_seconds()
             job["retry_after"] = max(1, math.ceil(wait))
         if record.media_id is not None:
-            async with context.deadline.limit():
-                try:
-                    found = await self._media.find(context.principal.name, record.media_id)
-                    job["media"] = await self._media.present(found)
-                except NotFound:
-                    # Deleted by its owner since.
-                    pass
+            try:
+                found = await self._media.find(context.principal.name, record.media_id)
+                job["media"] = await self._media.present(found)
+            except NotFound:
+                # Deleted by its owner since.
+                pass
         return job
 
     async def _read(self, job_id: str, context: CallContext) -> tuple[_Record, str]:
@@ -322,13 +316,12 @@ class VideoJobs:
     ) -> tuple[_Record, str, bool]:
         """Returns the record as it then is, and whether it is we who changed it."""
         changed = _Record.model_validate({**record.model_dump(), **changes})
-        async with context.deadline.limit():
-            try:
-                info = await self._storage.state.replace(
-                    _name(record.id, context), changed.model_dump_json().encode(), etag
-                )
-            except ObjectChanged:
-                return *await self._read(record.id, context), False
+        try:
+            info = await self._storage.state.replace(
+                _name(record.id, context), changed.model_dump_json().encode(), etag
+            )
+        except ObjectChanged:
+            return *await self._read(record.id, context), False
         return changed, info.etag, True
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
@@ -349,3 +350,24 @@ async def test_length_of_a_result_is_counted_in_characters(
     page = await local_talk.read(answer["conversation_id"])
     [stored] = [each["result"] for each in page["messages"] if each["role"] == "tool"]
     assert stored["title"] == title
+
+
+async def test_turn_that_the_deadline_ends_says_so_and_frees_its_conversation(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    conversation_id = (await Talk(make_client(environment)).say("one"))["conversation_id"]
+    stand_in.fault(delay=30)
+    client = make_client(environment | {"REQUEST_DEADLINE_SECONDS": "2"})
+    body = {"message": "two", "conversation_id": conversation_id}
+    response = await client.post("/chat", json=body)
+    assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
+    ends = stored_ends(Path(environment["LOCAL_STORAGE_PATH"]), conversation_id)
+    assert ends == [("complete", None), ("incomplete", "deadline_exceeded")]
+    await Talk(make_client(environment)).say("three", conversation_id)
+
+
+def stored_ends(folder: Path, conversation_id: str) -> list[tuple[str, str | None]]:
+    """Returns how the turns of a conversation have ended, as its log says."""
+    files = [each for each in folder.rglob("*") if each.is_file() and conversation_id in str(each)]
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [(line["status"], line.get("error")) for line in lines if line["type"] == "end"]
