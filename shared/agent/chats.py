@@ -56,9 +56,7 @@ class Chats:
                         await told.room()
             raise AssertionError("unreachable: the events end with ChatCompleted or raise")
 
-        running = asyncio.create_task(
-            self._paid_calls.run(request, work, context, runs_to_the_end=False)
-        )
+        running = asyncio.create_task(self._paid_calls.run(request, work, context, detached=False))
         running.add_done_callback(lambda _: told.close())
         was_created = False
         try:

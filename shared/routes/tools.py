@@ -13,7 +13,6 @@ from shared.routes.errors import COMMON_ERRORS
 from shared.telemetry import current_record
 from shared.tools import Tool, ToolRegistry
 from shared.tools.clock import ServerTime, current_server_time
-from shared.tools.video_jobs import VideoJob
 
 
 class ToolDescription(BaseModel):
@@ -76,18 +75,22 @@ def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
             description=tool.description,
             response_model=tool.result_type,
             dependencies=[Depends(_noting(tool.name))],
-            status_code=202 if tool.name == "generate_video" else 200,
+            status_code=_status(tool),
         )
     return router
 
 
-def _job_response(tool_name: str, job: dict[str, Any]) -> JSONResponse:
+def _status(tool: Tool) -> int:
+    return 200 if tool.job_path is None else 202
+
+
+def _headers(tool: Tool, result: dict[str, Any]) -> dict[str, str]:
     headers = {}
-    if "retry_after" in job:
-        headers["Retry-After"] = str(job["retry_after"])
-    if tool_name != "generate_video":
-        return JSONResponse(job, headers=headers)
-    return JSONResponse(job, 202, headers={"Location": f"/videos/{job['id']}", **headers})
+    if tool.job_path is not None:
+        headers["Location"] = tool.job_path.format_map(result)
+    if "retry_after" in result:
+        headers["Retry-After"] = str(result["retry_after"])
+    return headers
 
 
 def _noting(tool_name: str) -> Callable[[], Awaitable[None]]:
@@ -104,9 +107,7 @@ def _endpoint(tool: Tool) -> Callable[..., Any]:
     async def call(context: Context, arguments: Any) -> JSONResponse:
         # The result has been checked against its type already: a Response skips doing so again.
         result = await tool.call(arguments, context)
-        if tool.result_type is VideoJob:
-            return _job_response(tool.name, result)
-        return JSONResponse(result)
+        return JSONResponse(result, _status(tool), _headers(tool, result))
 
     # FastAPI reads what it documents and checks from the annotations.
     call.__annotations__["arguments"] = Annotated[model, Body()]

@@ -81,7 +81,7 @@ class ImageTools:
         self._media = media
         self._downloads = downloads
 
-    @tool(title="Generate image", once=True, runs_to_the_end=True, paid=True)
+    @tool(title="Generate image", idempotent_by_key=True, detached=True, paid=True)
     async def generate_image(
         self,
         context: CallContext,
@@ -118,7 +118,7 @@ class ImageTools:
         )
         return await self._make(request, context)
 
-    @tool(title="Edit image", once=True, runs_to_the_end=True, paid=True)
+    @tool(title="Edit image", idempotent_by_key=True, detached=True, paid=True)
     async def edit_image(
         self,
         context: CallContext,

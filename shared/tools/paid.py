@@ -35,7 +35,7 @@ class PaidCalls:
         self._background = Background()
 
     async def run(
-        self, request: bytes, work: Work, context: CallContext, *, runs_to_the_end: bool
+        self, request: bytes, work: Work, context: CallContext, *, detached: bool
     ) -> JsonObject:
         """Runs the work, or returns what it returned when the key was used first.
 
@@ -43,7 +43,7 @@ class PaidCalls:
             request: What the caller asks for, the same for the same request.
             work: Does it.
             context: Who asks, under which key.
-            runs_to_the_end: Whether the work goes on without its caller even where there is no key.
+            detached: Whether the work goes on without its caller even where there is no key.
 
         Raises:
             Conflict: The key is in use, or was used for something else.
@@ -52,7 +52,7 @@ class PaidCalls:
         if context.idempotency_key is None:
             # Several calls can share a context, as those of one chat do, but not their ids.
             context = replace(context, operation=Operation.begin())
-            if not runs_to_the_end:
+            if not detached:
                 return await work(context)
             return await self._to_the_end(work, context)
 

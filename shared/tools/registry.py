@@ -74,10 +74,11 @@ class ToolArguments(BaseModel):
 class _Traits:
     title: str
     annotations: Mapping[str, Any]
-    runs_once: bool
-    runs_to_the_end: bool
+    is_idempotent_by_key: bool
+    is_detached: bool
     is_paid: bool
     takes_long_text: bool
+    job_path: str | None
 
 
 def tool(
@@ -87,10 +88,11 @@ def tool(
     destructive: bool = False,
     idempotent: bool = False,
     open_world: bool = True,
-    once: bool = False,
-    runs_to_the_end: bool = False,
+    idempotent_by_key: bool = False,
+    detached: bool = False,
     paid: bool = False,
     long_text: bool = False,
+    job_path: str | None = None,
 ) -> Callable[[HandlerT], HandlerT]:
     """Marks an async method as a tool; the method's name is the tool's name.
 
@@ -100,11 +102,13 @@ def tool(
         destructive: It may delete or overwrite something.
         idempotent: Calling it again with the same arguments changes nothing more.
         open_world: It talks to the outside world, such as a provider.
-        once: A repeat with the same idempotency key returns the first result, because a second run
-            would cost money, or add something twice.
-        runs_to_the_end: It stores what it is paid for, so it goes on when its caller leaves.
+        idempotent_by_key: A repeat with the same idempotency key returns the first result, because a
+            second run would cost money, or add something twice.
+        detached: It stores what it is paid for, so it goes on when its caller leaves.
         paid: Each call costs money, so a chat may make only a few.
         long_text: Its arguments may be megabytes, as whole conversations are.
+        job_path: It returns a job that goes on after it: where to ask how far that is, with names of
+            fields of the result in braces.
 
     Raises:
         TypeError: A paid tool is marked as read-only: clients may call those without asking.
@@ -119,7 +123,7 @@ def tool(
         "openWorldHint": open_world,
     }
 
-    traits = _Traits(title, annotations, once, runs_to_the_end, paid, long_text)
+    traits = _Traits(title, annotations, idempotent_by_key, detached, paid, long_text, job_path)
 
     def mark(handler: HandlerT) -> HandlerT:
         setattr(handler, _MARK, traits)
@@ -154,6 +158,7 @@ class Tool:
         self.annotations = traits.annotations
         self.is_paid = traits.is_paid
         self.takes_long_text = traits.takes_long_text
+        self.job_path = traits.job_path
         self.description = (documentation.description or "").strip()
         self.result_type = hints["return"]
         self.arguments_model = _arguments_model(handler, hints, documentation)
@@ -180,15 +185,13 @@ class Tool:
             dumped: JsonObject = self._result.dump_python(result, mode="json")
             return dumped
 
-        if not self._traits.runs_once:
-            if not self._traits.runs_to_the_end:
+        if not self._traits.is_idempotent_by_key:
+            if not self._traits.is_detached:
                 return await work(context)
             # What it returns differs from call to call, so there is nothing to remember.
             context = replace(context, idempotency_key=None)
         request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
-        return await self._paid_calls.run(
-            request, work, context, runs_to_the_end=self._traits.runs_to_the_end
-        )
+        return await self._paid_calls.run(request, work, context, detached=self._traits.is_detached)
 
     def check(self, arguments: Mapping[str, Any]) -> ToolArguments:
         """Checks arguments.

@@ -73,7 +73,7 @@ class SpeechTools:
         self._openai = openai
         self._media = media
 
-    @tool(title="Synthesize speech", once=True, runs_to_the_end=True, paid=True)
+    @tool(title="Synthesize speech", idempotent_by_key=True, detached=True, paid=True)
     async def synthesize_speech(
         self,
         context: CallContext,
@@ -128,7 +128,7 @@ class SpeechTools:
         media = await self._media.present(record)
         return {"media": media, "model": speech.model, "voice": voice}
 
-    @tool(title="Transcribe audio", once=True, paid=True)
+    @tool(title="Transcribe audio", idempotent_by_key=True, paid=True)
     async def transcribe_audio(
         self,
         context: CallContext,

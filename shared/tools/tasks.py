@@ -68,7 +68,7 @@ class TaskTools:
     def __init__(self, storage: Storage) -> None:
         self._records = Records(storage.state, _TaskRecord)
 
-    @tool(title="Add task", open_world=False, once=True)
+    @tool(title="Add task", open_world=False, idempotent_by_key=True)
     async def add_task(
         self, context: CallContext, title: Title, description: Description = ""
     ) -> TaskChange:

@@ -30,7 +30,13 @@ class VideoTools:
         self._media = media
         self._jobs = jobs
 
-    @tool(title="Generate video", once=True, runs_to_the_end=True, paid=True)
+    @tool(
+        title="Generate video",
+        idempotent_by_key=True,
+        detached=True,
+        paid=True,
+        job_path="/videos/{id}",
+    )
     async def generate_video(
         self,
         context: CallContext,
@@ -72,7 +78,7 @@ class VideoTools:
         await context.report_progress(1, 1, "Ordered; ask get_video how far it is")
         return job
 
-    @tool(title="Get video", idempotent=True, runs_to_the_end=True)
+    @tool(title="Get video", idempotent=True, detached=True)
     async def get_video(
         self, context: CallContext, job_id: Annotated[str, Field(min_length=1, max_length=100)]
     ) -> VideoJob:
