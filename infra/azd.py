@@ -26,6 +26,7 @@ CERTIFICATE_PROBE = "https://management.azure.com/"
 
 _KEY_BYTES = 32
 _PROBE_SECONDS = 20
+_INTERRUPTED = 130
 
 
 def prepare(environment: Mapping[str, str]) -> None:
@@ -147,6 +148,9 @@ def main(arguments: list[str]) -> int:
     except (ReleaseError, PackageError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. azd up again goes on from there.\n")
+        return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - nobody who deploys should have to read a traceback
         sys.stderr.write(_unexpected(error))
         return 1

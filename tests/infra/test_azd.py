@@ -194,6 +194,13 @@ def test_unexpected_error_of_a_hook_is_a_sentence(recorders: Recorders) -> None:
     assert "infra.azd stopped at an error that it does not know, FileNotFoundError" in output
 
 
+def test_interrupt_ends_a_hook_without_a_traceback(recorders: Recorders) -> None:
+    recorders.write("az", '#!/bin/sh\nkill -INT "$PPID"\n')
+    status, output = prepare(recorders)
+    assert status == 130
+    assert output == "Stopped. azd up again goes on from there.\n"
+
+
 def test_missing_python_is_said_although_a_shim_has_its_name(recorders: Recorders) -> None:
     environment = only(recorders, "sh", "dirname", "basename")
     for name in ("python3.13", "python3"):

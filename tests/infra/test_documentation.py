@@ -74,6 +74,28 @@ def test_condition_of_the_pipeline_s_role_names_the_attributes_of_request_and_re
     ]
 
 
+def test_providers_of_all_templates_are_registered_before_the_pipeline_runs_first() -> None:
+    text = "\n".join(path.read_text() for path in (PROJECT / "infra").rglob("*.bicep"))
+    # Every subscription has these two from the start.
+    needed = set(re.findall(r"'Microsoft\.(\w+)/", text)) - {"Authorization", "Consumption"}
+    (sh,) = re.findall(r"for name in (.+); do\n +az provider register", DOCS)
+    (powershell,) = re.findall(r"foreach \(\$name in '(.+)'\.Split", DOCS)
+    assert sh == powershell
+    assert needed - set(sh.split()) == set()
+    steps = DOCS.partition("### Set up an environment\n")[2].partition("\n## ")[0]
+    first = steps.index("[register the resource providers](#before-you-start)")
+    assert first < steps.index("1. **Resource group**")
+    assert "`MissingSubscriptionRegistration`" in DOCS
+
+
+def test_person_who_may_write_secrets_is_not_for_the_variable_group_of_the_pipeline() -> None:
+    """The pipeline's identity may assign roles to identities only, and the template would need more."""
+    (group,) = re.findall(r"^4\. \*\*Variable group\*\*.*?\n\n", DOCS, re.MULTILINE | re.DOTALL)
+    assert "but not\n   `AZURE_PRINCIPAL_ID`" in group
+    (row,) = re.findall(r"^\| `AZURE_PRINCIPAL_ID` .*$", DOCS, re.MULTILINE)
+    assert "Not for the pipeline's variable group" in row
+
+
 def test_queries_count_rows_that_sampling_stands_for() -> None:
     assert re.findall(r"count\(\)", "\n".join(blocks("kusto"))) == []
 
