@@ -131,7 +131,7 @@ def time_limit(seconds: float) -> AbstractAsyncContextManager[None]:
     return (Deadline.after(seconds) if deadline is None else deadline.within(seconds)).scope()
 
 
-def create_detached_task(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+def create_detached_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Starts work that goes on without its caller: it has no deadline until it opens a scope."""
     context = copy_context()
     context.run(_current.set, None)

@@ -75,10 +75,6 @@ MAX_STEP_CHARS = 64
 """What an answer to an invalid request holds at most: complaints, and steps to the field of each."""
 
 
-def _seconds(seconds: float) -> str:
-    return str(max(1, ceil(seconds)))
-
-
 def cut_text(text: str, chars: int) -> str:
     """Returns a text, or the beginning of one that is longer, with a mark that it is cut."""
     return text if len(text) <= chars else f"{text[:chars]}…"
@@ -89,14 +85,17 @@ class GatewayError(Exception):
 
     Args:
         detail: One sentence that names the field or setting and says what to do.
+        retry_after: Seconds after which to try again; None if unknown, or if that would not help.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    default_retry_after: ClassVar[float | None] = None
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
         # A sentence may quote what the caller sent, such as an id of a megabyte.
         self.detail = cut_text(detail, MAX_DETAIL_CHARS)
+        self.retry_after = retry_after
         super().__init__(self.detail)
 
     @property
@@ -106,8 +105,9 @@ class GatewayError(Exception):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers that belong to the HTTP answer."""
-        return {}
+        """Headers of the HTTP answer: when to try again, in whole seconds (RFC 9110, 10.2.3)."""
+        seconds = self.default_retry_after if self.retry_after is None else self.retry_after
+        return {} if seconds is None else {"Retry-After": str(max(1, ceil(seconds)))}
 
     @property
     def body_detail(self) -> Any:
@@ -159,24 +159,10 @@ class NotFound(GatewayError):
 
 
 class Conflict(GatewayError):
-    """Raised when somebody else is at it: another writer, or the first run of the same request.
-
-    Args:
-        detail: A sentence for the caller.
-        retry_after: Seconds after which to try again; None where that would not help.
-    """
+    """Raised when another request holds or has changed the resource."""
 
     status = 409
     code = "conflict"
-
-    def __init__(self, detail: str, retry_after: float | None = None) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """When to try again, in whole seconds."""
-        return {} if self.retry_after is None else {"Retry-After": _seconds(self.retry_after)}
 
 
 class IdempotencyMismatch(Conflict):
@@ -329,14 +315,8 @@ class StorageUnavailable(GatewayError):
     def __init__(
         self, detail: str, retry_after: float | None = None, *, is_transient: bool = True
     ) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
+        super().__init__(detail, retry_after)
         self.is_transient = is_transient
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """When to try again, in whole seconds."""
-        return {} if self.retry_after is None else {"Retry-After": _seconds(self.retry_after)}
 
 
 class ShuttingDown(GatewayError):
@@ -401,26 +381,11 @@ class ProviderCredentials(ProviderError):
 
 
 class RateLimited(ProviderError):
-    """Raised when the provider says 429 and no retry fits into the deadline.
-
-    Args:
-        detail: A sentence for the caller.
-        retry_after: Seconds that the provider asks us to wait; None where it says nothing.
-    """
+    """Raised when the provider says 429 and no retry fits into the deadline."""
 
     status = 429
     code = "rate_limited"
-    default_retry_after: ClassVar[float] = 5
-
-    def __init__(self, detail: str, retry_after: float | None) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """When to try again, in whole seconds (RFC 9110, section 10.2.3)."""
-        seconds = self.default_retry_after if self.retry_after is None else self.retry_after
-        return {"Retry-After": _seconds(seconds)}
+    default_retry_after = 5
 
 
 class QuotaExceeded(ProviderError):

@@ -34,7 +34,6 @@ from shared.storage.work_items import WorkItem, WorkItems
 DELETION_TIME = timedelta(minutes=10)
 """More than any deletion takes; afterwards housekeeping finishes it."""
 
-MAX_PAGE = 100
 _PARALLEL_READS = 8
 _MAX_LISTINGS = 20
 """For one page, where most of what is listed is of another kind."""

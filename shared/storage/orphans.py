@@ -39,13 +39,11 @@ class OrphanCounts:
     """What one run of `Orphans.settle` did.
 
     Attributes:
-        checked: Stored objects that were looked at.
-        adopted: Those that got the record that was missing.
-        removed: Those that were deleted, because their medium was.
-        unknown: Those that do not say whose they are, or are in no known format; they are left alone.
+        adopted: Objects that got the record that was missing.
+        removed: Objects that were deleted, because their medium was.
+        unknown: Objects that name no owner or are in no known format; they are left alone.
     """
 
-    checked: int = 0
     adopted: int = 0
     removed: int = 0
     unknown: int = 0
@@ -105,7 +103,7 @@ class Orphans:
                 # A run that is cut off goes on after what it has done.
                 etag = await self._save(position, etag)
         await self._save(position, etag)
-        return OrphanCounts(counts.total(), counts["adopted"], counts["removed"], counts["unknown"])
+        return OrphanCounts(counts["adopted"], counts["removed"], counts["unknown"])
 
     async def _settle_page(
         self, position: _Position, limit: int, counts: Counter[str]

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -273,7 +274,9 @@ async def test_hanging_tools_do_not_hang_the_chat(
     assert tools.cancelled == 2
     calls = {call["name"]: call for call in answer["tool_calls"]}
     assert calls["hang"]["is_error"] is True
-    assert calls["hang"]["result"] == "The tool 'hang' did not finish within 6 seconds."
+    assert re.fullmatch(
+        r"The tool 'hang' did not finish within \d+ seconds\.", calls["hang"]["result"]
+    )
     assert calls["report"]["is_error"] is False
     assert "did not finish" in answer["answer"]
     assert answer["turns"] == 2

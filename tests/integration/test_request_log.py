@@ -3,10 +3,12 @@
 import asyncio
 import json
 import logging
+import socket
 from typing import Any
 
 import httpx2
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.conftest import AUTH, KEY, MakeClient, StandIn
 from tests.integration.log_lines import request_lines
@@ -328,12 +330,18 @@ async def test_stream_that_is_cut_is_told_of(
 
 
 async def test_unknown_host_is_told_of(
-    make_client: MakeClient, environment: dict[str, str], caplog: pytest.LogCaptureFixture
+    make_client: MakeClient,
+    environment: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    mocker: MockerFixture,
 ) -> None:
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    resolver = mocker.patch.object(socket, "getaddrinfo", side_effect=unknown)
     environment |= {"OPENAI_BASE_URL": "http://no-such-host.invalid/v1"}
     await make_client(environment).post("/tools/generate", json={"prompt": "hi"})
     (failure,) = failures(caplog)
     assert (failure["host"], failure["reason"]) == ("no-such-host.invalid", "unknown host")
+    assert resolver.called
 
 
 async def test_endpoint_without_tls_is_told_of(

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.routes.envelope import RequestEnvelope
 from tests.conftest import ThreadServer
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, until
 
 SIZE = 20_000_000
 SOCKETS_TAKE = 8_000_000
@@ -41,8 +41,8 @@ async def download(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    envelope = RequestEnvelope(app, deadline_seconds=0.2, send_grace_seconds=0.2)
+def serving(app: ASGIApp, seconds: float = 0.2) -> Iterator[str]:
+    envelope = RequestEnvelope(app, deadline_seconds=seconds, send_grace_seconds=0.2)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -94,7 +94,7 @@ async def test_answer_that_nobody_reads_is_given_up_after_the_deadline(
 
 @pytest.mark.parametrize("app", [large_answer, many_pieces], ids=lambda app: app.__name__)
 async def test_large_answer_arrives_whole_where_it_is_read(app: ASGIApp) -> None:
-    with serving(app) as origin:
+    with serving(app, LIMIT_SECONDS) as origin:
         async with httpx2.AsyncClient(base_url=origin) as client:
             assert len((await client.get("/")).content) == SIZE
 

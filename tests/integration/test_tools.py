@@ -271,9 +271,6 @@ def model_row(model: str, shutdown_date: str | None = None, **changes: Any) -> d
     } | changes
 
 
-NOT_CONFIGURED = dict.fromkeys(model_row("x")) | {"configured": False}
-
-
 async def test_models_are_listed_with_their_end(
     make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
 ) -> None:

@@ -85,8 +85,6 @@ FORBIDDEN = {
     ],
 }
 
-PRIVATE_KINDS = list(FORBIDDEN)[:3]
-
 EMBEDDING = [
     "::ffff:127.0.0.1",
     "::ffff:10.0.0.1",

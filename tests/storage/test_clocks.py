@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +11,16 @@ import pytest
 from shared.deadline import Deadline
 from shared.errors import Conflict
 from shared.settings import load_settings
-from shared.storage import ConversationStore, IdempotencyStore, MediaStore, Operation, Storage
+from shared.storage import (
+    ConversationStore,
+    IdempotencyStore,
+    MediaStore,
+    OpenTurn,
+    Operation,
+    Storage,
+)
 from shared.timing import Timing
+from tests.waiting import until
 
 MakeStorage = Callable[..., Storage]
 
@@ -52,8 +60,7 @@ async def test_running_work_is_not_taken_over(make_storage: MakeStorage, skew: f
 
     # The later renewal: the age of the claim is what counts.
     first = asyncio.create_task(run(make_storage(skew), 60))
-    while not runs:
-        await asyncio.sleep(0.01)
+    await until(lambda: runs)
     with pytest.raises(Conflict):
         await run(make_storage(), 2)
     with pytest.raises(Conflict):
@@ -108,16 +115,14 @@ async def test_turn_is_taken_over_when_its_lease_is_over_and_not_before(
                 "alice", dead.conversation_id, "two", Operation.begin()
             )
     patient = store(0, timing)
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                turn = await patient.begin_turn(
-                    "alice", dead.conversation_id, "two", Operation.begin()
-                )
-            except Conflict:
-                await asyncio.sleep(0.05)
-            else:
-                break
+
+    async def take_over() -> OpenTurn | None:
+        with suppress(Conflict):
+            return await patient.begin_turn("alice", dead.conversation_id, "two", Operation.begin())
+        return None
+
+    turn = await until(take_over)
+    assert turn is not None
     assert turn.writer is not None
     await turn.writer.close({"type": "end", "status": "complete"})
 

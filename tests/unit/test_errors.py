@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import shared
+from shared.errors import Conflict, ProviderUnavailable, RateLimited, StorageUnavailable
 
 
 def modules() -> Iterator[ModuleType]:
@@ -34,3 +35,10 @@ def test_no_module_holds_an_exception() -> None:
         if isinstance(value, BaseException)
     ]
     assert held == []
+
+
+def test_errors_say_in_whole_seconds_when_to_try_again() -> None:
+    for kind in (Conflict, ProviderUnavailable, RateLimited, StorageUnavailable):
+        assert kind("Try again.", 0.2).headers == {"Retry-After": "1"}
+    assert Conflict("Try again.").headers == {}
+    assert RateLimited("Try again.").headers == {"Retry-After": "5"}

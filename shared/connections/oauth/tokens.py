@@ -1,7 +1,7 @@
 """Requests to token endpoints."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,8 +17,6 @@ from shared.connections.records import OAuthClient, in_seconds
 from shared.outbound import open_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx2
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -78,7 +76,7 @@ async def send(client: "httpx2.AsyncClient", request: "httpx2.Request") -> "http
 
 
 @contextmanager
-def oauth_errors(what: str) -> "Iterator[None]":
+def oauth_errors(what: str) -> Iterator[None]:
     """Turns failures of the network into ours.
 
     Raises:
