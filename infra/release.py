@@ -2,7 +2,7 @@
 
 ``python -m infra.release --resource-group GROUP --app NAME --url URL`` builds the package first, or
 takes the one in the folder ``--package``. Where the app already answers with that build nothing is
-built or uploaded, so that a run without changes restarts nothing. It needs ``az``, signed in, and in
+built or uploaded, so that a run without changes replaces no code. It needs ``az``, signed in, and in
 ``SMOKE_API_KEY`` a key of the app; what follows ``--`` goes to ``tests.smoke``.
 """
 
