@@ -129,6 +129,8 @@ class Clients:
         Raises:
             ProviderError: The provider failed or refused.
         """
+        # Before the provider's time begins: loading the SDK is none of it.
+        await self._client(call.config)
         with observed(call):
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 try:
