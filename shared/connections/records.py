@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from shared.storage import owner_key
+from shared.storage import Record, owner_key
 
 TransportName = Literal["http", "sse", "stdio"]
 AuthType = Literal["none", "bearer", "oauth"]
@@ -75,7 +75,7 @@ class PendingAuthorization(BaseModel):
     tries: int = 0
 
 
-class ConnectionRecord(BaseModel):
+class ConnectionRecord(Record):
     """A connection.
 
     Attributes:

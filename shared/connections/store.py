@@ -5,14 +5,11 @@ from collections.abc import Callable, Sequence
 
 from shared.connections.credentials import Secrets, Vault, is_ids_token
 from shared.connections.records import ConnectionRecord, Stored, object_name, seal_binding
-from shared.errors import Conflict, NotConfigured, NotFound
-from shared.parallel import gather_limited
-from shared.storage import ObjectChanged, ObjectMissing, ObjectStore, WorkItems
+from shared.errors import NotConfigured, NotFound
+from shared.storage import ObjectMissing, ObjectStore, Records, StoredRecord, WorkItems
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OWNER = re.compile(r"[0-9a-f]{32}")
-_READS_AT_A_TIME = 8
-_MAX_ATTEMPTS = 20
 
 
 class ConnectionStore:
@@ -25,6 +22,7 @@ class ConnectionStore:
 
     def __init__(self, state: ObjectStore, vault: Vault) -> None:
         self._state = state
+        self._records = Records(state, ConnectionRecord)
         self._vault = vault
         self.work_items = WorkItems(state)
         """What housekeeping finds abandoned connections by."""
@@ -33,8 +31,8 @@ class ConnectionStore:
         """Stores a new connection."""
         name = object_name(owner, record.id)
         record.sealed = await self._seal(secrets, seal_binding(owner, record))
-        info = await self._state.create(name, record.model_dump_json().encode())
-        return Stored(owner, record, info.etag)
+        created = await self._records.create(name, record)
+        return Stored(owner, record, created.etag)
 
     async def read(self, owner: str, connection_id: str) -> Stored:
         """Returns a connection.
@@ -46,31 +44,21 @@ class ConnectionStore:
         if not _ID.fullmatch(connection_id) or not _OWNER.fullmatch(owner):
             raise missing
         try:
-            data, info = await self._state.read(object_name(owner, connection_id))
+            found = await self._records.get(object_name(owner, connection_id))
         except ObjectMissing as error:
             raise missing from error
-        record = ConnectionRecord.model_validate_json(data)
-        record.end_authorization_in_time()
-        return Stored(owner, record, info.etag)
+        return _present(owner, found)
 
     async def list(self, owner: str) -> Sequence[Stored]:
         """Returns the owner's connections, oldest first."""
-        ids: list[str] = []
+        found: list[Stored] = []
         cursor = None
         while True:
-            page = await self._state.list(f"connections/{owner}/", 1000, cursor)
-            ids += [item.name.rpartition("/")[2].removesuffix(".json") for item in page.objects]
+            page = await self._records.list(f"connections/{owner}/", 1000, cursor)
+            found += [_present(owner, each) for each in page.records]
             if (cursor := page.cursor) is None:
                 break
-
-        async def read(connection_id: str) -> Stored | None:
-            try:
-                return await self.read(owner, connection_id)
-            except NotFound:
-                return None
-
-        found = await gather_limited(_READS_AT_A_TIME, map(read, ids))
-        return sorted(filter(None, found), key=lambda one: (one.record.created_at, one.record.id))
+        return sorted(found, key=lambda one: (one.record.created_at, one.record.id))
 
     async def count(self, owner: str) -> int:
         """Returns how many connections the owner has, up to a thousand."""
@@ -90,9 +78,9 @@ class ConnectionStore:
             secrets = await self.secrets(stored)
         if secrets is not None:
             stored.record.sealed = await self._seal(secrets, stored.seal_binding)
-        data = stored.record.model_dump_json().encode()
-        info = await self._state.replace(stored.object_name, data, stored.etag)
-        return Stored(stored.owner, stored.record, info.etag)
+        before = StoredRecord(stored.object_name, stored.record, stored.etag)
+        replaced = await self._records.replace(before, stored.record)
+        return Stored(stored.owner, stored.record, replaced.etag)
 
     async def change(
         self,
@@ -107,18 +95,17 @@ class ConnectionStore:
             NotFound: It is gone.
             Conflict: Others were faster every time.
         """
-        for _ in range(_MAX_ATTEMPTS):
+
+        async def attempt() -> Stored:
             stored = await self.read(owner, connection_id)
             change(stored.record)
-            try:
-                return await self.replace(stored, secrets)
-            except ObjectChanged:
-                continue
-        raise Conflict("Others change this connection all the time. Try again.", 1)
+            return await self.replace(stored, secrets)
+
+        return await self._records.compete(object_name(owner, connection_id), attempt)
 
     async def delete(self, owner: str, connection_id: str) -> None:
         """Deletes a connection, if there is one."""
-        await self._state.delete(object_name(owner, connection_id))
+        await self._records.delete(object_name(owner, connection_id))
 
     async def settle(self, owner: str, connection_id: str) -> bool | None:
         """Deletes a connection that was abandoned while it was being made.
@@ -169,3 +156,8 @@ class ConnectionStore:
 
     async def _seal(self, secrets: Secrets, binding: str) -> str | None:
         return None if secrets.is_empty else (await self._vault.box()).encrypt(secrets, binding)
+
+
+def _present(owner: str, found: StoredRecord[ConnectionRecord]) -> Stored:
+    found.record.end_authorization_in_time()
+    return Stored(owner, found.record, found.etag)

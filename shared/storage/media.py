@@ -20,7 +20,7 @@ from shared.storage.formats import MediaFormat, MediaKind, format_of_name
 from shared.storage.ids import is_id, iso_utc, owner_key
 from shared.storage.media_links import Media, find_media, with_links
 from shared.storage.media_objects import Content, MediaObjects, Upload
-from shared.storage.media_records import MediaRecord, load_record, make_record, record_name
+from shared.storage.media_records import MediaRecord, make_record, record_name
 from shared.storage.objects import (
     ObjectChanged,
     ObjectExists,
@@ -28,6 +28,7 @@ from shared.storage.objects import (
 )
 from shared.storage.owner_seals import OwnerSeals
 from shared.storage.persistence import Backoff, persist
+from shared.storage.records import Records, StoredRecord
 from shared.storage.service import Storage
 from shared.storage.work_items import WorkItem, WorkItems
 
@@ -71,6 +72,7 @@ class MediaStore:
 
     def __init__(self, storage: Storage, settings: Settings) -> None:
         self._storage = storage
+        self._records = Records(storage.state, MediaRecord)
         self._work_items = WorkItems(storage.state)
         self.objects = MediaObjects(storage, settings)
         """How objects are called and stored."""
@@ -141,9 +143,9 @@ class MediaStore:
             owner = await self._seals.open(info.metadata.get(OWNER, ""), media_id)
             if not owner or media_format is None or not is_id(media_id):
                 return "unknown"
-            found = await load_record(self._storage.state, record_name(owner, media_id))
-            if found is not None and found.is_deleted:
-                await self._erase(owner, found)
+            found = await self._records.find(record_name(owner, media_id))
+            if found is not None and found.record.is_deleted:
+                await self._erase(owner, found.record)
                 return "removed"
             # A thumbnail is stored after its medium, which is adopted with it.
             if found is not None or suffix:
@@ -184,7 +186,7 @@ class MediaStore:
         Raises:
             NotFound: The principal has none of that id.
         """
-        record, _ = await self._read(owner_key(principal), media_id)
+        record = (await self._read(owner_key(principal), media_id)).record
         if record.is_deleted:
             raise _unknown(media_id)
         return record
@@ -213,17 +215,13 @@ class MediaStore:
         """
         found: list[MediaRecord] = []
         for _ in range(_MAX_LISTINGS):
-            page = await self._storage.state.list(
+            page = await self._records.list(
                 f"media/{owner_key(principal)}/", limit - len(found), cursor
             )
-            records = await gather_limited(
-                _PARALLEL_READS,
-                (load_record(self._storage.state, each.name) for each in page.objects),
-            )
             found += [
-                each
-                for each in records
-                if each and not each.is_deleted and kind in (None, each.kind)
+                each.record
+                for each in page.records
+                if not each.record.is_deleted and kind in (None, each.record.kind)
             ]
             cursor = page.cursor
             if cursor is None or len(found) == limit:
@@ -239,8 +237,8 @@ class MediaStore:
         await self._delete(owner_key(principal), media_id)
 
     async def _delete(self, owner: str, media_id: str) -> None:
-        record, etag = await self._read(owner, media_id)
-        name = record_name(owner, media_id)
+        stored = await self._read(owner, media_id)
+        record = stored.record
         item = WorkItem(kind="media", owner=owner, id=media_id)
         due = datetime.now(UTC) + DELETION_TIME
         if not record.is_deleted:
@@ -248,7 +246,7 @@ class MediaStore:
             # Hidden first: nobody is to be sent to an object that is gone already.
             hidden = record.model_copy(update={"is_deleted": True})
             try:
-                await self._storage.state.replace(name, hidden.model_dump_json().encode(), etag)
+                await self._records.replace(stored, hidden)
             except ObjectChanged as error:
                 raise Conflict(f"The media '{media_id}' is being deleted.", 1) from error
         await self._erase(owner, record)
@@ -264,7 +262,7 @@ class MediaStore:
             media_id: Id of the medium.
         """
         try:
-            record, _ = await self._read(owner, media_id)
+            record = (await self._read(owner, media_id)).record
             if record.is_deleted:
                 await self._delete(owner, media_id)
         except NotFound:
@@ -275,7 +273,7 @@ class MediaStore:
         await asyncio.gather(
             *(self._storage.media.delete(each) for each in (record.name, record.thumbnail) if each)
         )
-        await self._storage.state.delete(record_name(owner, record.id))
+        await self._records.delete(record_name(owner, record.id))
 
     async def present(self, record: MediaRecord) -> Media:
         """Returns a medium as callers see it, with fresh links."""
@@ -328,17 +326,12 @@ class MediaStore:
         self, owner: str, record: MediaRecord, deadline: Deadline | None
     ) -> MediaRecord:
         name = record_name(owner, record.id)
-        data = record.model_dump_json().encode()
         backoff = Backoff(deadline)
         while True:
             try:
-                await self._storage.state.create(name, data, deadline=deadline)
+                await self._records.create(name, record, deadline)
             except ObjectExists:
-                if (
-                    earlier := await persist(
-                        lambda: load_record(self._storage.state, name), deadline
-                    )
-                ) is None:
+                if (earlier := await persist(lambda: self._records.find(name), deadline)) is None:
                     await backoff.wait(
                         StorageUnavailable(
                             "Storage refuses a new record as one that exists, and does not have it. "
@@ -346,19 +339,18 @@ class MediaStore:
                         )
                     )
                     continue
-                if earlier.is_deleted:
+                if earlier.record.is_deleted:
                     raise _unknown(record.id) from None
-                return earlier
+                return earlier.record
             return record
 
-    async def _read(self, owner: str, media_id: str) -> tuple[MediaRecord, str]:
+    async def _read(self, owner: str, media_id: str) -> StoredRecord[MediaRecord]:
         if not is_id(media_id):
             raise _unknown(media_id)
         try:
-            data, info = await self._storage.state.read(record_name(owner, media_id))
+            return await self._records.get(record_name(owner, media_id))
         except ObjectMissing as error:
             raise _unknown(media_id) from error
-        return MediaRecord.model_validate_json(data), info.etag
 
 
 def _unknown(media_id: str) -> NotFound:

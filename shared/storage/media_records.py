@@ -3,14 +3,14 @@
 import io
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.ids import made_at
-from shared.storage.objects import ObjectMissing, ObjectStore
+from shared.storage.records import Record
 
 
-class MediaRecord(BaseModel):
+class MediaRecord(Record):
     """What the index knows of one medium.
 
     Attributes:
@@ -80,16 +80,6 @@ def make_record(
 def has_size(media_format: MediaFormat) -> bool:
     """Returns whether media of a format are measured."""
     return media_format.kind == "image"
-
-
-async def load_record(state: ObjectStore, name: str) -> MediaRecord | None:
-    """Returns a record, None where there is none."""
-    try:
-        data, _ = await state.read(name)
-    except ObjectMissing:
-        # Deleted since it was listed.
-        return None
-    return MediaRecord.model_validate_json(data)
 
 
 def record_name(owner: str, media_id: str) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
-from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore
+from shared.storage.objects import ObjectExists, ObjectStore
+from shared.storage.records import Record, Records
 
 PREFIX = "work/"
 _TIME = re.compile(rf"{PREFIX}([0-9a-f]{{12}})-")
@@ -20,7 +21,7 @@ _TIME = re.compile(rf"{PREFIX}([0-9a-f]{{12}})-")
 WorkKind = Literal["connection", "media", "video"]
 
 
-class WorkItem(BaseModel):
+class WorkItem(Record):
     """Something that is under way.
 
     Attributes:
@@ -60,6 +61,7 @@ class WorkItems:
 
     def __init__(self, state: ObjectStore) -> None:
         self._state = state
+        self._records = Records(state, WorkItem)
 
     async def add(self, item: WorkItem, due: datetime) -> None:
         """Stores an item; adding it again changes nothing.
@@ -69,7 +71,7 @@ class WorkItems:
             due: When others shall look after it.
         """
         with suppress(ObjectExists):
-            await self._state.create(_name(item, due), item.model_dump_json().encode())
+            await self._records.create(_name(item, due), item)
 
     async def remove(self, item: WorkItem, due: datetime) -> None:
         """Removes an item that was added with the same time."""
@@ -77,7 +79,7 @@ class WorkItems:
 
     async def remove_name(self, name: str) -> None:
         """Removes an item that was listed."""
-        await self._state.delete(name)
+        await self._records.delete(name)
 
     async def due(self, now: datetime, limit: int, cursor: str | None = None) -> WorkPage:
         """Lists items that are due; costs one storage request.
@@ -97,11 +99,8 @@ class WorkItems:
 
     async def read(self, name: str) -> WorkItem | None:
         """Returns an item; None where it was removed since it was listed."""
-        try:
-            data, _ = await self._state.read(name)
-        except ObjectMissing:
-            return None
-        return WorkItem.model_validate_json(data)
+        found = await self._records.find(name)
+        return found.record if found else None
 
 
 def due_at(name: str) -> datetime:

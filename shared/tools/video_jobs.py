@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NotRequired
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
 from shared.context import CallContext
@@ -34,7 +34,10 @@ from shared.storage import (
     ObjectExists,
     ObjectMissing,
     Operation,
+    Record,
+    Records,
     Storage,
+    StoredRecord,
     WorkItem,
     WorkItems,
     is_id,
@@ -74,7 +77,7 @@ class VideoJob(TypedDict):
     retry_after: NotRequired[int]
 
 
-class _Record(BaseModel):
+class _Record(Record):
     model_config = ConfigDict(frozen=True)
 
     id: str
@@ -112,6 +115,7 @@ class VideoJobs:
     ) -> None:
         self._openai = openai
         self._storage = storage
+        self._records = Records(storage.state, _Record)
         self._media = media
         self._idempotency = idempotency
         self._downloads = downloads
@@ -120,10 +124,10 @@ class VideoJobs:
     async def find(self, job_id: str, context: CallContext) -> VideoJob | None:
         """Returns a job as it was last seen, None where the caller has none of that id."""
         try:
-            record, _ = await self._read(job_id, context)
+            stored = await self._read(job_id, context)
         except NotFound:
             return None
-        return await self._present(record, context)
+        return await self._present(stored.record, context)
 
     async def create(self, job_id: str, request: VideoRequest, context: CallContext) -> VideoJob:
         """Orders a video and records its job.
@@ -153,13 +157,9 @@ class VideoJobs:
             error=_error(ordered),
         )
         try:
-            await self._storage.state.create(
-                _name(job_id, context),
-                record.model_dump_json().encode(),
-                deadline=context.deadline,
-            )
+            await self._records.create(_name(job_id, context), record, context.deadline)
         except ObjectExists:
-            record, _ = await self._read(job_id, context)
+            record = (await self._read(job_id, context)).record
         if record.has_ended:
             await self._storage.background.finish(self._forget(job_id, context), seconds=0)
         return await self._present(record, context)
@@ -183,12 +183,14 @@ class VideoJobs:
         return (await self._advance(job_id, context)).has_ended
 
     async def _advance(self, job_id: str, context: CallContext) -> _Record:
-        record, etag = await self._read(job_id, context)
+        stored = await self._read(job_id, context)
+        record = stored.record
         if record.has_ended or datetime.now(UTC) < record.next_poll_at:
             return record
         # Written before asking: of several who come at once only one asks.
         claim = {"next_poll_at": _in(record.poll_seconds)}
-        record, etag, is_ours = await self._replace(record, etag, claim, context)
+        stored, is_ours = await self._replace(stored, claim, context)
+        record = stored.record
         if not is_ours:
             return record
         await context.report_progress(0, 100, "Asking the provider")
@@ -201,7 +203,7 @@ class VideoJobs:
         else:
             changes = await self._follow(record, seen, context)
         if any(getattr(record, name) != value for name, value in changes.items()):
-            record, _, _ = await self._replace(record, etag, changes, context)
+            record = (await self._replace(stored, changes, context))[0].record
         if record.has_ended:
             await self._forget(job_id, context)
         return record
@@ -301,28 +303,24 @@ class VideoJobs:
                 pass
         return job
 
-    async def _read(self, job_id: str, context: CallContext) -> tuple[_Record, str]:
+    async def _read(self, job_id: str, context: CallContext) -> StoredRecord[_Record]:
         unknown = NotFound(f"There is no video job '{job_id}'.")
         if not is_id(job_id):
             raise unknown
         try:
-            data, info = await self._storage.state.read(_name(job_id, context))
+            return await self._records.get(_name(job_id, context))
         except ObjectMissing as error:
             raise unknown from error
-        return _Record.model_validate_json(data), info.etag
 
     async def _replace(
-        self, record: _Record, etag: str, changes: dict[str, Any], context: CallContext
-    ) -> tuple[_Record, str, bool]:
+        self, stored: StoredRecord[_Record], changes: dict[str, Any], context: CallContext
+    ) -> tuple[StoredRecord[_Record], bool]:
         """Returns the record as it then is, and whether it is we who changed it."""
-        changed = _Record.model_validate({**record.model_dump(), **changes})
+        changed = _Record.model_validate({**stored.record.model_dump(), **changes})
         try:
-            info = await self._storage.state.replace(
-                _name(record.id, context), changed.model_dump_json().encode(), etag
-            )
+            return await self._records.replace(stored, changed), True
         except ObjectChanged:
-            return *await self._read(record.id, context), False
-        return changed, info.etag, True
+            return await self._read(stored.record.id, context), False
 
 
 def _work_item(job_id: str, context: CallContext) -> WorkItem:
