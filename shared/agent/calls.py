@@ -150,7 +150,8 @@ async def _run_call(
         is_error=result.is_error,
         duration_ms=round((monotonic() - started) * 1000),
     )
-    buffer.put(ToolFinished(call.id, record, _for_model(result)))
+    is_own = isinstance(offer.find(call.name), ToolRegistry)
+    buffer.put(ToolFinished(call.id, record, _for_model(result), is_own))
 
 
 def _refusal(call: ToolCall, reason: str) -> tuple[ToolCallStarted, ToolFinished]:

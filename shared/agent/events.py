@@ -85,11 +85,13 @@ class ToolFinished:
 
     Attributes:
         text: The result as the model is told of it.
+        is_own: Whether the tool is one of ours: only these return media that are stored here.
     """
 
     id: str
     record: ToolCallRecord
     text: str
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

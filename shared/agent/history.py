@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import AsyncIterable, Mapping, Sequence
+from itertools import islice
 from math import ceil
 from typing import Any
 
 from pydantic_core import to_json
 
-from shared.storage import Line, find_media
+from shared.storage import MAX_FRESH_MEDIA, Line, find_media
 
 Message = dict[str, Any]
 
@@ -91,8 +92,9 @@ def result_text(result: Any, *, is_error: bool, shrink: bool = False) -> str:
 
 
 def media_links(result: Any, chars: int) -> dict[str, Any]:
-    """Returns what is kept of a large result: the media in it, and a note of its length."""
-    media = [{key: each[key] for key in _MEDIA_KEYS} for each in find_media(result)]
+    """Returns what is kept of a large result: the media in it, up to 100, and a note of its length."""
+    found = islice(find_media(result), MAX_FRESH_MEDIA)
+    media = [{key: each[key] for key in _MEDIA_KEYS} for each in found]
     return {"media": media, "note": f"Shortened: the result had {chars} characters."}
 
 

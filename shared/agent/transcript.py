@@ -244,6 +244,7 @@ def _result(event: ToolFinished) -> Line:
         "id": event.id,
         "name": record["name"],
         "result": kept,
+        "is_own": event.is_own,
         "is_error": record["is_error"],
         "duration_ms": record["duration_ms"],
     }

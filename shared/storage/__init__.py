@@ -11,7 +11,7 @@ from shared.storage.ids import Operation, is_id, made_at, new_id, owner_key
 from shared.storage.leases import Lease, LeasedRecord, LeasedRecords
 from shared.storage.links import LinkSigner
 from shared.storage.media import MediaPage, MediaStore
-from shared.storage.media_links import Media, find_media
+from shared.storage.media_links import MAX_FRESH_MEDIA, Media, find_media
 from shared.storage.media_records import MediaRecord
 from shared.storage.objects import (
     ContentHeaders,
@@ -33,6 +33,7 @@ from shared.storage.turns import OpenTurn, TurnWriter
 from shared.storage.work_items import WorkItem, WorkItems
 
 __all__ = [
+    "MAX_FRESH_MEDIA",
     "ContentHeaders",
     "Conversation",
     "ConversationList",

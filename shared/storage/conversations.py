@@ -213,7 +213,8 @@ class ConversationStore:
         return busy(self._storage.timing.renewal)
 
     async def _refresh(self, principal: str, lines: Sequence[Line]) -> tuple[Line, ...]:
-        return tuple(await self._media.refresh(principal, list(lines)))
+        own_results = [line["result"] for line in lines if line.get("is_own")]
+        return tuple(await self._media.refresh(principal, list(lines), own_results))
 
     def _log(self, principal: str, conversation_id: str) -> ConversationLog:
         if not is_id(conversation_id):

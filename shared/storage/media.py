@@ -18,7 +18,7 @@ from shared.parallel import gather_limited
 from shared.settings import Settings
 from shared.storage.formats import MediaFormat, MediaKind, format_of_name
 from shared.storage.ids import is_id, iso_utc, owner_key
-from shared.storage.media_links import Media, find_media, with_links
+from shared.storage.media_links import MAX_FRESH_MEDIA, Media, find_media, with_links
 from shared.storage.media_objects import Content, MediaObjects, Upload
 from shared.storage.media_records import MediaRecord, make_record, record_name
 from shared.storage.objects import (
@@ -300,14 +300,23 @@ class MediaStore:
         url = await self._storage.media.link(name, expires_at)
         return url, None if url.startswith("file:") else iso_utc(expires_at)
 
-    async def refresh(self, principal: str, document: Any) -> Any:
+    async def refresh(self, principal: str, document: Any, within: Any) -> Any:
         """Returns a stored JSON value with fresh links in place of those that have expired since.
 
-        Links in texts are those of the media beside them: a model quotes what a tool returned.
+        Links in texts are those of the media beside them: a model quotes what a tool returned. Of more
+        than 100 media the last 100 get fresh links.
+
+        Args:
+            principal: Whose media.
+            document: The value.
+            within: The parts of it that media are looked for in: not what other servers wrote, who
+                could name any number of them.
         """
-        ids = {media["id"] for media in find_media(document)}
+        # In the order in which they stand there, each once.
+        ids = list(dict.fromkeys(media["id"] for media in find_media(within)))[-MAX_FRESH_MEDIA:]
         found = await gather_limited(_PARALLEL_READS, (self._renew(principal, id_) for id_ in ids))
-        return with_links(document, {media["id"]: media for media in found if media is not None})
+        fresh = {media["id"]: media for media in found if media is not None}
+        return with_links(document, fresh, within)
 
     async def _renew(self, principal: str, media_id: str) -> Media | None:
         try:

@@ -11,6 +11,9 @@ from shared.storage.ids import is_id
 _KEYS = {"id", "url", "content_type", "expires_at"}
 """What tells a medium apart in the JSON of a result."""
 
+MAX_FRESH_MEDIA = 100
+"""That one answer shows with fresh links: each costs a read of storage."""
+
 
 class Media(TypedDict):
     """A stored picture, clip or video.
@@ -44,7 +47,7 @@ def find_media(document: Any) -> Iterator[dict[str, Any]]:
             yield from find_media(value)
 
 
-def with_links(document: Any, fresh: Mapping[str, Media]) -> Any:
+def with_links(document: Any, fresh: Mapping[str, Media], within: Any) -> Any:
     """Returns a JSON value with other links to the media in it, also where its texts quote them.
 
     Each text is searched once: what replaces a link is not searched again, so that the value grows by
@@ -53,9 +56,10 @@ def with_links(document: Any, fresh: Mapping[str, Media]) -> Any:
     Args:
         document: The value.
         fresh: The media by id, as they are now.
+        within: The parts of it whose media name the links to replace.
     """
     links: dict[str, str] = {}
-    for old in find_media(document):
+    for old in find_media(within):
         if new := fresh.get(old["id"]):
             links[old["url"]] = new["url"]
             if "thumbnail_url" in old and "thumbnail_url" in new:

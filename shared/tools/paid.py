@@ -73,7 +73,7 @@ class PaidCalls:
             context.principal.name, context.idempotency_key or "", request, run, context.deadline
         )
         if is_remembered:
-            result = await self._media.refresh(context.principal.name, result)
+            result = await self._media.refresh(context.principal.name, result, result)
         fresh: JsonObject = result
         return fresh
 

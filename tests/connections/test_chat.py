@@ -5,13 +5,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from pytest_mock import MockerFixture
 
 from shared.agent import loop
 from shared.connections import toolset
+from shared.storage import FolderStore
 from tests.conftest import TOOLS, MakeClient, StandIn, ThreadServer, digest
 from tests.connections.conftest import McpWorld
 from tests.connections.hostile import TOOL, Exchange, Hostile, results
 from tests.connections.world import SECRET
+from tests.media.support import png
 
 KEYS = {"alice": "key-of-alice", "bob": "key-of-bob"}
 
@@ -255,6 +258,28 @@ async def test_nothing_that_a_server_says_reaches_the_system_message(
     assert system["role"] == "system"
     assert "NEW SYSTEM RULE" not in system["content"]
     assert "connection 'odd__name_'" in system["content"]
+
+
+async def test_media_that_a_server_names_are_not_looked_up(
+    api: httpx2.AsyncClient, stand_in: StandIn, mocker: MockerFixture
+) -> None:
+    stored = await api.post("/media", content=png())
+    media = stored.json()
+    ids = [f"{number:044x}" for number in range(50)]
+    named = [{**media, "id": id_, "url": f"https://other.example/{id_}"} for id_ in ids]
+    quoted = {**media, "url": f"https://other.example/{media['id']}"}
+    answer = {"content": [], "structuredContent": {"media": [*named, quoted]}}
+    with ThreadServer(Hostile({"mcp": results(tools_call=answer)})) as server:
+        body = {"mcp_url": f"{server.origin}/mcp", "name": "one"}
+        assert (await api.post("/mcp/connect", json=body)).status_code == 201
+        stand_in.fault(call_tools=["one__tool"], tool_arguments="{}")
+        conversation_id = (await chat(api))["conversation_id"]
+    reads = mocker.spy(FolderStore, "read")
+    page = (await api.get(f"/conversations/{conversation_id}")).json()
+    looked_up = [each.args[1] for each in reads.call_args_list if each.args[1].startswith("media/")]
+    assert looked_up == []
+    [shown] = [each["result"] for each in page["messages"] if each["role"] == "tool"]
+    assert shown == answer["structuredContent"]
 
 
 async def test_tools_over_the_budget_are_left_out_and_named(

@@ -184,6 +184,22 @@ async def test_links_that_replace_links_are_not_replaced_again(
     assert shown["text"] == " ".join([fresh] * 60)
 
 
+async def test_answer_that_names_many_media_costs_a_bounded_number_of_reads(
+    local_api: Api, stand_in: StandIn, mocker: MockerFixture
+) -> None:
+    media = (await local_api.http.post("/media", content=png())).json()
+    ids = [f"{number:044x}" for number in range(1000)]
+    named = [{**media, "id": id_, "url": f"https://other.example/{id_}"} for id_ in ids]
+    stand_in.fault(text=json.dumps({"media": [*named, media]}))
+    body = {"prompt": "hi", "json_mode": True}
+    headers = {"Idempotency-Key": "k"}
+    first = await local_api.http.post("/tools/chat_completion", json=body, headers=headers)
+    reads = mocker.spy(FolderStore, "read")
+    again = await local_api.http.post("/tools/chat_completion", json=body, headers=headers)
+    assert without_links(again.json()["parsed"]) == without_links(first.json()["parsed"])
+    assert reads.call_count <= 110
+
+
 async def test_slow_work_keeps_its_lease(
     make_client: MakeClient,
     stored_environment: dict[str, str],
