@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from shared.app import create_app
 from shared.asgi import AsgiResponse
-from shared.functions_worker import WorkerServer
+from shared.functions_worker import WorkerServer, respond
 from shared.housekeeping import SCHEDULE
 from shared.settings import load_settings
 
@@ -46,7 +46,7 @@ async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _handler(name: str) -> Callable[[Request], Awaitable[Response]]:
     async def handle(req: Request) -> Response:
-        return AsgiResponse(_serve)
+        return await respond(req, AsgiResponse(_serve))
 
     handle.__name__ = name
     return handle

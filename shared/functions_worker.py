@@ -1,8 +1,13 @@
-"""The HTTP server of the Functions worker, with two gaps of the worker's library closed.
+"""The HTTP server of the Functions worker, with three gaps of the worker's library closed.
 
 The host announces each request as an invocation and forwards it to this server, where the library pairs
 the two by an id: `azure_functions_runtime` from Python 3.13 on, `azure_functions_worker` before. The
-library's route does not match every path, and its record of each pair is never dropped.
+library's route does not match every path, its record of each pair is never dropped, and it ends the
+invocation before the response is sent.
+
+The last loses logs: the host keeps a line of the log only if it names an invocation that has not ended.
+So an invocation lasts here as long as its response (`respond`), and what the tasks and threads of its
+request log meanwhile names it.
 
 Everything here looks the library's names up and does nothing where they are missing, so that another
 version of it works as it is.
@@ -13,22 +18,33 @@ import logging
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from inspect import signature
 from time import monotonic
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 PATIENCE_SECONDS = 30.0
 """How long an invocation waits for its request, and a request for its invocation."""
 LOOK_SECONDS = 5.0
+KEEP_SECONDS = 1.0
+"""How long the library's record is kept after the response: the library sets the response once more."""
 
-_LIBRARIES = ("azure_functions_runtime.http_v2", "azure_functions_worker.http_v2")
+_LIBRARIES = ("azure_functions_runtime", "azure_functions_worker")
 _INVOCATION_ID = "x-ms-invocation-id"
+_TASK_ATTRIBUTE = "__azure_function_invocation_id__"
+"""Where the worker's log handler looks first: https://github.com/Azure/azure-functions-python-worker,
+`get_current_invocation_id`. Tasks inherit it from the task that starts them."""
+_CONTEXT_VARIABLE = "invocation_id_cv"
+"""Where it looks next, and in threads, which inherit the context and no attributes of tasks."""
+_EXCHANGE = "functions_worker.exchange"
 _CATCH_ALL = re.compile(r"/\{\w+:path\}")
 
 logger = logging.getLogger(__name__)
@@ -70,12 +86,22 @@ class WorkerServer(FastAPI):
         return decorate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, then drops the library's record of it."""
-        try:
+        """Answers one request, then ends its invocation and drops the library's record of it."""
+        if scope["type"] not in ("http", "websocket"):
             await super().__call__(scope, receive, send)
-        finally:
-            if scope["type"] in ("http", "websocket"):
-                self._pairs.close(Headers(scope=scope).get(_INVOCATION_ID, ""))
+            return
+        exchange = Exchange(Headers(scope=scope).get(_INVOCATION_ID, ""))
+        scope[_EXCHANGE] = exchange
+        with _logging_for(exchange.invocation_id):
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                exchange.ended.set()
+                if exchange.is_awaited:
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(KEEP_SECONDS, self._pairs.close, exchange.invocation_id)
+                else:
+                    self._pairs.close(exchange.invocation_id)
 
     @asynccontextmanager
     async def _watch(self, _: FastAPI) -> AsyncIterator[None]:
@@ -84,6 +110,40 @@ class WorkerServer(FastAPI):
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+
+
+class Exchange:
+    """A request of the worker's server and its response.
+
+    Args:
+        invocation_id: Its invocation.
+
+    Attributes:
+        is_awaited: Whether the invocation ends with the response, not before.
+        ended: Set when the response was sent, or never will be.
+    """
+
+    def __init__(self, invocation_id: str) -> None:
+        self.invocation_id = invocation_id
+        self.is_awaited = False
+        self.ended = asyncio.Event()
+
+
+async def respond(request: Request, response: Response) -> Response:
+    """Has the worker's server send a response, and returns it when it was sent.
+
+    Called by the handler of a trigger, whose return ends the invocation. Where the library does not take
+    the response before that, this returns at once, and the library sends the response afterwards.
+
+    Args:
+        request: What the library gave to the handler.
+        response: What the handler has to return.
+    """
+    exchange = request.scope.get(_EXCHANGE)
+    if isinstance(exchange, Exchange) and _hand_over(exchange.invocation_id, response):
+        exchange.is_awaited = True
+        await exchange.ended.wait()
+    return response
 
 
 class _EveryRequest(Route):
@@ -158,17 +218,53 @@ class Pairs:
             # Raised by the library to whoever waits for a response.
             reference.http_response = TimeoutError("The invocation of this request did not come.")
         else:
-            logger.warning("An invocation whose request did not come is ended")
+            with _logging_for(invocation_id):
+                logger.warning("An invocation whose request did not come is ended")
             # No request: the library takes that for a failure of the invocation.
             reference.http_request = None
             # Its own record of that is dropped at the next look: until then it may be read.
             self._ended.add(invocation_id)
 
 
+@contextmanager
+def _logging_for(invocation_id: str) -> Iterator[None]:
+    """Makes the worker's log handler name an invocation in what the block and its tasks log."""
+    task = asyncio.current_task()
+    before = getattr(task, _TASK_ATTRIBUTE, None)
+    libraries = (sys.modules.get(name) for name in _LIBRARIES)
+    variables = [getattr(library, _CONTEXT_VARIABLE, None) for library in libraries]
+    tokens = [
+        (variable, variable.set(invocation_id))
+        for variable in variables
+        if isinstance(variable, ContextVar)
+    ]
+    # Tasks of the interpreter's own class take no attributes; those of the worker do.
+    with suppress(AttributeError):
+        setattr(task, _TASK_ATTRIBUTE, invocation_id)
+    try:
+        yield
+    finally:
+        with suppress(AttributeError):
+            setattr(task, _TASK_ATTRIBUTE, before)
+        for variable, token in tokens:
+            variable.reset(token)
+
+
+def _hand_over(invocation_id: str, response: Response) -> bool:
+    """Gives a response to the library's server; returns whether that waits for it no more."""
+    for references in _references():
+        reference: Any = references.get(invocation_id)
+        came = getattr(reference, "http_response_available_event", None)
+        if isinstance(came, asyncio.Event) and hasattr(reference, "http_response"):
+            reference.http_response = response
+            return came.is_set()
+    return False
+
+
 def _references() -> Iterator[dict[str, Any]]:
     """Yields the records of the worker's library, whichever is there."""
     for name in _LIBRARIES:
-        coordinator = getattr(sys.modules.get(name), "http_coordinator", None)
+        coordinator = getattr(sys.modules.get(f"{name}.http_v2"), "http_coordinator", None)
         references = getattr(coordinator, "_context_references", None)
         if isinstance(references, dict):
             yield references

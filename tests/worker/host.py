@@ -29,6 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 from local.config import PROJECT, route_prefix
 from local.server import LoopbackServer
+from tests.worker.host_log import ContextEnabledTask, HostLog, make_task
 from tests.worker.messages import (
     Message,
     ParameterBinding,
@@ -68,14 +69,18 @@ class WorkerFailure(Exception):
 class Worker:
     """The worker library, addressed as the host does.
 
+    Args:
+        log: What it and the application log.
+
     Attributes:
         functions: What it indexed.
         http_uri: Where its HTTP server is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: HostLog) -> None:
         self.functions: list[Function] = []
         self.http_uri = ""
+        self._log = log
         self._invocations: set[asyncio.Task[None]] = set()
 
     @property
@@ -115,25 +120,47 @@ class Worker:
         As in the real host, the invocation does not end because its request has.
         """
         trigger = http_input(function.parameter, request.method, str(request.url), parameters)
-        task = asyncio.create_task(self._run(function, invocation_id, trigger))
+        name = request.headers.get("x-request-id", function.name)
+        task = asyncio.create_task(self._run(function, invocation_id, trigger, name))
         self._invocations.add(task)
         task.add_done_callback(self._invocations.discard)
 
-    async def _run(self, function: Function, invocation_id: str, trigger: ParameterBinding) -> None:
+    async def _run(
+        self, function: Function, invocation_id: str, trigger: ParameterBinding, name: str
+    ) -> None:
         try:
-            await self.invoke(function, invocation_id, trigger)
+            await self.invoke(function, invocation_id, trigger, name)
         except WorkerFailure:
             logger.exception("Function %s failed", function.name)
 
     async def invoke(
-        self, function: Function, invocation_id: str, trigger: ParameterBinding
+        self, function: Function, invocation_id: str, trigger: ParameterBinding, name: str
     ) -> None:
         """Runs a function to its end.
+
+        Args:
+            function: The function.
+            invocation_id: The invocation.
+            trigger: What it gets.
+            name: What the invocation is called in the log.
 
         Raises:
             WorkerFailure: It failed.
         """
-        done = await library.invocation_request(
+        self._log.executing[invocation_id] = name
+        task = asyncio.current_task()
+        assert isinstance(task, ContextEnabledTask)
+        task.set_invocation_id(invocation_id)
+        try:
+            done = await self._request(function, invocation_id, trigger)
+        finally:
+            del self._log.executing[invocation_id]
+        _check(done)
+
+    async def _request(
+        self, function: Function, invocation_id: str, trigger: ParameterBinding
+    ) -> Any:
+        return await library.invocation_request(
             make_request(
                 "invocation_request",
                 invocation_id=invocation_id,
@@ -144,7 +171,6 @@ class Worker:
                 retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
             )
         )
-        _check(done)
 
 
 class Front:
@@ -191,7 +217,9 @@ class Front:
             if function.name == wish and function.trigger == "timerTrigger":
                 try:
                     timer = timer_input(function.parameter)
-                    await self._worker.invoke(function, str(uuid4()), timer)
+                    invocation = self._worker.invoke(function, str(uuid4()), timer, wish)
+                    # In a task of its own, which the worker makes of each request of the host.
+                    await asyncio.create_task(invocation)
                 except WorkerFailure as failure:
                     return JSONResponse({"error": str(failure)}, 500)
         return JSONResponse(self._worker.state)
@@ -290,9 +318,11 @@ def _arrange_path(project: Path) -> None:
 async def main(project: Path) -> int:
     """Loads a project and serves it; returns the exit status."""
     report, sys.stdout = sys.stdout, sys.stderr
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    log = HostLog()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[log])
+    asyncio.get_running_loop().set_task_factory(make_task)
     _arrange_path(project)
-    worker = Worker()
+    worker = Worker(log)
     errors: list[str] = []
     try:
         await worker.load(project)

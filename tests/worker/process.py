@@ -108,10 +108,15 @@ class WorkerProcess:
         return state
 
     async def logged_request(self, request_id: str) -> dict[str, Any]:
-        """Waits for the line that the application logs at the end of a request."""
-        mark = f'"request_id": "{request_id}"'
+        """Waits for the line that the application logs at the end of a request, and the host keeps.
+
+        Args:
+            request_id: The ``X-Request-Id`` that the request was sent with.
+        """
+        mark = f' request {{"request_id": "{request_id}"'
         line = await asyncio.to_thread(self.log.first, lambda line: mark in line)
         assert line, f"No line about request {request_id}:\n{self.log}"
+        assert line.startswith(f"kept[{request_id}] "), line
         document: dict[str, Any] = json.loads(line[line.index("{") :])
         return document
 
