@@ -1,4 +1,4 @@
-"""Work that a request leaves behind where its own time is over."""
+"""Tasks that outlive the request that started them."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Background:
-    """Work that is done to its end, whoever stops to wait for it.
+    """Runs tasks to completion even if the caller stops waiting.
 
     Args:
         grace_seconds: How long a request waits for it, though its own time may be over.
@@ -29,7 +29,7 @@ class Background:
         work: "Coroutine[Any, Any, None] | asyncio.Future[None]",
         seconds: float | None = None,
     ) -> bool:
-        """Does work to its end, even where the caller is cancelled or goes on without it.
+        """Runs work to completion, even if the caller is cancelled or stops waiting.
 
         Args:
             work: What to do. What it raises after the caller has gone on is only logged.

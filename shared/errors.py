@@ -66,7 +66,7 @@ def failure_of(status: int, code: str | None = None) -> Failure:
 
 
 MAX_DETAIL_CHARS = 4000
-"""Of the sentence of an error."""
+"""Maximum characters of an error's sentence."""
 
 MAX_COMPLAINTS = 20
 MAX_COMPLAINT_CHARS = 1000

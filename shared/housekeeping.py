@@ -1,4 +1,4 @@
-"""Finishes what nobody asks for any more, and removes what nobody needs any more.
+"""Regular work: finishes abandoned jobs and deletes expired or orphaned data.
 
 A timer runs it every five minutes, on any instance; two at once do no harm. A run is bounded in items
 and in time, and the next one goes on where it stopped. What fails is counted, logged, and tried again by
@@ -124,7 +124,9 @@ class Housekeeping:
         """
         counts = Counter(dict.fromkeys(_COUNTED, 0))
         if self._problems or not self._services.storage.is_configured:
-            logger.warning("Nothing is kept in order before storage and all settings are right")
+            logger.warning(
+                "Housekeeping skipped: storage is not configured or a setting is malformed."
+            )
             return counts
         started = monotonic()
         code = None

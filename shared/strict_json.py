@@ -1,4 +1,4 @@
-"""JSON that others send, as long as it can be sent on, and is not made to keep this process busy."""
+"""Strict JSON decoding with limits on depth, keys and values."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from pydantic_core import from_json
 from shared.errors import InvalidRequest, MalformedJson
 
 MAX_KEYS = 1000
-"""Of one object."""
+"""Maximum keys of one object."""
 
 MAX_DEPTH = 64
-"""Of objects and lists in each other."""
+"""Maximum nesting of objects and lists."""
 
 MAX_VALUES = 100_000
-"""Of one document: what objects and lists hold, together."""
+"""Maximum values of one document: what its objects and lists hold, together."""
 
 MAX_EXACT_INTEGER = 2**53
 """Up to which numbers with a fraction hold every integer (RFC 8259, section 6)."""

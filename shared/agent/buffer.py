@@ -9,10 +9,10 @@ MAX_WAITING = 64
 """Pieces of text and other events that wait before the buffer is full."""
 
 MAX_WAITING_CHARS = 64 * 1024
-"""Of text, at which it is full too."""
+"""Maximum characters of text that wait."""
 
 MAX_JOINED_CHARS = 4096
-"""Of the pieces of text that are read as one where more than `MAX_WAITING` wait."""
+"""Maximum characters of the pieces of text that are read as one where more than `MAX_WAITING` wait."""
 
 
 class EventBuffer:

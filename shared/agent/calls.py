@@ -22,19 +22,19 @@ from shared.tools import ToolRegistry, ToolResult
 logger = logging.getLogger(__name__)
 
 MAX_CALLS = 32
-"""That run of one answer of the model."""
+"""Maximum tool calls run per answer of the model."""
 
 MAX_PAID_CALLS = 8
-"""That run in one chat request, of tools that cost money."""
+"""Maximum calls of paid tools per chat request."""
 
 MAX_PARALLEL_CALLS = 8
 MAX_PROGRESS_CHARS = 1000
 MAX_RESULT_CHARS = 100_000
 LAST_WORDS_SECONDS = 20.0
-"""Of the request's budget, kept from tools so that the model can still answer."""
+"""Seconds of the request's budget kept from tools, so that the model can still answer."""
 
 MAX_RESERVED_SHARE = 0.25
-"""Of what is left, where that is little."""
+"""Maximum share of a short budget that is kept from tools."""
 
 CallEvent = ToolCallStarted | ToolProgressed | ToolFinished
 
@@ -43,8 +43,8 @@ _TOO_MANY = (
     "Make the others in the next one."
 )
 _TOO_MUCH = (
-    f"Not run: one message may lead to at most {MAX_PAID_CALLS} calls of tools that cost money, "
-    "and they are used up. Answer with what you have, and say what is missing: the user can ask again."
+    f"Not run: this message has used its limit of {MAX_PAID_CALLS} paid tool calls. "
+    "Answer with what you have, and say what is missing: the user can ask again."
 )
 
 

@@ -11,7 +11,7 @@ from shared.tools import Toolset, ToolSpec
 
 MAX_SHOWN = 5
 MAX_SHOWN_CHARS = 64
-"""Of unknown tools, in the error."""
+"""Maximum characters of an unknown tool's name in the error."""
 
 
 @dataclass(frozen=True, slots=True)

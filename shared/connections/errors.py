@@ -61,7 +61,7 @@ def refusal(status: int) -> NotAuthorized | ServerUnavailable:
     """Returns the error for a status that a server should not have answered with."""
     if status in (401, 403):
         return NotAuthorized(
-            f"The server refused the connection's credentials, or that it has none, with status "
-            f"{status}. Connect again with the auth_type that it wants and valid credentials."
+            f"The server answered {status}: it rejected the connection's credentials or requires some. "
+            f"Connect again with the auth_type that it wants and valid credentials."
         )
     return ServerUnavailable(f"The MCP server failed with status {status}.")

@@ -15,7 +15,7 @@ AuthType = Literal["none", "bearer", "oauth"]
 Status = Literal["connecting", "authorizing", "confirming", "connected", "authorization_failed"]
 
 CONNECTING_SECONDS = 600.0
-"""More than any request has for making a connection."""
+"""Seconds after which a connection that is being made counts as abandoned: more than any request has."""
 
 
 class Negotiated(BaseModel):

@@ -30,7 +30,7 @@ def plain_schema(schema: Any) -> tuple[JsonObject | None, str]:
     """
     try:
         if not isinstance(schema, dict) or schema.get("type") != "object":
-            raise _UnfitError("is no JSON schema of an object")
+            raise _UnfitError("is not a JSON Schema of type object")
         if fault := excess(schema, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH):
             raise _UnfitError(fault)
         _check_names(schema)
@@ -58,7 +58,7 @@ def _check_names(value: Any) -> None:
 def _expanded_size(value: Any, root: JsonObject, known: dict[str, int | None], depth: int) -> int:
     """Returns how many values a schema has with every reference put in its place."""
     if depth > 4 * MAX_SCHEMA_DEPTH:
-        raise _UnfitError("refers to itself, or too deep")
+        raise _UnfitError("is recursive or nested too deeply")
     size = 1
     if isinstance(value, list):
         size += sum(_expanded_size(each, root, known, depth + 1) for each in value)

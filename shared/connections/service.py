@@ -44,7 +44,7 @@ T = TypeVar("T")
 CALL_SECONDS = 60.0
 TOOLS_TTL_SECONDS = 60.0
 MAX_KNOWN_LISTS = 200
-"""Of tools, in memory."""
+"""Maximum lists of tools kept in memory."""
 
 
 class Connections:
@@ -89,7 +89,7 @@ class Connections:
 
         Raises:
             InvalidRequest: The request makes no sense, or the principal has too many connections.
-            GatewayError: The server, or its authorization server, does not play along.
+            GatewayError: The server or its authorization server refused, failed, or timed out.
         """
         return await self._connector.connect(principal, request, callback_url, deadline)
 

@@ -183,7 +183,7 @@ class SessionCache:
             return session
 
     async def _open(self, target: Target, is_new: bool) -> Session:
-        # What the server said last time may be what it takes offence at now.
+        # The stored discover result may be stale: retry without it.
         unknown = Session(replace(target, negotiated=None), self._sdk)
         if target.negotiated is None or is_new:
             await unknown.open()

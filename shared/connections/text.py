@@ -1,4 +1,4 @@
-"""Texts of servers as people and models may be shown them.
+"""Removes invisible and bidirectional control characters from servers' texts.
 
 Characters that nobody sees, or that turn the direction of what stands beside them, can hold instructions
 which a person who reads a tool's description never finds. They are taken out:

@@ -33,13 +33,13 @@ MODELS_URI = "models://supported"
 MEDIA_SCHEME = "media://"
 CONVERSATION_SCHEME = "conversation://"
 CONVERSATION_MESSAGES = 100
-"""Of a conversation, which a client is sent: the newest."""
+"""Maximum messages of a conversation that a client is sent: the newest."""
 
 MAX_SHOWN_URI_CHARS = 1000
-"""Of a URI that a client made up, in the error."""
+"""Maximum characters of an unknown URI in the error."""
 
 MAX_MEDIA_BYTES = 4 * 1024 * 1024
-"""Of a medium that is sent as its bytes, in base64; larger ones are sent as a link."""
+"""Maximum bytes of a medium that is sent in base64; larger ones are sent as a link."""
 
 INSTRUCTIONS = (
     "Tools of OpenAI, Azure OpenAI or a compatible provider. list_supported_models says which of "

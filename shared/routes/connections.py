@@ -79,7 +79,7 @@ def connections_router(
 
     Args:
         connections: The manager.
-        guard: Who decides who may come in.
+        guard: The guard that authenticates and authorizes.
         public_origin: Scheme and host that browsers know this app by; None to take the request's.
     """
     router = APIRouter(tags=["connections"])

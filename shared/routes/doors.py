@@ -20,10 +20,10 @@ from shared.strict_json import read_json
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 512 * 1024
-"""Where nothing says otherwise: the longest prompt of a tool for media takes 384 kB with its escapes."""
+"""Maximum bytes of most bodies: the longest prompt of a tool for media takes 384 kB with its escapes."""
 
 MAX_LONG_BODY_BYTES = 4 * 1024 * 1024
-"""Where chats, long texts and other servers' arguments come in, which may hold pictures."""
+"""Maximum bytes of chats, long texts and other servers' arguments, which may hold pictures."""
 
 IDEMPOTENCY_HEADER = "idempotency-key"
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -113,7 +113,7 @@ def guarded(
     A dependency would come too late: FastAPI reads and decodes the body before it.
 
     Args:
-        guard: Who decides.
+        guard: The guard that authenticates and authorizes.
         scope: What a caller needs; None where any key will do.
         max_body_bytes: Most bytes of a body.
     """

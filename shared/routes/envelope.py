@@ -170,7 +170,7 @@ class ConfigurationGate:
     Args:
         app: What answers otherwise.
         settings: Which settings are malformed.
-        guard: Who decides who is told why; strangers are told the settings' names.
+        guard: The guard that authenticates callers; strangers are told the settings' names.
         open_paths: Routes that work all the same.
     """
 

@@ -39,7 +39,7 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
 
     Args:
         endpoint: What speaks MCP.
-        guard: Who decides who may come in.
+        guard: The guard that authenticates and authorizes.
         origins: Origins that a browser may come from besides our own, ``*`` for any; programs send
             none.
     """

@@ -34,7 +34,7 @@ from shared.storage.media_objects import cache_control
 from shared.tools.streams import peek
 
 MAX_UPLOAD_BYTES = 95 * 1024 * 1024
-"""Below the 100 MiB of the Functions host, which answers a larger body with 500 and not 413."""
+"""Maximum bytes of an upload, below the 100 MiB of the Functions host, which answers more with 500."""
 
 SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Lets a drawing be looked at, and nothing in it run or load."""

@@ -12,10 +12,10 @@ PIECE_BYTES = 64 * 1024
 """Sent at once: a server takes pieces of any size, and holds them until its client has read them."""
 
 GRACE_SECONDS = 10.0
-"""After the deadline, for an answer that tells of it, and for the rest of a large one."""
+"""Seconds after the deadline, for an answer that tells of it, and for the rest of a large one."""
 
 STALL_SECONDS = 60.0
-"""In which a client that downloads a file has to take the next piece of it."""
+"""Seconds in which a client that downloads a file has to take its next piece."""
 
 
 class SlowClient(ClientDisconnect):

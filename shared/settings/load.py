@@ -153,8 +153,8 @@ def _is_reference(value: str) -> bool:
 
 def _unread_secret(name: str) -> str:
     return (
-        f"The setting {name} refers to a secret that Azure could not read: see to it that the secret "
-        "exists and that the app's identity may read it, then restart the app."
+        f"The setting {name} refers to a secret that Azure could not read. Check that the secret "
+        "exists and that the app's identity may read it, then restart."
     )
 
 

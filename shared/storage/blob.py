@@ -52,7 +52,7 @@ PARALLEL_BLOCKS = 4
 """Blocks of one upload on their way at a time; with the one being filled they bound its memory."""
 
 MAX_READS = 10
-"""Of an object that is replaced while it is read."""
+"""Maximum reads of an object that is replaced while it is read."""
 
 _UNMET = frozenset(
     {

@@ -1,4 +1,4 @@
-"""What Blob Storage says of blobs, in our terms; importing this module imports the Azure SDK."""
+"""Converts Blob Storage responses to `ObjectInfo`; importing this module imports the Azure SDK."""
 
 from contextlib import suppress
 from datetime import UTC, datetime

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterable, AsyncIterator
 
 BLOCK_BYTES = 1024 * 1024
-"""Of uploads and downloads; a few of them are in memory at a time. aiohttp sends larger ones in one go,
-while everything else waits."""
+"""Bytes of a block of uploads and downloads; a few of them are in memory at a time. aiohttp sends
+larger ones in one go, while everything else waits."""
 
 
 async def blocks_of(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -24,12 +24,12 @@ from shared.storage.persistence import persist
 from shared.storage.service import Storage
 
 MAX_APPENDS = 49_000
-"""To one part of a log, after which the next part begins: append blobs take 50,000 blocks."""
+"""Maximum appends to one part of a log, then the next begins: append blobs take 50,000 blocks."""
 
 FIRST_READ_BYTES = 64 * 1024
 MAX_READ_BYTES = 1024 * 1024
 FIRST_LINE_BYTES = 2048
-"""Of a log, which hold its first line whole."""
+"""Bytes at the start of a log that hold its first line whole."""
 
 Line = dict[str, Any]
 

@@ -48,7 +48,7 @@ def formats_like(wanted: MediaFormat) -> list[MediaFormat]:
 _BY_EXTENSION = {each.extension: each for each in FORMATS}
 
 HEAD_BYTES = 512
-"""As many of the first bytes as `sniff` wants to see, where there are as many."""
+"""Number of first bytes that `sniff` looks at."""
 
 _BEGINNINGS = (
     (b"\x89PNG\r\n\x1a\n", PNG),

@@ -230,7 +230,7 @@ class _Claim(Generic[LeasedT]):
                 pass
             except ObjectMissing:
                 error = StorageUnavailable(
-                    "Storage refuses a new record as one that exists, and does not have it. Try again."
+                    "Storage reports that the object exists but cannot return it. Try again."
                 )
             else:
                 if found is not None:

@@ -56,9 +56,9 @@ class LinkSigner:
         is_number = expires.isdecimal() and len(expires) < _MAX_DIGITS
         ours = await self._signature(name, int(expires)) if is_number else ""
         if not hmac.compare_digest(ours.encode(), signature.encode(errors="replace")):
-            return Unauthorized("This link is not one of ours. ")
+            return Unauthorized("The link's signature is invalid. ")
         if int(expires) < datetime.now(UTC).timestamp():
-            return Unauthorized("This link has expired; with a key /media/ID leads there. ")
+            return Unauthorized("This link has expired. GET /media/ID with a key. ")
         return None
 
     async def _signature(self, name: str, expires: int) -> str:

@@ -33,11 +33,11 @@ from shared.storage.service import Storage
 from shared.storage.work_items import WorkItem, WorkItems
 
 DELETION_TIME = timedelta(minutes=10)
-"""More than any deletion takes; afterwards housekeeping finishes it."""
+"""Time after which a deletion counts as interrupted and housekeeping finishes it; none takes longer."""
 
 _PARALLEL_READS = 8
 _MAX_LISTINGS = 20
-"""For one page, where most of what is listed is of another kind."""
+"""Maximum listings per page, for principals whose media are mostly of another kind."""
 
 OWNER = "owner"
 """Metadata of a medium's object: whose it is, sealed."""
@@ -293,7 +293,7 @@ class MediaStore:
         return media
 
     async def link(self, name: str) -> tuple[str, str | None]:
-        """Returns a URL of an object that opens in a browser, and when it stops to."""
+        """Returns a URL for browsers and its expiry; None if it never expires."""
         if self.objects.public_base_url is not None:
             return f"{self.objects.public_base_url}/{name}", None
         expires_at = datetime.now(UTC).replace(microsecond=0) + self.objects.link_lifetime
@@ -343,8 +343,7 @@ class MediaStore:
                 if (earlier := await persist(lambda: self._records.find(name), deadline)) is None:
                     await backoff.wait(
                         StorageUnavailable(
-                            "Storage refuses a new record as one that exists, and does not have it. "
-                            "Try again."
+                            "Storage reports that the object exists but cannot return it. Try again."
                         )
                     )
                     continue

@@ -16,7 +16,7 @@ from shared.storage.persistence import Backoff, persist
 from shared.storage.service import Storage
 
 _MEASURED_BYTES = 256 * 1024
-"""Of a picture, to find its size in; the size of a JPEG comes after whatever its camera wrote."""
+"""Bytes of a picture in which its size is looked for; in a JPEG it follows what the camera wrote."""
 
 Content = bytes | AsyncIterable[bytes]
 
@@ -156,7 +156,7 @@ class MediaObjects:
                 return await self.read_head(upload.name, upload.media_format, upload.deadline)
             except ObjectMissing as error:
                 contradiction = StorageUnavailable(
-                    "Storage refuses a new object as one that exists, and does not have it. Try again.",
+                    "Storage reports that the object exists but cannot return it. Try again.",
                     is_transient=isinstance(content, bytes),
                 )
                 contradiction.__cause__ = error

@@ -27,7 +27,7 @@ FIRST_RUN = timedelta(days=7)
 """How far back the first run of all begins."""
 
 MAX_LISTINGS = 200
-"""Of one run."""
+"""Maximum listings per run."""
 
 PAGE = 200
 

@@ -11,7 +11,7 @@ from shared.errors import StorageUnavailable
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""Of whatever has no deadline to go on until; they take about two seconds."""
+"""Maximum attempts without a deadline; they take about two seconds."""
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0

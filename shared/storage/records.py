@@ -189,7 +189,7 @@ class Records(Generic[RecordT]):
                 # Jitter, because whoever lost together would otherwise come back together.
                 longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**failures)
                 await asyncio.sleep(random.uniform(0, longest))  # noqa: S311  # Not secret.
-        raise Conflict("Others change the same thing all the time. Try again.", 1)
+        raise Conflict("The resource is being modified concurrently. Retry the request.", 1)
 
     async def list(
         self, prefix: str, limit: int = 100, cursor: str | None = None

@@ -13,13 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 class TurnWriter:
-    """Writes the lines of one turn, and one now and then that only says that it goes on.
+    """Writes the lines of one turn, and heartbeat lines that keep the lease.
 
     Args:
         writer: Appends to the log.
         turn_id: The turn.
         attempt: Counts the runs of the turn; readers leave out all but the last.
-        renewal_seconds: How often to say that it goes on.
+        renewal_seconds: Seconds between heartbeat lines.
     """
 
     def __init__(

@@ -12,10 +12,10 @@ from shared.parallel import gather_limited
 from shared.storage import MediaKind, MediaRecord, MediaStore
 
 MAX_INPUT_BYTES = 25 * 1024 * 1024
-"""Of one file, as the provider limits transcription."""
+"""Maximum bytes of one file, as the provider limits transcription."""
 
 MAX_TOTAL_BYTES = 50 * 1024 * 1024
-"""Of all files of one call, which are held in memory together."""
+"""Maximum bytes of all files of one call, which are held in memory together."""
 
 PARALLEL_READS = 4
 
@@ -27,7 +27,7 @@ def _refuse_blank(text: str) -> str:
 
 
 NotBlank = AfterValidator(_refuse_blank)
-"""Of a text that a provider is paid to work on."""
+"""Constraint of a text that a provider is paid to work on: it is not blank."""
 
 MediaId = Annotated[str, Field(min_length=1, max_length=100)]
 

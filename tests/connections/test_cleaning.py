@@ -68,10 +68,10 @@ BOMB = {
 @pytest.mark.parametrize(
     ("schema", "fault"),
     [
-        ("text", "is no JSON schema of an object"),
-        (None, "is no JSON schema of an object"),
-        ({"type": "string"}, "is no JSON schema of an object"),
-        ({"type": ["object", "null"]}, "is no JSON schema of an object"),
+        ("text", "is not a JSON Schema of type object"),
+        (None, "is not a JSON Schema of type object"),
+        ({"type": "string"}, "is not a JSON Schema of type object"),
+        ({"type": ["object", "null"]}, "is not a JSON Schema of type object"),
         ({"type": "object", "description": "x" * 17_000}, "is larger than 16384 bytes"),
         ({"type": "object", "enum": list(range(20_000))}, "is larger than 16384 bytes"),
         ({"type": "object", "description": "é" * 9000}, "is larger than 16384 bytes"),

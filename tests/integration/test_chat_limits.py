@@ -78,7 +78,7 @@ async def test_one_message_pays_for_only_so_many_calls_over_all_its_answers(
     assert [call["is_error"] for call in drawn].count(False) == MAX_PAID_CALLS
     refused = {call["result"] for call in drawn if call["is_error"]}
     assert len(refused) == 1
-    assert "at most 8 calls of tools that cost money" in refused.pop()
+    assert "its limit of 8 paid tool calls" in refused.pop()
     paid = [each for each in stand_in.requests() if each["path"] == "/v1/images/generations"]
     assert len(paid) == MAX_PAID_CALLS
     # What costs nothing is not counted: its calls got as far as their own arguments.

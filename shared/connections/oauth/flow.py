@@ -318,13 +318,14 @@ def _unknown() -> NotFound:
 
 
 def _wrong(left: int) -> InvalidRequest:
-    tries = (
-        f"{left} more {'try' if left == 1 else 'tries'}" if left else "The authorization is over"
-    )
+    wrong = "These are not the characters that the browser was shown."
+    if not left:
+        return InvalidRequest.for_field(
+            "code", f"{wrong} The authorization is over: connect again."
+        )
+    tries = "1 more try" if left == 1 else f"{left} more tries"
     return InvalidRequest.for_field(
-        "code",
-        f"These are not the characters that the browser was shown. {tries}"
-        + (" before the authorization is over." if left else ": connect again."),
+        "code", f"{wrong} You have {tries} before the authorization is over."
     )
 
 
