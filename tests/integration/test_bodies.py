@@ -107,7 +107,7 @@ async def test_megabytes_of_unknown_keys_are_answered_in_one_sentence(
     assert 3_000_000 < len(content) < MAX_LONG_BODY_BYTES
     headers = {"Content-Type": "application/json"}
     response = await client.post(path, content=content, headers=headers)
-    assert complaint(response)[2] == f"An object has more than {MAX_KEYS} keys. Send fewer."
+    assert complaint(response)[2] == f"The JSON has more than {MAX_VALUES} values. Send fewer."
     assert len(response.content) < 300
 
 
