@@ -14,8 +14,9 @@ from shared.agent.buffer import EventBuffer
 from shared.agent.events import ToolCallRecord, ToolCallStarted, ToolFinished, ToolProgressed
 from shared.agent.offer import ToolOffer
 from shared.context import CallContext
-from shared.errors import DeadlineExceeded
+from shared.errors import DeadlineExceeded, InvalidRequest
 from shared.openai_service import ToolCall, repair_surrogates
+from shared.strict_json import MAX_DEPTH, check_limits
 from shared.telemetry import current_record
 from shared.tools import ToolRegistry, ToolResult
 
@@ -194,20 +195,25 @@ async def _call(
         return ToolResult(f"There is no tool '{name}'. The tools are: {names}.", is_error=True)
     if isinstance(arguments, str):
         return ToolResult(
-            "The arguments are not a JSON object. Call the tool again with valid JSON.",
+            f"The arguments are not a JSON object, or have more than {MAX_DEPTH} levels or too many "
+            "values. Call the tool again with valid JSON.",
             is_error=True,
         )
     return await toolset.call(name, arguments, context)
 
 
 def decode_arguments(arguments: str) -> dict[str, Any] | str:
-    """Returns the arguments of a call, as the model wrote them where they are no JSON object."""
+    """Returns the arguments of a call, as the model wrote them where they are no JSON object.
+
+    What is nested too deep counts as none: it could not be stored, or sent on.
+    """
     # Some providers send nothing at all for a tool without parameters.
     if not arguments.strip():
         return {}
     try:
         decoded = json.loads(arguments, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        check_limits(decoded)
+    except (ValueError, RecursionError, InvalidRequest):
         return arguments
     if not isinstance(decoded, dict):
         return arguments

@@ -146,6 +146,25 @@ async def test_bad_json_arguments_are_answered_to_the_model(
     assert answer["turns"] == 2
 
 
+@pytest.mark.parametrize("depth", [70, 300, 900, 100_000])
+@pytest.mark.parametrize("tool", ["server_time", "nope"])
+async def test_arguments_nested_too_deep_are_answered_to_the_model(
+    client: httpx2.AsyncClient, stand_in: StandIn, depth: int, tool: str
+) -> None:
+    # The escape makes them be decoded a second time.
+    arguments = '{"a":' * depth + r'"\u0041"' + "}" * depth
+    stand_in.fault(call_tools=[tool], tool_arguments=arguments)
+    stand_in.fault(text="sorry")
+    answer = await ask(client, "go")
+    (call,) = answer["tool_calls"]
+    assert (call["arguments"], call["is_error"]) == (arguments, True)
+    assert tool == "nope" or "64 levels" in call["result"]
+    page = await client.get(f"/conversations/{answer['conversation_id']}")
+    assert page.status_code == 200
+    body = {"message": "And?", "conversation_id": answer["conversation_id"]}
+    assert (await client.post("/chat", json=body)).status_code == 200
+
+
 async def test_unknown_tool_is_answered_to_the_model(
     client: httpx2.AsyncClient, stand_in: StandIn
 ) -> None:
