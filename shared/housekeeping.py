@@ -23,7 +23,7 @@ from shared.deadline import Deadline, time_limit
 from shared.errors import GatewayError, NotFound
 from shared.services import Services
 from shared.storage import ObjectConflict, ObjectMissing, Orphans, WorkItem, WorkItems
-from shared.storage.work_items import due_at
+from shared.storage.work_items import WORK_KINDS, WorkKind, due_at, owner_in
 
 SCHEDULE = "0 */5 * * * *"
 """Every five minutes, as an NCRONTAB expression."""
@@ -61,15 +61,17 @@ class Bounds:
     """How much one run does at most.
 
     Attributes:
-        items: Work items looked at.
+        items: Work items of each kind looked at, and how many pages of them are listed.
+        owner_items: Of these, items of one owner; what he has more waits for a later run.
         objects: Media, and results of idempotency keys, looked at.
-        at_a_time: Items worked on together.
+        at_a_time: Items of each kind worked on together.
         start_seconds: Time in which items are begun.
         finish_seconds: Further time for ending those that have begun, such as copying a video.
         object_seconds: Time for media without a record.
     """
 
-    items: int = 200
+    items: int = 100
+    owner_items: int = 25
     objects: int = 500
     at_a_time: int = 8
     start_seconds: float = 60.0
@@ -78,11 +80,11 @@ class Bounds:
 
 
 class _Position(BaseModel):
-    """Where the next run goes on among the work items, and among results in a folder."""
+    """Where the next run goes on among the work items of each kind, and among results in a folder."""
 
     model_config = ConfigDict(frozen=True)
 
-    items: str | None = None
+    cursors: dict[WorkKind, str | None] = {}
     results: str | None = None
 
 
@@ -147,31 +149,46 @@ class Housekeeping:
 
     async def _run_all(self, counts: Counter[str]) -> None:
         position, etag = await self._load()
-        items = await self._work_off(position.items, counts)
+        # Each kind has a turn of its own, so that much work of one keeps nobody else's waiting.
+        turns = [self._work_off(kind, position.cursors.get(kind), counts) for kind in WORK_KINDS]
+        cursors = dict(zip(WORK_KINDS, await _all_of(turns), strict=True))
         await self._attempt(self._settle_orphans(counts), counts, "on media without a record")
         results = None
         if self._services.storage.is_local:
             results = await self._remove_results(position.results, counts)
-        await self._save(position, _Position(items=items, results=results), etag)
+        await self._save(position, _Position(cursors=cursors, results=results), etag)
 
-    async def _work_off(self, cursor: str | None, counts: Counter[str]) -> str | None:
-        """Works on the work items that are due, and returns where the next run goes on."""
+    async def _work_off(
+        self, kind: WorkKind, cursor: str | None, counts: Counter[str]
+    ) -> str | None:
+        """Works on the items of a kind that are due, and returns where the next run goes on."""
         start = Deadline.after(self._bounds.start_seconds)
         end = Deadline.after(self._bounds.start_seconds + self._bounds.finish_seconds)
 
         async def work_on(name: str) -> None:
             await self._attempt(self._settle_item(name, counts, end), counts, f"on {name}")
 
-        seen = 0
-        while seen < self._bounds.items and start.remaining():
-            at_a_time = min(self._bounds.at_a_time, self._bounds.items - seen)
-            page = await self._items.due(self._clock(), at_a_time, cursor)
-            await asyncio.gather(*map(work_on, page.names))
-            seen += len(page.names)
+        taken: Counter[str] = Counter()
+        for _ in range(self._bounds.items):
+            at_a_time = min(self._bounds.at_a_time, self._bounds.items - taken.total())
+            if not at_a_time or not start.remaining():
+                break
+            page = await self._items.due(kind, self._clock(), at_a_time, cursor)
+            await asyncio.gather(*map(work_on, self._take(page.names, taken)))
             cursor = page.cursor
             if cursor is None:
                 break
         return cursor
+
+    def _take(self, names: Sequence[str], taken: Counter[str]) -> Sequence[str]:
+        """Returns the items whose owner has not had his share yet, and counts them for it."""
+        chosen = []
+        for name in names:
+            owner = owner_in(name)
+            if taken[owner] < self._bounds.owner_items:
+                taken[owner] += 1
+                chosen.append(name)
+        return chosen
 
     async def _settle_item(self, name: str, counts: Counter[str], deadline: Deadline) -> None:
         age = self._clock() - due_at(name)
@@ -251,3 +268,13 @@ class Housekeeping:
                 await self._state.create(_POSITION, data)
             else:
                 await self._state.replace(_POSITION, data, etag)
+
+
+async def _all_of(turns: Sequence[Awaitable[str | None]]) -> Sequence[str | None]:
+    """Returns what all turns return; the first error is raised once all have ended."""
+    results = await asyncio.gather(*turns, return_exceptions=True)
+    ended = [result for result in results if not isinstance(result, BaseException)]
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return ended

@@ -31,7 +31,6 @@ from shared.connections.urls import hide_query
 from shared.deadline import Deadline
 from shared.errors import GatewayError, InvalidRequest
 from shared.outbound import check_url
-from shared.storage import WorkItem
 
 MAX_CONNECTIONS = 100
 LIST_SECONDS = 30.0
@@ -120,7 +119,8 @@ class Connector:
         in_use = []
         for stored in await self._store.list(owner):
             if stored.record.is_abandoned:
-                await self._store.delete(owner, stored.record.id)
+                if await self._store.delete_abandoned(stored):
+                    await self._store.forget_work(owner, stored.record)
             else:
                 in_use.append(stored.record)
         if len(in_use) >= MAX_CONNECTIONS:
@@ -177,7 +177,7 @@ class Connector:
         try:
             async with deadline.limit():
                 # First, so that housekeeping finds what we leave behind if we die.
-                await self._store.work_items.add(_work_item(owner, record), _abandoned_at(record))
+                await self._store.plan_work(owner, record, _abandoned_at(record))
                 stored = await self._store.create(owner, record, secrets)
                 yield stored
                 # As late as can be: by now whoever began before us has been stored, too.
@@ -203,16 +203,12 @@ class Connector:
         # What storage does not delete now counts as abandoned some minutes later.
         with suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(_UNDO_SECONDS):
-                await self._store.delete(owner, record.id)
-                await self._forget_work(owner, record)
+                await self._store.delete(owner, record)
 
     async def _forget_work(self, owner: str, record: ConnectionRecord) -> None:
-        # Where that fails, housekeeping sees that there is nothing to do.
-        with suppress(GatewayError, TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(_UNDO_SECONDS):
-                await self._store.work_items.remove(
-                    _work_item(owner, record), _abandoned_at(record)
-                )
+                await self._store.forget_work(owner, record)
 
     def _wish(self, request: ConnectRequest, callback_url: str) -> OAuthWish:
         redirect_uri = request.oauth_redirect_uri or callback_url
@@ -248,10 +244,6 @@ def _new_record(request: ConnectRequest) -> tuple[ConnectionRecord, Secrets]:
     return record, Secrets(bearer_token=plain(request.bearer_token), url_query=query)
 
 
-def _work_item(owner: str, record: ConnectionRecord) -> WorkItem:
-    return WorkItem(kind="connection", owner=owner, id=record.id)
-
-
 def _abandoned_at(record: ConnectionRecord) -> datetime:
     """Returns when a connection that is still being made counts as abandoned."""
     if record.pending is not None:
@@ -268,6 +260,7 @@ def _default_name(request: ConnectRequest) -> str:
 
 def _mark_connected(record: ConnectionRecord) -> None:
     record.status = "connected"
+    record.work_due_at = None
 
 
 def _too_many() -> InvalidRequest:

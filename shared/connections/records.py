@@ -95,6 +95,7 @@ class ConnectionRecord(Record):
         oauth: How tokens are got.
         pending: The authorization under way.
         refreshing_until: Until when the instance that fetches a token has that for itself.
+        work_due_at: From when housekeeping looks after what is being made; None where it need not.
         sealed: The encrypted secrets.
     """
 
@@ -113,6 +114,7 @@ class ConnectionRecord(Record):
     oauth: OAuthClient | None = None
     pending: PendingAuthorization | None = None
     refreshing_until: datetime | None = None
+    work_due_at: datetime | None = None
     sealed: str | None = None
 
     @property

@@ -130,7 +130,7 @@ class Connections:
     async def disconnect(self, principal: str, connection_id: str) -> None:
         """Ends a connection."""
         stored = await self._stored(principal, connection_id)
-        await self._store.delete(stored.owner, connection_id)
+        await self._store.delete(stored.owner, stored.record)
         self._forget(stored.key)
 
     async def clients(self, principal: str) -> Sequence[ConnectionRecord]:

@@ -2,11 +2,21 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
 
 from shared.connections.credentials import Secrets, Vault, is_ids_token
 from shared.connections.records import ConnectionRecord, Stored, object_name, seal_binding
-from shared.errors import NotConfigured, NotFound
-from shared.storage import ObjectMissing, ObjectStore, Records, StoredRecord, WorkItems
+from shared.errors import NotConfigured, NotFound, StorageUnavailable
+from shared.storage import (
+    ObjectChanged,
+    ObjectMissing,
+    ObjectStore,
+    Records,
+    StoredRecord,
+    WorkItem,
+    WorkItems,
+)
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OWNER = re.compile(r"[0-9a-f]{32}")
@@ -24,8 +34,7 @@ class ConnectionStore:
         self._state = state
         self._records = Records(state, ConnectionRecord)
         self._vault = vault
-        self.work_items = WorkItems(state)
-        """What housekeeping finds abandoned connections by."""
+        self._work_items = WorkItems(state)
 
     async def create(self, owner: str, record: ConnectionRecord, secrets: Secrets) -> Stored:
         """Stores a new connection."""
@@ -103,9 +112,39 @@ class ConnectionStore:
 
         return await self._records.compete(object_name(owner, connection_id), attempt)
 
-    async def delete(self, owner: str, connection_id: str) -> None:
-        """Deletes a connection, if there is one."""
-        await self._records.delete(object_name(owner, connection_id))
+    async def delete(self, owner: str, record: ConnectionRecord) -> None:
+        """Deletes a connection, if there is one, and what housekeeping finds it by."""
+        await self._records.delete(object_name(owner, record.id))
+        await self.forget_work(owner, record)
+
+    async def delete_abandoned(self, stored: Stored) -> bool:
+        """Deletes a connection unless it was changed since it was read, and says whether it did."""
+        try:
+            # Whoever changes it from now on finds that it is over.
+            before = StoredRecord(stored.object_name, stored.record, stored.etag)
+            await self._records.replace(before, stored.record)
+        except ObjectChanged:
+            return False
+        await self._records.delete(stored.object_name)
+        return True
+
+    async def plan_work(self, owner: str, record: ConnectionRecord, due: datetime) -> None:
+        """Makes housekeeping look after a connection that is about to be made.
+
+        Args:
+            owner: Whose it is.
+            record: The connection, which remembers the time.
+            due: From when on.
+        """
+        record.work_due_at = due
+        await self._work_items.add(_work_item(owner, record), due)
+
+    async def forget_work(self, owner: str, record: ConnectionRecord) -> None:
+        """Removes what housekeeping finds a connection by, if there is something."""
+        if record.work_due_at is not None:
+            # Where that fails, housekeeping sees that there is nothing to do.
+            with suppress(StorageUnavailable):
+                await self._work_items.remove(_work_item(owner, record), record.work_due_at)
 
     async def settle(self, owner: str, connection_id: str) -> bool | None:
         """Deletes a connection that was abandoned while it was being made.
@@ -114,12 +153,12 @@ class ConnectionStore:
             Whether it was deleted; None where it is still being made.
         """
         try:
-            record = (await self.read(owner, connection_id)).record
+            stored = await self.read(owner, connection_id)
         except NotFound:
             return False
+        record = stored.record
         if record.is_abandoned:
-            await self.delete(owner, connection_id)
-            return True
+            return True if await self.delete_abandoned(stored) else None
         return None if record.status not in ("connected", "authorization_failed") else False
 
     async def has_old_seal(self, stored: Stored) -> bool:
@@ -161,3 +200,7 @@ class ConnectionStore:
 def _present(owner: str, found: StoredRecord[ConnectionRecord]) -> Stored:
     found.record.end_authorization_in_time()
     return Stored(owner, found.record, found.etag)
+
+
+def _work_item(owner: str, record: ConnectionRecord) -> WorkItem:
+    return WorkItem(kind="connection", owner=owner, id=record.id)

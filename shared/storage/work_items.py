@@ -1,14 +1,15 @@
 """Work items: pending operations that another instance can finish.
 
-A work item is written before the work, and removed when it is done. Its name begins with the time from
-which others look after it, so that one listing finds what is due, of all principals, oldest first.
+A work item is written before the work, and removed when it is done. Its name holds its kind, then the
+time from which others look after it, so that one listing finds what is due of a kind, of all principals,
+oldest first, and then its owner, of whom not too many are worked on at once.
 """
 
 import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ConfigDict
 
@@ -16,9 +17,10 @@ from shared.storage.objects import ObjectExists, ObjectStore
 from shared.storage.records import Record, Records
 
 PREFIX = "work/"
-_TIME = re.compile(rf"{PREFIX}([0-9a-f]{{12}})-")
+_NAME = re.compile(rf"{PREFIX}[a-z]+/([0-9a-f]{{12}})-([^-]*)-")
 
-WorkKind = Literal["connection", "media", "video"]
+WorkKind = Literal["video", "media", "connection"]
+WORK_KINDS: tuple[WorkKind, ...] = get_args(WorkKind)
 
 
 class WorkItem(Record):
@@ -81,18 +83,21 @@ class WorkItems:
         """Removes an item that was listed."""
         await self._records.delete(name)
 
-    async def due(self, now: datetime, limit: int, cursor: str | None = None) -> WorkPage:
-        """Lists items that are due; costs one storage request.
+    async def due(
+        self, kind: WorkKind, now: datetime, limit: int, cursor: str | None = None
+    ) -> WorkPage:
+        """Lists items of a kind that are due; costs one storage request.
 
         Args:
+            kind: The kind.
             now: The time.
             limit: Most items.
             cursor: Where to begin; one that storage no longer knows begins with the oldest.
         """
         try:
-            page = await self._state.list(PREFIX, limit, cursor)
+            page = await self._state.list(f"{PREFIX}{kind}/", limit, cursor)
         except ValueError:
-            page = await self._state.list(PREFIX, limit)
+            page = await self._state.list(f"{PREFIX}{kind}/", limit)
         names = tuple(each.name for each in page.objects if due_at(each.name) <= now)
         is_end = len(names) < len(page.objects)
         return WorkPage(names, None if is_end else page.cursor)
@@ -105,11 +110,17 @@ class WorkItems:
 
 def due_at(name: str) -> datetime:
     """Returns from when others look after an item; a name of any other form is due for long."""
-    found = _TIME.match(name)
+    found = _NAME.match(name)
     milliseconds = int(found.group(1), 16) if found else 0
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
 
 
+def owner_in(name: str) -> str:
+    """Returns whose item it is; names of any other form belong to nobody."""
+    found = _NAME.match(name)
+    return found.group(2) if found else ""
+
+
 def _name(item: WorkItem, due: datetime) -> str:
     milliseconds = int(due.timestamp() * 1000)
-    return f"{PREFIX}{milliseconds:012x}-{item.kind}-{item.id}.json"
+    return f"{PREFIX}{item.kind}/{milliseconds:012x}-{item.owner}-{item.id}.json"

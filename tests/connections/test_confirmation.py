@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from pytest_mock import MockerFixture
 from shared.connections import Connections
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.confirmation import MAX_TRIES, new_characters
-from shared.connections.oauth.flow import Parked
-from shared.connections.records import owner_of
+from shared.connections.oauth.flow import EXCHANGE_SECONDS, Parked
+from shared.connections.records import in_seconds, owner_of
 from shared.deadline import Deadline
 from shared.errors import Conflict, InvalidRequest, NotConfigured, NotFound
+from shared.storage import ObjectInfo
 from tests.conftest import ThreadServer
 from tests.connections.authority import Authority
 from tests.connections.authorizing import authorized, begin, park
@@ -22,6 +24,7 @@ from tests.connections.calls import add, connect
 from tests.connections.conftest import MakeConnections, McpWorld
 from tests.connections.hostile import Hostile, results
 from tests.connections.world import SECRET, StateFolder
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -153,6 +156,36 @@ async def test_parked_code_that_nobody_confirms_is_removed(
     store.put(name, json.dumps(json.loads(store.objects[name]) | {"pending": edit}).encode())
     assert await connections.settle(owner, parked.record.id) is True
     assert name not in store.objects
+
+
+async def test_confirmation_that_is_under_way_when_its_time_is_over_is_left_alone(
+    connections: Connections, authority: Authority, parked: Parked, store: StateFolder
+) -> None:
+    store.edit(pending={"expires_at": in_seconds(5).isoformat()})
+    authority.is_stalled = True
+    confirming = asyncio.create_task(confirm(connections, parked))
+    await until(lambda: authority.grants)
+    (record,) = map(json.loads, store.connections.values())
+    assert datetime.fromisoformat(record["pending"]["expires_at"]) > in_seconds(EXCHANGE_SECONDS)
+    assert await connections.settle(owner_of("alice"), parked.record.id) is None
+    confirming.cancel()
+    await asyncio.wait([confirming])
+
+
+async def test_connection_that_changes_while_it_is_removed_is_left_alone(
+    connections: Connections, parked: Parked, store: StateFolder, mocker: MockerFixture
+) -> None:
+    store.edit(pending={"expires_at": "2020-01-01T00:00:00Z"})
+    read = store.read
+
+    async def read_and_be_late(name: str) -> tuple[bytes, ObjectInfo]:
+        found = await read(name)
+        store.edit(pending={"expires_at": in_seconds(60).isoformat()})
+        return found
+
+    mocker.patch.object(store, "read", side_effect=read_and_be_late)
+    assert await connections.settle(owner_of("alice"), parked.record.id) is None
+    assert len(store.connections) == 1
 
 
 async def test_token_goes_to_no_address_that_was_put_into_the_record(

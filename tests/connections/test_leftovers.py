@@ -9,7 +9,7 @@ from shared.connections.records import in_seconds
 from shared.errors import GatewayError
 from shared.storage import WorkItem, WorkItems
 from tests.connections.authority import Authority
-from tests.connections.authorizing import begin
+from tests.connections.authorizing import authorized, begin, park
 from tests.connections.calls import connect
 from tests.connections.conftest import McpWorld
 from tests.connections.world import StateFolder
@@ -18,7 +18,7 @@ from tests.connections.world import StateFolder
 async def due(store: StateFolder, later: timedelta) -> list[WorkItem]:
     """Returns the work that is due after some time."""
     items = WorkItems(store)
-    page = await items.due(datetime.now(UTC) + later, 100)
+    page = await items.due("connection", datetime.now(UTC) + later, 100)
     found = [await items.read(name) for name in page.names]
     return [item for item in found if item]
 
@@ -35,6 +35,35 @@ async def test_abandoned_authorization_is_found_when_its_time_is_over(
     assert await connections.settle(item.owner, item.id) is True
     assert store.connections == {}
     assert await connections.settle(item.owner, item.id) is False
+
+
+async def test_authorization_that_its_owner_gives_up_leaves_no_work(
+    connections: Connections, server: McpWorld, authority: Authority, store: StateFolder
+) -> None:
+    begun = await begin(connections, server)
+    back = authority.agree((parked := await begin(connections, server)).url)
+    await park(connections, back)
+    for made in (begun, parked):
+        await connections.disconnect("alice", made.record.id)
+    assert await due(store, timedelta(days=1)) == []
+    assert store.connections == {}
+
+
+async def test_connection_that_was_authorized_leaves_no_work_once_it_is_ended(
+    connections: Connections, server: McpWorld, authority: Authority, store: StateFolder
+) -> None:
+    await connections.disconnect("alice", await authorized(connections, server, authority))
+    assert await due(store, timedelta(days=1)) == []
+
+
+async def test_abandoned_connection_that_makes_room_leaves_no_work(
+    connections: Connections, server: McpWorld, authority: Authority, store: StateFolder
+) -> None:
+    await begin(connections, server)
+    store.edit(pending={"expires_at": in_seconds(-1).isoformat()})
+    made = await begin(connections, server)
+    assert len(store.connections) == 1
+    assert [item.id for item in await due(store, timedelta(days=1))] == [made.record.id]
 
 
 async def test_connection_that_was_made_leaves_no_work(

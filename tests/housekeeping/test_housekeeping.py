@@ -275,6 +275,37 @@ async def test_jobs_that_go_on_do_not_keep_the_others_from_their_turn(
             await housekeeping.run()
 
 
+async def add_leftovers(world: World, owner: str, count: int) -> None:
+    """Adds items of connections that are there no more, due before everything else."""
+    for number in range(count):
+        item = WorkItem(kind="connection", owner=owner_key(owner), id=str(uuid4()))
+        due = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=number)
+        await WorkItems(world.state).add(item, due)
+
+
+async def test_videos_do_not_wait_for_connections_nor_the_other_way_round(world: World) -> None:
+    await add_leftovers(world, "mallory", 10)
+    await world.order("alice")
+    housekeeping = world.housekeeping(bounds=Bounds(items=2, at_a_time=2))
+    counts = await housekeeping.run()
+    assert counts["videos_checked"] == 1
+    assert len(await world.names("work/connection/")) == 8
+
+
+async def test_nobody_takes_the_turn_of_other_owners(world: World) -> None:
+    await add_leftovers(world, "mallory", 20)
+    await add_leftovers(world, "alice", 1)
+    housekeeping = world.housekeeping(bounds=Bounds(items=10, owner_items=4, at_a_time=4))
+    await housekeeping.run()
+    left = Counter(
+        "alice" if owner_key("alice") in name else "mallory" for name in await world.names("work/")
+    )
+    assert left == {"mallory": 16}
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while await world.names("work/"):
+            await housekeeping.run()
+
+
 async def test_medium_whose_deletion_was_interrupted_is_removed(world: World) -> None:
     kept, deleted = [
         (await world.http.post("/tools/generate_image", json={"prompt": "A hill"})).json()
@@ -370,12 +401,12 @@ async def test_old_results_of_idempotency_keys_are_removed_from_a_folder(
 
 async def test_item_that_cannot_be_read_fails_alone_and_is_given_up(world: World) -> None:
     state = world.state
-    await state.create(f"work/{1:012x}-video-x.json", b"not JSON")
+    await state.create(f"work/video/{1:012x}-x.json", b"not JSON")
     await world.order()
     counts = await world.run()
     assert counts["errors"] == 1
     assert counts["videos_checked"] == 1
-    assert await world.names("work/000000000001") == []
+    assert await world.names("work/video/000000000001") == []
 
 
 async def test_run_is_one_line_in_the_log(

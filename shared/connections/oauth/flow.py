@@ -25,6 +25,7 @@ from shared.connections.oauth.confirmation import (
 )
 from shared.connections.oauth.tokens import Tokens, fetch_tokens, open_oauth_client
 from shared.connections.records import (
+    CONNECTING_SECONDS,
     ConnectionRecord,
     OAuthClient,
     PendingAuthorization,
@@ -204,6 +205,9 @@ class OAuthFlow:
             left = 0 if is_right else MAX_TRIES - pending.tries
             if not is_right and left <= 0:
                 stored.record.status = "authorization_failed"
+            if is_right:
+                # Nobody is to remove the connection while its code is being spent.
+                pending.expires_at = max(pending.expires_at, in_seconds(CONNECTING_SECONDS))
             without = kept.model_copy(update={"parked_code": None, "characters": None})
             try:
                 stored = await self._store.replace(stored, None if left > 0 else without)
