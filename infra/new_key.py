@@ -33,8 +33,11 @@ def main() -> int:
     options = parser.parse_args()
     if not re.fullmatch(r"[A-Za-z0-9._@-]{1,128}", options.name):
         parser.error("the name must be 1 to 128 of A-Z a-z 0-9 . _ @ -")
+    if not options.add_to.strip():
+        # Most likely a shell variable that is not set: the output would drop everybody else's key.
+        parser.error("--add-to is blank: give API_KEYS as it is now, or leave --add-to out")
     try:
-        keys = json.loads(options.add_to or "{}")
+        keys = json.loads(options.add_to)
     except ValueError:
         keys = None
     if not isinstance(keys, dict):

@@ -52,6 +52,8 @@ def main() -> int:
         "--script", type=Path, metavar="FILE", help="stand-in: the rules to answer by, as JSON"
     )
     options = parser.parse_args()
+    if options.script and options.command != "stand-in":
+        parser.error("--script is for the command stand-in")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         apply_local_settings()
@@ -130,8 +132,7 @@ def _listen(
 
 
 def _key_for_this_run() -> str | None:
-    settings = load_settings()
-    if settings.problems or _has_key(settings):
+    if _has_key(load_settings()):
         return None
     key = generate_key()
     os.environ["MCP_API_KEY"] = key

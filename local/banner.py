@@ -25,15 +25,13 @@ OpenAI MCP Functions is running. Press Ctrl-C to stop.
   Key        {_key(key, settings)}
   Provider   {_provider(settings, is_stand_in=is_stand_in)}
 {"".join(f"  PROBLEM    {problem}" + chr(10) for problem in problems)}
-{_commands(base_url, key or "$MCP_API_KEY")}
+{_commands(base_url, key or "$MCP_API_KEY", is_working=not settings.problems)}
 """
 
 
 def _key(key: str | None, settings: Settings) -> str:
     if key:
         return f"{key}\n             (for this run; set MCP_API_KEY in local.settings.json to keep one)"
-    if settings.problems:
-        return "none counts before the problem below is mended"
     whose = (
         "one of API_KEYS in your settings"
         if settings.auth.api_keys
@@ -50,7 +48,7 @@ def _provider(settings: Settings, *, is_stand_in: bool) -> str:
         )
     openai = OpenAIService(settings)
     if settings.problems or not openai.is_configured:
-        return "none counts before the problem below is mended"
+        return "none answers until the setting below is right"
     chat = openai.endpoints.get(Capability.CHAT)
     providers = _general_providers(settings)
     unused = "".join(
@@ -71,8 +69,13 @@ def _general_providers(settings: Settings) -> list[str]:
     return [name for name, value in providers.items() if value]
 
 
-def _commands(base_url: str, key: str) -> str:
+def _commands(base_url: str, key: str, *, is_working: bool) -> str:
     auth = f'-H "Authorization: Bearer {key}"'
+    if not is_working:
+        return f"""Every route answers 503 until the setting is right. This tells more:
+
+curl -s {base_url}/health {auth}
+"""
     body = '-H "Content-Type: application/json"'
     chat = json.dumps({"message": "What is the current server time?"})
     call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})

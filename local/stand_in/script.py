@@ -143,13 +143,18 @@ def load_script(path: Path) -> list[Rule]:
     """
     try:
         rows = TypeAdapter(list[dict[str, Any]]).validate_json(path.read_bytes())
-        return [Rule.model_validate({"times": None, **row}) for row in rows]
+        return TypeAdapter(list[Rule]).validate_python([{"times": None, **row} for row in rows])
     except OSError as error:
         raise ValueError(f"{path}: the script cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise ValueError(f"{path}: {where or 'the script'}: {problem['msg']}") from error
+        problems = [f"{_place(found['loc'])}: {found['msg']}" for found in error.errors()]
+        raise ValueError(f"{path}: {'; '.join(problems)}") from error
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    number, *names = steps or (None,)
+    place = "the script" if number is None else f"rule {int(number) + 1}"
+    return ", ".join([place, ".".join(map(str, names))] if names else [place])
 
 
 def tool_rounds(body: Any) -> int:

@@ -29,9 +29,11 @@ def choose_tools(message: str, functions: Sequence[Function]) -> list[tuple[Func
     """Returns the functions that a message asks for, each with the text for its arguments."""
     quoted = _QUOTED.search(message)
     about = quoted.group(1) if quoted else message
-    named = [(function, about) for function in functions if _is_named(function["name"], message)]
-    if named:
-        return named
+    full = [function for function in functions if _names(message, function["name"])]
+    # A connection's tool is also called by its own name: "search_docs" for "docs__search_docs".
+    own = [f for f in functions if _names(message, f["name"].rpartition("__")[2])]
+    if named := full or own:
+        return [(function, about) for function in named]
     chosen = []
     offered = {function["name"]: function for function in functions}
     for pattern, name in PHRASES:
@@ -84,7 +86,6 @@ def example(schema: Mapping[str, Any], text: str) -> Any:
     return {"boolean": True, "null": None}.get(kind, text)
 
 
-def _is_named(name: str, message: str) -> bool:
-    # A connection's tool is also called by its own name: "search_docs" for "docs__search_docs".
-    words = re.escape(name.rpartition("__")[2]).replace("_", "[_ ]")
-    return bool(re.search(rf"(?<![A-Za-z0-9]){words}(?![A-Za-z0-9])", message, re.IGNORECASE))
+def _names(message: str, name: str) -> bool:
+    words = re.escape(name).replace("_", "[_ ]")
+    return bool(re.search(rf"(?<![A-Za-z0-9_]){words}(?![A-Za-z0-9_])", message, re.IGNORECASE))

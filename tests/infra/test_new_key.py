@@ -73,3 +73,11 @@ def test_entry_that_is_neither_digest_nor_object_is_refused() -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
         renew(7)
     assert "entry web, is neither a digest nor an object" in failed.value.stderr
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_blank_value_is_refused_because_it_would_drop_the_keys_of_others(blank: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        new_key("web", "--add-to", blank)
+    assert "--add-to is blank" in failed.value.stderr
+    assert failed.value.stdout == ""

@@ -35,7 +35,7 @@ class App:
         lines: list[str] = []
         for line in self.process.stdout:
             lines.append(line)
-            if line.startswith("curl") and "/mcp" in line:
+            if line.startswith("curl") and ("/mcp" in line or "/health" in line):
                 break
         self.banner = "".join(lines)
         if not lines:
@@ -133,11 +133,14 @@ def test_configured_provider_and_key_are_used_and_not_printed(
 
 
 def test_malformed_setting_is_shown_and_the_app_answers_with_it(free_port: int) -> None:
-    app = App(free_port, {"CHAT_MAX_TURNS": "many", "MCP_API_KEY": "k"})
+    app = App(free_port, {"CHAT_MAX_TURNS": "many"})
     try:
         assert "PROBLEM    The setting CHAT_MAX_TURNS" in app.banner
         health = json.loads(run_command(f"curl -s http://localhost:{free_port}/health"))
         assert health["status"] == "unhealthy"
+        # The command that is printed has a key, which makes the answer tell more.
+        [command] = commands(app.banner)
+        assert "CHAT_MAX_TURNS is malformed: " in run_command(command)
     finally:
         errors = app.stop()
     assert "Traceback" not in errors

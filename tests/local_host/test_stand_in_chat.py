@@ -25,7 +25,9 @@ TOOLS = [
     function("list_tasks"),
     function("complete_task", task_id={"type": "string"}),
     function("generate_image", prompt={"type": "string"}, n={"type": "integer"}),
+    function("generate", prompt={"type": "string"}),
     function("docs__search_docs", query={"type": "string"}),
+    function("tiny__search_docs", query={"type": "string"}),
 ]
 TASK_ID = "0197d2c4e1aa4c55b0f3a1"
 
@@ -60,7 +62,18 @@ def calls(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         ("Add milk to my list", [("add_task", {"title": "milk"})]),
         (f"complete_task {TASK_ID} please", [("complete_task", {"task_id": TASK_ID})]),
         ("Draw 2 hills", [("generate_image", {"prompt": "Draw 2 hills", "n": 2})]),
-        ("search docs: 'cold start'", [("docs__search_docs", {"query": "cold start"})]),
+        (
+            "search docs: 'cold start'",
+            [
+                ("docs__search_docs", {"query": "cold start"}),
+                ("tiny__search_docs", {"query": "cold start"}),
+            ],
+        ),
+        (
+            "generate_image of a dog",
+            [("generate_image", {"prompt": "generate_image of a dog", "n": 1})],
+        ),
+        ("Use tiny__search_docs", [("tiny__search_docs", {"query": "Use tiny__search_docs"})]),
         ("Tell me a joke", []),
         ("the observer_times", []),
     ],
@@ -119,9 +132,13 @@ def test_rule_ends_after_the_times_that_it_is_for(scripted: httpx2.Client) -> No
         (None, "the script cannot be read: No such file or directory"),
         ("[", "the script: Invalid JSON"),
         ("{}", "the script: Input should be a valid array"),
-        ('[{"txt": "Hello"}]', "txt: Extra inputs are not permitted"),
-        ('[{"match": {"body": "("}}]', "match.body: Value error, not a regular expression"),
-        ('[{"times": 0}]', "times: Input should be greater than or equal to 1"),
+        ("[1]", "rule 1: Input should be an object"),
+        ('[{}, {"txt": "Hello"}]', "rule 2, txt: Extra inputs are not permitted"),
+        ('[{"match": {"body": "("}}]', "rule 1, match.body: Value error, not a regular expression"),
+        (
+            '[{"times": 0}, {"cut": "off"}]',
+            "rule 1, times: Input should be greater than or equal to 1; rule 2, cut: Input should be",
+        ),
     ],
 )
 def test_malformed_script_is_refused_with_a_sentence(
