@@ -27,6 +27,7 @@ class Authority:
         takes_post_only: Whether it wants the client's secret in the body.
         issuer_in_metadata: What its metadata calls it, if not its origin.
         issuer_in_answer: What it calls itself to browsers.
+        answer: Fields that take the place of what its token endpoint answers.
         broken_with: Status of what its token endpoint answers, without a word; None while it works.
         is_stalled: Whether its token endpoint never answers.
         stalls_metadata: Whether its metadata never comes.
@@ -43,6 +44,7 @@ class Authority:
         self.takes_post_only = False
         self.issuer_in_metadata: str | None = None
         self.refuses = False
+        self.answer: dict[str, Any] = {}
         self.broken_with: int | None = None
         self.is_stalled = False
         self.stalls_metadata = False
@@ -147,6 +149,7 @@ class Authority:
     def _tokens(self, grant: str) -> dict[str, Any]:
         self.valid = f"access-{secrets.token_urlsafe(8)}"
         answer: dict[str, Any] = {"access_token": self.valid, "token_type": "Bearer"}
+        answer |= self.answer
         if self.expires_in is not None:
             answer["expires_in"] = self.expires_in
         if grant != "client_credentials":

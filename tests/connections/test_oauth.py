@@ -381,3 +381,16 @@ async def test_lease_of_an_instance_that_died_ends(
         store.put(name, json.dumps(record).encode())
     assert await add(connections, client_id) == {"result": 5}
     assert authority.count("refresh_token") == 1
+
+
+@pytest.mark.parametrize(
+    "token", ["", "a b", "a\r\nX-Other: 1", "\u043a\u043b\u044e\u0447", "x" * 16_385]
+)
+async def test_token_that_no_header_can_hold_is_refused(
+    connections: Connections, server: McpWorld, authority: Authority, token: str
+) -> None:
+    made = await begin(connections, server)
+    authority.answer = {"access_token": token}
+    with pytest.raises(ServerUnavailable, match="visible ASCII characters, 16384 at most"):
+        await finish(connections, authority.agree(made.url))
+    assert (await connections.client("alice", made.record.id)).status == "authorization_failed"

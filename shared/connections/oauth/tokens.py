@@ -1,6 +1,7 @@
 """Requests to token endpoints."""
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,9 +24,12 @@ MAX_ANSWER_BYTES = 256 * 1024
 MAX_ANSWER_VALUES = 5000
 """How long an answer may be, and how many values it may hold: it is parsed on the event loop."""
 
+MAX_TOKEN_CHARS = 16 * 1024
+
 EARLY_SECONDS = 60.0
 """How long before its end a token is replaced."""
 
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 _TIMEOUT_SECONDS = 20.0
 _LONGEST_SECONDS = 365 * 24 * 3600.0
 _REFUSALS = frozenset({"invalid_grant", "invalid_client", "unauthorized_client"})
@@ -126,9 +130,18 @@ async def fetch_tokens(
         answer = _TokenAnswer.model_validate_json(response.content)
     except ValidationError as error:
         raise ServerUnavailable("The token endpoint answered with no token.") from error
+    if not all(map(_is_token, (answer.access_token, answer.refresh_token or "x"))):
+        raise ServerUnavailable(
+            "The token endpoint gave a token that is not visible ASCII characters, "
+            f"{MAX_TOKEN_CHARS} at most."
+        )
     if answer.token_type.lower() != "bearer":
         raise ServerUnavailable("The token endpoint gave a token that is no bearer token.")
     return Tokens(answer.access_token, answer.refresh_token, _renew_at(answer.expires_in))
+
+
+def _is_token(text: str) -> bool:
+    return len(text) <= MAX_TOKEN_CHARS and _VISIBLE.fullmatch(text) is not None
 
 
 def _renew_at(lifetime: float | None) -> datetime | None:
