@@ -7,17 +7,13 @@ from pydantic import BaseModel
 
 from shared.auth import Guard
 from shared.routes.doors import Context, guarded
-from shared.routes.errors import COMMON_ERRORS, cursor_errors
+from shared.routes.errors import COMMON_ERRORS, Cursor, cursor_errors
 from shared.storage import (
     Conversation,
     ConversationStore,
     ConversationSummary,
     present_conversation,
 )
-
-_Cursor = Annotated[
-    str | None, Query(max_length=4000, description="Where to go on, from the last page.")
-]
 
 
 class ConversationList(BaseModel):
@@ -41,7 +37,7 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
     async def list_conversations(
         context: Context,
         limit: Annotated[int, Query(ge=1, le=100, description="Most to return.")] = 20,
-        cursor: _Cursor = None,
+        cursor: Cursor | None = None,
     ) -> ConversationList:
         """Lists the caller's conversations, newest first; a page may hold fewer than asked for."""
         with cursor_errors():
@@ -58,7 +54,7 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
         conversation_id: str,
         context: Context,
         limit: Annotated[int, Query(ge=1, le=100, description="Most messages.")] = 100,
-        cursor: _Cursor = None,
+        cursor: Cursor | None = None,
     ) -> Conversation:
         """Returns the newest messages, oldest of them first; the cursor leads to earlier ones."""
         principal = context.principal.name

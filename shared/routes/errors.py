@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -67,6 +67,17 @@ COMMON_ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """The error answers that any guarded route can give, for its documentation."""
+
+
+Cursor = Annotated[
+    str,
+    Query(
+        max_length=4000,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="Where to go on, from the last page.",
+    ),
+]
+"""Without control characters, which storage could not be sent."""
 
 
 @contextmanager

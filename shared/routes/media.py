@@ -1,6 +1,6 @@
 """`/media`: what the tools stored, and what callers bring for the tools to work on."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -26,7 +26,13 @@ from shared.routes.doors import (
     guarded,
     request_deadline,
 )
-from shared.routes.errors import COMMON_ERRORS, cursor_errors, document_error, error_response
+from shared.routes.errors import (
+    COMMON_ERRORS,
+    Cursor,
+    cursor_errors,
+    document_error,
+    error_response,
+)
 from shared.routes.streamed_objects import stream_object
 from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
 from shared.storage.formats import FORMATS, SVG, format_of_name, sniff
@@ -38,6 +44,9 @@ MAX_UPLOAD_BYTES = 95 * 1024 * 1024
 
 SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Lets a drawing be looked at, and nothing in it run or load."""
+
+KEY_HEADERS = "Authorization, X-Api-Key, x-functions-key"
+"""Where keys come: what one of them opened is not shown to who comes with another, or with none."""
 
 _LinkField = Annotated[str | None, Query(include_in_schema=False)]
 
@@ -63,9 +72,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         context: Context,
         kind: Annotated[MediaKind | None, Query(description="Only these.")] = None,
         limit: Annotated[int, Query(ge=1, le=100, description="Most to return.")] = 20,
-        cursor: Annotated[
-            str | None, Query(max_length=4000, description="Where to go on, from the last page.")
-        ] = None,
+        cursor: Cursor | None = None,
     ) -> MediaList:
         """Lists the caller's media, newest first; a page may hold fewer than asked for."""
         with cursor_errors():
@@ -112,7 +119,8 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         async with request_deadline(request).scope():
             record = await media.find(principal.name, media_id)
             if storage.is_local or storage.signer is not None:
-                return await _serve(storage, record.name, request, media.objects.link_lifetime)
+                lifetime = media.objects.link_lifetime
+                return await _serve(storage, record.name, request, lifetime, {"Vary": KEY_HEADERS})
             url, _ = await media.link(record.name)
         return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
 
@@ -182,7 +190,13 @@ class _MediaFile(FileResponse):
             await error_response(Request(scope), refusal)(scope, receive, send)
 
 
-async def _serve(storage: Storage, name: str, request: Request, lifetime: timedelta) -> Response:
+async def _serve(
+    storage: Storage,
+    name: str,
+    request: Request,
+    lifetime: timedelta,
+    more_headers: Mapping[str, str] | None = None,
+) -> Response:
     media_format = format_of_name(name)
     if media_format is None:
         raise _gone()
@@ -190,6 +204,7 @@ async def _serve(storage: Storage, name: str, request: Request, lifetime: timede
     headers = {
         "Cache-Control": cache_control(lifetime),
         "X-Content-Type-Options": "nosniff",
+        **(more_headers or {}),
     }
     if media_format is SVG:
         headers["Content-Security-Policy"] = SVG_POLICY

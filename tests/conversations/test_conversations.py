@@ -104,12 +104,15 @@ async def test_messages_are_read_back_page_by_page(
     assert len({message["turn_id"] for message in messages}) == 4
 
 
-@pytest.mark.parametrize("cursor", ["x", "0-0", "1-5", "7-10", "1-99999999", "1-10-abc:1"])
+@pytest.mark.parametrize(
+    "cursor", ["x", "0-0", "1-5", "7-10", "1-99999999", "1-10-abc:1", "\0", "1-5\n"]
+)
 async def test_wrong_cursor_is_named(talk: Talk, cursor: str) -> None:
     answer = await talk.say("hello")
     for path in ("/conversations", f"/conversations/{answer['conversation_id']}"):
         response = await talk.http.get(path, params={"cursor": cursor})
-        if path != "/conversations":
+        # What is no cursor of Azurite's is none of ours, but it does not mind most of them.
+        if path != "/conversations" or not cursor.isprintable():
             assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
             assert "cursor" in response.text
 

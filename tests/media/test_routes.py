@@ -45,9 +45,12 @@ async def test_media_are_listed_newest_first_in_pages(api: Api) -> None:
     assert [each["id"] for each in images["media"]] == everything[1:]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "kind=text"])
-async def test_wrong_query_is_named(local_api: Api, query: str) -> None:
-    response = await local_api.http.get(f"/media?{query}")
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=101", "limit=x", "kind=text", "cursor=%00", "cursor=a%0A", "cursor=%7F"],
+)
+async def test_wrong_query_is_named(api: Api, query: str) -> None:
+    response = await api.http.get(f"/media?{query}")
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
     assert response.json()["detail"][0]["loc"] == ["query", query.split("=")[0]]
 
@@ -130,6 +133,14 @@ async def test_range_that_cannot_be_served_answers_in_the_shape_of_errors(
     assert response.headers.get("content-range") == (
         f"bytes */{len(png())}" if status == 416 else None
     )
+
+
+async def test_caches_keep_what_a_key_opened_for_that_key_only(local_api: Api) -> None:
+    media_id = await upload(local_api)
+    with_key = await local_api.http.get(f"/media/{media_id}")
+    assert with_key.headers["vary"] == "Authorization, X-Api-Key, x-functions-key"
+    [media] = (await local_api.http.get("/media")).json()["media"]
+    assert "vary" not in (await local_api.open(media["url"])).headers
 
 
 async def test_drawing_that_is_served_by_the_app_may_not_run_anything(local_api: Api) -> None:
