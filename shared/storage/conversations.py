@@ -217,6 +217,8 @@ class ConversationStore:
         return tuple(await self._media.refresh(principal, list(lines), own_results))
 
     def _log(self, principal: str, conversation_id: str) -> ConversationLog:
+        # Without storage there is no telling whether an id is unknown.
+        self._storage.check_configured()
         if not is_id(conversation_id):
             raise _unknown(conversation_id)
         return ConversationLog(self._storage.state, principal, conversation_id)

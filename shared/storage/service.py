@@ -68,6 +68,18 @@ class Storage:
         """Whether there is any storage."""
         return self._folder is not None or _uses_azure(self._settings)
 
+    def check_configured(self) -> None:
+        """Checks that there is any storage; nothing is opened.
+
+        Raises:
+            NotConfigured: There is none.
+        """
+        if not self.is_configured:
+            raise NotConfigured(
+                "No storage is configured. Set AZURE_STORAGE_ACCOUNT_URL, or "
+                "AZURE_STORAGE_CONNECTION_STRING."
+            )
+
     @property
     def is_local(self) -> bool:
         """Whether it is a folder on this machine."""
@@ -110,11 +122,7 @@ class Storage:
                 FolderStore(self._folder, media, self.signer),
                 FolderStore(self._folder, state, None),
             )
-        if not self.is_configured:
-            raise NotConfigured(
-                "No storage is configured. Set AZURE_STORAGE_ACCOUNT_URL, or "
-                "AZURE_STORAGE_CONNECTION_STRING."
-            )
+        self.check_configured()
         from shared.storage.blob import BlobStore
 
         self._account = _open_account(self._settings, self.timing)

@@ -47,7 +47,7 @@ async def check(
 async def _check_talk(http: httpx2.AsyncClient, talk: Talk) -> Counter[str]:
     response = await http.get(f"/conversations/{talk.id}", params={"limit": "100"})
     if response.status_code != 200:
-        return Counter({"lost": len(talk.told)})
+        return Counter({"lost messages": len(talk.told)})
     turns: dict[str, list[str]] = {}
     for each in response.json()["messages"]:
         if each["role"] != "tool":
@@ -56,7 +56,7 @@ async def _check_talk(http: httpx2.AsyncClient, talk: Talk) -> Counter[str]:
     asked = [texts[0] for texts in turns.values()]
     return Counter(
         {
-            "lost": sum(pair not in pairs for pair in talk.told),
+            "lost messages": sum(pair not in pairs for pair in talk.told),
             "doubled": len(asked) - len(set(asked)),
         }
     )
@@ -77,7 +77,7 @@ async def _check_tasks(http: httpx2.AsyncClient, ledger: Ledger) -> Counter[str]
     titles = Counter(task["title"] for task in listed)
     return Counter(
         {
-            "lost": sum(titles[title] == 0 for title in ledger.tasks),
+            "lost tasks": sum(titles[title] == 0 for title in ledger.tasks),
             "doubled": sum(count - 1 for count in titles.values()),
         }
     )
@@ -96,7 +96,7 @@ async def _adopt(settings: dict[str, str]) -> Counter[str]:
     stored = {_id(name) for name in await _names(media, "")}
     await storage.aclose()
     return Counter(
-        {"adopted": adopted, "orphaned": len(stored - known), "lost": len(known - stored)}
+        {"adopted": adopted, "orphaned": len(stored - known), "lost objects": len(known - stored)}
     )
 
 
@@ -113,7 +113,7 @@ async def _check_media(http: httpx2.AsyncClient, ledger: Ledger) -> Counter[str]
     pictures = [each for each in unknown if each not in ledger.videos]
     return Counter(
         {
-            "lost": len(set(told) - set(listed)),
+            "lost media": len(set(told) - set(listed)),
             # What nobody was told of has to belong to a call without a key that was cut off, or to a
             # video that nobody has asked for since it was done.
             "doubled": len(listed) - len(set(listed)) + max(0, len(pictures) - _unclaimed(ledger)),

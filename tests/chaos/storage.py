@@ -31,6 +31,16 @@ from tests.storage.proxy import Fault, Refusal, StorageProxy, StorageRequest, pr
 PAUSE_SECONDS = (3.0, 6.0)
 """Between two kills."""
 
+CHECKS = (
+    "lost messages",
+    "lost tasks",
+    "lost objects",
+    "lost media",
+    "doubled",
+    "orphaned",
+    "paid twice",
+    "locked conversations",
+)
 MAX_FAILED_SHARE = 0.005
 LAST_CALLS_SECONDS = 150.0
 """How long callers may take for what they have begun when the time is over."""
@@ -92,7 +102,7 @@ def report(options: argparse.Namespace, fleet: Fleet, ledger: Ledger, found: Cou
     print(f"{options.seconds} s at {options.rate:.0%}, {fleet.kills} kills, seed {options.seed}")
     print(f"acknowledged: {dict(ledger.acknowledged())}")
     print(f"calls whose worker was killed: {ledger.counts['cut']}")
-    for name in ("lost", "doubled", "orphaned", "paid twice", "locked conversations"):
+    for name in CHECKS:
         print(f"{name}: {found[name]}")
     print(f"adopted: {found['adopted']}")
     print(f"failed: {failed} of {attempts} calls, {share:.2%}: {dict(ledger.failures)}")
