@@ -35,7 +35,7 @@ from shared.routes.errors import (
 )
 from shared.routes.streamed_objects import stream_object
 from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
-from shared.storage.formats import FORMATS, SVG, format_of_name, sniff
+from shared.storage.formats import FORMATS, PCM, SVG, format_of_name, sniff
 from shared.storage.media_objects import cache_control
 from shared.tools.streams import peek
 
@@ -87,12 +87,12 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         check_declared_length(request, MAX_UPLOAD_BYTES, _too_large)
         async with request_deadline(request).scope():
             head, chunks = await peek(_body(request), MAX_UPLOAD_BYTES, _too_large)
-            found = sniff(head)
+            found = PCM if head and _is_pcm(request) else sniff(head)
             if found is None:
                 known = ", ".join(sorted({each.content_type for each in FORMATS}))
                 raise InvalidRequest(
                     "The body is not a file in a known format. Send its bytes alone, as curl does with "
-                    f"--data-binary @FILE, in one of {known}."
+                    f"--data-binary @FILE, in one of {known}; samples alone with Content-Type: audio/pcm."
                 )
             record = await media.save(principal.name, new_id(), chunks, found)
             return await media.present(record)
@@ -156,6 +156,12 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     },
     416: document_error("The range is beyond the end of the file."),
 }
+
+
+def _is_pcm(request: Request) -> bool:
+    # Samples have no beginning that would tell them apart.
+    content_type = request.headers.get("content-type", "").partition(";")[0]
+    return content_type.strip().lower() == PCM.content_type
 
 
 def _too_large() -> TooLarge:

@@ -212,6 +212,19 @@ async def test_upload_of_no_known_format_is_refused(local_api: Api, content: byt
     assert await local_api.ids() == []
 
 
+async def test_samples_are_taken_for_what_their_content_type_says(local_api: Api) -> None:
+    spoken = await local_api.call("synthesize_speech", text="Hello", response_format="pcm")
+    samples = (await local_api.open(spoken["media"]["url"])).content
+    refused = await local_api.http.post("/media", content=samples)
+    assert (refused.status_code, "Content-Type: audio/pcm" in refused.text) == (422, True)
+    headers = {"Content-Type": "Audio/PCM; rate=24000"}
+    stored = await local_api.http.post("/media", content=samples, headers=headers)
+    assert (stored.status_code, stored.json()["content_type"]) == (201, "audio/pcm")
+    assert (await local_api.open(stored.json()["url"])).content == samples
+    empty = await local_api.http.post("/media", content=b"", headers=headers)
+    assert empty.status_code == 422
+
+
 async def test_upload_over_the_limit_is_refused_and_not_stored(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
