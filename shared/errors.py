@@ -19,6 +19,7 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     ├── NotConfigured            503  not_configured
     │   └── AuthNotConfigured    503  auth_not_configured
     ├── StorageUnavailable       503  storage_unavailable
+    ├── TooManyDownloads         503  too_many_downloads
     ├── ShuttingDown             503  shutting_down
     └── ProviderError
         ├── ProviderRejected     400  provider_rejected
@@ -317,6 +318,21 @@ class StorageUnavailable(GatewayError):
     ) -> None:
         super().__init__(detail, retry_after)
         self.is_transient = is_transient
+
+
+class TooManyDownloads(GatewayError):
+    """Raised when this process streams as many media as it may at a time."""
+
+    status = 503
+    code = "too_many_downloads"
+
+    def __init__(self) -> None:
+        super().__init__("Too many media are being downloaded. Try again in a few seconds.")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again."""
+        return {"Retry-After": "5"}
 
 
 class ShuttingDown(GatewayError):

@@ -33,7 +33,7 @@ from shared.routes.errors import (
     document_error,
     error_response,
 )
-from shared.routes.streamed_objects import stream_object
+from shared.routes.streamed_objects import Downloads, stream_object
 from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
 from shared.storage.formats import FORMATS, PCM, SVG, format_of_name, sniff
 from shared.storage.media_objects import cache_control
@@ -65,6 +65,7 @@ class MediaList(BaseModel):
 def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter:
     """Returns the routes of media."""
     router = APIRouter(tags=["media"], responses=COMMON_ERRORS)
+    downloads = Downloads()
     behind_guard = APIRouter(route_class=guarded(guard, None))
 
     @behind_guard.get("/media", name="media_list")
@@ -92,7 +93,8 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
                 known = ", ".join(sorted({each.content_type for each in FORMATS}))
                 raise InvalidRequest(
                     "The body is not a file in a known format. Send its bytes alone, as curl does with "
-                    f"--data-binary @FILE, in one of {known}; samples alone with Content-Type: audio/pcm."
+                    f"--data-binary @FILE, in one of {known}. "
+                    "Bare samples need Content-Type: audio/pcm."
                 )
             record = await media.save(principal.name, new_id(), chunks, found)
             return await media.present(record)
@@ -111,7 +113,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
             refusal = await storage.signer.refusal(link_object, expires, signature)
             if refusal is None:
                 left = datetime.fromtimestamp(int(expires), UTC) - datetime.now(UTC)
-                return await _serve(storage, link_object, request, left)
+                return await _serve(downloads, storage, link_object, request, left)
         try:
             principal = await admit(request, guard, None)
         except Unauthorized as error:
@@ -120,7 +122,9 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
             record = await media.find(principal.name, media_id)
             if storage.is_local or storage.signer is not None:
                 lifetime = media.objects.link_lifetime
-                return await _serve(storage, record.name, request, lifetime, {"Vary": KEY_HEADERS})
+                return await _serve(
+                    downloads, storage, record.name, request, lifetime, {"Vary": KEY_HEADERS}
+                )
             url, _ = await media.link(record.name)
         return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
 
@@ -197,6 +201,7 @@ class _MediaFile(FileResponse):
 
 
 async def _serve(
+    downloads: Downloads,
     storage: Storage,
     name: str,
     request: Request,
@@ -220,7 +225,7 @@ async def _serve(
         headers["Content-Disposition"] = f'inline; filename="{name.rpartition("/")[2]}"'
         try:
             async with request_deadline(request).scope():
-                return await stream_object(storage.media, name, request, headers)
+                return await stream_object(storage.media, name, request, headers, downloads)
         except ObjectMissing as error:
             raise _gone() from error
     if not path.is_file():

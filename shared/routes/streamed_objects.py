@@ -1,21 +1,64 @@
 """Objects of Blob Storage as HTTP answers, whole or one range, streamed while they are read."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from shared.errors import UnsatisfiableRange
+from shared.errors import TooManyDownloads, UnsatisfiableRange
 from shared.storage import ObjectStore, RangeNotSatisfiable
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 """One range (RFC 9110, section 14.1.2); several at once, and other units, may be ignored."""
 
+MAX_DOWNLOADS = 64
+"""That one process streams at a time: a slow reader holds a connection to storage and some memory."""
+
+
+class Downloads:
+    """Counts the downloads of one app."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Holds a place for one download.
+
+        Raises:
+            TooManyDownloads: All are taken.
+        """
+        if self._count >= MAX_DOWNLOADS:
+            raise TooManyDownloads
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+
+
+class _ObjectResponse(StreamingResponse):
+    """Gives back what it holds in any case, also where the caller left before the first byte."""
+
+    def __init__(self, held: AsyncExitStack, *args: Any) -> None:
+        super().__init__(*args)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._held:
+            await super().__call__(scope, receive, send)
+
 
 async def stream_object(
-    store: ObjectStore, name: str, request: Request, headers: Mapping[str, str]
+    store: ObjectStore,
+    name: str,
+    request: Request,
+    headers: Mapping[str, str],
+    downloads: Downloads,
 ) -> Response:
     """Returns the answer to a GET of an object that is never overwritten.
 
@@ -24,11 +67,13 @@ async def stream_object(
         name: The object; its last part is the ETag, because the bytes of a name never change.
         request: May ask for a range.
         headers: Further headers of the answer.
+        downloads: Where the download takes a place until it ends.
 
     Raises:
         ObjectMissing: There is none.
         UnsatisfiableRange: The range begins beyond its end.
         StorageUnavailable: The storage does not answer.
+        TooManyDownloads: This process streams as many as it may.
     """
     etag = f'"{name.rpartition("/")[2]}"'
     wanted = _range(request, etag)
@@ -37,11 +82,13 @@ async def stream_object(
         # The last bytes, as many as there are.
         wanted = (max(0, size - (wanted[1] or 0)), None)
     start, end = wanted or (0, None)
-    stack = AsyncExitStack()
-    try:
-        stream = await stack.enter_async_context(store.open(name, start or 0, end))
-    except RangeNotSatisfiable as error:
-        raise UnsatisfiableRange(error.size) from error
+    async with AsyncExitStack() as stack:
+        stack.enter_context(downloads.place())
+        try:
+            stream = await stack.enter_async_context(store.open(name, start or 0, end))
+        except RangeNotSatisfiable as error:
+            raise UnsatisfiableRange(error.size) from error
+        held = stack.pop_all()
     size = stream.info.size
     if size == 0:
         wanted = None
@@ -56,13 +103,12 @@ async def stream_object(
         answer["Content-Range"] = f"bytes {first}-{last}/{size}"
 
     async def body() -> AsyncIterator[bytes]:
-        async with stack:
-            if getattr(request.state, "is_head", False):
-                return
-            async for chunk in stream.chunks:
-                yield chunk
+        if getattr(request.state, "is_head", False):
+            return
+        async for chunk in stream.chunks:
+            yield chunk
 
-    return StreamingResponse(body(), 200 if wanted is None else 206, answer)
+    return _ObjectResponse(held, body(), 200 if wanted is None else 206, answer)
 
 
 def _range(request: Request, etag: str) -> tuple[int | None, int | None] | None:

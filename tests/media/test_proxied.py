@@ -6,9 +6,13 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from tests.conftest import MakeClient
+from shared.app import create_app
+from shared.routes import streamed_objects
+from shared.settings import load_settings
+from tests.conftest import AUTH, MakeClient, ThreadServer
 from tests.media.conftest import Api, kept_for
 from tests.media.support import png
+from tests.waiting import until
 
 LARGE = png() + bytes(range(256)) * 40_000
 """Several blocks of Blob Storage."""
@@ -133,6 +137,26 @@ async def test_link_that_the_app_did_not_sign_is_refused(api: Api) -> None:
     ):
         changed = f"{link.split('?')[0]}?{urlencode(query | change)}"
         assert (await api.open(changed)).status_code == 401
+
+
+async def test_more_downloads_than_fit_are_told_to_wait(
+    proxied_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed_objects, "MAX_DOWNLOADS", 1)
+    content = png() + bytes(80_000_000)
+    with ThreadServer(create_app(load_settings(proxied_environment))) as server:
+        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=60) as http:
+            media_id = (await http.post("/media", content=content)).json()["id"]
+            async with http.stream("GET", f"/media/{media_id}") as slow:
+                assert slow.status_code == 200
+                refused = await http.get(f"/media/{media_id}")
+            assert (refused.status_code, refused.json()["code"]) == (503, "too_many_downloads")
+            assert refused.headers["retry-after"] == "5"
+            # The place of who has left is free again.
+            await until(
+                lambda: http.get(f"/media/{media_id}", headers={"Range": "bytes=0-9"}),
+                lambda answer: answer.status_code == 206,
+            )
 
 
 async def test_link_to_a_deleted_medium_leads_nowhere(api: Api) -> None:
