@@ -28,11 +28,13 @@ class Listing(list[JsonObject]):
 
     Attributes:
         is_cut: Whether the server has more.
+        size: Bytes of its entries as JSON.
         left_out: Entries that could not be taken, a sentence for each.
         changed: Entries that could not be taken as they are, a sentence for each.
     """
 
     is_cut = False
+    size = 0
 
     def __init__(self, items: Iterable[JsonObject] = ()) -> None:
         super().__init__(items)
@@ -169,6 +171,7 @@ async def _all_pages(fetch: Callable[..., Awaitable[Any]], field: str) -> Listin
                 listing.is_cut = True
                 break
             listing.append(entry)
+            listing.size = size
             if len(listing) % _ENTRIES_BETWEEN_YIELDS == 0:
                 await asyncio.sleep(0)
         pages += 1

@@ -1,5 +1,6 @@
 """The manager of connections: everything that `/mcp/…` does, free of HTTP."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -44,6 +45,7 @@ T = TypeVar("T")
 CALL_SECONDS = 60.0
 TOOLS_TTL_SECONDS = 60.0
 MAX_KNOWN_LISTS = 200
+MAX_KNOWN_BYTES = 4 * 1024 * 1024
 """Maximum lists of tools kept in memory."""
 
 
@@ -54,6 +56,8 @@ class Connections:
         config: What the operator decides.
         state: The container of state: `Storage.state`.
         sessions: Live sessions of this instance.
+        max_known_bytes: How long all lists of tools in memory may be, as JSON; as objects they take
+            several times that.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Connections:
         config: ConnectionsConfig,
         state: ObjectStore,
         sessions: SessionCache | None = None,
+        max_known_bytes: int = MAX_KNOWN_BYTES,
     ) -> None:
         self.config = config
         self._store = ConnectionStore(state, Vault(config, state))
@@ -69,6 +74,7 @@ class Connections:
         self._activity = Activity(self._store)
         self._targets = Targets(config, self._store, self._flow, self._activity)
         self._connector = Connector(config, self._store, self._flow, self._targets, self._sessions)
+        self._max_known_bytes = max_known_bytes
         self._tools: dict[str, tuple[float, Listing]] = {}
 
     @property
@@ -207,11 +213,23 @@ class Connections:
         if known is not None and known[0] > monotonic():
             return known[1]
         tools = await self._read(principal, connection_id, list_tools, deadline, timeout)
-        self._tools = {key: entry for key, entry in self._tools.items() if entry[0] > monotonic()}
-        if len(self._tools) >= MAX_KNOWN_LISTS:
-            self._tools.pop(next(iter(self._tools)))
-        self._tools[key] = (monotonic() + TOOLS_TTL_SECONDS, tools)
+        self._keep(key, tools)
         return tools
+
+    def _keep(self, key: str, tools: Listing) -> None:
+        """Keeps a list for a minute, in place of the oldest ones where they take too much."""
+        self._tools.pop(key, None)
+        size = tools.size + sum(known.size for _, known in self._tools.values())
+        while self._tools and (len(self._tools) >= MAX_KNOWN_LISTS or size > self._max_known_bytes):
+            _, oldest = self._tools.pop(next(iter(self._tools)))
+            size -= oldest.size
+        entry = self._tools[key] = (monotonic() + TOOLS_TTL_SECONDS, tools)
+
+        def expire() -> None:
+            if self._tools.get(key) is entry:
+                del self._tools[key]
+
+        asyncio.get_running_loop().call_later(TOOLS_TTL_SECONDS, expire)
 
     async def aclose(self) -> None:
         """Closes all live sessions, once tokens that are being fetched are stored."""

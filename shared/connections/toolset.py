@@ -170,6 +170,8 @@ async def open_toolset(
             problems.append(source.problem(_detail(result), _reason(result)))
         else:
             problems += selection.add(source, result)
+            # Measuring takes a while, and there may be a hundred of them.
+            await asyncio.sleep(0)
     return ConnectionToolset(connections, selection.tools, problems)
 
 

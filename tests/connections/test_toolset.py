@@ -3,13 +3,19 @@
 import pytest
 
 from shared.auth import Principal
-from shared.connections import Connections, ConnectionsConfig, OperatorServer, open_toolset
+from shared.connections import (
+    Connections,
+    ConnectionsConfig,
+    Listing,
+    OperatorServer,
+    open_toolset,
+)
 from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, NotFound
 from tests.connections.calls import connect
 from tests.connections.conftest import KEY, MakeConnections, McpWorld
-from tests.connections.world import SECRET
+from tests.connections.world import SECRET, StateFolder
 
 ALICE = Principal("alice", frozenset({"chat"}))
 
@@ -185,3 +191,24 @@ async def test_end_of_the_requests_budget_is_no_answer_for_the_model(
     with pytest.raises(DeadlineExceeded) as raised:
         await toolset.call("files__sleep", {"seconds": 20}, short)
     assert raised.value.status == 504
+
+
+async def test_known_lists_of_tools_are_bounded_in_bytes(
+    connections: Connections, server: McpWorld, context: CallContext, store: StateFolder
+) -> None:
+    ids = [(await connect(connections, server.url, name="a")).record.id for _ in range(3)]
+    size = (await connections.list_tools("alice", ids[0], context.deadline)).size
+    bounded = Connections(
+        ConnectionsConfig(allow_private=True, encryption_keys=[KEY]),
+        store,
+        max_known_bytes=2 * size,
+    )
+
+    async def lists(client_id: str) -> Listing:
+        return await bounded.cached_tools("alice", client_id, context.deadline, 10)
+
+    first, second, third = [await lists(client_id) for client_id in ids]
+    assert await lists(ids[2]) is third
+    assert await lists(ids[1]) is second
+    assert await lists(ids[0]) is not first
+    await bounded.aclose()
