@@ -33,6 +33,7 @@ class ConnectionsConfig:
         generates_key: Whether a key may be generated into the store, for local work.
         client_metadata_url: Where this app publishes its OAuth client metadata document; None where it
             has no public https address.
+        own_url: Where callers reach this app, to which nobody may connect; None where nobody can.
     """
 
     allow_private: bool = False
@@ -41,3 +42,4 @@ class ConnectionsConfig:
     encryption_keys: Sequence[bytes] = field(default=(), repr=False)
     generates_key: bool = False
     client_metadata_url: str | None = None
+    own_url: str | None = None

@@ -113,6 +113,13 @@ class Connector:
         for url in (request.mcp_url, request.oauth_auth_url, request.oauth_token_url):
             if url is not None:
                 check_url(url, allow_private=self._config.allow_private)
+        own_url = self._config.own_url
+        if own_url and request.mcp_url and _address(request.mcp_url) == _address(own_url):
+            # Calls over such a connection would not count as calls of tools that cost money.
+            raise InvalidRequest.for_field(
+                "mcp_url",
+                "This is the address of this app, whose tools chats have without a connection.",
+            )
 
     async def _make_room(self, owner: str) -> Sequence[ConnectionRecord]:
         """Makes sure that the owner may have one more, and returns those in use; others are deleted."""
@@ -242,6 +249,13 @@ def _new_record(request: ConnectRequest) -> tuple[ConnectionRecord, Secrets]:
         timeout=request.timeout,
     )
     return record, Secrets(bearer_token=plain(request.bearer_token), url_query=query)
+
+
+def _address(url: str) -> tuple[str, int]:
+    """Returns host and port of a URL that has been checked."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    return host, parts.port or (80 if parts.scheme == "http" else 443)
 
 
 def _abandoned_at(record: ConnectionRecord) -> datetime:

@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.connections import Connections
+from shared.connections import Connections, ConnectionsConfig
 from shared.connections.records import in_seconds
-from shared.errors import GatewayError
+from shared.errors import GatewayError, InvalidRequest
 from shared.storage import WorkItem, WorkItems
 from tests.connections.authority import Authority
 from tests.connections.authorizing import authorized, begin, park
 from tests.connections.calls import connect
-from tests.connections.conftest import McpWorld
+from tests.connections.conftest import KEY, MakeConnections, McpWorld
 from tests.connections.world import StateFolder
 
 
@@ -80,3 +80,14 @@ async def test_connection_that_could_not_be_made_leaves_no_work(
     with pytest.raises(GatewayError):
         await connect(connections, f"http://127.0.0.1:{unused_port}/mcp")
     assert store.objects == {}
+
+
+async def test_nobody_connects_to_this_app_itself(
+    make_connections: MakeConnections, server: McpWorld
+) -> None:
+    own_url = server.url.removesuffix("/mcp").upper().replace("HTTP", "http")
+    connections = make_connections(
+        ConnectionsConfig(allow_private=True, encryption_keys=[KEY], own_url=own_url)
+    )
+    with pytest.raises(InvalidRequest, match="address of this app"):
+        await connect(connections, server.url)
