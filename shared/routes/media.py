@@ -33,7 +33,7 @@ from shared.routes.errors import (
     document_error,
     error_response,
 )
-from shared.routes.streamed_objects import Downloads, stream_object
+from shared.routes.streamed_objects import Downloads, etag_of, has_etag, stream_object
 from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
 from shared.storage.formats import FORMATS, PCM, SVG, format_of_name, sniff
 from shared.storage.media_objects import cache_control
@@ -219,17 +219,24 @@ async def _serve(
     }
     if media_format is SVG:
         headers["Content-Security-Policy"] = SVG_POLICY
+    headers["ETag"] = etag_of(name)
+    is_known = has_etag(request, headers["ETag"])
     path = storage.local_file(name)
     if path is None:
         headers["Content-Type"] = media_format.content_type
         headers["Content-Disposition"] = f'inline; filename="{name.rpartition("/")[2]}"'
         try:
             async with request_deadline(request).scope():
+                if is_known:
+                    await storage.media.describe(name)
+                    return Response(status_code=304, headers=headers)
                 return await stream_object(storage.media, name, request, headers, downloads)
         except ObjectMissing as error:
             raise _gone() from error
     if not path.is_file():
         raise _gone()
+    if is_known:
+        return Response(status_code=304, headers=headers)
     return _MediaFile(
         path,
         media_type=media_format.content_type,

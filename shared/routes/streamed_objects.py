@@ -53,6 +53,17 @@ class _ObjectResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
+def etag_of(name: str) -> str:
+    """Returns the ETag of an object: the last part of its name, whose bytes never change."""
+    return f'"{name.rpartition("/")[2]}"'
+
+
+def has_etag(request: Request, etag: str) -> bool:
+    """Returns whether the caller has the object already (RFC 9110, section 13.1.2)."""
+    known = request.headers.get("if-none-match", "").split(",")
+    return any(each.strip().removeprefix("W/") in (etag, "*") for each in known)
+
+
 async def stream_object(
     store: ObjectStore,
     name: str,
@@ -75,7 +86,7 @@ async def stream_object(
         StorageUnavailable: The storage does not answer.
         TooManyDownloads: This process streams as many as it may.
     """
-    etag = f'"{name.rpartition("/")[2]}"'
+    etag = etag_of(name)
     wanted = _range(request, etag)
     if wanted is not None and wanted[0] is None:
         size = (await store.describe(name)).size

@@ -139,6 +139,14 @@ async def test_link_that_the_app_did_not_sign_is_refused(api: Api) -> None:
         assert (await api.open(changed)).status_code == 401
 
 
+async def test_medium_that_a_browser_has_is_not_sent_again(api: Api) -> None:
+    media_id, link = await uploaded(api, png())
+    etag = (await api.open(link)).headers["etag"]
+    headers = {"If-None-Match": etag}
+    again = await api.http.get(f"/media/{media_id}", headers=headers)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+
+
 async def test_more_downloads_than_fit_are_told_to_wait(
     proxied_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -225,6 +225,17 @@ async def test_samples_are_taken_for_what_their_content_type_says(local_api: Api
     assert empty.status_code == 422
 
 
+async def test_medium_that_a_browser_has_is_not_sent_again(local_api: Api) -> None:
+    media_id = await upload(local_api)
+    path = f"/media/{media_id}"
+    etag = (await local_api.http.get(path)).headers["etag"]
+    for sent in (etag, f'"x", W/{etag}', "*"):
+        again = await local_api.http.get(path, headers={"If-None-Match": sent})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    changed = await local_api.http.get(path, headers={"If-None-Match": '"x"'})
+    assert (changed.status_code, changed.content) == (200, png())
+
+
 async def test_upload_over_the_limit_is_refused_and_not_stored(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
