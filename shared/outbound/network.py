@@ -109,9 +109,10 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     def _refusal(self, host: str, reason: str) -> ForbiddenAddress:
         """Returns the same error whatever the reason, which would tell what exists in our network."""
         logger.info("'%s' was not called: it has %s.", host, reason)
-        remedy = "" if self._allow_private else f" For local work {REMEDY}."
+        remedy = f" If it is right and the host is your own, for local work {REMEDY}."
         return ForbiddenAddress(
-            f"The host '{host}' has no address that may be reached from here. Check its name.{remedy}"
+            f"The host '{host}' has no address that may be reached from here. The name may be wrong."
+            + ("" if self._allow_private else remedy)
         )
 
 

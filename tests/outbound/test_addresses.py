@@ -35,8 +35,9 @@ LOOPBACK_FORMS = [
 ]
 
 REFUSAL = (
-    "The host '{host}' has no address that may be reached from here. Check its name. For local work the "
-    "operator can set CONNECTIONS_ALLOW_PRIVATE_NETWORKS to true."
+    "The host '{host}' has no address that may be reached from here. The name may be wrong. "
+    "If it is right and the host is your own, for local work the operator can set "
+    "CONNECTIONS_ALLOW_PRIVATE_NETWORKS to true."
 )
 FORBIDDEN = {
     "a loopback address": ["127.0.0.1", "127.8.8.8", "::1"],
