@@ -154,9 +154,11 @@ async def test_an_invocation_lasts_as_long_as_its_stream(
     with gate.holding() as hold:
         async with caller.stream("POST", "/chat", json=body) as response:
             # The stream has begun, so the invocation does not hold it up.
-            await anext(aiter(httpx2.EventSource(response)))
+            events = aiter(httpx2.EventSource(response))
+            await anext(events)
             assert (await worker.state())["invocations"] == 1
             hold.over.set()
+            assert [event async for event in events]
     assert await settled(worker) == NOTHING_LEFT
 
 
