@@ -151,7 +151,7 @@ async def test_server_that_refuses_says_so(
     connections: Connections, server: McpWorld, status: int, transport: str
 ) -> None:
     server.gate.broken_with = status
-    with pytest.raises(NotAuthorized, match=rf"status {status}\..*auth_type"):
+    with pytest.raises(NotAuthorized, match=rf"answered {status}: .*auth_type"):
         await connect(connections, server.url, transport=transport)
 
 

@@ -163,7 +163,7 @@ async def test_change_that_others_overtake_every_time_is_a_conflict(
 ) -> None:
     await counters.create(NAME, Counter())
     replace = mocker.patch.object(store, "replace", side_effect=ObjectChanged(NAME))
-    with pytest.raises(Conflict, match="Try again"):
+    with pytest.raises(Conflict, match="Retry the request"):
         await Records(store, Counter, attempts=4).change(NAME, increment)
     assert replace.await_count == 4
 
