@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ def run_hook(hook: str, environment: dict[str, str]) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
+        # A shell that runs the tests in the background lets its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -44,6 +44,10 @@ class Host:
         for line in self.process.stderr:
             self.errors += line
 
+    def join(self) -> None:
+        """Waits until all is read that the process wrote, which has ended."""
+        self._reader.join()
+
     def signal(self, number: int = signal.SIGINT) -> None:
         self.process.send_signal(number)
 
@@ -66,6 +70,7 @@ def running(command: list[str], environment: dict[str, str]) -> Iterator[Host]:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
+        host: Host | None = None
         try:
             assert process.stdout is not None
             origins = (re.match(r"  API +(http\S+)", line) for line in process.stdout)
@@ -76,6 +81,8 @@ def running(command: list[str], environment: dict[str, str]) -> Iterator[Host]:
             host.http.close()
         finally:
             process.kill()
+            if host is not None:
+                host.join()
 
 
 @pytest.fixture
