@@ -92,7 +92,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     install_error_handlers(api)
     api.include_router(health_router(settings, guard, services))
     api.include_router(tools_router(tools, guard))
-    api.include_router(chat_router(Chats(agent, services.paid_calls), guard, timing.ping))
+    api.include_router(chat_router(Chats(agent, services.claims), guard, timing.ping))
     api.include_router(conversations_router(services.conversations, guard))
     api.include_router(media_router(services.media, services.storage, guard))
     api.include_router(videos_router(tools, guard))

@@ -5,9 +5,10 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from shared.deadline import create_detached_task
+from shared.deadline import create_detached_task, remaining_seconds
 from shared.errors import GatewayError
 
+T = TypeVar("T")
 FutureT = TypeVar("FutureT", bound="asyncio.Future[Any]")
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,25 @@ class Background:
             task.result()
         return task.done()
 
+    async def complete(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does work to its end, and returns what it returns to a caller who still waits.
+
+        Where the caller's deadline is over, the work, which has the same, may end in the time of grace.
+
+        Args:
+            work: What to do. What it raises after the caller has left is only logged.
+        """
+        task = self.track(create_detached_task(work))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not remaining_seconds():
+                await self.wait(task)
+                if task.done():
+                    return task.result()
+            task.add_done_callback(_log_failure)
+            raise
+
     async def wait(self, task: "asyncio.Future[Any]", seconds: float | None = None) -> None:
         """Waits for a task, though the request's own time may be over; it is not cancelled.
 
@@ -68,7 +88,7 @@ class Background:
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
-def _log_failure(task: "asyncio.Future[None]") -> None:
+def _log_failure(task: "asyncio.Future[Any]") -> None:
     if task.cancelled():
         return
     error = task.exception()

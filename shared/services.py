@@ -18,7 +18,7 @@ from shared.storage import (
     Storage,
 )
 from shared.timing import Timing
-from shared.tools import PaidCalls, ToolRegistry
+from shared.tools import Claims, ToolRegistry
 from shared.tools.clock import ClockTools
 from shared.tools.images import ImageTools
 from shared.tools.models import ModelTools
@@ -38,7 +38,7 @@ class Services:
         storage: The containers.
         media: Pictures, clips and videos.
         conversations: What was said in chats.
-        paid_calls: Runs what costs money.
+        claims: Runs what costs money.
         video_jobs: Video jobs.
         downloads: Fetches what providers name a URL for.
         tools: Our own tools.
@@ -49,7 +49,7 @@ class Services:
     storage: Storage
     media: MediaStore
     conversations: ConversationStore
-    paid_calls: PaidCalls
+    claims: Claims
     video_jobs: VideoJobs
     downloads: Downloads
     tools: ToolRegistry
@@ -70,7 +70,7 @@ class Services:
         storage = Storage(settings, serves_links=serves_links, timing=timing)
         media = MediaStore(storage, settings)
         idempotency = IdempotencyStore(storage)
-        paid_calls = PaidCalls(idempotency, media)
+        claims = Claims(idempotency, media)
         downloads = Downloads(allow_private=settings.connections.allow_private_networks)
         jobs = VideoJobs(openai, storage, media, idempotency, downloads)
         families = [
@@ -87,16 +87,16 @@ class Services:
             storage=storage,
             media=media,
             conversations=ConversationStore(storage, media),
-            paid_calls=paid_calls,
+            claims=claims,
             video_jobs=jobs,
             downloads=downloads,
-            tools=ToolRegistry(families, paid_calls),
+            tools=ToolRegistry(families, claims),
             connections=Connections(_connections_config(settings), storage.state),
         )
 
     async def aclose(self) -> None:
         """Waits for what is being paid for, then closes all connections."""
-        await self.paid_calls.aclose()
+        await self.claims.aclose()
         await self.connections.aclose()
         await self.downloads.aclose()
         await self.openai.aclose()

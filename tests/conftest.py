@@ -22,7 +22,7 @@ from shared.app import create_app
 from shared.settings import load_settings
 from shared.storage import IdempotencyStore, MediaStore, Storage
 from shared.timing import Timing
-from shared.tools import PaidCalls
+from shared.tools import Claims
 from tests import time_limits
 from tests.ports import free_port
 from tests.selection import Selection, leave_out
@@ -178,11 +178,11 @@ def stored_environment(
 
 
 @pytest.fixture
-def paid_calls(tmp_path: Path) -> PaidCalls:
+def claims(tmp_path: Path) -> Claims:
     """What runs paid tools, over a folder."""
     settings = load_settings({"LOCAL_STORAGE_PATH": str(tmp_path / "storage")})
     storage = Storage(settings)
-    return PaidCalls(IdempotencyStore(storage), MediaStore(storage, settings))
+    return Claims(IdempotencyStore(storage), MediaStore(storage, settings))
 
 
 MakeClient = Callable[..., httpx2.AsyncClient]

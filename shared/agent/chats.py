@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 
 from shared.agent.buffer import EventBuffer
 from shared.agent.events import ChatAnswer, ChatCompleted, ChatCreated, ChatEvent
 from shared.agent.loop import Agent, ChatTurn
 from shared.context import CallContext
-from shared.tools import PaidCalls
+from shared.tools import Claims
 
 
 class Chats:
@@ -20,12 +21,12 @@ class Chats:
 
     Args:
         agent: Answers.
-        paid_calls: Runs it, or remembers what it answered.
+        claims: Remember what it answered, and let it go on without its caller.
     """
 
-    def __init__(self, agent: Agent, paid_calls: PaidCalls) -> None:
+    def __init__(self, agent: Agent, claims: Claims) -> None:
         self._agent = agent
-        self._paid_calls = paid_calls
+        self._claims = claims
 
     async def events(
         self, request: bytes, turn: ChatTurn, context: CallContext
@@ -38,25 +39,13 @@ class Chats:
             context: Who asks, under which key.
 
         Raises:
-            GatewayError: As `Agent.events` and `PaidCalls.run` do.
+            GatewayError: As `Agent.events` and `Claims.claim` do.
         """
         told = EventBuffer()
-
-        async def work(its_context: CallContext) -> dict[str, Any]:
-            # Here, because a stream outlives the route's scope.
-            async with (
-                its_context.scope(),
-                aclosing(self._agent.events(turn, its_context)) as events,
-            ):
-                async for event in events:
-                    if isinstance(event, ChatCompleted):
-                        return {**event.answer}
-                    told.put(event)
-                    if told.is_full and context.idempotency_key is None:
-                        await told.room()
-            raise AssertionError("unreachable: the events end with ChatCompleted or raise")
-
-        running = asyncio.create_task(self._paid_calls.run(request, work, context, detached=False))
+        answering = self._answer(request, turn, context, told)
+        if context.idempotency_key is not None:
+            answering = self._claims.complete(answering)
+        running = asyncio.create_task(answering)
         running.add_done_callback(lambda _: told.close())
         was_created = False
         try:
@@ -74,3 +63,24 @@ class Chats:
             yield ChatCreated(answer["conversation_id"], answer["model"])
         # Only now: a repeat after this finds the same answer.
         yield ChatCompleted(answer)
+
+    async def _answer(
+        self, request: bytes, turn: ChatTurn, context: CallContext, told: EventBuffer
+    ) -> dict[str, Any]:
+        # The scope is here, because a stream outlives that of the route.
+        async with context.scope(), self._claims.claim(request, context) as claim:
+            if not claim.is_done:
+                its_context = replace(context, operation=claim.operation)
+                claim.result = await self._run(turn, its_context, told)
+        answer: dict[str, Any] = claim.result
+        return answer
+
+    async def _run(self, turn: ChatTurn, context: CallContext, told: EventBuffer) -> dict[str, Any]:
+        async with aclosing(self._agent.events(turn, context)) as events:
+            async for event in events:
+                if isinstance(event, ChatCompleted):
+                    return {**event.answer}
+                told.put(event)
+                if told.is_full and context.idempotency_key is None:
+                    await told.room()
+        raise AssertionError("unreachable: the events end with ChatCompleted or raise")

@@ -6,7 +6,7 @@ from shared.storage.conversation_view import Conversation, present_conversation
 from shared.storage.conversations import ConversationList, ConversationStore
 from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
-from shared.storage.idempotency import IdempotencyStore
+from shared.storage.idempotency import Claim, IdempotencyStore
 from shared.storage.ids import Operation, is_id, made_at, new_id, owner_key
 from shared.storage.leases import Lease, LeasedRecord, LeasedRecords
 from shared.storage.links import LinkSigner
@@ -34,6 +34,7 @@ from shared.storage.work_items import WorkItem, WorkItems
 
 __all__ = [
     "MAX_FRESH_MEDIA",
+    "Claim",
     "ContentHeaders",
     "Conversation",
     "ConversationList",

@@ -1,11 +1,12 @@
-"""Runs an operation once for each idempotency key, however many instances are asked to at once.
+"""Idempotency keys: an operation runs once for each, however many instances are asked to at once.
 
-A record is created and held before the operation runs; whoever comes with the same key waits for it, or
+A record is created and held before the operation runs; another run with the same key waits for it, or
 takes it over where its holder died. Afterwards the record holds the result.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -25,8 +26,8 @@ class _Record(LeasedRecord):
     """A key.
 
     Attributes:
-        request: What was asked for with it, as a digest.
-        seed: Of the operation.
+        request: Digest of the request that was made with it.
+        seed: Seed of the operation.
         began_at: When its first run began.
         is_done: Whether there is a result.
         result: What the run returned.
@@ -42,8 +43,33 @@ class _Record(LeasedRecord):
         return Operation(bytes.fromhex(self.seed), self.began_at, is_repeat)
 
 
+class Claim:
+    """The right to run an operation, or the result of an earlier run.
+
+    Args:
+        operation: Gives ids to what is stored; the same for every run with the key.
+
+    Attributes:
+        is_done: Whether there is a result.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.is_done = False
+        self._result: Any = None
+
+    @property
+    def result(self) -> Any:
+        """The result, a JSON value; setting it ends the operation."""
+        return self._result
+
+    @result.setter
+    def result(self, result: Any) -> None:
+        self._result, self.is_done = result, True
+
+
 class IdempotencyStore:
-    """The keys of all principals and what came of them.
+    """The keys of all principals and the results of their operations.
 
     Args:
         storage: Where the records are.
@@ -53,36 +79,35 @@ class IdempotencyStore:
         self._clock = storage.clock
         self._records = LeasedRecords(storage.state, _Record, storage.timing, storage.background)
 
-    async def run(
+    @asynccontextmanager
+    async def claim(
         self,
         principal: str,
         key: str,
         request: bytes,
-        work: Callable[[Operation], Awaitable[Any]],
         deadline: Deadline,
         *,
         purpose: str = "request",
-    ) -> tuple[Any, bool]:
-        """Runs the work, or returns what an earlier run with the key returned.
+    ) -> AsyncIterator[Claim]:
+        """Claims a key for the block, or finds what an earlier run with it returned.
 
-        Only results are kept: after an error the next request with the key runs the work again, as the
-        same operation.
+        The block sets the claim's result. Only results are kept: after an error the next request with
+        the key runs the operation again, as the same one.
 
         Args:
             principal: Who is asking; keys of different principals are different keys.
-            key: What the caller calls the operation.
+            key: The caller's name of the operation.
             request: What the caller asks for; the same key with another request is a mistake.
-            work: Returns a JSON value.
-            deadline: How long to wait for a run that somebody else began.
+            deadline: How long to wait for a run that another request began.
             purpose: Keeps keys that callers choose apart from our own.
 
-        Returns:
-            The result, and whether an earlier run returned it.
+        Yields:
+            The claim; where it ``is_done`` there is nothing to run.
 
         Raises:
             IdempotencyMismatch: The key was used for another request.
             Conflict: Another run is still under way when the deadline is near.
-            StorageUnavailable: The key cannot be looked up, so nothing was run.
+            StorageUnavailable: The key cannot be looked up, so nothing may be run.
         """
         digest = hashlib.sha256(f"{purpose} {key}".encode()).hexdigest()
         name = f"idempotency/{owner_key(principal)}/{digest}.json"
@@ -102,9 +127,13 @@ class IdempotencyStore:
                 )
             return not found.is_done
 
-        async with self._records.hold(name, needs_work, fresh, deadline, _BUSY) as found:
-            if not isinstance(found, Lease):
-                return found.result, True
-            result = await work(found.record.operation(is_repeat=found.is_repeat))
-            found.finish(is_done=True, result=result)
-        return result, False
+        async with self._records.hold(name, needs_work, fresh, deadline, _BUSY) as held:
+            if not isinstance(held, Lease):
+                claim = Claim(held.operation(is_repeat=True))
+                claim.result = held.result
+                yield claim
+                return
+            claim = Claim(held.record.operation(is_repeat=held.is_repeat))
+            yield claim
+            if claim.is_done:
+                held.finish(is_done=True, result=claim.result)

@@ -39,7 +39,7 @@ from shared.errors import (
 )
 from shared.strict_json import as_integer, check_limits
 from shared.telemetry import current_record
-from shared.tools.paid import PaidCalls
+from shared.tools.claims import Claims, Listener
 from shared.tools.schema import tidy
 from shared.tools.toolset import JsonObject, ToolResult, ToolSpec
 
@@ -137,20 +137,20 @@ class Tool:
 
     Args:
         handler: The marked method, bound to its services.
-        paid_calls: Runs it where a second run would cost money, or do something twice.
+        claims: Sees to it that it runs once for each idempotency key, and to its end.
 
     Raises:
         TypeError: The method lacks an annotation or a described parameter.
     """
 
-    def __init__(self, handler: Handler, paid_calls: PaidCalls) -> None:
+    def __init__(self, handler: Handler, claims: Claims) -> None:
         traits: _Traits = getattr(handler, _MARK)
         documentation = docstring_parser.parse(
             handler.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE
         )
         hints = get_type_hints(handler, include_extras=True)
         self._handler = handler
-        self._paid_calls = paid_calls
+        self._claims = claims
         self._traits = traits
         self._result: TypeAdapter[Any] = TypeAdapter(hints["return"])
         self.name: str = handler.__name__
@@ -178,20 +178,33 @@ class Tool:
 
     async def call(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         """Runs the tool with checked arguments and returns its result as a JSON object."""
-
-        async def work(its_context: CallContext) -> JsonObject:
-            values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
-            result = await self._handler(**values, context=its_context)
-            dumped: JsonObject = self._result.dump_python(result, mode="json")
-            return dumped
-
         if not self._traits.is_idempotent_by_key:
-            if not self._traits.is_detached:
-                return await work(context)
             # What it returns differs from call to call, so there is nothing to remember.
             context = replace(context, idempotency_key=None)
+        if context.idempotency_key is None and not self._traits.is_detached:
+            return await self._run(arguments, context)
+        listener = Listener(context.report_progress)
+        try:
+            return await self._claims.complete(
+                self._run_in_scope(arguments, replace(context, report_progress=listener.report))
+            )
+        finally:
+            listener.has_left = True
+
+    async def _run_in_scope(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
+        async with context.scope():
+            return await self._run(arguments, context)
+
+    async def _run(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
-        return await self._paid_calls.run(request, work, context, detached=self._traits.is_detached)
+        async with self._claims.claim(request, context) as claim:
+            if not claim.is_done:
+                context = replace(context, operation=claim.operation)
+                values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
+                result = await self._handler(**values, context=context)
+                claim.result = self._result.dump_python(result, mode="json")
+        structured: JsonObject = claim.result
+        return structured
 
     def check(self, arguments: Mapping[str, Any]) -> ToolArguments:
         """Checks arguments.
@@ -211,12 +224,12 @@ class ToolRegistry:
 
     Args:
         families: Objects whose methods are marked with `tool`.
-        paid_calls: Runs those that cost money.
+        claims: See to it that calls run once for each idempotency key, and to their end.
     """
 
-    def __init__(self, families: Iterable[object], paid_calls: PaidCalls) -> None:
+    def __init__(self, families: Iterable[object], claims: Claims) -> None:
         self._tools = {
-            found.name: found for family in families for found in _find_tools(family, paid_calls)
+            found.name: found for family in families for found in _find_tools(family, claims)
         }
 
     def __iter__(self) -> Iterator[Tool]:
@@ -258,11 +271,11 @@ class ToolRegistry:
         return ToolResult(to_json(structured).decode(), structured)
 
 
-def _find_tools(family: object, paid_calls: PaidCalls) -> Iterator[Tool]:
+def _find_tools(family: object, claims: Claims) -> Iterator[Tool]:
     for name in vars(type(family)):
         member = getattr(family, name)
         if hasattr(member, _MARK):
-            yield Tool(member, paid_calls)
+            yield Tool(member, claims)
 
 
 def _arguments_model(

@@ -239,27 +239,29 @@ class VideoJobs:
 
     async def _copy_once(self, record: _Record, seen: ProviderVideo, context: CallContext) -> str:
         owner = context.principal.name
+        async with self._idempotency.claim(
+            owner, f"video {record.id}", b"", context.deadline, purpose="copy"
+        ) as claim:
+            if not claim.is_done:
+                claim.result = await self._copy(claim.operation, seen, context)
+        return str(claim.result)
 
-        async def copy(operation: Operation) -> str:
-            media_id = operation.id("video")
-            stored = None
-            if operation.is_repeat:
-                stored = await self._media.stored_format(media_id, [MP4, WEBM])
-            thumbnail = await self._thumbnail(seen)
-            if stored is not None:
-                await self._media.save(owner, media_id, None, stored, thumbnail, context.deadline)
-                return media_id
-            async with self._open(seen) as chunks:
-                head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large)
-                await self._media.save(
-                    owner, media_id, whole, _check(head), thumbnail, context.deadline
-                )
+    async def _copy(self, operation: Operation, seen: ProviderVideo, context: CallContext) -> str:
+        owner = context.principal.name
+        media_id = operation.id("video")
+        stored = None
+        if operation.is_repeat:
+            stored = await self._media.stored_format(media_id, [MP4, WEBM])
+        thumbnail = await self._thumbnail(seen)
+        if stored is not None:
+            await self._media.save(owner, media_id, None, stored, thumbnail, context.deadline)
             return media_id
-
-        media_id, _ = await self._idempotency.run(
-            owner, f"video {record.id}", b"", copy, context.deadline, purpose="copy"
-        )
-        return str(media_id)
+        async with self._open(seen) as chunks:
+            head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large)
+            await self._media.save(
+                owner, media_id, whole, _check(head), thumbnail, context.deadline
+            )
+        return media_id
 
     @asynccontextmanager
     async def _open(self, seen: ProviderVideo) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -26,7 +26,7 @@ from shared.auth import Principal
 from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.settings import load_settings
-from shared.tools import PaidCalls
+from shared.tools import Claims
 from tests.conftest import AUTH, KEY, ThreadServer
 from tests.torrent import Torrent
 from tests.waiting import until
@@ -130,10 +130,10 @@ class Talker(Agent):
             yield ChatDelta("word ")
 
 
-async def test_agent_does_not_run_ahead_of_its_reader(paid_calls: PaidCalls) -> None:
+async def test_agent_does_not_run_ahead_of_its_reader(claims: Claims) -> None:
     agent = Talker()
     context = CallContext(Principal("p", frozenset()), Deadline.after(60))
-    async with aclosing(Chats(agent, paid_calls).events(b"", ChatTurn("hi"), context)) as events:
+    async with aclosing(Chats(agent, claims).events(b"", ChatTurn("hi"), context)) as events:
         for taken in range(200):
             await anext(events)
             assert agent.said <= taken + MAX_WAITING

@@ -22,7 +22,7 @@ from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.openai_service import OpenAIService
 from shared.settings import load_settings
-from shared.tools import PaidCalls, ToolRegistry, tool
+from shared.tools import Claims, ToolRegistry, tool
 from shared.tools.clock import ServerTime
 from tests.conftest import AUTH, TOOLS, MakeClient, StandIn, ThreadServer
 from tests.waiting import until
@@ -258,10 +258,10 @@ def tools() -> Rendezvous:
 
 @pytest.fixture
 async def agent(
-    environment: dict[str, str], tools: Rendezvous, paid_calls: PaidCalls
+    environment: dict[str, str], tools: Rendezvous, claims: Claims
 ) -> AsyncIterator[Agent]:
     openai = OpenAIService(load_settings(environment))
-    yield Agent(openai, [ToolRegistry([tools], paid_calls)], system_prompt=None, max_turns=5)
+    yield Agent(openai, [ToolRegistry([tools], claims)], system_prompt=None, max_turns=5)
     await openai.aclose()
 
 
@@ -302,10 +302,10 @@ async def test_hanging_tools_do_not_hang_the_chat(
 
 
 async def test_one_tool_call_has_its_own_limit(
-    environment: dict[str, str], tools: Rendezvous, paid_calls: PaidCalls, stand_in: StandIn
+    environment: dict[str, str], tools: Rendezvous, claims: Claims, stand_in: StandIn
 ) -> None:
     openai = OpenAIService(load_settings(environment))
-    toolsets = [ToolRegistry([tools], paid_calls)]
+    toolsets = [ToolRegistry([tools], claims)]
     agent = Agent(openai, toolsets, system_prompt=None, max_turns=5, tool_timeout=1)
     stand_in.fault(call_tools=["hang"])
     answer = await fold(agent.events(ChatTurn("go"), make_context(200)))

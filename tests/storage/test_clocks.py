@@ -56,7 +56,11 @@ async def test_running_work_is_not_taken_over(make_storage: MakeStorage, skew: f
 
     async def run(storage: Storage, seconds: float) -> tuple[Any, bool]:
         store = IdempotencyStore(storage)
-        return await store.run("alice", "k", b"", work, Deadline.after(seconds))
+        async with store.claim("alice", "k", b"", Deadline.after(seconds)) as claim:
+            if was_done := claim.is_done:
+                return claim.result, was_done
+            claim.result = await work(claim.operation)
+        return claim.result, was_done
 
     # The later renewal: the age of the claim is what counts.
     first = asyncio.create_task(run(make_storage(skew), 60))
@@ -79,20 +83,19 @@ async def test_work_of_a_dead_instance_is_taken_over_when_its_lease_is_over(
     timing = Timing(lease=2, renewal=1000)
     began = asyncio.Event()
 
-    async def hang(operation: Operation) -> str:
-        began.set()
-        await asyncio.Event().wait()
-        return "never"
-
-    async def work(operation: Operation) -> bool:
-        return operation.is_repeat
-
     dead = IdempotencyStore(make_storage(skew, timing))
-    hanging = asyncio.create_task(dead.run("alice", "k", b"", hang, Deadline.after(60)))
+
+    async def hang() -> None:
+        async with dead.claim("alice", "k", b"", Deadline.after(60)):
+            began.set()
+            await asyncio.Event().wait()
+
+    hanging = asyncio.create_task(hang())
     await began.wait()
     store = IdempotencyStore(make_storage(0, timing))
     # Less than the skew: a lease that ended by the dead instance's clock would last longer.
-    assert await store.run("alice", "k", b"", work, Deadline.after(20)) == (True, False)
+    async with store.claim("alice", "k", b"", Deadline.after(20)) as claim:
+        assert (claim.operation.is_repeat, claim.is_done) == (True, False)
     hanging.cancel()
     await asyncio.gather(hanging, return_exceptions=True)
 

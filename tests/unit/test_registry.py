@@ -8,7 +8,7 @@ from shared.auth import Principal
 from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import BUG, DeadlineExceeded, Failure, InvalidRequest, NotConfigured, NotFound
-from shared.tools import PaidCalls, ToolRegistry, ToolResult, ToolSpec, tool
+from shared.tools import Claims, ToolRegistry, ToolResult, ToolSpec, tool
 
 
 class Greeting(TypedDict):
@@ -52,8 +52,8 @@ def greeters() -> Greeters:
 
 
 @pytest.fixture
-def registry(greeters: Greeters, paid_calls: PaidCalls) -> ToolRegistry:
-    return ToolRegistry([greeters], paid_calls)
+def registry(greeters: Greeters, claims: Claims) -> ToolRegistry:
+    return ToolRegistry([greeters], claims)
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_tool_that_costs_money_cannot_be_read_only() -> None:
         tool(title="Ask", read_only=True, paid=True)
 
 
-def test_tool_with_an_undescribed_parameter_is_refused(paid_calls: PaidCalls) -> None:
+def test_tool_with_an_undescribed_parameter_is_refused(claims: Claims) -> None:
     class Careless:
         @tool(title="Careless")
         async def careless(self, context: CallContext, secret: str) -> Greeting:
@@ -181,4 +181,4 @@ def test_tool_with_an_undescribed_parameter_is_refused(paid_calls: PaidCalls) ->
             return {"greeting": secret}
 
     with pytest.raises(TypeError, match="does not describe 'secret'"):
-        ToolRegistry([Careless()], paid_calls)
+        ToolRegistry([Careless()], claims)

@@ -1,0 +1,80 @@
+"""Claims of calls: each is made once for its idempotency key, and can go on without its caller."""
+
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from shared.background import Background
+from shared.context import CallContext, ReportProgress
+from shared.storage import Claim, IdempotencyStore, MediaStore, Operation
+from shared.tools.toolset import JsonObject
+
+
+class Claims:
+    """Claims calls by their idempotency keys, and completes those that go on without their caller.
+
+    Args:
+        idempotency: Remembers results by key.
+        media: Gives fresh links to results that were remembered.
+    """
+
+    def __init__(self, idempotency: IdempotencyStore, media: MediaStore) -> None:
+        self._idempotency = idempotency
+        self._media = media
+        self._background = Background()
+
+    @asynccontextmanager
+    async def claim(self, request: bytes, context: CallContext) -> AsyncIterator[Claim]:
+        """Claims a call for the block, which sets its result; without a key nothing is remembered.
+
+        Args:
+            request: What the caller asks for, the same for the same request.
+            context: Who asks, under which key.
+
+        Yields:
+            The claim; where it ``is_done`` an earlier call with the key returned its result.
+
+        Raises:
+            Conflict: The key is in use, or was used for something else.
+            StorageUnavailable: The key cannot be looked up.
+        """
+        key, principal = context.idempotency_key, context.principal.name
+        if key is None:
+            # Several calls can share a context, as those of one chat do, but not their ids.
+            yield Claim(Operation.begin())
+            return
+        async with self._idempotency.claim(principal, key, request, context.deadline) as claim:
+            if claim.is_done:
+                claim.result = await self._media.refresh(principal, claim.result, claim.result)
+            yield claim
+
+    async def complete(self, call: Coroutine[Any, Any, JsonObject]) -> JsonObject:
+        """Completes a call though its caller may disconnect; the call opens a scope of its own."""
+        return await self._background.complete(call)
+
+    async def aclose(self) -> None:
+        """Waits for the calls that still run; each has its deadline."""
+        await self._background.aclose()
+
+
+class Listener:
+    """Reports progress to a caller for as long as the caller waits.
+
+    Progress is a courtesy: that it cannot be delivered must not end what is paid for.
+
+    Args:
+        report: Reports to the caller.
+
+    Attributes:
+        has_left: Whether the caller waits no longer.
+    """
+
+    def __init__(self, report: ReportProgress) -> None:
+        self._report = report
+        self.has_left = False
+
+    async def report(self, progress: float, total: float | None, message: str | None) -> None:
+        """Reports progress, unless nobody waits for it."""
+        if not self.has_left:
+            with suppress(Exception):
+                await self._report(progress, total, message)
