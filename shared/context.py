@@ -1,9 +1,12 @@
 """Who calls, until when, and how to report progress: one object for each call."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+from starlette.types import Receive
+
+from shared.asgi import cancel_on_disconnect
 from shared.auth import Principal
 from shared.deadline import Deadline
 from shared.storage import Operation
@@ -34,13 +37,23 @@ class CallContext:
     idempotency_key: str | None = None
     operation: Operation = field(default_factory=Operation.begin)
 
-    def scope(self) -> AbstractAsyncContextManager[None]:
-        """Returns the block in which the call runs: it is cancelled when the deadline is over.
+    @asynccontextmanager
+    async def scope(self, receive: Receive | None = None) -> AsyncIterator[None]:
+        """Cancels the block when the deadline is over or the caller disconnects.
 
         Whoever lets a call in opens it: the HTTP route, the MCP handler, the agent for a tool call, and
-        the task of work that goes on without its caller. What runs in it takes no deadline.
+        the task of a detached call. What runs in it takes no deadline and watches no client.
+
+        Args:
+            receive: Tells of the disconnect; None where the call goes on without its caller, or where
+                something else cancels the block.
 
         Raises:
             DeadlineExceeded: On leaving the block, because it did not end in time.
+            ClientDisconnect: On leaving the block, because the caller has disconnected.
         """
-        return self.deadline.scope()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.deadline.scope())
+            if receive is not None:
+                await stack.enter_async_context(cancel_on_disconnect(receive))
+            yield

@@ -1,14 +1,12 @@
 """How a request gets in: who is it, how large is it, until when must it be answered."""
 
-import asyncio
 import re
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
+from starlette.types import Message
 
 from shared.auth import Guard, Principal
 from shared.context import CallContext
@@ -16,8 +14,6 @@ from shared.deadline import Deadline
 from shared.errors import GatewayError, InvalidRequest, TooLarge
 from shared.settings import Scope
 from shared.strict_json import read_json
-
-T = TypeVar("T")
 
 MAX_BODY_BYTES = 512 * 1024
 """Maximum bytes of most bodies: the longest prompt of a tool for media takes 384 kB with its escapes."""
@@ -122,45 +118,17 @@ def guarded(
         def get_route_handler(self) -> RouteHandler:
             handler = super().get_route_handler()
 
-            async def answer(request: Request, body: bytes) -> Response:
-                # In the task that answers, which is so cancelled once, and may still tidy up.
-                async with request_deadline(request).scope():
-                    return await handler(_CheckedRequest(request, body))
-
             async def handle(request: Request) -> Response:
-                async with request_deadline(request).scope():
-                    await admit(request, guard, scope)
+                deadline = request_deadline(request)
+                async with deadline.scope():
+                    principal = await admit(request, guard, scope)
                     body = await read_body(request, max_body_bytes)
-                return await unless_client_leaves(answer(request, body), request.receive)
+                async with CallContext(principal, deadline).scope(request.receive):
+                    return await handler(_CheckedRequest(request, body))
 
             return handle
 
     return GuardedRoute
-
-
-async def unless_client_leaves(work: Coroutine[Any, Any, T], receive: Receive) -> T:
-    """Returns what the work returns, or cancels it when the client leaves.
-
-    Raises:
-        ClientDisconnect: It left.
-    """
-    # Servers do not cancel a handler whose client has left, and the provider bills to the end.
-    handling = asyncio.create_task(work)
-    leaving = asyncio.create_task(_wait_for_disconnect(receive))
-    try:
-        await asyncio.wait({handling, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not handling.done():
-            raise ClientDisconnect
-        return handling.result()
-    finally:
-        handling.cancel()
-        leaving.cancel()
-        await asyncio.gather(handling, leaving, return_exceptions=True)
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def call_context(request: Request) -> CallContext:

@@ -24,8 +24,9 @@ from shared.agent.events import (
     ToolFinished,
     ToolProgressed,
 )
+from shared.asgi import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
-from shared.routes.doors import request_deadline, unless_client_leaves
+from shared.routes.doors import request_deadline
 from shared.routes.errors import error_body, internal_error_body
 
 _TYPES: Mapping[type[ChatEvent], str] = {
@@ -68,7 +69,8 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the stream."""
         try:
-            await unless_client_leaves(self._send(send), receive)
+            async with cancel_on_disconnect(receive):
+                await self._send(send)
         except ClientDisconnect:
             if not self._request.state.is_shutting_down:
                 raise

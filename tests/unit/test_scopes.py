@@ -2,6 +2,8 @@ import asyncio
 import math
 
 import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from shared.auth import Principal
 from shared.context import CallContext
@@ -102,3 +104,103 @@ async def test_block_that_never_suspends_ends_where_it_checks_the_deadline() -> 
 
 async def test_outside_of_a_scope_there_is_no_deadline_to_check() -> None:
     check_deadline()
+
+
+class Client:
+    """A client that sends nothing more and disconnects when it is told to."""
+
+    def __init__(self) -> None:
+        self.disconnects = asyncio.Event()
+
+    async def receive(self) -> Message:
+        """Returns the disconnect."""
+        await self.disconnects.wait()
+        return {"type": "http.disconnect"}
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def context() -> CallContext:
+    return CallContext(Principal("somebody", frozenset()), Deadline.after(FOREVER))
+
+
+async def test_block_whose_caller_disconnects_is_cancelled(
+    context: CallContext, client: Client
+) -> None:
+    async def call() -> None:
+        async with context.scope(client.receive):
+            client.disconnects.set()
+            await asyncio.Event().wait()
+
+    with pytest.raises(ClientDisconnect):
+        await call()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_error_of_a_block_whose_caller_stays_is_its_own(
+    context: CallContext, client: Client
+) -> None:
+    with pytest.raises(TimeoutError, match="mine"):
+        async with context.scope(client.receive):
+            raise TimeoutError("mine")
+
+
+async def test_error_while_a_block_is_cancelled_does_not_hide_the_disconnect(
+    context: CallContext, client: Client
+) -> None:
+    async def call() -> None:
+        async with context.scope(client.receive):
+            client.disconnects.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise ValueError("cleaning up failed")
+
+    with pytest.raises(ClientDisconnect):
+        await call()
+
+
+async def test_block_that_is_cancelled_from_outside_is_not_taken_for_a_disconnect(
+    context: CallContext, client: Client
+) -> None:
+    is_running = asyncio.Event()
+
+    async def run() -> None:
+        async with context.scope(client.receive):
+            is_running.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(run())
+    await is_running.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_detached_task_goes_on_when_its_caller_disconnects(
+    context: CallContext, client: Client
+) -> None:
+    may_end = asyncio.Event()
+
+    async def work() -> str:
+        async with context.scope():
+            await may_end.wait()
+            return "done"
+
+    task = create_detached_task(work())
+
+    async def call() -> None:
+        async with context.scope(client.receive):
+            client.disconnects.set()
+            await asyncio.shield(task)
+
+    with pytest.raises(ClientDisconnect):
+        await call()
+    may_end.set()
+    assert await task == "done"
