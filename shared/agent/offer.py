@@ -82,6 +82,8 @@ async def make_offer(
     if unknown := [name for name in wanted if name not in tools]:
         named = ", ".join(name[:MAX_SHOWN_CHARS] for name in unknown[:MAX_SHOWN])
         raise InvalidRequest.for_field(
-            "tools", f"unknown: {named}. The tools are: {', '.join(tools)}"
+            "tools",
+            f"unknown: {named}. The tools are: {', '.join(tools)}; those of connections are named "
+            "CONNECTION__TOOL.",
         )
     return ToolOffer({name: tools[name] for name in wanted})

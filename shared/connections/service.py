@@ -223,10 +223,13 @@ class Connections:
         while self._tools and (len(self._tools) >= MAX_KNOWN_LISTS or size > self._max_known_bytes):
             _, oldest = self._tools.pop(next(iter(self._tools)))
             size -= oldest.size
-        entry = self._tools[key] = (monotonic() + TOOLS_TTL_SECONDS, tools)
+        expires_at = monotonic() + TOOLS_TTL_SECONDS
+        self._tools[key] = (expires_at, tools)
 
         def expire() -> None:
-            if self._tools.get(key) is entry:
+            # The timer does not hold the list itself, which may have made room long before.
+            known = self._tools.get(key)
+            if known is not None and known[0] == expires_at:
                 del self._tools[key]
 
         asyncio.get_running_loop().call_later(TOOLS_TTL_SECONDS, expire)

@@ -1,12 +1,9 @@
 """The tools of connections as the agent takes them, for one request."""
 
-import asyncio
-import hashlib
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from shared.connections.errors import (
     ConnectionTimeout,
@@ -17,26 +14,21 @@ from shared.connections.errors import (
 from shared.connections.operations import JsonObject, Listing, as_tool_result
 from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
 from shared.connections.records import ConnectionRecord
-from shared.connections.schemas import any_object
+from shared.connections.selection import MAX_NAME_CHARS, Selection, Source
 from shared.connections.service import Connections
 from shared.context import CallContext
 from shared.errors import (
     DeadlineExceeded,
     GatewayError,
-    InvalidRequest,
     NotConfigured,
     NotFound,
 )
+from shared.parallel import gather_limited
 from shared.tools import ToolResult, ToolSpec
 
 LIST_SECONDS = 10.0
-MAX_CONNECTION_BYTES = 200_000
-MAX_CALL_BYTES = 400_000
-"""How long the definitions of tools may be, for one connection and for all that a model is offered: they
-are paid for with every call of the model."""
-
-MAX_NAMED = 20
-"""How many tools that are left out an answer names."""
+MAX_LISTS_AT_ONCE = 20
+"""Maximum servers that are asked for their tools at a time."""
 
 ProblemReason = Literal["unavailable", "not_authorized", "timed_out", "refused", "left_out"]
 _FOR_MODEL: dict[ProblemReason, str] = {
@@ -46,8 +38,6 @@ _FOR_MODEL: dict[ProblemReason, str] = {
     "refused": "The tools of the connection '{name}' are missing now: its server refused to list them.",
     "left_out": "Some tools of the connection '{name}' are left out.",
 }
-MAX_NAME_CHARS = 64
-_SEPARATOR = "__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +63,6 @@ class ConnectionProblem:
         return f"{_FOR_MODEL[self.reason].format(name=name)} Say so where the user needs them."
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    client_id: str
-    name: str
-    prefix: str
-
-    def problem(self, detail: str, reason: ProblemReason) -> ConnectionProblem:
-        """Returns what is wrong with this connection."""
-        return ConnectionProblem(self.client_id, self.name, detail, reason)
-
-
 class ConnectionToolset:
     """The tools of some connections, as they were when the request began: a `Toolset`.
 
@@ -95,7 +74,7 @@ class ConnectionToolset:
     def __init__(
         self,
         connections: Connections,
-        tools: Mapping[str, tuple[ToolSpec, _Source, str]],
+        tools: Mapping[str, tuple[ToolSpec, Source, str]],
         problems: list[ConnectionProblem],
     ) -> None:
         self._connections = connections
@@ -133,9 +112,9 @@ class ConnectionToolset:
             return ToolResult(error.detail, is_error=True)
         return as_tool_result(result)
 
-    def _note_problem(self, source: _Source, error: GatewayError) -> None:
+    def _note_problem(self, source: Source, error: GatewayError) -> None:
         if all(problem.client_id != source.client_id for problem in self.problems):
-            self.problems.append(source.problem(error.detail, _reason(error)))
+            self.problems.append(_problem(source, error.detail, _reason(error)))
 
 
 async def open_toolset(
@@ -155,7 +134,7 @@ async def open_toolset(
         context: Whose connections, and until when.
         wanted: Their ids, names for the operator's; None for all.
         named: The tools that will be offered; None for all.
-        limit: Most tools to take; what is left out is among the problems.
+        limit: Maximum tools; what is left out is among the problems.
 
     Raises:
         NotFound: A wanted connection does not exist.
@@ -163,77 +142,26 @@ async def open_toolset(
         DeadlineExceeded: The request's budget is used up.
     """
     sources, problems = await _sources(connections, context, wanted)
-    listed = await asyncio.gather(*(_tools_of(connections, source, context) for source in sources))
-    selection = _Selection(named, limit)
-    for source, result in zip(sources, listed, strict=True):
+    selection = Selection(sources, named, limit)
+
+    async def ask(source: Source) -> GatewayError | None:
+        result = await _tools_of(connections, source, context)
         if isinstance(result, GatewayError):
-            problems.append(source.problem(_detail(result), _reason(result)))
-        else:
-            problems += selection.add(source, result)
-            # Measuring takes a while, and there may be a hundred of them.
-            await asyncio.sleep(0)
-    return ConnectionToolset(connections, selection.tools, problems)
+            return result
+        selection.add(source, result)
+        return None
+
+    failures = await gather_limited(MAX_LISTS_AT_ONCE, map(ask, sources))
+    for source, failure in zip(sources, failures, strict=True):
+        if failure is not None:
+            problems.append(_problem(source, _detail(failure), _reason(failure)))
+        elif sentences := selection.left_out(source):
+            problems.append(_problem(source, " ".join(sentences), "left_out"))
+    return ConnectionToolset(connections, selection.tools(), problems)
 
 
-class _Selection:
-    """The tools that fit.
-
-    Args:
-        named: Those that will be offered; None for all.
-        limit: Most tools.
-    """
-
-    def __init__(self, named: Collection[str] | None, limit: int | None) -> None:
-        self.tools: dict[str, tuple[ToolSpec, _Source, str]] = {}
-        self._named = named
-        self._limit = limit
-        self._size = 0
-
-    def add(self, source: _Source, listing: Listing) -> Sequence[ConnectionProblem]:
-        """Takes what fits of a connection's tools, and returns what is wrong with the others."""
-        size = 0
-        over: list[str] = []
-        for tool in listing:
-            name = _unique_name(source, str(tool["name"]), self.tools)
-            spec = _spec(name, tool, source)
-            length = _length(spec) if self._named is None or name in self._named else 0
-            if not self._has_room(size, length):
-                over.append(str(tool["name"]))
-                continue
-            size += length
-            self.tools[name] = (spec, source, str(tool["name"]))
-        self._size += size
-        if over and self._named is not None:
-            raise InvalidRequest.for_field("tools", _TOO_LONG)
-        sentences = [*([_left_out(len(listing), over)] if over else ()), *listing.left_out]
-        return [source.problem(" ".join(sentences), "left_out")] if sentences else []
-
-    def _has_room(self, size: int, length: int) -> bool:
-        """Whether a tool may be added to so many bytes of its connection."""
-        if self._limit is not None and len(self.tools) >= self._limit:
-            return False
-        size += length
-        return size <= MAX_CONNECTION_BYTES and self._size + size <= MAX_CALL_BYTES
-
-
-_TOO_LONG = (
-    f"The definitions of these tools are too long together: {MAX_CONNECTION_BYTES} bytes are taken of a "
-    f"connection, {MAX_CALL_BYTES} of all. Name fewer."
-)
-
-
-def _left_out(count: int, names: Sequence[str]) -> str:
-    shown = ", ".join(name[:MAX_NAME_CHARS] for name in names[:MAX_NAMED])
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return (
-        f"Of its {count} tools {len(names)} are left out: {shown}{more}. Models take only so many, and "
-        "every call of a model pays for them: name the tools or the connections to use."
-    )
-
-
-def _length(spec: ToolSpec) -> int:
-    definition = [spec.name, spec.description, spec.input_schema]
-    return len(json.dumps(definition, ensure_ascii=False).encode())
+def _problem(source: Source, detail: str, reason: ProblemReason) -> ConnectionProblem:
+    return ConnectionProblem(source.client_id, source.name, detail, reason)
 
 
 def _reason(error: GatewayError) -> ProblemReason:
@@ -254,14 +182,14 @@ async def _sources(
     connections: Connections,
     context: CallContext,
     wanted: Sequence[str] | Literal["none"] | None,
-) -> tuple[list[_Source], list[ConnectionProblem]]:
+) -> tuple[list[Source], list[ConnectionProblem]]:
     if wanted == "none" or (wanted is not None and not wanted):
         return [], []
-    sources: list[_Source] = []
+    sources: list[Source] = []
 
     def add(client_id: str, name: str, prefix: str) -> None:
         taken = {source.prefix for source in sources}
-        sources.append(_Source(client_id, name, free_prefix(prefix, taken)))
+        sources.append(Source(client_id, name, free_prefix(prefix, taken)))
 
     for name in connections.config.operator_servers:
         add(name, name, plain_prefix(name))
@@ -290,7 +218,7 @@ async def _clients(connections: Connections, context: CallContext) -> Sequence[C
 
 
 async def _tools_of(
-    connections: Connections, source: _Source, context: CallContext
+    connections: Connections, source: Source, context: CallContext
 ) -> Listing | GatewayError:
     try:
         return await connections.cached_tools(
@@ -303,26 +231,3 @@ async def _tools_of(
         if not context.deadline.remaining():
             raise
         return error
-
-
-def _unique_name(source: _Source, tool: str, taken: Mapping[str, Any]) -> str:
-    """Returns a name that models may call and nothing else has."""
-    name = f"{source.prefix}{_SEPARATOR}{re.sub(r'[^A-Za-z0-9_-]', '_', tool)}"
-    if len(name) <= MAX_NAME_CHARS and name not in taken:
-        return name
-    mark = hashlib.sha256(tool.encode()).hexdigest()[:8]
-    return f"{name[: MAX_NAME_CHARS - 9]}_{mark}"
-
-
-def _spec(name: str, tool: JsonObject, source: _Source) -> ToolSpec:
-    annotations = tool.get("annotations") or {}
-    title = tool.get("title") or annotations.get("title") or tool["name"]
-    return ToolSpec(
-        name=name,
-        title=f"{source.name}: {title}",
-        description=str(tool.get("description") or title),
-        # OpenAI takes no schema of an object without properties.
-        input_schema={"properties": {}, **(tool.get("inputSchema") or any_object())},
-        output_schema=tool.get("outputSchema"),
-        annotations=annotations,
-    )

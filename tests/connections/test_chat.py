@@ -8,7 +8,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from shared.agent import loop
-from shared.connections import toolset
+from shared.connections import selection
 from shared.storage import FolderStore
 from tests.conftest import TOOLS, MakeClient, StandIn, ThreadServer, digest
 from tests.connections.conftest import McpWorld
@@ -297,7 +297,7 @@ async def test_tools_over_the_budget_are_left_out_and_named(
         answer = await chat(api, tools=None, connections=None)
     assert (refused.status_code, "Name fewer" in refused.text) == (422, True)
     offered = [tool for tool in stand_in.bodies()[-1]["tools"] if "__" in tool["function"]["name"]]
-    assert 0 < len(json.dumps(offered)) < toolset.MAX_CALL_BYTES + 20_000
+    assert 0 < len(json.dumps(offered)) < selection.MAX_CALL_BYTES + 20_000
     assert max(len(tool["function"]["description"]) for tool in offered) <= 2000
     details = [problem["detail"] for problem in answer["connection_problems"]]
     assert all("are left out: " in detail for detail in details)
