@@ -117,5 +117,5 @@ def _connections_config(settings: Settings) -> ConnectionsConfig:
         client_metadata_url=(
             f"{settings.own_url}{CLIENT_METADATA_PATH}" if settings.in_azure else None
         ),
-        own_url=settings.own_url,
+        own_urls=settings.own_urls,
     )

@@ -33,7 +33,7 @@ class ConnectionsConfig:
         generates_key: Whether a key may be generated into the store, for local work.
         client_metadata_url: Where this app publishes its OAuth client metadata document; None where it
             has no public https address.
-        own_url: Where callers reach this app, to which nobody may connect; None where nobody can.
+        own_urls: Where callers reach this app, to which nobody may connect.
     """
 
     allow_private: bool = False
@@ -42,4 +42,4 @@ class ConnectionsConfig:
     encryption_keys: Sequence[bytes] = field(default=(), repr=False)
     generates_key: bool = False
     client_metadata_url: str | None = None
-    own_url: str | None = None
+    own_urls: Sequence[str] = ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from shared.addresses import endpoint
 from shared.connections.config import ConnectionsConfig
 from shared.connections.credentials import Secrets
 from shared.connections.directory import Targets
@@ -113,8 +114,7 @@ class Connector:
         for url in (request.mcp_url, request.oauth_auth_url, request.oauth_token_url):
             if url is not None:
                 check_url(url, allow_private=self._config.allow_private)
-        own_url = self._config.own_url
-        if own_url and request.mcp_url and _address(request.mcp_url) == _address(own_url):
+        if request.mcp_url and endpoint(request.mcp_url) in map(endpoint, self._config.own_urls):
             # Calls over such a connection would not count as calls of tools that cost money.
             raise InvalidRequest.for_field(
                 "mcp_url",
@@ -249,13 +249,6 @@ def _new_record(request: ConnectRequest) -> tuple[ConnectionRecord, Secrets]:
         timeout=request.timeout,
     )
     return record, Secrets(bearer_token=plain(request.bearer_token), url_query=query)
-
-
-def _address(url: str) -> tuple[str, int]:
-    """Returns host and port of a URL that has been checked."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").rstrip(".")
-    return host, parts.port or (80 if parts.scheme == "http" else 443)
 
 
 def _abandoned_at(record: ConnectionRecord) -> datetime:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from shared.errors import ForbiddenAddress, ProviderUnavailable
 
@@ -78,6 +79,7 @@ def check_url(url: str, *, allow_private: bool) -> None:
 
     try:
         parsed = httpx2.URL(url)
-    except httpx2.InvalidURL as error:
+        _ = urlsplit(url).port  # Other code reads URLs with `urllib`, which refuses more.
+    except (httpx2.InvalidURL, ValueError) as error:
         raise ForbiddenAddress("The URL is malformed.") from error
     check_parsed_url(parsed, allow_private=allow_private)

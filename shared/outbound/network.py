@@ -9,8 +9,8 @@ from time import monotonic
 
 import httpcore2
 
+from shared.addresses import IPAddress, forbidden_kind, parse_address
 from shared.errors import ForbiddenAddress
-from shared.outbound.addresses import IPAddress, forbidden_kind, parse_address
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 MAX_ADDRESSES = 6

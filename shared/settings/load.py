@@ -1,11 +1,13 @@
 """Reads the settings from the environment, and says what is wrong with them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationError
 
+from shared.addresses import endpoint, forbidden_host
 from shared.settings.groups import SettingsGroup
 from shared.settings.model import Settings
 from shared.settings.values import MIN_KEY_CHARS
@@ -68,6 +70,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
                 name, sentence = _explain(complaint)
                 problems.setdefault(name, sentence)
                 values.pop(name, None)
+    own_urls = _own_urls(settings, source)
+    if fault := _unfit_server(settings, own_urls or settings.own_urls):
+        problems["MCP_SERVERS"] = fault
+        connections = settings.connections.model_copy(update={"servers": {}})
+        settings = settings.model_copy(update={"connections": connections})
     tokens, missing = _mcp_server_tokens(settings, source)
     problems |= missing
     found: dict[str, Any] = {
@@ -77,10 +84,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         "has_host_storage": in_azure or bool(source.get("AzureWebJobsStorage", "").strip()),
         "problems": tuple(problems.values()),
     }
-    if settings.public_base_url:
-        found["own_url"] = settings.public_base_url
-    elif host := source.get("WEBSITE_HOSTNAME", "").strip():
-        found["own_url"] = f"{'https' if in_azure else 'http'}://{host}"
+    if own_urls:
+        found |= {"own_url": own_urls[0], "own_urls": own_urls}
     return settings.model_copy(update=found)
 
 
@@ -124,6 +129,31 @@ def _runs_in_azure(environ: Mapping[str, str]) -> bool:
     if environ.get("FUNCTIONS_CORETOOLS_ENVIRONMENT"):
         return False
     return bool(environ.get("WEBSITE_SITE_NAME") or environ.get("WEBSITE_INSTANCE_ID"))
+
+
+def _own_urls(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the URLs by which callers reach the app, the preferred one first."""
+    urls = [settings.public_base_url] if settings.public_base_url else []
+    if host := environ.get("WEBSITE_HOSTNAME", "").strip():
+        urls.append(f"{'https' if _runs_in_azure(environ) else 'http'}://{host}")
+    return tuple(urls)
+
+
+def _unfit_server(settings: Settings, own_urls: Iterable[str]) -> str | None:
+    """Returns what is wrong with the first server that may not be called, None where all may be."""
+    allow_private = settings.connections.allow_private_networks
+    own = set(map(endpoint, own_urls))
+    remedy = "" if allow_private else ", unless CONNECTIONS_ALLOW_PRIVATE_NETWORKS is true"
+    for name, server in settings.connections.servers.items():
+        where = f"The setting MCP_SERVERS, entry {name}.url,"
+        parts = urlsplit(server.url)
+        if parts.scheme != "https" and not allow_private:
+            return f"{where} must begin with https://{remedy}."
+        if endpoint(server.url) in own:
+            return f"{where} is the address of this app, whose tools chats have without it."
+        if kind := forbidden_host(parts.hostname or "", allow_private=allow_private):
+            return f"{where} has {kind}, which may not be called{remedy}."
+    return None
 
 
 def _mcp_server_tokens(

@@ -36,6 +36,7 @@ class Settings(BaseModel):
         in_azure: Whether the process runs in Azure and not on a developer's machine.
         own_url: Where callers reach the app, without a slash at the end: PUBLIC_BASE_URL, or the name
             of the host.
+        own_urls: All URLs of the app that are known, `own_url` first.
         has_host_storage: Whether the Functions host has the storage that its timers need: always in
             Azure, elsewhere where ``AzureWebJobsStorage`` is set.
         mcp_server_tokens: The tokens that MCP_SERVERS points to, by the server's name.
@@ -47,6 +48,7 @@ class Settings(BaseModel):
 
     in_azure: bool = False
     own_url: str = "http://localhost:7071"
+    own_urls: tuple[str, ...] = ("http://localhost:7071",)
     has_host_storage: bool = False
     mcp_server_tokens: dict[str, SecretStr] = {}
     malformed: tuple[str, ...] = ()

@@ -55,8 +55,12 @@ def _json_object(value: object) -> object:
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(value)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or parts.query or parts.fragment:
         raise malformed("is not a URL: write it as https://HOST/PATH, without a query")
     return value.rstrip("/")
 

@@ -1,6 +1,7 @@
 """What housekeeping finds of connections that nobody finished to make."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -82,12 +83,37 @@ async def test_connection_that_could_not_be_made_leaves_no_work(
     assert store.objects == {}
 
 
-async def test_nobody_connects_to_this_app_itself(
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://LOCALHOST:{port}/mcp",
+        "http://127.0.0.1:{port}/mcp",
+        "http://127.1:{port}/mcp",
+        "http://[::ffff:127.0.0.1]:{port}/mcp",
+        "https://api.example.com/mcp",
+        "https://API.example.com.:443/mcp",
+        "http://api.example.com/mcp",
+        "https://api\u3002example.com/mcp",
+        "https://app.azurewebsites.net/mcp",
+    ],
+)
+async def test_nobody_connects_to_this_app_itself_by_any_of_its_names(
+    make_connections: MakeConnections, server: McpWorld, url: str
+) -> None:
+    port = urlsplit(server.url).port
+    own_urls = (
+        "https://api.example.com",
+        "https://app.azurewebsites.net",
+        f"http://localhost:{port}",
+    )
+    config = ConnectionsConfig(allow_private=True, encryption_keys=[KEY], own_urls=own_urls)
+    with pytest.raises(InvalidRequest, match="address of this app"):
+        await connect(make_connections(config), url.format(port=port))
+
+
+async def test_other_ports_of_this_apps_host_are_other_servers(
     make_connections: MakeConnections, server: McpWorld
 ) -> None:
-    own_url = server.url.removesuffix("/mcp").upper().replace("HTTP", "http")
-    connections = make_connections(
-        ConnectionsConfig(allow_private=True, encryption_keys=[KEY], own_url=own_url)
-    )
-    with pytest.raises(InvalidRequest, match="address of this app"):
-        await connect(connections, server.url)
+    own_urls = ("http://localhost:7071", "https://127.0.0.1")
+    config = ConnectionsConfig(allow_private=True, encryption_keys=[KEY], own_urls=own_urls)
+    await connect(make_connections(config), server.url)

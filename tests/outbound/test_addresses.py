@@ -8,9 +8,9 @@ import httpx2
 import pytest
 from pytest_mock import MockerFixture
 
+from shared.addresses import forbidden_kind, parse_address
 from shared.errors import ForbiddenAddress
 from shared.outbound import check_url, open_client
-from shared.outbound.addresses import forbidden_kind, parse_address
 from shared.outbound.network import GuardedBackend
 from tests.conftest import ThreadServer
 from tests.outbound.conftest import Listener, Names
@@ -354,7 +354,16 @@ async def test_url_of_another_kind_is_refused_before_resolving(
 
 
 @pytest.mark.parametrize(
-    "url", ["https://[::1", "https://0177.0.0.1/", "https://a:65536/", "https://a:0/", "\0"]
+    "url",
+    [
+        "https://[::1",
+        "https://0177.0.0.1/",
+        "https://a:65536/",
+        "https://a:0/",
+        "https://a[b]/",
+        "https://a: 443/",
+        "\0",
+    ],
 )
 def test_malformed_url_is_refused(url: str) -> None:
     with pytest.raises(ForbiddenAddress):

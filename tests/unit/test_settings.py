@@ -18,6 +18,7 @@ def test_nothing_set_gives_the_defaults() -> None:
     assert settings.model_dump(exclude_none=True) == {
         "in_azure": False,
         "own_url": "http://localhost:7071",
+        "own_urls": ("http://localhost:7071",),
         "has_host_storage": False,
         "mcp_server_tokens": {},
         "malformed": (),
@@ -188,6 +189,74 @@ def test_app_is_reached_by_its_public_base_url_where_one_is_set() -> None:
     settings = load_settings({**IN_AZURE, "PUBLIC_BASE_URL": "https://api.example.com/"})
     assert settings.problems == ()
     assert settings.own_url == "https://api.example.com"
+    assert settings.own_urls == ("https://api.example.com", "https://app.azurewebsites.net")
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "complaint"),
+    [
+        (
+            "http://docs.example/mcp",
+            {},
+            "must begin with https://, unless CONNECTIONS_ALLOW_PRIVATE_NETWORKS is true.",
+        ),
+        ("https://10.0.0.7/mcp", {}, "has a private address, which may not be called, unless"),
+        ("https://localhost:8443/mcp", {}, "has a loopback address, which may not be called"),
+        ("https://0x7f.1/mcp", {}, "has a loopback address, which may not be called"),
+        ("https://[fd12::1]/mcp", {}, "has a private address, which may not be called"),
+        ("https://[::ffff:10.0.0.7]/mcp", {}, "has a private address, which may not be called"),
+        (
+            "http://169.254.169.254/mcp",
+            {"CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "true"},
+            "has a link-local address, which may not be called.",
+        ),
+        (
+            "http://127.0.0.1:7071/mcp",
+            {"CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "true"},
+            "is the address of this app, whose tools chats have without it.",
+        ),
+        (
+            "http://localhost:7000/mcp",
+            {"CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "true", "WEBSITE_HOSTNAME": "localhost:7000"},
+            "is the address of this app",
+        ),
+        ("https://app.azurewebsites.net/mcp", IN_AZURE, "is the address of this app"),
+        (
+            "https://app.azurewebsites.net/mcp",
+            {**IN_AZURE, "PUBLIC_BASE_URL": "https://api.example.com"},
+            "is the address of this app",
+        ),
+        (
+            "https://API.example.com/mcp",
+            {**IN_AZURE, "PUBLIC_BASE_URL": "https://api.example.com"},
+            "is the address of this app",
+        ),
+    ],
+)
+def test_server_that_could_not_be_called_is_a_malformed_setting(
+    url: str, environ: dict[str, str], complaint: str
+) -> None:
+    servers = {"docs": {"url": url, "bearer_token_setting": "DOCS_TOKEN"}}
+    settings = load_settings({**environ, "MCP_SERVERS": json.dumps(servers), "DOCS_TOKEN": "t"})
+    (problem,) = settings.problems
+    assert problem.startswith(f"The setting MCP_SERVERS, entry docs.url, {complaint}")
+    assert settings.malformed == ("MCP_SERVERS",)
+    assert (settings.connections.servers, settings.mcp_server_tokens) == ({}, {})
+
+
+def test_servers_at_private_addresses_are_fit_where_these_are_allowed() -> None:
+    servers = {"docs": {"url": "http://10.0.0.7/mcp"}, "local": {"url": "http://localhost:9000"}}
+    environ = {"CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "true", "MCP_SERVERS": json.dumps(servers)}
+    settings = load_settings(environ)
+    assert (settings.problems, list(settings.connections.servers)) == ((), ["docs", "local"])
+
+
+@pytest.mark.parametrize(
+    "url", ["https://docs.example:99999", "https://docs.example:x", "https://["]
+)
+def test_url_that_cannot_be_read_is_a_malformed_setting(url: str) -> None:
+    (problem,) = load_settings({"MCP_SERVERS": json.dumps({"docs": {"url": url}})}).problems
+    assert "entry docs.url, is not a URL: write it as https://HOST/PATH" in problem
 
 
 def test_build_is_the_packages_unless_a_setting_overrides_it() -> None:

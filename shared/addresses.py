@@ -1,11 +1,14 @@
-"""Which addresses may be dialled.
+"""Which addresses may be dialled, and when two URLs name the same place.
 
 The lists follow the IANA registries of special-purpose addresses; `ipaddress` is asked as well, but not
 alone: its idea of global changes between Python versions, and includes Azure's 168.63.129.16.
 """
 
+import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 IPAddress = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
@@ -78,6 +81,61 @@ def parse_address(text: str) -> IPAddress:
         ValueError: It is none.
     """
     return ip_address(text.partition("%")[0])
+
+
+def forbidden_host(host: str, *, allow_private: bool) -> str | None:
+    """Returns what is wrong with a host, as far as that shows without resolving it; None for nothing.
+
+    Args:
+        host: A name, or an address in any form that resolvers take, such as ``127.1``.
+        allow_private: Whether loopback, private and carrier networks are allowed.
+    """
+    address = _address_of(host)
+    return None if address is None else forbidden_kind(address, allow_private=allow_private)
+
+
+def endpoint(url: str) -> tuple[str, int]:
+    """Returns host and port of a URL, equal for all spellings of one place.
+
+    Names of this machine's own loopback are one host, and the default ports of http and https one port.
+
+    Args:
+        url: A URL that has a host.
+    """
+    parts = urlsplit(url)
+    host = _plain_host(parts.hostname or "")
+    address = _address_of(host)
+    if address is not None:
+        unwrapped = _without_wrapping(address)
+        host = "localhost" if unwrapped.is_loopback else str(unwrapped)
+    return host, 443 if parts.port in (None, 80, 443) else parts.port
+
+
+def _plain_host(host: str) -> str:
+    """Returns a host's name in lower case and ASCII, without the root's dot at its end."""
+    for dot in "\u3002\uff0e\uff61":
+        host = host.replace(dot, ".")
+    if not host.isascii():
+        # What cannot be encoded is a name that does not exist.
+        with suppress(UnicodeError):
+            host = host.encode("idna").decode()
+    return host.lower().rstrip(".")
+
+
+def _address_of(host: str) -> IPAddress | None:
+    """Returns the address that a host's text is; None for a name, which has to be resolved."""
+    host = _plain_host(host)
+    if host == "localhost" or host.endswith(".localhost"):
+        return IPv4Address("127.0.0.1")
+    try:
+        return parse_address(host)
+    except ValueError:
+        pass
+    try:
+        # The older forms of IPv4, with fewer parts, octal or hexadecimal.
+        return IPv4Address(socket.inet_aton(host)) if host[:1].isdigit() else None
+    except (OSError, UnicodeError):
+        return None
 
 
 def _without_wrapping(address: IPAddress) -> IPAddress:
