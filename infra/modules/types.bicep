@@ -142,6 +142,7 @@ type OptionalSettings = {
   CHAT_SYSTEM_PROMPT: string?
   CONNECTIONS_ALLOW_PRIVATE_NETWORKS: bool?
   CORS_ALLOWED_ORIGINS: string?
+  LIMITS: object?
   LOG_LEVEL: ('debug' | 'info' | 'warning' | 'error')?
   MCP_ALLOWED_ORIGINS: string?
   MCP_SERVERS: object?
@@ -163,6 +164,7 @@ type OptionalSettings = {
   OPENAI_TRANSCRIPTION_MODEL: string?
   OPENAI_VIDEO_BASE_URL: string?
   OPENAI_VIDEO_MODEL: string?
+  PRICES: object?
   PUBLIC_BASE_URL: string?
   @minValue(1)
   @maxValue(230)

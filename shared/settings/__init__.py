@@ -5,6 +5,7 @@ A blank value counts as unset. A malformed value does not stop the process: it i
 """
 
 from shared.settings.groups import CapabilitySettings
+from shared.settings.limits import Limits, ModelPrice
 from shared.settings.load import ALIASES, SETTING_NAMES, load_settings
 from shared.settings.model import Capability, Settings
 from shared.settings.values import (
@@ -25,7 +26,9 @@ __all__ = [
     "Capability",
     "CapabilitySettings",
     "KeyRecord",
+    "Limits",
     "McpServer",
+    "ModelPrice",
     "Scope",
     "Settings",
     "load_settings",

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from shared.settings.limits import Limits, ModelPrice
 from shared.settings.values import (
     JSON_OBJECT,
     PRINCIPAL_PATTERN,
@@ -211,6 +212,22 @@ class AgentSettings(SettingsGroup):
         alias="CHAT_MAX_HISTORY_TOKENS",
         ge=100,
         description="Most tokens of a conversation that the model is sent, about.",
+    )
+
+
+class UsageSettings(SettingsGroup):
+    """What principals may use, and what models cost."""
+
+    limits: Annotated[Limits, JSON_OBJECT] = Field(
+        default=Limits(),
+        alias="LIMITS",
+        description="JSON object: limits of every principal that has none of its own.",
+    )
+    prices: Annotated[dict[str, ModelPrice], JSON_OBJECT] = Field(
+        default={},
+        alias="PRICES",
+        description='JSON object: model or deployment → {"input", "cached", "output", "image", '
+        '"second"}, US dollars per million tokens, image or second.',
     )
 
 

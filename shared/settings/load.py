@@ -106,6 +106,8 @@ _COMPLAINTS = {
     "tuple_type": "is not a JSON list",
     "frozen_set_type": "is not a JSON list",
     "string_type": "is not a string",
+    "int_type": "is not a whole number",
+    "float_type": "is not a number",
 }
 """Replaces sentences that speak of Python's types and classes."""
 

@@ -15,6 +15,7 @@ from shared.settings.groups import (
     ConnectionsSettings,
     OpenAISettings,
     StorageSettings,
+    UsageSettings,
 )
 from shared.settings.values import LOWER_CASE, Origin, Origins
 
@@ -74,6 +75,7 @@ class Settings(BaseModel):
     video: CapabilitySettings = Field(description="video")
     storage: StorageSettings
     agent: AgentSettings
+    usage: UsageSettings
     public_base_url: Origin | None = Field(
         None,
         alias="PUBLIC_BASE_URL",

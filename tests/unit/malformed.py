@@ -31,6 +31,8 @@ MALFORMED = {
     "REQUEST_DEADLINE_SECONDS": "231",
     "CORS_ALLOWED_ORIGINS": "example.com",
     "MCP_ALLOWED_ORIGINS": "https://a.example/path",
+    "LIMITS": '{"requests_per_hour": 5}',
+    "PRICES": '{"gpt-6-luna": {"input": -1}}',
     "LOG_LEVEL": "loud",
 }
 """Every setting that can be malformed; the others take any text."""

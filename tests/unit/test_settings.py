@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared import __build__
-from shared.settings import SETTING_NAMES, KeyRecord, load_settings
+from shared.settings import SETTING_NAMES, KeyRecord, Limits, ModelPrice, load_settings
 from tests.conftest import digest
 from tests.unit.malformed import MALFORMED
 
@@ -276,6 +276,21 @@ def test_build_is_the_packages_unless_a_setting_overrides_it() -> None:
         ("API_KEYS", '{"alice": {"sha256": 5}}', "entry alice.sha256, is not a string."),
         ("MCP_SERVERS", '{"docs": "https://docs.example"}', "entry docs, is not a JSON object."),
         ("MCP_SERVERS", '{"docs": {}}', "entry docs.url, is missing."),
+        ("LIMITS", '{"budget": 5}', "entry budget, is not known."),
+        ("LIMITS", '{"requests_per_day": "5"}', "entry requests_per_day, is not a whole number."),
+        ("LIMITS", '{"usd_per_day": true}', "entry usd_per_day, is not a number."),
+        (
+            "LIMITS",
+            '{"usd_per_day": -1}',
+            "entry usd_per_day, is malformed: input should be greater than or equal to 0.",
+        ),
+        (
+            "LIMITS",
+            '{"parallel": 0}',
+            "entry parallel, is malformed: input should be greater than or equal to 1.",
+        ),
+        ("PRICES", '{"m": 5}', "entry m, is not a JSON object."),
+        ("PRICES", '{"m": {"inputs": 5}}', "entry m.inputs, is not known."),
         ("MCP_STDIO_COMMANDS", '{"docs": "npx"}', "entry docs, is not a JSON list."),
         ("MCP_STDIO_COMMANDS", '{"docs": [7]}', "entry docs.0, is not a string."),
     ],
@@ -283,6 +298,19 @@ def test_build_is_the_packages_unless_a_setting_overrides_it() -> None:
 def test_complaints_are_in_the_words_of_operators(name: str, value: str, complaint: str) -> None:
     (problem,) = load_settings({name: value}).problems
     assert problem == f"The setting {name}, {complaint}"
+
+
+def test_limits_and_prices_are_read_from_json() -> None:
+    settings = load_settings(
+        {
+            "LIMITS": '{"requests_per_day": 40, "usd_per_month": 12.5}',
+            "PRICES": '{"my-gpt": {"input": 1, "output": 2.5}}',
+        }
+    )
+    assert settings.problems == ()
+    assert settings.usage.limits == Limits(requests_per_day=40, usd_per_month=12.5)
+    assert settings.usage.prices == {"my-gpt": ModelPrice(input=1, output=2.5)}
+    assert not load_settings({}).usage.limits
 
 
 def test_strangers_are_told_names_of_settings_only() -> None:
