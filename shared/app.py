@@ -24,7 +24,6 @@ from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
 from shared.routes.media import media_router
 from shared.routes.openapi import complete_openapi
 from shared.routes.tools import tools_router
-from shared.routes.videos import videos_router
 from shared.services import Services
 from shared.settings import Settings, load_settings
 from shared.timing import Timing
@@ -95,7 +94,6 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     api.include_router(chat_router(Chats(agent, services.claims), guard, timing.ping))
     api.include_router(conversations_router(services.conversations, guard))
     api.include_router(media_router(services.media, services.storage, guard))
-    api.include_router(videos_router(tools, guard))
     # The Functions host does not tell by which name and scheme it was called.
     api.include_router(connections_router(services.connections, guard, settings.own_url))
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins, settings.own_url)))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 SHUTDOWN_REASON = "shutdown"
 """The ``reason`` of an ``http.disconnect`` by which a host that stops ends a request."""
@@ -28,6 +28,26 @@ class AsgiResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets the application answer."""
         await self._application(scope, receive, send)
+
+
+async def wait_for_ever() -> Message:
+    """Tells of nothing: the ``receive`` of an application whose caller watches the client itself."""
+    return await asyncio.Future[Message]()
+
+
+def replay(body: bytes, receive: Receive = wait_for_ever) -> Receive:
+    """Returns a ``receive`` that gives a body which has been read before, and then what comes next.
+
+    Args:
+        body: The whole body.
+        receive: Tells of what comes next.
+    """
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
 
 
 @asynccontextmanager

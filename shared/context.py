@@ -1,8 +1,8 @@
 """Who calls, until when, and how to report progress: one object for each call."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 
 from starlette.types import Receive
 
@@ -57,3 +57,22 @@ class CallContext:
             if receive is not None:
                 await stack.enter_async_context(cancel_on_disconnect(receive))
             yield
+
+    @contextmanager
+    def detached(self) -> Iterator["CallContext"]:
+        """Returns the context of the same call in a task that goes on without its caller.
+
+        Progress reaches the caller only while the block runs, and that it cannot be delivered does not
+        end the call.
+        """
+        is_waiting = True
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            if is_waiting:
+                with suppress(Exception):
+                    await self.report_progress(progress, total, message)
+
+        try:
+            yield replace(self, report_progress=report)
+        finally:
+            is_waiting = False

@@ -7,7 +7,6 @@ Source: https://modelcontextprotocol.io/specification/2025-03-26/basic/transport
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -15,12 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from shared.asgi import AsgiApplication, cancel_on_disconnect, replay
+
 MAX_BATCH_MESSAGES = 100
 MAX_PARALLEL_MESSAGES = 8
 BATCH_REVISION = "2025-03-26"
-
-Exchange = Callable[[bytes, Receive, Send], Awaitable[None]]
-"""Answers one message as if it had been the whole body."""
 
 _SSE_HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -46,50 +44,39 @@ def read_batch(scope: Scope, body: bytes) -> list[Any] | None:
 
 
 async def answer_batch(
-    messages: list[Any], exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    messages: list[Any], app: AsgiApplication, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Answers the messages of a batch in one event stream, or with 202 where none wants an answer.
 
     Args:
         messages: At most 100.
-        exchange: Answers one message.
+        app: Answers one message as if it were the whole body.
         scope: Of the whole request.
         receive: Of the whole request; its body has been read.
         send: Of the whole request.
+
+    Raises:
+        ClientDisconnect: The client has disconnected.
     """
     if refusal := _refuse(messages, scope):
         await refusal(scope, receive, send)
         return
     wants_answer = not all(map(_wants_no_answer, messages))
     places = asyncio.Semaphore(MAX_PARALLEL_MESSAGES)
-    gone = asyncio.Event()
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gone.set()
-
-    async def wait_until_gone() -> Message:
-        await gone.wait()
-        return {"type": "http.disconnect"}
 
     async def answer_one(message: Any) -> None:
         async with places:
             answer = _EventWriter(send if wants_answer else None)
-            await exchange(json.dumps(message).encode(), wait_until_gone, answer)
+            # Every message has a scope of its own: the SDK's parts keep things in it.
+            await app({**scope}, replay(json.dumps(message).encode()), answer)
 
     if wants_answer:
         await send({"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS})
-    watcher = asyncio.create_task(watch())
-    try:
+    async with cancel_on_disconnect(receive):
         await asyncio.gather(*map(answer_one, messages))
-    finally:
-        watcher.cancel()
-    if wants_answer:
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-    else:
+    if not wants_answer:
         await send({"type": "http.response.start", "status": 202, "headers": []})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _refuse(messages: list[Any], scope: Scope) -> Response | None:

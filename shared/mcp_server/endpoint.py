@@ -7,10 +7,11 @@ concurrent first requests, and the batches of revision 2025-03-26.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from shared.asgi import replay
 from shared.mcp_server.batch import answer_batch, read_batch
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class McpEndpoint:
         self._starting: asyncio.Task[StreamableHTTPSessionManager] | None = None
         self._stopping = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
 
     async def answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one POST, or every message of a batch.
@@ -43,13 +44,18 @@ class McpEndpoint:
         Args:
             body: The whole body, already read and of a size that the caller allows.
             scope: Of the request; its ``state`` reaches the server's handlers.
-            receive: Of the request; only waited on for the client's leaving.
+            receive: Of the request; only tells of the client's disconnect.
             send: Of the request.
         """
-        serving = asyncio.create_task(self._serve(body, scope, receive, send))
+        serving = cast("asyncio.Task[Any]", asyncio.current_task())
         self._serving.add(serving)
         try:
-            await serving
+            manager = await self._start()
+            messages = read_batch(scope, body)
+            if messages is None:
+                await manager.asgi_app(scope, replay(body, receive), send)
+            else:
+                await answer_batch(messages, manager.asgi_app, scope, receive, send)
         finally:
             self._serving.discard(serving)
 
@@ -64,23 +70,10 @@ class McpEndpoint:
         if self._running is not None:
             await self._running
 
-    async def _serve(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        manager = await self._start()
-
-        async def exchange(message: bytes, receive_one: Receive, send_one: Send) -> None:
-            # Every message has a scope of its own: the SDK's parts keep things in it.
-            await manager.asgi_app({**scope}, _replay(message, receive_one), send_one)
-
-        messages = read_batch(scope, body)
-        if messages is None:
-            await exchange(body, receive, send)
-        else:
-            await answer_batch(messages, exchange, scope, receive, send)
-
     async def _start(self) -> "StreamableHTTPSessionManager":
         if self._starting is None or _has_failed(self._starting):
             self._starting = asyncio.create_task(self._launch())
-        # Shielded: whoever came first may leave, and the others still wait for this start.
+        # Shielded: the first client may disconnect, and the others still wait for this start.
         return await asyncio.shield(self._starting)
 
     async def _launch(self) -> "StreamableHTTPSessionManager":
@@ -120,16 +113,3 @@ class McpEndpoint:
 
 def _has_failed(task: "asyncio.Task[Any]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    is_read = False
-
-    async def replay() -> Message:
-        nonlocal is_read
-        if is_read:
-            return await receive()
-        is_read = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
-from starlette.types import Message
 
+from shared.asgi import replay
 from shared.auth import Guard, Principal
 from shared.context import CallContext
 from shared.deadline import Deadline
@@ -86,10 +86,7 @@ class _CheckedRequest(Request):
     """A request whose body has been read, and whose JSON has been checked."""
 
     def __init__(self, request: Request, body: bytes) -> None:
-        async def replay() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        super().__init__(request.scope, replay)
+        super().__init__(request.scope, replay(body))
         # Content types compare without case (RFC 9110, section 8.3.1).
         if body and "json" in request.headers.get("content-type", "").lower():
             self._checked = read_json(body)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,6 @@ from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson
 from shared.mcp_server import MAX_BODY_BYTES, McpEndpoint
 from shared.routes.doors import (
     admit,
-    call_context,
     check_idempotency_key,
     read_body,
     request_deadline,
@@ -70,13 +68,12 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
 def mcp_context(protocol_request: Any) -> CallContext:
     """Returns the context of one MCP request from the HTTP request that carried it."""
     request: Request = protocol_request.request
-    report = protocol_request.session.report_progress
-    context = call_context(request)
     key = (protocol_request.meta or {}).get(IDEMPOTENCY_META)
-    return replace(
-        context,
-        report_progress=report,
-        idempotency_key=None if key is None else check_idempotency_key(key),
+    return CallContext(
+        request.state.principal,
+        request_deadline(request),
+        protocol_request.session.report_progress,
+        None if key is None else check_idempotency_key(key),
     )
 
 

@@ -1,18 +1,18 @@
-"""`GET /tools`, `POST /tools/<name>` for each tool, and `GET /server_time`."""
+"""`GET /tools`, `POST /tools/<name>` for each tool, and the GET routes that tools have."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.auth import Guard
 from shared.routes.doors import MAX_LONG_BODY_BYTES, Context, guarded
 from shared.routes.errors import COMMON_ERRORS
 from shared.telemetry import current_record
-from shared.tools import Tool, ToolRegistry
-from shared.tools.clock import ServerTime, current_server_time
+from shared.tools import GetRoute, Tool, ToolRegistry
 
 
 class ToolDescription(BaseModel):
@@ -37,10 +37,10 @@ class ToolList(BaseModel):
 
 
 def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
-    """Returns the routes on our own tools; a new tool has its route without more ado."""
-    router = APIRouter(tags=["tools"], route_class=guarded(guard, "tools"), responses=COMMON_ERRORS)
+    """Returns the routes on our own tools; they follow from the tools and their traits."""
+    router = APIRouter(route_class=guarded(guard, "tools"), responses=COMMON_ERRORS)
 
-    @router.get("/tools", name="tools_list")
+    @router.get("/tools", name="tools_list", tags=["tools"])
     async def list_tools(context: Context) -> ToolList:
         """Lists the tools with their schemas."""
         specs = await registry.list(context)
@@ -58,59 +58,76 @@ def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
         ]
         return ToolList(tools=tools, count=len(tools))
 
-    @router.get("/server_time", name="server_time")
-    async def server_time() -> ServerTime:
-        """Returns the current time of this server in UTC."""
-        return current_server_time()
-
     long_route = guarded(guard, "tools", MAX_LONG_BODY_BYTES)
     for tool in registry:
-        router.add_api_route(
-            f"/tools/{tool.name}",
-            _endpoint(tool),
-            methods=["POST"],
-            route_class_override=long_route if tool.takes_long_text else None,
-            name=f"tool_{tool.name}",
-            summary=tool.title,
-            description=tool.description,
-            response_model=tool.result_type,
-            dependencies=[Depends(_noting(tool.name))],
-            status_code=_status(tool),
-        )
+        _add_post_route(router, tool, long_route if tool.traits.long_text else None)
+        if tool.traits.get_route is not None:
+            _add_get_route(router, tool, tool.traits.get_route)
     return router
 
 
-def _status(tool: Tool) -> int:
-    return 200 if tool.job_path is None else 202
-
-
-def _headers(tool: Tool, result: dict[str, Any]) -> dict[str, str]:
-    headers = {}
-    if tool.job_path is not None:
-        headers["Location"] = tool.job_path.format_map(result)
-    if "retry_after" in result:
-        headers["Retry-After"] = str(result["retry_after"])
-    return headers
-
-
-def _noting(tool_name: str) -> Callable[[], Awaitable[None]]:
-    async def note() -> None:
-        current_record().add_tool(tool_name)
-
-    return note
-
-
-def _endpoint(tool: Tool) -> Callable[..., Any]:
+def _add_post_route(router: APIRouter, tool: Tool, route_class: type[APIRoute] | None) -> None:
     model = tool.arguments_model
-    is_optional = not any(field.is_required() for field in model.model_fields.values())
+    status = 200 if tool.traits.job_path is None else 202
 
     async def call(context: Context, arguments: Any) -> JSONResponse:
         # The result has been checked against its type already: a Response skips doing so again.
         result = await tool.call(arguments, context)
-        return JSONResponse(result, _status(tool), _headers(tool, result))
+        return JSONResponse(result, status, {**_location(tool, result), **_retry_after(result)})
 
     # FastAPI reads what it documents and checks from the annotations.
     call.__annotations__["arguments"] = Annotated[model, Body()]
-    if is_optional:
+    if not any(field.is_required() for field in model.model_fields.values()):
         call.__defaults__ = (model(),)
-    return call
+    router.add_api_route(
+        f"/tools/{tool.name}",
+        call,
+        methods=["POST"],
+        route_class_override=route_class,
+        name=f"tool_{tool.name}",
+        tags=["tools"],
+        summary=tool.traits.title,
+        description=tool.description,
+        response_model=tool.result_type,
+        dependencies=[Depends(_record(tool))],
+        status_code=status,
+    )
+
+
+def _add_get_route(router: APIRouter, tool: Tool, route: GetRoute) -> None:
+    async def get(context: Context, request: Request) -> JSONResponse:
+        result = await tool.call(tool.check(request.path_params), context)
+        return JSONResponse(result, headers=_retry_after(result))
+
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name, schema in tool.spec.input_schema.get("properties", {}).items()
+    ]
+    router.add_api_route(
+        route.path,
+        get,
+        methods=["GET"],
+        name=route.name,
+        tags=[route.tag],
+        summary=tool.traits.title,
+        description=tool.description,
+        response_model=tool.result_type,
+        openapi_extra={"parameters": parameters} if parameters else None,
+    )
+
+
+def _location(tool: Tool, result: dict[str, Any]) -> dict[str, str]:
+    path = tool.traits.job_path
+    return {} if path is None else {"Location": path.format_map(result)}
+
+
+def _retry_after(result: dict[str, Any]) -> dict[str, str]:
+    return {"Retry-After": str(result["retry_after"])} if "retry_after" in result else {}
+
+
+def _record(tool: Tool) -> Callable[[], Awaitable[None]]:
+    # A dependency: also of calls whose arguments are refused.
+    async def record() -> None:
+        current_record().add_tool(tool.name)
+
+    return record

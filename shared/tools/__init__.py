@@ -1,14 +1,17 @@
 """Tools: the registry that derives their three doors, and one module for each family of them."""
 
 from shared.tools.claims import Claims
-from shared.tools.registry import Tool, ToolRegistry, tool
+from shared.tools.registry import ToolRegistry
+from shared.tools.tool import GetRoute, Tool, ToolResource, tool
 from shared.tools.toolset import JsonObject, ToolResult, Toolset, ToolSpec
 
 __all__ = [
     "Claims",
+    "GetRoute",
     "JsonObject",
     "Tool",
     "ToolRegistry",
+    "ToolResource",
     "ToolResult",
     "ToolSpec",
     "Toolset",

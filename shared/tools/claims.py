@@ -1,11 +1,11 @@
 """Claims of calls: each is made once for its idempotency key, and can go on without its caller."""
 
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from shared.background import Background
-from shared.context import CallContext, ReportProgress
+from shared.context import CallContext
 from shared.storage import Claim, IdempotencyStore, MediaStore, Operation
 from shared.tools.toolset import JsonObject
 
@@ -55,26 +55,3 @@ class Claims:
     async def aclose(self) -> None:
         """Waits for the calls that still run; each has its deadline."""
         await self._background.aclose()
-
-
-class Listener:
-    """Reports progress to a caller for as long as the caller waits.
-
-    Progress is a courtesy: that it cannot be delivered must not end what is paid for.
-
-    Args:
-        report: Reports to the caller.
-
-    Attributes:
-        has_left: Whether the caller waits no longer.
-    """
-
-    def __init__(self, report: ReportProgress) -> None:
-        self._report = report
-        self.has_left = False
-
-    async def report(self, progress: float, total: float | None, message: str | None) -> None:
-        """Reports progress, unless nobody waits for it."""
-        if not self.has_left:
-            with suppress(Exception):
-                await self._report(progress, total, message)

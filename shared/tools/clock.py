@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing_extensions import TypedDict
 
 from shared.context import CallContext
-from shared.tools.registry import tool
+from shared.tools.tool import GetRoute, tool
 
 
 class ServerTime(TypedDict):
@@ -17,7 +17,13 @@ class ServerTime(TypedDict):
 class ClockTools:
     """Tools that tell the time."""
 
-    @tool(title="Server time", read_only=True, idempotent=True, open_world=False)
+    @tool(
+        title="Server time",
+        read_only=True,
+        idempotent=True,
+        open_world=False,
+        get_route=GetRoute("/server_time", name="server_time", tag="tools"),
+    )
     async def server_time(self, context: CallContext) -> ServerTime:
         """Returns the current date and time of this server in UTC.
 

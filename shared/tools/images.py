@@ -28,7 +28,7 @@ from shared.storage.formats import (
     sniff,
 )
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
-from shared.tools.registry import tool
+from shared.tools.tool import tool
 
 MAX_PROMPT_CHARS = 32_000
 MAX_IMAGES = 10

@@ -11,7 +11,7 @@ from shared.context import CallContext
 from shared.deadline import time_limit
 from shared.errors import GatewayError
 from shared.openai_service import Capability, OpenAIService
-from shared.tools.registry import tool
+from shared.tools.tool import ToolResource, tool
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,18 @@ class ModelTools:
     def __init__(self, openai: OpenAIService) -> None:
         self._openai = openai
 
-    @tool(title="List supported models", read_only=True, idempotent=True)
+    @tool(
+        title="List supported models",
+        read_only=True,
+        idempotent=True,
+        resource=ToolResource(
+            uri="models://supported",
+            name="supported_models",
+            title="Supported models",
+            description="The configured model of each capability, as list_supported_models tells it.",
+        ),
+        instructions="list_supported_models says which of their capabilities are configured here.",
+    )
     async def list_supported_models(self, context: CallContext) -> SupportedModels:
         """Lists the configured model or deployment for chat, image, audio, transcription and video.
 

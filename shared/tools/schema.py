@@ -1,10 +1,92 @@
-"""JSON Schemas as short and plain as their readers want them: every model call pays for each byte."""
+"""The arguments of a tool: their model, their check, and their JSON Schema."""
 
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from docstring_parser import Docstring
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
+from pydantic.fields import FieldInfo
+
+from shared.errors import InvalidRequest, shorten
+from shared.strict_json import as_integer, check_limits
+
+
+class ToolArguments(BaseModel):
+    """Base of every tool's arguments.
+
+    They are what the JSON Schema says and nothing else: no unknown names, no text for numbers, and no
+    NaN, which Python reads but JSON does not have. But 2.0 is an integer in JSON Schema.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_integers(cls, arguments: Any) -> Any:
+        if not isinstance(arguments, Mapping):
+            return arguments
+        return {name: as_integer(value) for name, value in arguments.items()}
+
+
+def make_arguments_model(
+    handler: Callable[..., Any], hints: Mapping[str, Any], documentation: Docstring
+) -> type[ToolArguments]:
+    """Returns the model of a method's parameters.
+
+    Args:
+        handler: The method; its parameter ``context`` is no argument.
+        hints: Its type hints.
+        documentation: Its docstring, which describes every argument.
+
+    Raises:
+        TypeError: It does not.
+    """
+    descriptions = {param.arg_name: param.description for param in documentation.params}
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(handler).parameters.items():
+        if name == "context":
+            continue
+        if name not in descriptions:
+            raise TypeError(f"{handler.__qualname__}: the docstring does not describe '{name}'")
+        required = parameter.default is inspect.Parameter.empty
+        default = ... if required else parameter.default
+        info = FieldInfo.from_annotated_attribute(hints[name], default)
+        info.description = " ".join((descriptions[name] or "").split())
+        fields[name] = (info.annotation, info)
+    model_name = handler.__name__.title().replace("_", "") + "Arguments"
+    return create_model(model_name, __base__=ToolArguments, **fields)
+
+
+def check_arguments(model: type[ToolArguments], arguments: Mapping[str, Any]) -> ToolArguments:
+    """Returns arguments as their model.
+
+    Raises:
+        InvalidRequest: They are wrong; the text names each field.
+    """
+    check_limits(arguments)
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        raise _invalid(error) from error
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    complaints = shorten(
+        error.errors(include_url=False, include_context=False, include_input=False)
+    )
+    sentences = [
+        f"{'.'.join(str(step) for step in complaint['loc']) or 'arguments'}: {complaint['msg']}"
+        for complaint in complaints
+    ]
+    errors = [{**complaint, "loc": ("body", *complaint["loc"])} for complaint in complaints]
+    return InvalidRequest("Invalid arguments. " + "; ".join(sentences), errors)
 
 
 def tidy(schema: Any) -> Any:
-    """Returns a schema of pydantic's without what only says the same again.
+    """Returns a schema of pydantic's, shortened: every model call pays for each byte of it.
 
     Titles repeat the names of fields. An optional field need not allow null: leaving it out says the
     same, and some clients stumble over the alternative. Null is still accepted when it comes.

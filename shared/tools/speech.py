@@ -26,8 +26,8 @@ from shared.storage.formats import (
     sniff,
 )
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
-from shared.tools.registry import tool
 from shared.tools.streams import peek
+from shared.tools.tool import tool
 
 MAX_TEXT_CHARS = 4096
 MAX_INSTRUCTIONS_CHARS = 4096

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from shared.context import CallContext
 from shared.errors import InvalidRequest, NotFound
 from shared.storage import Record, Records, Storage, owner_key
-from shared.tools.registry import tool
+from shared.tools.tool import tool
 
 MAX_TASKS = 1000
 MAX_TITLE_CHARS = 200

@@ -10,7 +10,7 @@ from shared.context import CallContext
 from shared.errors import InvalidRequest
 from shared.openai_service import CompletionRequest, Message, OpenAIService, Usage
 from shared.tools.inputs import NotBlank
-from shared.tools.registry import tool
+from shared.tools.tool import tool
 
 MAX_PROMPT_CHARS = 1_000_000
 MAX_MESSAGES = 500

@@ -8,7 +8,7 @@ from shared.context import CallContext
 from shared.openai_service import OpenAIService, VideoRequest
 from shared.storage import MediaStore
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
-from shared.tools.registry import tool
+from shared.tools.tool import GetRoute, tool
 from shared.tools.video_jobs import VideoJob, VideoJobs
 
 MAX_PROMPT_CHARS = 32_000
@@ -78,7 +78,12 @@ class VideoTools:
         await context.report_progress(1, 1, "Ordered; ask get_video how far it is")
         return job
 
-    @tool(title="Get video", idempotent=True, detached=True)
+    @tool(
+        title="Get video",
+        idempotent=True,
+        detached=True,
+        get_route=GetRoute("/videos/{job_id}", name="video_get", tag="videos"),
+    )
     async def get_video(
         self, context: CallContext, job_id: Annotated[str, Field(min_length=1, max_length=100)]
     ) -> VideoJob:

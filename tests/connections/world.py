@@ -14,6 +14,7 @@ from mcp_types import ListToolsResult, PaginatedRequestParams, Tool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.server import LOOPBACK, LoopbackServer
+from shared.asgi import replay
 from shared.deadline import Deadline
 from shared.errors import StorageUnavailable
 from shared.storage import FolderStore
@@ -239,16 +240,7 @@ class Gate:
             return
         if tool is not None and tool == self.held_tool:
             await asyncio.to_thread(self.released.wait, 30)
-        is_first = True
-
-        async def replay() -> Any:
-            nonlocal is_first
-            if is_first:
-                is_first = False
-                return {"type": "http.request", "body": body, "more_body": False}
-            return await receive()
-
-        await self.app(scope, replay, send)
+        await self.app(scope, replay(body, receive), send)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -165,7 +165,7 @@ async def test_bug_answers_500_with_nothing_but_the_request_id(
     def explode() -> None:
         raise RuntimeError("internals")
 
-    mocker.patch("shared.routes.tools.current_server_time", explode)
+    mocker.patch("shared.tools.clock.current_server_time", explode)
     response = await client.get("/server_time")
     assert response.status_code == 500
     assert response.json() == {

@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
-from shared.mcp_server import server
+from shared.mcp_server.resources import MAX_MEDIA_BYTES
 from tests.conftest import AUTH, StandIn
 from tests.media.support import without_links
 
@@ -57,13 +57,13 @@ async def test_picture_is_a_resource_of_its_bytes(mcp_client: Client, origin: st
     assert len(shown.content) == media["size_bytes"]
 
 
-async def test_large_medium_is_a_resource_with_its_link(
-    mcp_client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "MAX_MEDIA_BYTES", 10)
-    result = await mcp_client.call_tool("synthesize_speech", {"text": "Hello"})
-    assert result.structured_content is not None
-    media = result.structured_content["media"]
+async def test_large_medium_is_a_resource_with_its_link(mcp_client: Client, origin: str) -> None:
+    samples = bytes(MAX_MEDIA_BYTES + 2)
+    async with httpx2.AsyncClient(base_url=origin, headers=AUTH) as https:
+        headers = {"Content-Type": "audio/pcm"}
+        response = await https.post("/media", content=samples, headers=headers)
+    assert response.status_code == 201
+    media = response.json()
     [contents] = (await mcp_client.read_resource(f"media://{media['id']}")).contents
     assert isinstance(contents, types.TextResourceContents)
     assert without_links(json.loads(contents.text)) == without_links(media)

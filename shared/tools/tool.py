@@ -1,0 +1,242 @@
+"""A tool is one typed async method; all that is said of it elsewhere is derived here.
+
+From the signature come the JSON Schema of the arguments and of the result, from the Google-style
+docstring the descriptions, from the decorator the title, MCP's hints and the other traits::
+
+    class ClockTools:
+        @tool(title="Server time", read_only=True, open_world=False)
+        async def server_time(self, context: CallContext) -> ServerTime:
+            '''Returns the current time of this server.'''
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar, get_type_hints
+
+import docstring_parser
+from pydantic import TypeAdapter
+
+from shared.context import CallContext
+from shared.tools.claims import Claims
+from shared.tools.schema import ToolArguments, check_arguments, make_arguments_model, tidy
+from shared.tools.toolset import JsonObject, ToolSpec
+
+Handler = Callable[..., Awaitable[Any]]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+_MARK = "__tool_traits__"
+
+
+@dataclass(frozen=True, slots=True)
+class GetRoute:
+    """A route that calls a tool with GET, besides `POST /tools/<name>`.
+
+    Attributes:
+        path: The path, with arguments of the tool in braces, such as ``/videos/{job_id}``.
+        name: The name of the route, and of its function.
+        tag: The group of the route in the OpenAPI description.
+    """
+
+    path: str
+    name: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResource:
+    """An MCP resource that is the result of a tool, called without arguments.
+
+    Attributes:
+        uri: The URI.
+        name: The name for programs.
+        title: The name to show to people.
+        description: What it is.
+    """
+
+    uri: str
+    name: str
+    title: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """How a tool differs from others; see `tool`."""
+
+    title: str
+    read_only: bool
+    destructive: bool
+    idempotent: bool
+    open_world: bool
+    idempotent_by_key: bool
+    detached: bool
+    paid: bool
+    long_text: bool
+    job_path: str | None
+    get_route: GetRoute | None
+    resource: ToolResource | None
+    instructions: str | None
+
+    @property
+    def annotations(self) -> Mapping[str, Any]:
+        """The hints of MCP."""
+        return {
+            "title": self.title,
+            "readOnlyHint": self.read_only,
+            "destructiveHint": self.destructive,
+            "idempotentHint": self.idempotent,
+            "openWorldHint": self.open_world,
+        }
+
+
+def tool(
+    *,
+    title: str,
+    read_only: bool = False,
+    destructive: bool = False,
+    idempotent: bool = False,
+    open_world: bool = True,
+    idempotent_by_key: bool = False,
+    detached: bool = False,
+    paid: bool = False,
+    long_text: bool = False,
+    job_path: str | None = None,
+    get_route: GetRoute | None = None,
+    resource: ToolResource | None = None,
+    instructions: str | None = None,
+) -> Callable[[HandlerT], HandlerT]:
+    """Marks an async method as a tool; the method's name is the tool's name.
+
+    Args:
+        title: The name to show to people.
+        read_only: It changes nothing and costs nothing.
+        destructive: It may delete or overwrite something.
+        idempotent: Calling it again with the same arguments changes nothing more.
+        open_world: It talks to the outside world, such as a provider.
+        idempotent_by_key: A repeat with the same idempotency key returns the first result, because a
+            second run would cost money, or add something twice.
+        detached: It runs to its end though its caller disconnects, because what it makes is stored.
+        paid: Each call costs money, so a chat may make only a few.
+        long_text: Its arguments may be megabytes, as whole conversations are.
+        job_path: It starts a job and returns it, over HTTP with status 202: the path of the job, with
+            fields of the result in braces.
+        get_route: A GET route that calls it too.
+        resource: An MCP resource that is its result.
+        instructions: A sentence about it in the instructions of the MCP server, which clients give to
+            their model.
+
+    Raises:
+        TypeError: A paid tool is marked as read-only: clients may call those without asking.
+    """
+    if read_only and paid:
+        raise TypeError("A paid tool must not be read_only: clients call those without asking.")
+    traits = Traits(
+        title=title,
+        read_only=read_only,
+        destructive=destructive,
+        idempotent=idempotent,
+        open_world=open_world,
+        idempotent_by_key=idempotent_by_key,
+        detached=detached,
+        paid=paid,
+        long_text=long_text,
+        job_path=job_path,
+        get_route=get_route,
+        resource=resource,
+        instructions=instructions,
+    )
+
+    def mark(handler: HandlerT) -> HandlerT:
+        setattr(handler, _MARK, traits)
+        return handler
+
+    return mark
+
+
+class Tool:
+    """One tool, ready to be called with arguments that nobody has checked yet.
+
+    Args:
+        handler: The marked method, bound to its services.
+        claims: Sees to it that it runs once for each idempotency key, and to its end.
+
+    Attributes:
+        name: The name to call it by.
+        traits: How it differs from other tools.
+        description: What it does, for models and people.
+        arguments_model: The pydantic model of its arguments.
+        result_type: The type of its result.
+
+    Raises:
+        TypeError: The method lacks an annotation or a described parameter.
+    """
+
+    def __init__(self, handler: Handler, claims: Claims) -> None:
+        documentation = docstring_parser.parse(
+            handler.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE
+        )
+        hints = get_type_hints(handler, include_extras=True)
+        self._handler = handler
+        self._claims = claims
+        self._result: TypeAdapter[Any] = TypeAdapter(hints["return"])
+        self.name: str = handler.__name__
+        self.traits: Traits = getattr(handler, _MARK)
+        self.description = (documentation.description or "").strip()
+        self.arguments_model = make_arguments_model(handler, hints, documentation)
+        self.result_type = hints["return"]
+
+    @cached_property
+    def spec(self) -> ToolSpec:
+        """The tool as callers see it."""
+        return ToolSpec(
+            name=self.name,
+            title=self.traits.title,
+            description=self.description,
+            input_schema=tidy(self.arguments_model.model_json_schema()),
+            output_schema=tidy(self._result.json_schema(mode="serialization")),
+            annotations=self.traits.annotations,
+            is_paid=self.traits.paid,
+        )
+
+    def check(self, arguments: Mapping[str, Any]) -> ToolArguments:
+        """Checks arguments.
+
+        Raises:
+            InvalidRequest: They are wrong; the text names each field.
+        """
+        return check_arguments(self.arguments_model, arguments)
+
+    async def call(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
+        """Runs the tool with checked arguments and returns its result as a JSON object."""
+        if not self.traits.idempotent_by_key:
+            # What it returns differs from call to call, so there is nothing to remember.
+            context = replace(context, idempotency_key=None)
+        if context.idempotency_key is None and not self.traits.detached:
+            return await self._run(arguments, context)
+        with context.detached() as its_context:
+            return await self._claims.complete(self._run(arguments, its_context))
+
+    async def _run(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
+        request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
+        async with context.scope(), self._claims.claim(request, context) as claim:
+            if not claim.is_done:
+                its_context = replace(context, operation=claim.operation)
+                values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
+                result = await self._handler(**values, context=its_context)
+                claim.result = self._result.dump_python(result, mode="json")
+        structured: JsonObject = claim.result
+        return structured
+
+
+def find_tools(family: object, claims: Claims) -> Iterator[Tool]:
+    """Yields the tools of a family, in the order of its methods.
+
+    Args:
+        family: An object whose methods are marked with `tool`.
+        claims: Of the tools.
+    """
+    for name in vars(type(family)):
+        member = getattr(family, name)
+        if hasattr(member, _MARK):
+            yield Tool(member, claims)
