@@ -10,7 +10,7 @@ from shared.agent.buffer import EventBuffer
 from shared.agent.events import ChatAnswer, ChatCompleted, ChatCreated, ChatEvent
 from shared.agent.loop import Agent, ChatTurn
 from shared.context import CallContext
-from shared.tools import Claims
+from shared.tools import CONNECTION_SEPARATOR, Claims
 
 
 class Chats:
@@ -68,7 +68,8 @@ class Chats:
         self, request: bytes, turn: ChatTurn, context: CallContext, told: EventBuffer
     ) -> dict[str, Any]:
         # The scope is here, because a stream outlives that of the route.
-        async with context.scope(), self._claims.claim(request, context) as claim:
+        claiming = self._claims.claim(request, context, _own_results)
+        async with context.scope(), claiming as claim:
             if not claim.is_done:
                 its_context = replace(context, operation=claim.operation)
                 claim.result = await self._run(turn, its_context, told)
@@ -84,3 +85,10 @@ class Chats:
                 if told.is_full and context.idempotency_key is None:
                     await told.room()
         raise AssertionError("unreachable: the events end with ChatCompleted or raise")
+
+
+def _own_results(answer: ChatAnswer) -> list[Any]:
+    """Returns the results of our own tools: those of connections may name any number of media."""
+    return [
+        call["result"] for call in answer["tool_calls"] if CONNECTION_SEPARATOR not in call["name"]
+    ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from shared.connections.operations import JsonObject, Listing
 from shared.connections.schemas import any_object
 from shared.errors import InvalidRequest
-from shared.tools import ToolSpec
+from shared.tools import CONNECTION_SEPARATOR, ToolSpec
 
 MAX_CONNECTION_BYTES = 200_000
 MAX_CALL_BYTES = 400_000
@@ -19,7 +19,6 @@ MAX_NAMED = 20
 """Maximum tools that are named where some are left out."""
 
 MAX_NAME_CHARS = 64
-_SEPARATOR = "__"
 _TOO_LONG = (
     f"The definitions of these tools are too long together: {MAX_CONNECTION_BYTES} bytes are taken of a "
     f"connection, {MAX_CALL_BYTES} of all. Name fewer."
@@ -177,7 +176,7 @@ def _length(spec: ToolSpec) -> int:
 
 def _unique_name(source: Source, tool: str, taken: Container[str]) -> str:
     """Returns a name that models may call and no other tool of the connection has."""
-    name = f"{source.prefix}{_SEPARATOR}{re.sub(r'[^A-Za-z0-9_-]', '_', tool)}"
+    name = f"{source.prefix}{CONNECTION_SEPARATOR}{re.sub(r'[^A-Za-z0-9_-]', '_', tool)}"
     return name if len(name) <= MAX_NAME_CHARS and name not in taken else _marked(name, tool)
 
 

@@ -3,9 +3,10 @@
 from shared.tools.claims import Claims
 from shared.tools.registry import ToolRegistry
 from shared.tools.tool import GetRoute, Tool, ToolResource, tool
-from shared.tools.toolset import JsonObject, ToolResult, Toolset, ToolSpec
+from shared.tools.toolset import CONNECTION_SEPARATOR, JsonObject, ToolResult, Toolset, ToolSpec
 
 __all__ = [
+    "CONNECTION_SEPARATOR",
     "Claims",
     "GetRoute",
     "JsonObject",

@@ -1,6 +1,6 @@
 """Claims of calls: each is made once for its idempotency key, and can go on without its caller."""
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,12 +24,18 @@ class Claims:
         self._background = Background()
 
     @asynccontextmanager
-    async def claim(self, request: bytes, context: CallContext) -> AsyncIterator[Claim]:
+    async def claim(
+        self,
+        request: bytes,
+        context: CallContext,
+        media_in: Callable[[Any], Any] = lambda result: result,
+    ) -> AsyncIterator[Claim]:
         """Claims a call for the block, which sets its result; without a key nothing is remembered.
 
         Args:
             request: What the caller asks for, the same for the same request.
             context: Who asks, under which key.
+            media_in: Returns the parts of a remembered result whose media get fresh links.
 
         Yields:
             The claim; where it ``is_done`` an earlier call with the key returned its result.
@@ -45,7 +51,9 @@ class Claims:
             return
         async with self._idempotency.claim(principal, key, request, context.deadline) as claim:
             if claim.is_done:
-                claim.result = await self._media.refresh(principal, claim.result, claim.result)
+                claim.result = await self._media.refresh(
+                    principal, claim.result, media_in(claim.result)
+                )
             yield claim
 
     async def complete(self, call: Coroutine[Any, Any, JsonObject]) -> JsonObject:

@@ -8,6 +8,8 @@ from shared.context import CallContext
 from shared.errors import Failure
 
 JsonObject = dict[str, Any]
+CONNECTION_SEPARATOR = "__"
+"""Stands between the names of a connection and of its tool; no tool of our own has it in its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,6 +282,41 @@ async def test_media_that_a_server_names_are_not_looked_up(
     assert shown == answer["structuredContent"]
 
 
+async def test_repeated_answer_looks_up_media_of_our_own_tools_only(
+    make_client: MakeClient, settings: dict[str, str], stand_in: StandIn, mocker: MockerFixture
+) -> None:
+    api = make_client(settings, headers=key_of("alice"))
+    stored = (await api.post("/media", content=png())).json()
+    named = [
+        {**stored, "id": id_, "url": f"https://other.example/{id_}"}
+        for id_ in (f"{number:044x}" for number in range(50))
+    ]
+    # The medium's own link too, as a server would quote that has seen it.
+    theirs = {"media": [*named, stored]}
+    result = {"content": [], "structuredContent": theirs}
+    body = {"message": "Go"}
+    key = {"Idempotency-Key": "one"}
+    with ThreadServer(Hostile({"mcp": results(tools_call=result)})) as server:
+        connection = {"mcp_url": f"{server.origin}/mcp", "name": "one"}
+        assert (await api.post("/mcp/connect", json=connection)).status_code == 201
+        stand_in.fault(
+            call_tools=["generate_image", "one__tool"], tool_arguments='{"prompt": "A hill"}'
+        )
+        first = (await api.post("/chat", json=body, headers=key)).json()
+    later = make_client(settings | {"MEDIA_URL_TTL_SECONDS": "86400"}, headers=key_of("alice"))
+    reads = mocker.spy(FolderStore, "read")
+    repeat = (await later.post("/chat", json=body, headers=key)).json()
+    looked_up = [each.args[1] for each in reads.call_args_list if each.args[1].startswith("media/")]
+    old, new = (
+        {call["name"]: call["result"] for call in each["tool_calls"]} for each in (first, repeat)
+    )
+    [made] = old["generate_image"]["media"]
+    [fresh] = new["generate_image"]["media"]
+    assert [name.rpartition("/")[2] for name in looked_up] == [f"{made['id']}.json"]
+    assert (fresh["id"], fresh["expires_at"] > made["expires_at"]) == (made["id"], True)
+    assert old["one__tool"] == new["one__tool"] == theirs
+
+
 async def test_tools_over_the_budget_are_left_out_and_named(
     api: httpx2.AsyncClient, stand_in: StandIn
 ) -> None:
