@@ -42,6 +42,7 @@ def test_nothing_set_gives_the_defaults() -> None:
             "proxy_downloads": False,
         },
         "agent": {"max_turns": 10, "max_history_tokens": 32000},
+        "usage": {"limits": {}, "prices": {}},
         "connections": {
             "stdio_commands": {},
             "servers": {},
