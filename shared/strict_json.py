@@ -39,7 +39,7 @@ def read_json(document: bytes) -> Any:
         MalformedJson: It is no JSON.
         InvalidRequest: It holds more than `check_limits` allows.
     """
-    _check_size(document)
+    check_size(document)
     try:
         value = from_json(document, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:
@@ -48,8 +48,12 @@ def read_json(document: bytes) -> Any:
     return value
 
 
-def _check_size(document: bytes) -> None:
-    """Refuses a document with too many values before they are decoded, which could take seconds."""
+def check_size(document: bytes) -> None:
+    """Refuses a document with too many values before they are decoded, which could take seconds.
+
+    Raises:
+        InvalidRequest: There are more than `MAX_VALUES`.
+    """
     # Each value but the first of its list or object follows a comma, and each list or object but the
     # outermost is a value. Texts may hold as many of these characters as they like.
     commas = document.count(b",") >= MAX_VALUES

@@ -16,7 +16,7 @@ from shared.agent.offer import ToolOffer
 from shared.context import CallContext
 from shared.errors import DeadlineExceeded, InvalidRequest
 from shared.openai_service import ToolCall, repair_surrogates
-from shared.strict_json import MAX_DEPTH, check_limits
+from shared.strict_json import MAX_DEPTH, check_limits, check_size
 from shared.telemetry import current_record
 from shared.tools import ToolRegistry, ToolResult
 
@@ -205,12 +205,13 @@ async def _call(
 def decode_arguments(arguments: str) -> dict[str, Any] | str:
     """Returns the arguments of a call, as the model wrote them where they are no JSON object.
 
-    What is nested too deep counts as none: it could not be stored, or sent on.
+    What is nested too deep, or has too many values, counts as none: it could not be stored, or sent on.
     """
     # Some providers send nothing at all for a tool without parameters.
     if not arguments.strip():
         return {}
     try:
+        check_size(arguments.encode(errors="surrogatepass"))
         decoded = json.loads(arguments, parse_constant=_refuse_constant)
         check_limits(decoded)
     except (ValueError, RecursionError, InvalidRequest):

@@ -6,11 +6,11 @@ import pytest
 from pytest_mock import MockerFixture
 
 from shared import strict_json
+from shared.agent.calls import decode_arguments
 from shared.errors import InvalidRequest
 from shared.strict_json import MAX_VALUES, read_json
 
-
-@pytest.mark.parametrize(
+too_many_values = pytest.mark.parametrize(
     "document",
     [
         b"[" * 4_000_000,
@@ -21,6 +21,9 @@ from shared.strict_json import MAX_VALUES, read_json
     ],
     ids=["lists in lists", "objects", "texts", "nested lists", "pairs"],
 )
+
+
+@too_many_values
 def test_too_many_values_are_refused_before_they_are_decoded(
     document: bytes, mocker: MockerFixture
 ) -> None:
@@ -43,3 +46,12 @@ def test_too_many_values_are_refused_before_they_are_decoded(
 )
 def test_what_texts_hold_does_not_count(value: object) -> None:
     assert read_json(json.dumps(value).encode()) == value
+
+
+@too_many_values
+def test_arguments_of_models_with_too_many_values_are_not_decoded(
+    document: bytes, mocker: MockerFixture
+) -> None:
+    decode = mocker.spy(json, "loads")
+    assert decode_arguments(document.decode()) == document.decode()
+    assert decode.call_count == 0
