@@ -218,7 +218,7 @@ class Housekeeping:
         counts["videos_checked"] += 1
         context = CallContext(Principal(item.principal, frozenset()), deadline)
         try:
-            has_ended = await self._services.video_jobs.settle(item.id, context)
+            has_ended = await self._services.video_jobs.poll(item.id, context)
         except NotFound:
             # Its order failed, or is under way.
             return age > ORDER_SECONDS

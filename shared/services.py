@@ -18,15 +18,18 @@ from shared.storage import (
     Storage,
 )
 from shared.timing import Timing
-from shared.tools import Claims, ToolRegistry
-from shared.tools.clock import ClockTools
-from shared.tools.images import ImageTools
-from shared.tools.models import ModelTools
-from shared.tools.speech import SpeechTools
-from shared.tools.tasks import TaskTools
-from shared.tools.text import TextTools
-from shared.tools.video import VideoTools
-from shared.tools.video_jobs import VideoJobs
+from shared.tools import (
+    Claims,
+    ClockTools,
+    ImageTools,
+    ModelTools,
+    SpeechTools,
+    TaskTools,
+    TextTools,
+    ToolRegistry,
+    VideoJobs,
+    VideoTools,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,12 @@ class Services:
         openai: The providers.
         storage: The containers.
         media: Pictures, clips and videos.
-        conversations: What was said in chats.
-        claims: Runs what costs money.
+        conversations: The conversations.
+        claims: Claims of calls by their idempotency keys.
         video_jobs: Video jobs.
-        downloads: Fetches what providers name a URL for.
+        downloads: Fetches files that providers return as URLs.
         tools: Our own tools.
-        connections: Callers' connections to other MCP servers.
+        connections: Connections to other MCP servers.
     """
 
     openai: OpenAIService
@@ -95,7 +98,7 @@ class Services:
         )
 
     async def aclose(self) -> None:
-        """Waits for what is being paid for, then closes all connections."""
+        """Waits for detached calls, then closes all connections."""
         await self.claims.aclose()
         await self.connections.aclose()
         await self.downloads.aclose()

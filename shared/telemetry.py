@@ -37,7 +37,7 @@ class RequestRecord:
         self._model: str | None = None
         self._tokens: dict[str, int] = {}
         self._failure: Failure | None = None
-        self._told: set[str] = set()
+        self._events: set[str] = set()
 
     @property
     def outcome(self) -> Outcome:
@@ -51,7 +51,7 @@ class RequestRecord:
     def add_provider(self, provider: str, model: str | None) -> None:
         """Notes a call of a provider; of several the first counts, in a chat that for the answer."""
         if self._provider is None:
-            self._provider, self._model = provider, loggable(model)
+            self._provider, self._model = provider, safe_name(model)
 
     def add_tokens(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Adds the tokens that a provider counted; None is what it did not report."""
@@ -70,10 +70,10 @@ class RequestRecord:
             self._failure = failure
             self._failed_tool = tool
 
-    def tells_first(self, what: str) -> bool:
-        """Returns whether something is told for the first time, so that the log has it once."""
-        is_first = what not in self._told
-        self._told.add(what)
+    def is_first(self, event: str) -> bool:
+        """Returns whether an event is the first of its kind in this request: the log has it once."""
+        is_first = event not in self._events
+        self._events.add(event)
         return is_first
 
     def fields(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def level_of(outcome: Outcome) -> int:
     return logging.INFO if outcome in ("ok", "client_error") else logging.WARNING
 
 
-def loggable(name: str | None) -> str | None:
+def safe_name(name: str | None) -> str | None:
     """Returns a name that a caller may have written, or ``other`` where it may be anything else."""
     return name if name is None or _NAME.fullmatch(name) else "other"
 

@@ -21,7 +21,7 @@ from shared.errors import (
 )
 from shared.openai_service.endpoints import Endpoint, Endpoints, ProviderConfig
 from shared.settings import Capability, Settings
-from shared.telemetry import current_record, loggable
+from shared.telemetry import current_record, safe_name
 from shared.timing import Timing
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _log_attempt(call: ProviderCall) -> Iterator[None]:
 def _log_failure(call: ProviderCall, reason: str) -> None:
     line = {**_describe(call), "reason": reason}
     # Calls of one request that run together fail together.
-    if current_record().tells_first(f"{call.config.host} {call.capability} {call.model}"):
+    if current_record().is_first(f"{call.config.host} {call.capability} {call.model}"):
         logger.warning("provider_failed %s", json.dumps(line))
 
 
@@ -262,5 +262,5 @@ def _describe(call: ProviderCall) -> dict[str, str | None]:
         "host": call.config.host,
         "provider": call.config.provider,
         "capability": call.capability,
-        "model": loggable(call.model),
+        "model": safe_name(call.model),
     }

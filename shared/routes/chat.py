@@ -13,7 +13,7 @@ from shared.routes.doors import MAX_LONG_BODY_BYTES, Context, guarded
 from shared.routes.errors import COMMON_ERRORS
 from shared.routes.sse import EventStream
 from shared.strict_json import as_integer
-from shared.tools.inputs import NotBlank
+from shared.tools import NotBlank
 
 MAX_MESSAGE_CHARS = 1_000_000
 MAX_NAMED_TOOLS = 128

@@ -40,7 +40,7 @@ WEBM = MediaFormat("video", "video/webm", "webm")
 FORMATS = (PNG, JPEG, WEBP, GIF, SVG, MP3, OGG, AAC, FLAC, WAV, PCM, M4A, MP4, WEBM)
 
 
-def formats_like(wanted: MediaFormat) -> list[MediaFormat]:
+def similar(wanted: MediaFormat) -> list[MediaFormat]:
     """Returns the formats of the same kind, the wanted one first: providers do not always keep to it."""
     return [wanted, *(each for each in FORMATS if each.kind == wanted.kind and each != wanted)]
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, Unpack
 
 from shared.context import CallContext
 from shared.errors import InvalidRequest, ProviderUnavailable
@@ -15,18 +15,7 @@ from shared.openai_service import (
 )
 from shared.outbound import Downloads
 from shared.parallel import gather_limited
-from shared.storage import Media, MediaStore
-from shared.storage.formats import (
-    GIF,
-    HEAD_BYTES,
-    JPEG,
-    PNG,
-    SVG,
-    WEBP,
-    MediaFormat,
-    formats_like,
-    sniff,
-)
+from shared.storage import Media, MediaFormat, MediaStore, formats
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.tool import tool
 
@@ -44,12 +33,32 @@ Background = Literal["transparent", "opaque", "auto"]
 Count = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
 
 _FORMATS: dict[str, MediaFormat] = {
-    "png": PNG,
-    "webp": WEBP,
-    "jpeg": JPEG,
-    "gif": GIF,
-    "svg": SVG,
+    "png": formats.PNG,
+    "webp": formats.WEBP,
+    "jpeg": formats.JPEG,
+    "gif": formats.GIF,
+    "svg": formats.SVG,
 }
+
+
+class ImageOptions(TypedDict, total=False):
+    """Arguments that all image tools take.
+
+    Attributes:
+        model: Model to use, in Azure the deployment; the configured one when left out.
+        size: Width and height in pixels as WIDTHxHEIGHT, such as 1536x1024, or auto.
+        quality: How much work to put into it; more costs more.
+        background: Transparent ones need png or webp.
+        output_format: File format; png when left out.
+        n: How many images, 1 when left out.
+    """
+
+    model: str | None
+    size: Size | None
+    quality: Quality | None
+    background: Background | None
+    output_format: OutputFormat | None
+    n: Count | None
 
 
 class ImageResult(TypedDict):
@@ -86,12 +95,7 @@ class ImageTools:
         self,
         context: CallContext,
         prompt: Prompt,
-        model: str | None = None,
-        size: Size | None = None,
-        quality: Quality | None = None,
-        background: Background | None = None,
-        output_format: OutputFormat | None = None,
-        n: Count | None = None,
+        **options: Unpack[ImageOptions],
     ) -> ImageResult:
         """Draws, paints or makes a new image, picture or illustration of what a prompt describes.
 
@@ -99,22 +103,9 @@ class ImageTools:
 
         Args:
             prompt: What to draw.
-            model: Model to use, in Azure the deployment; the configured one when left out.
-            size: Width and height in pixels as WIDTHxHEIGHT, such as 1536x1024, or auto.
-            quality: How much work to put into it; more costs more.
-            background: Transparent ones need png or webp.
-            output_format: File format; png when left out.
-            n: How many images, 1 when left out.
         """
         request = ImageRequest(
-            prompt=prompt,
-            operation_id=context.operation.id("provider"),
-            model=model,
-            size=size,
-            quality=quality,
-            background=background,
-            output_format=output_format,
-            n=n,
+            prompt=prompt, operation_id=context.operation.id("provider"), **options
         )
         return await self._make(request, context)
 
@@ -125,12 +116,7 @@ class ImageTools:
         prompt: Prompt,
         images: Annotated[list[MediaId], Field(min_length=1, max_length=MAX_INPUT_IMAGES)],
         mask: MediaId | None = None,
-        model: str | None = None,
-        size: Size | None = None,
-        quality: Quality | None = None,
-        background: Background | None = None,
-        output_format: OutputFormat | None = None,
-        n: Count | None = None,
+        **options: Unpack[ImageOptions],
     ) -> ImageResult:
         """Edits or combines images that are stored here already, given by their media ids.
 
@@ -140,12 +126,6 @@ class ImageTools:
             prompt: What the new image is to show.
             images: Media ids of the images to start from.
             mask: Media id of an image whose transparent parts say where the first image may change.
-            model: Model to use, in Azure the deployment; the configured one when left out.
-            size: Width and height in pixels as WIDTHxHEIGHT, such as 1536x1024, or auto.
-            quality: How much work to put into it; more costs more.
-            background: Transparent ones need png or webp.
-            output_format: File format; png when left out.
-            n: How many images, 1 when left out.
         """
         named = [(f"images.{index}", each) for index, each in enumerate(images)]
         files = await read_inputs(
@@ -157,14 +137,9 @@ class ImageTools:
         request = ImageRequest(
             prompt=prompt,
             operation_id=context.operation.id("provider"),
-            model=model,
-            size=size,
-            quality=quality,
-            background=background,
-            output_format=output_format,
-            n=n,
             images=files[: len(images)],
             mask=files[len(images)] if mask else None,
+            **options,
         )
         return await self._make(request, context)
 
@@ -203,7 +178,7 @@ class ImageTools:
 
     async def _store(self, index: int, image: bytes | str, context: CallContext) -> Media:
         data = image if isinstance(image, bytes) else await self._fetch(image, context)
-        found = sniff(data[:HEAD_BYTES])
+        found = formats.sniff(data[: formats.HEAD_BYTES])
         if found is None or found.kind != "image":
             raise ProviderUnavailable("The provider's answer holds an image in no known format.")
         owner = context.principal.name
@@ -217,11 +192,11 @@ class ImageTools:
 
     async def _recover(self, request: ImageRequest, context: CallContext) -> ImageResult | None:
         """Returns what an earlier run stored before it died, if it stored everything."""
-        wanted = _FORMATS.get(request.output_format or "png", PNG)
+        wanted = _FORMATS.get(request.output_format or "png", formats.PNG)
         media: list[Media] = []
         for index in range(request.n or 1):
             media_id = context.operation.id(f"image {index}")
-            stored = await self._media.stored_format(media_id, formats_like(wanted))
+            stored = await self._media.stored_format(media_id, formats.similar(wanted))
             if stored is None:
                 return None
             record = await self._media.save(context.principal.name, media_id, None, stored)

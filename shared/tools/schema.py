@@ -2,8 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+import docstring_parser
 from docstring_parser import Docstring
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
@@ -32,32 +33,50 @@ class ToolArguments(BaseModel):
 
 
 def make_arguments_model(
-    handler: Callable[..., Any], hints: Mapping[str, Any], documentation: Docstring
+    handler: Callable[..., Any], documentation: Docstring
 ) -> type[ToolArguments]:
     """Returns the model of a method's parameters.
 
     Args:
-        handler: The method; its parameter ``context`` is no argument.
-        hints: Its type hints.
-        documentation: Its docstring, which describes every argument.
+        handler: The method. Its parameter ``context`` is no argument; ``**options: Unpack[Options]``
+            stands for the keys of that TypedDict, which are optional and described in its docstring.
+        documentation: Its docstring, which describes every other argument.
 
     Raises:
         TypeError: It does not.
     """
-    descriptions = {param.arg_name: param.description for param in documentation.params}
     fields: dict[str, Any] = {}
+    hints = get_type_hints(handler, include_extras=True)
     for name, parameter in inspect.signature(handler).parameters.items():
         if name == "context":
             continue
-        if name not in descriptions:
-            raise TypeError(f"{handler.__qualname__}: the docstring does not describe '{name}'")
-        required = parameter.default is inspect.Parameter.empty
-        default = ... if required else parameter.default
-        info = FieldInfo.from_annotated_attribute(hints[name], default)
-        info.description = " ".join((descriptions[name] or "").split())
-        fields[name] = (info.annotation, info)
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            [options] = get_args(hints[name])
+            described = parse_docstring(options)
+            for option, hint in get_type_hints(options, include_extras=True).items():
+                fields[option] = _field(options, described, option, hint, None)
+        else:
+            required = parameter.default is inspect.Parameter.empty
+            default = ... if required else parameter.default
+            fields[name] = _field(handler, documentation, name, hints[name], default)
     model_name = handler.__name__.title().replace("_", "") + "Arguments"
     return create_model(model_name, __base__=ToolArguments, **fields)
+
+
+def parse_docstring(described: object) -> Docstring:
+    """Returns the Google-style docstring of a method or a class."""
+    return docstring_parser.parse(described.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE)
+
+
+def _field(
+    owner: Any, documentation: Docstring, name: str, hint: Any, default: Any
+) -> tuple[Any, FieldInfo]:
+    descriptions = {param.arg_name: param.description for param in documentation.params}
+    if name not in descriptions:
+        raise TypeError(f"{owner.__qualname__}: the docstring does not describe '{name}'")
+    info = FieldInfo.from_annotated_attribute(hint, default)
+    info.description = " ".join((descriptions[name] or "").split())
+    return info.annotation, info
 
 
 def check_arguments(model: type[ToolArguments], arguments: Mapping[str, Any]) -> ToolArguments:

@@ -13,18 +13,7 @@ from shared.openai_service import (
     SpeechRequest,
     TranscriptionRequest,
 )
-from shared.storage import Media, MediaKind, MediaRecord, MediaStore
-from shared.storage.formats import (
-    AAC,
-    FLAC,
-    MP3,
-    OGG,
-    PCM,
-    WAV,
-    MediaFormat,
-    formats_like,
-    sniff,
-)
+from shared.storage import Media, MediaFormat, MediaKind, MediaRecord, MediaStore, formats
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.streams import peek
 from shared.tools.tool import tool
@@ -37,12 +26,12 @@ DEFAULT_VOICE = "alloy"
 ResponseFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 
 _FORMATS: dict[ResponseFormat, MediaFormat] = {
-    "mp3": MP3,
-    "opus": OGG,
-    "aac": AAC,
-    "flac": FLAC,
-    "wav": WAV,
-    "pcm": PCM,
+    "mp3": formats.MP3,
+    "opus": formats.OGG,
+    "aac": formats.AAC,
+    "flac": formats.FLAC,
+    "wav": formats.WAV,
+    "pcm": formats.PCM,
 }
 
 
@@ -164,7 +153,7 @@ class SpeechTools:
     async def _recover(
         self, media_id: str, wanted: MediaFormat, context: CallContext
     ) -> MediaRecord | None:
-        stored = await self._media.stored_format(media_id, formats_like(wanted))
+        stored = await self._media.stored_format(media_id, formats.similar(wanted))
         if stored is None:
             return None
         return await self._media.save(context.principal.name, media_id, None, stored)
@@ -182,9 +171,9 @@ def _check_format(head: bytes, wanted: MediaFormat) -> MediaFormat:
     """
     if not head:
         raise ProviderTruncated("The provider's answer holds no audio. Try again.")
-    if wanted is PCM:
-        return PCM
-    found = sniff(head)
+    if wanted is formats.PCM:
+        return formats.PCM
+    found = formats.sniff(head)
     if found is None or found.kind != "audio":
         raise ProviderUnavailable("The provider's answer is not audio in any known format.")
     return found

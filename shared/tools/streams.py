@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 
 from shared.errors import GatewayError
-from shared.storage.formats import HEAD_BYTES
+from shared.storage import formats
 
 
 async def peek(
@@ -19,7 +19,7 @@ async def peek(
     head = b""
     async for chunk in chunks:
         head += chunk
-        if len(head) >= HEAD_BYTES:
+        if len(head) >= formats.HEAD_BYTES:
             break
     return head, _whole(head, chunks, max_bytes, too_large)
 

@@ -14,12 +14,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar, get_type_hints
 
-import docstring_parser
 from pydantic import TypeAdapter
 
 from shared.context import CallContext
 from shared.tools.claims import Claims
-from shared.tools.schema import ToolArguments, check_arguments, make_arguments_model, tidy
+from shared.tools.schema import (
+    ToolArguments,
+    check_arguments,
+    make_arguments_model,
+    parse_docstring,
+    tidy,
+)
 from shared.tools.toolset import JsonObject, ToolSpec
 
 Handler = Callable[..., Awaitable[Any]]
@@ -173,18 +178,15 @@ class Tool:
     """
 
     def __init__(self, handler: Handler, claims: Claims) -> None:
-        documentation = docstring_parser.parse(
-            handler.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE
-        )
-        hints = get_type_hints(handler, include_extras=True)
+        documentation = parse_docstring(handler)
+        self.result_type = get_type_hints(handler, include_extras=True)["return"]
         self._handler = handler
         self._claims = claims
-        self._result: TypeAdapter[Any] = TypeAdapter(hints["return"])
+        self._result: TypeAdapter[Any] = TypeAdapter(self.result_type)
         self.name: str = handler.__name__
         self.traits: Traits = getattr(handler, _MARK)
         self.description = (documentation.description or "").strip()
-        self.arguments_model = make_arguments_model(handler, hints, documentation)
-        self.result_type = hints["return"]
+        self.arguments_model = make_arguments_model(handler, documentation)
 
     @cached_property
     def spec(self) -> ToolSpec:

@@ -29,6 +29,7 @@ from shared.outbound import Downloads
 from shared.storage import (
     IdempotencyStore,
     Media,
+    MediaFormat,
     MediaStore,
     ObjectChanged,
     ObjectExists,
@@ -40,11 +41,11 @@ from shared.storage import (
     StoredRecord,
     WorkItem,
     WorkItems,
+    formats,
     is_id,
     made_at,
     owner_key,
 )
-from shared.storage.formats import HEAD_BYTES, MP4, WEBM, MediaFormat, sniff
 from shared.tools.streams import peek
 
 MAX_VIDEO_BYTES = 1024 * 1024 * 1024
@@ -173,8 +174,8 @@ class VideoJobs:
         """
         return await self._present(await self._advance(job_id, context), context)
 
-    async def settle(self, job_id: str, context: CallContext) -> bool:
-        """Does what `advance` does for a job that nobody asks for, and says whether it has ended.
+    async def poll(self, job_id: str, context: CallContext) -> bool:
+        """Asks the provider once where it is time to, and returns whether the job has ended.
 
         Raises:
             NotFound: The principal has none of that id.
@@ -251,7 +252,7 @@ class VideoJobs:
         media_id = operation.id("video")
         stored = None
         if operation.is_repeat:
-            stored = await self._media.stored_format(media_id, [MP4, WEBM])
+            stored = await self._media.stored_format(media_id, [formats.MP4, formats.WEBM])
         thumbnail = await self._thumbnail(seen)
         if stored is not None:
             await self._media.save(owner, media_id, None, stored, thumbnail, context.deadline)
@@ -285,7 +286,7 @@ class VideoJobs:
         except ProviderError:
             # Not every provider has one, and the video is worth more than its picture.
             return None
-        found = sniff(data[:HEAD_BYTES])
+        found = formats.sniff(data[: formats.HEAD_BYTES])
         is_picture = found is not None and found.kind == "image" and found.extension != "svg"
         return (data, found) if found and is_picture else None
 
@@ -349,7 +350,7 @@ def _too_large() -> ProviderUnavailable:
 
 
 def _check(head: bytes) -> MediaFormat:
-    found = sniff(head)
+    found = formats.sniff(head)
     if found is None or found.kind != "video":
         raise ProviderUnavailable("The provider's answer is not a video in any known format.")
     return found
