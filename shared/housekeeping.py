@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.auth import Principal
 from shared.context import CallContext
-from shared.deadline import Deadline, time_limit
+from shared.deadline import Deadline, remaining_seconds, time_limit
 from shared.errors import GatewayError, NotFound
 from shared.services import Services
 from shared.storage import ObjectConflict, ObjectMissing, Orphans, WorkItem, WorkItems
@@ -66,7 +66,7 @@ class Bounds:
         objects: Media, and results of idempotency keys, looked at.
         at_a_time: Items of each kind worked on together.
         start_seconds: Time in which items are begun.
-        finish_seconds: Further time for ending those that have begun, such as copying a video.
+        item_seconds: Time for each item, such as for copying a video.
         object_seconds: Time for media without a record.
     """
 
@@ -75,7 +75,7 @@ class Bounds:
     objects: int = 500
     at_a_time: int = 8
     start_seconds: float = 60.0
-    finish_seconds: float = 120.0
+    item_seconds: float = 120.0
     object_seconds: float = 60.0
 
 
@@ -163,10 +163,9 @@ class Housekeeping:
     ) -> str | None:
         """Works on the items of a kind that are due, and returns where the next run goes on."""
         start = Deadline.after(self._bounds.start_seconds)
-        end = Deadline.after(self._bounds.start_seconds + self._bounds.finish_seconds)
 
         async def work_on(name: str) -> None:
-            await self._attempt(self._settle_item(name, counts, end), counts, f"on {name}")
+            await self._attempt(self._settle_item(name, counts), counts, f"on {name}")
 
         taken: Counter[str] = Counter()
         for _ in range(self._bounds.items):
@@ -190,21 +189,19 @@ class Housekeeping:
                 chosen.append(name)
         return chosen
 
-    async def _settle_item(self, name: str, counts: Counter[str], deadline: Deadline) -> None:
+    async def _settle_item(self, name: str, counts: Counter[str]) -> None:
         age = self._clock() - due_at(name)
         is_done = False
         try:
-            async with deadline.scope():
+            async with time_limit(self._bounds.item_seconds):
                 item = await self._items.read(name)
-                is_done = item is None or await self._settle(item, age, counts, deadline)
+                is_done = item is None or await self._settle(item, age, counts)
         finally:
             if is_done or age > FORGET_AFTER:
                 await self._items.remove_name(name)
                 counts["items_given_up"] += not is_done
 
-    async def _settle(
-        self, item: WorkItem, age: timedelta, counts: Counter[str], deadline: Deadline
-    ) -> bool:
+    async def _settle(self, item: WorkItem, age: timedelta, counts: Counter[str]) -> bool:
         """Works on what an item names, and says whether there is nothing more to do."""
         if item.kind == "connection":
             was_deleted = await self._services.connections.settle(item.owner, item.id)
@@ -216,6 +213,7 @@ class Housekeeping:
             )
             return True
         counts["videos_checked"] += 1
+        deadline = Deadline.after(remaining_seconds())
         context = CallContext(Principal(item.principal, frozenset()), deadline)
         try:
             has_ended = await self._services.video_jobs.poll(item.id, context)

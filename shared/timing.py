@@ -13,7 +13,7 @@ class Timing:
         first_poll: Pause before the second look at a claim that another request holds.
         longest_poll: The longest such pause.
         grace: How long a request waits for its last writes when its own time is over.
-        storage_attempts: Attempts at a storage operation that has no deadline of its own.
+        storage_attempts: Maximum attempts at a storage operation outside of `keep_retrying`.
         storage_timeout: How long storage may be silent during one attempt.
         default_video_poll: Pause between two questions after a video whose provider names none.
         longest_video_poll: The longest pause that a provider can ask for.

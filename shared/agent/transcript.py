@@ -14,10 +14,10 @@ from shared.agent.events import ChatAnswer, ToolCallRecord, ToolFinished
 from shared.agent.history import Message, estimate_tokens, media_links, select_history
 from shared.background import Background
 from shared.context import CallContext
-from shared.deadline import Deadline
+from shared.deadline import remaining_seconds
 from shared.errors import Conflict, DeadlineExceeded, GatewayError, StorageUnavailable
 from shared.openai_service import Completion, Usage, sum_usage
-from shared.storage import ConversationStore, Line, OpenTurn, TurnWriter
+from shared.storage import ConversationStore, Line, OpenTurn, TurnWriter, keep_retrying
 
 GIVE_UP_SECONDS = 30.0
 """How long the end of a turn that was broken off is tried to be stored while storage fails."""
@@ -137,9 +137,10 @@ class Transcript:
             last = {**_assistant(completion), "tool_calls": []}
             # Not cut off by whatever ends the request: the next message waits for this.
             ending = self._end(writer, last, end)
-            deadline = self._context.deadline
-            if not await self._background.finish(ending, deadline.remaining()):
-                raise deadline.exceeded()
+            with keep_retrying():
+                is_stored = await self._background.finish(ending, remaining_seconds())
+            if not is_stored:
+                raise self._context.deadline.exceeded()
 
     @property
     def _writer(self) -> TurnWriter | None:
@@ -147,11 +148,12 @@ class Transcript:
 
     async def _write(self, *lines: Line) -> None:
         if writer := self._writer:
-            await writer.write(*lines, deadline=self._context.deadline)
+            with keep_retrying():
+                await writer.write(*lines)
 
     async def _end(self, writer: TurnWriter, *lines: Line) -> None:
         try:
-            await writer.close(*lines, deadline=self._context.deadline)
+            await writer.close(*lines)
         except StorageUnavailable as error:
             await self._give_up(error)
             raise
@@ -182,7 +184,8 @@ class Transcript:
             {"type": "end", "status": "incomplete", "error": self._code(error), "usage": usage}
         )
         try:
-            await writer.close(*lines, deadline=Deadline.after(GIVE_UP_SECONDS))
+            with keep_retrying(GIVE_UP_SECONDS):
+                await writer.close(*lines)
         except Conflict:
             logger.warning("A turn was broken off because somebody else took its conversation over")
         except GatewayError as failure:

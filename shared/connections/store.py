@@ -13,7 +13,7 @@ from shared.storage import (
     ObjectMissing,
     ObjectStore,
     Records,
-    StoredRecord,
+    Versioned,
     WorkItem,
     WorkItems,
 )
@@ -87,7 +87,7 @@ class ConnectionStore:
             secrets = await self.secrets(stored)
         if secrets is not None:
             stored.record.sealed = await self._seal(secrets, stored.seal_binding)
-        before = StoredRecord(stored.object_name, stored.record, stored.etag)
+        before = Versioned(stored.object_name, stored.record, stored.etag)
         replaced = await self._records.replace(before, stored.record)
         return Stored(stored.owner, stored.record, replaced.etag)
 
@@ -121,7 +121,7 @@ class ConnectionStore:
         """Deletes a connection unless it was changed since it was read, and says whether it did."""
         try:
             # Whoever changes it from now on finds that it is over.
-            before = StoredRecord(stored.object_name, stored.record, stored.etag)
+            before = Versioned(stored.object_name, stored.record, stored.etag)
             await self._records.replace(before, stored.record)
         except ObjectChanged:
             return False
@@ -197,7 +197,7 @@ class ConnectionStore:
         return None if secrets.is_empty else (await self._vault.box()).encrypt(secrets, binding)
 
 
-def _present(owner: str, found: StoredRecord[ConnectionRecord]) -> Stored:
+def _present(owner: str, found: Versioned[ConnectionRecord]) -> Stored:
     found.record.end_authorization_in_time()
     return Stored(owner, found.record, found.etag)
 

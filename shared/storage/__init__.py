@@ -26,8 +26,8 @@ from shared.storage.objects import (
     RangeNotSatisfiable,
 )
 from shared.storage.orphans import OrphanCounts, Orphans
-from shared.storage.persistence import persist
-from shared.storage.records import Record, RecordPage, Records, StoredRecord
+from shared.storage.records import Record, RecordPage, Records, Versioned
+from shared.storage.retries import keep_retrying, retry_write
 from shared.storage.service import Storage
 from shared.storage.turns import OpenTurn, TurnWriter
 from shared.storage.work_items import WorkItem, WorkItems
@@ -71,15 +71,16 @@ __all__ = [
     "RecordPage",
     "Records",
     "Storage",
-    "StoredRecord",
     "TurnWriter",
+    "Versioned",
     "WorkItem",
     "WorkItems",
     "find_media",
     "is_id",
+    "keep_retrying",
     "made_at",
     "new_id",
     "owner_key",
-    "persist",
     "present_conversation",
+    "retry_write",
 ]

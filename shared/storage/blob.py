@@ -18,7 +18,6 @@ from azure.core.exceptions import (
 from azure.storage.blob import BlobBlock, StorageErrorCode
 from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
 
-from shared.deadline import Deadline
 from shared.errors import StorageUnavailable
 from shared.storage.blob_account import BlobAccount
 from shared.storage.blob_answers import (
@@ -43,7 +42,7 @@ from shared.storage.objects import (
     RangeNotSatisfiable,
     check_name,
 )
-from shared.storage.persistence import Backoff, persist
+from shared.storage.retries import Backoff, retry_write
 
 T = TypeVar("T")
 _Blocks = list[BlobBlock]
@@ -96,11 +95,10 @@ class BlobStore:
         name: str,
         data: bytes,
         headers: ContentHeaders | None = None,
-        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object at once, or not at all."""
         if len(data) > BLOCK_BYTES:
-            return await self.upload(name, pieces_of(data), headers, deadline)
+            return await self.upload(name, pieces_of(data), headers)
         blob = self._blob(name)
 
         async def put(metadata: dict[str, str]) -> dict[str, Any]:
@@ -113,14 +111,13 @@ class BlobStore:
                 retry_total=0,
             )
 
-        return await self._write_once(name, len(data), put, ObjectExists(name), deadline)
+        return await self._write_once(name, len(data), put, ObjectExists(name))
 
     async def upload(
         self,
         name: str,
         chunks: AsyncIterable[bytes],
         headers: ContentHeaders | None = None,
-        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object of unknown length.
 
@@ -132,8 +129,8 @@ class BlobStore:
         first = await anext(blocks, b"")
         second = await anext(blocks, None)
         if second is None:
-            return await self.create(name, first, headers, deadline)
-        staged, size = await self._stage(blob, chain(first, second, blocks), deadline)
+            return await self.create(name, first, headers)
+        staged, size = await self._stage(blob, chain(first, second, blocks))
 
         async def commit(metadata: dict[str, str]) -> dict[str, Any]:
             return await blob.commit_block_list(
@@ -144,11 +141,9 @@ class BlobStore:
                 retry_total=0,
             )
 
-        return await self._write_once(name, size, commit, ObjectExists(name), deadline)
+        return await self._write_once(name, size, commit, ObjectExists(name))
 
-    async def replace(
-        self, name: str, data: bytes, etag: str, deadline: Deadline | None = None
-    ) -> ObjectInfo:
+    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
         """Replaces an object that has not changed."""
         blob = self._blob(name)
         unchanged: dict[str, Any] = {
@@ -158,7 +153,7 @@ class BlobStore:
         }
         staged: _Blocks = []
         if len(data) > BLOCK_BYTES:
-            staged, _ = await self._stage(blob, pieces_of(data), deadline)
+            staged, _ = await self._stage(blob, pieces_of(data))
 
         async def put(metadata: dict[str, str]) -> dict[str, Any]:
             if staged:
@@ -167,7 +162,7 @@ class BlobStore:
                 data, length=len(data), overwrite=True, metadata=metadata, **unchanged
             )
 
-        return await self._write_once(name, len(data), put, ObjectChanged(name), deadline)
+        return await self._write_once(name, len(data), put, ObjectChanged(name))
 
     async def append(self, name: str, data: bytes, position: int) -> int:
         """Appends to a log whose size the caller knows."""
@@ -257,7 +252,7 @@ class BlobStore:
     async def delete(self, name: str) -> bool:
         """Deletes an object and says whether there was one."""
         blob = self._blob(name)
-        backoff = Backoff(attempts=self._account.attempts)
+        backoff = Backoff(self._account.attempts)
         is_repeat = False
         while True:
             try:
@@ -280,9 +275,7 @@ class BlobStore:
         query = await self._account.sign(blob.container_name, name, expires_at)
         return f"{blob.url}?{query}"
 
-    async def _stage(
-        self, blob: BlobClient, blocks: AsyncIterator[bytes], deadline: Deadline | None
-    ) -> tuple[_Blocks, int]:
+    async def _stage(self, blob: BlobClient, blocks: AsyncIterator[bytes]) -> tuple[_Blocks, int]:
         block_ids = []
         size = 0
         places = asyncio.Semaphore(PARALLEL_BLOCKS)
@@ -299,7 +292,7 @@ class BlobStore:
                 )
 
             try:
-                await persist(put, deadline, self._account.attempts)
+                await retry_write(put, self._account.attempts)
             except BaseException:
                 has_failed = True
                 raise
@@ -331,7 +324,6 @@ class BlobStore:
         size: int,
         write: Callable[[dict[str, str]], Awaitable[dict[str, Any]]],
         unmet: ObjectConflict,
-        deadline: Deadline | None,
     ) -> ObjectInfo:
         """Makes a conditional write, and knows it again where only the answer was lost.
 
@@ -340,10 +332,9 @@ class BlobStore:
             size: Its bytes.
             write: Makes one attempt that stores the metadata it is given.
             unmet: Raised where the condition did not hold for any attempt.
-            deadline: Until when to go on; None for a few attempts.
         """
         metadata = {_WRITE: uuid4().hex}
-        backoff = Backoff(deadline, self._account.attempts)
+        backoff = Backoff(self._account.attempts)
         is_repeat = False
         while True:
             try:

@@ -36,7 +36,7 @@ class BlobAccount:
     Attributes:
         service: The SDK's client of it. It repeats what fails; a call whose repeats must be known has to
             say ``retry_total=0``.
-        attempts: How often an operation without a deadline is tried.
+        attempts: Maximum attempts at an operation outside of `keep_retrying`.
     """
 
     def __init__(

@@ -17,7 +17,10 @@ from aiohttp import (
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob.aio import ExponentialRetry
 
-from shared.storage.persistence import MAX_RETRY_AFTER_SECONDS, pause_seconds
+from shared.storage.retries import MAX_RETRY_AFTER_SECONDS, may_retry, pause_seconds
+
+_ANY = 1_000_000
+"""Retries that the SDK allows; `may_retry` ends them."""
 
 _WRITES = frozenset({"PUT", "POST", "DELETE"})
 
@@ -37,17 +40,21 @@ class SingleAttemptTransport(AioHttpTransport):  # type: ignore[misc]  # The SDK
 class RetryPolicy(ExponentialRetry):
     """Repeats what is safe to repeat, after pauses of our own.
 
-    The SDK's pauses do not honour ``Retry-After``.
+    The SDK's pauses do not honour ``Retry-After``, and its counts know no deadline.
 
     Args:
-        attempts: How often a request is tried.
+        attempts: Maximum attempts at a request outside of `keep_retrying`.
     """
 
     def __init__(self, attempts: int) -> None:
-        retries = attempts - 1
-        super().__init__(
-            retry_total=retries, retry_connect=retries, retry_read=retries, retry_status=retries
-        )
+        self._attempts = attempts
+        super().__init__(retry_total=_ANY, retry_connect=_ANY, retry_read=_ANY, retry_status=_ANY)
+
+    def increment(self, settings: dict[str, Any], *args: Any, **kwargs: Any) -> bool:
+        """Counts a failure, and returns whether the request is to be attempted once more."""
+        goes_on: bool = super().increment(settings, *args, **kwargs)
+        pause = self.get_backoff_time(settings)
+        return goes_on and may_retry(settings["count"], pause, self._attempts)
 
     def get_backoff_time(self, settings: dict[str, Any]) -> float:
         """Returns how long to wait before the next attempt."""

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from shared.deadline import Deadline
 from shared.storage.ids import iso_utc, owner_key
 from shared.storage.objects import (
     ObjectChanged,
@@ -20,7 +19,7 @@ from shared.storage.objects import (
     ObjectStore,
     RangeNotSatisfiable,
 )
-from shared.storage.persistence import persist
+from shared.storage.retries import retry_write
 from shared.storage.service import Storage
 
 MAX_APPENDS = 49_000
@@ -203,42 +202,38 @@ class LogWriter:
         self._turns = asyncio.Lock()
         self._uncertain = b""
 
-    async def append(self, *lines: Line, deadline: Deadline | None = None) -> None:
+    async def append(self, *lines: Line) -> None:
         """Appends lines together: either all of them are stored or none.
 
         A caller who is cancelled does not end the append, or nobody would know where the log ends.
 
         Args:
             lines: What to append.
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             ObjectChanged: Another writer has appended, or deleted the log.
             StorageUnavailable: They are not stored, as far as can be known.
         """
-        await asyncio.shield(asyncio.create_task(self._append(lines, deadline)))
+        await asyncio.shield(asyncio.create_task(self._append(lines)))
 
-    async def settle(self, deadline: Deadline | None = None) -> bool:
+    async def settle(self) -> bool:
         """Finds out whether the last append was done after all, though it failed.
-
-        Args:
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             StorageUnavailable: It is still not known.
         """
         async with self._turns:
-            return await persist(self._settle, deadline, self._attempts)
+            return await retry_write(self._settle, self._attempts)
 
-    async def _append(self, lines: Sequence[Line], deadline: Deadline | None) -> None:
+    async def _append(self, lines: Sequence[Line]) -> None:
         async with self._turns:
-            await persist(self._settle, deadline, self._attempts)
+            await retry_write(self._settle, self._attempts)
             if self._appends >= MAX_APPENDS:
-                await self._put([{"type": "next"}], deadline)
+                await self._put([{"type": "next"}])
                 self._end, self._appends = Place(self._end.part + 1, 0), 0
-            await self._put(lines, deadline)
+            await self._put(lines)
 
-    async def _put(self, lines: Sequence[Line], deadline: Deadline | None = None) -> None:
+    async def _put(self, lines: Sequence[Line]) -> None:
         stamp = {"append": self._appends + 1, "at": iso_utc(self._clock())}
         data = b"".join(
             # Halves of characters could be stored, but never be shown.
@@ -249,7 +244,7 @@ class LogWriter:
             for line in lines
         )
         # The position makes a repeat safe: after an append whose answer was lost it does not hold.
-        await persist(lambda: self._put_once(data), deadline, self._attempts)
+        await retry_write(lambda: self._put_once(data), self._attempts)
 
     async def _put_once(self, data: bytes) -> None:
         if await self._settle():

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.background import Background
-from shared.deadline import Deadline
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.parallel import gather_limited
 from shared.storage.conversation_log import ConversationLog, Line, LogWriter, Place, Tail
@@ -20,6 +19,7 @@ from shared.storage.conversation_pages import (
 from shared.storage.ids import Operation, is_id
 from shared.storage.media import MediaStore
 from shared.storage.objects import ObjectMissing, RangeNotSatisfiable
+from shared.storage.retries import keep_retrying
 from shared.storage.service import Storage
 from shared.storage.turns import OpenTurn, TurnWriter, busy
 
@@ -112,7 +112,8 @@ class ConversationStore:
             raise self._busy() from error
         except StorageUnavailable:
             # Where only the answer was lost the conversation would be locked until the lease is over.
-            await self.background.finish(writer.abandon(Deadline.after(_ABANDON_SECONDS)), 0)
+            with keep_retrying(_ABANDON_SECONDS):
+                await self.background.finish(writer.abandon(), 0)
             raise
         writer.keep_alive()
         return OpenTurn(chosen, turn_id, writer, earlier=tail)

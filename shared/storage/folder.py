@@ -20,7 +20,6 @@ from typing import BinaryIO, TypeVar
 
 from filelock import FileLock
 
-from shared.deadline import Deadline
 from shared.errors import StorageUnavailable
 from shared.storage.links import LinkSigner
 from shared.storage.objects import (
@@ -71,7 +70,6 @@ class FolderStore:
         name: str,
         data: bytes,
         headers: ContentHeaders | None = None,
-        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object at once, or not at all."""
 
@@ -89,7 +87,6 @@ class FolderStore:
         name: str,
         chunks: AsyncIterable[bytes],
         headers: ContentHeaders | None = None,
-        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object of unknown length."""
         upload = self._upload()
@@ -107,9 +104,7 @@ class FolderStore:
         finally:
             upload.__exit__(None, None, None)
 
-    async def replace(
-        self, name: str, data: bytes, etag: str, deadline: Deadline | None = None
-    ) -> ObjectInfo:
+    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
         """Replaces an object that has not changed."""
 
         def work() -> ObjectInfo:

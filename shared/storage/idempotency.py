@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from shared.deadline import Deadline
 from shared.errors import IdempotencyMismatch
 from shared.storage.ids import Operation, owner_key
 from shared.storage.leases import Lease, LeasedRecord, LeasedRecords
@@ -85,7 +84,6 @@ class IdempotencyStore:
         principal: str,
         key: str,
         request: bytes,
-        deadline: Deadline,
         *,
         purpose: str = "request",
     ) -> AsyncIterator[Claim]:
@@ -98,7 +96,6 @@ class IdempotencyStore:
             principal: Who is asking; keys of different principals are different keys.
             key: The caller's name of the operation.
             request: What the caller asks for; the same key with another request is a mistake.
-            deadline: How long to wait for a run that another request began.
             purpose: Keeps keys that callers choose apart from our own.
 
         Yields:
@@ -106,7 +103,7 @@ class IdempotencyStore:
 
         Raises:
             IdempotencyMismatch: The key was used for another request.
-            Conflict: Another run is still under way when the deadline is near.
+            Conflict: Another run is still under way when the scope is nearly over.
             StorageUnavailable: The key cannot be looked up, so nothing may be run.
         """
         digest = hashlib.sha256(f"{purpose} {key}".encode()).hexdigest()
@@ -127,7 +124,7 @@ class IdempotencyStore:
                 )
             return not found.is_done
 
-        async with self._records.hold(name, needs_work, fresh, deadline, _BUSY) as held:
+        async with self._records.hold(name, needs_work, fresh, _BUSY) as held:
             if not isinstance(held, Lease):
                 claim = Claim(held.operation(is_repeat=True))
                 claim.result = held.result

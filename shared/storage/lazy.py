@@ -4,7 +4,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from shared.deadline import Deadline
 from shared.storage.objects import (
     ContentHeaders,
     ObjectInfo,
@@ -31,26 +30,22 @@ class LazyStore:
         name: str,
         data: bytes,
         headers: ContentHeaders | None = None,
-        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object at once, or not at all."""
-        return await (await self._open_store()).create(name, data, headers, deadline)
+        return await (await self._open_store()).create(name, data, headers)
 
     async def upload(
         self,
         name: str,
         chunks: AsyncIterable[bytes],
         headers: ContentHeaders | None = None,
-        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object of unknown length."""
-        return await (await self._open_store()).upload(name, chunks, headers, deadline)
+        return await (await self._open_store()).upload(name, chunks, headers)
 
-    async def replace(
-        self, name: str, data: bytes, etag: str, deadline: Deadline | None = None
-    ) -> ObjectInfo:
+    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
         """Replaces an object that has not changed."""
-        return await (await self._open_store()).replace(name, data, etag, deadline)
+        return await (await self._open_store()).replace(name, data, etag)
 
     async def append(self, name: str, data: bytes, position: int) -> int:
         """Appends to a log whose size the caller knows."""

@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 
 from shared.background import Background
-from shared.deadline import Deadline
+from shared.deadline import create_detached_task, remaining_seconds
 from shared.errors import Conflict, GatewayError, StorageUnavailable
 from shared.storage.objects import ObjectConflict, ObjectExists, ObjectMissing, ObjectStore
-from shared.storage.persistence import ANSWER_SECONDS
-from shared.storage.records import Record, Records, StoredRecord
+from shared.storage.records import Record, Records, Versioned
+from shared.storage.retries import ANSWER_SECONDS, keep_retrying
 from shared.timing import Timing
 
 LAST_WRITE_SECONDS = 30.0
@@ -54,7 +54,8 @@ class Renewal:
         self._renew = renew
         self._seconds = seconds
         self._is_over = asyncio.Event()
-        self._task = asyncio.create_task(self._run())
+        # Detached, because it outlives the scope of whoever begins it.
+        self._task = create_detached_task(self._run())
 
     def stop(self) -> None:
         """Ends the renewal, after the write that is under way."""
@@ -82,7 +83,7 @@ class Lease(Generic[LeasedT]):
     """
 
     def __init__(
-        self, records: Records[LeasedT], stored: StoredRecord[LeasedT], *, is_repeat: bool
+        self, records: Records[LeasedT], stored: Versioned[LeasedT], *, is_repeat: bool
     ) -> None:
         self._records = records
         self._stored = stored
@@ -98,19 +99,16 @@ class Lease(Generic[LeasedT]):
     def finish(self, **changes: object) -> None:
         """Sets fields of the record, which are written when the lease ends."""
         record = self.record.model_copy(update=changes)
-        self._stored = StoredRecord(self._stored.name, record, self._stored.etag)
+        self._stored = Versioned(self._stored.name, record, self._stored.etag)
 
-    async def write(self, deadline: Deadline | None = None) -> bool:
+    async def write(self) -> bool:
         """Writes the record; a failure is only logged, because the work goes on.
-
-        Args:
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Returns:
             Whether the record is still held.
         """
         try:
-            self._stored = await self._write(deadline)
+            self._stored = await self._write()
         except (ObjectConflict, ObjectMissing, GatewayError) as error:
             logger.warning("A record that is held was not written: %s", type(error).__name__)
         return not self._is_lost
@@ -118,24 +116,25 @@ class Lease(Generic[LeasedT]):
     async def end(self) -> None:
         """Writes the record for the last time, for other runs to hold."""
         self.finish(holder=None)
-        await self.write(Deadline.after(LAST_WRITE_SECONDS))
+        with keep_retrying(LAST_WRITE_SECONDS):
+            await self.write()
 
-    async def _write(self, deadline: Deadline | None) -> StoredRecord[LeasedT]:
+    async def _write(self) -> Versioned[LeasedT]:
         # Read at each attempt: what was set while a renewal was under way is written by the next write.
         try:
-            return await self._replace(self._stored.etag, deadline)
+            return await self._replace(self._stored.etag)
         except ObjectConflict:
             # Ours all the same, where an earlier write was given up before its answer came.
             found = await self._records.get(self._stored.name)
             if found.record.holder != self._holder:
                 self._is_lost = True
                 raise
-            return await self._replace(found.etag, deadline)
+            return await self._replace(found.etag)
 
-    async def _replace(self, etag: str, deadline: Deadline | None) -> StoredRecord[LeasedT]:
-        before = StoredRecord(self._stored.name, self._stored.record, etag)
-        written = await self._records.replace(before, self._stored.record, deadline)
-        return StoredRecord(written.name, self._stored.record, written.etag)
+    async def _replace(self, etag: str) -> Versioned[LeasedT]:
+        before = Versioned(self._stored.name, self._stored.record, etag)
+        written = await self._records.replace(before, self._stored.record)
+        return Versioned(written.name, self._stored.record, written.etag)
 
 
 class LeasedRecords(Records[LeasedT]):
@@ -161,7 +160,6 @@ class LeasedRecords(Records[LeasedT]):
         name: str,
         needs_work: Callable[[LeasedT], bool],
         fresh: Callable[[], LeasedT],
-        deadline: Deadline,
         busy: str,
     ) -> AsyncIterator[Lease[LeasedT] | LeasedT]:
         """Holds a record while the block runs, renews the lease, and releases it at the end.
@@ -170,18 +168,17 @@ class LeasedRecords(Records[LeasedT]):
             name: The record.
             needs_work: Says of a record that is there whether it is to be held; may raise.
             fresh: Makes the record where there is none.
-            deadline: How long to wait for a run that holds it.
-            busy: What to tell the caller where that run holds it for longer.
+            busy: What to tell the caller where another run holds it until the scope is nearly over.
 
         Yields:
             The lease; or the record as it is where it needs no work, perhaps any more.
 
         Raises:
-            Conflict: Another run still holds it when the deadline is near.
+            Conflict: Another run still holds it when the scope is nearly over.
             StorageUnavailable: It cannot be read or written.
         """
         claim = _Claim(self, name, needs_work, fresh, self._timing)
-        found = await deadline.wait_for(claim.take_or_wait(deadline, busy))
+        found = await claim.take_or_wait(busy)
         if not isinstance(found, Lease):
             yield found
             return
@@ -216,7 +213,7 @@ class _Claim(Generic[LeasedT]):
         self._timing = timing
         self._holder = secrets.token_hex(16)
 
-    async def take_or_wait(self, deadline: Deadline, busy: str) -> Lease[LeasedT] | LeasedT:
+    async def take_or_wait(self, busy: str) -> Lease[LeasedT] | LeasedT:
         """Returns our lease, or the record once it needs no work."""
         pause = self._timing.first_poll
         error: GatewayError = Conflict(busy, self._timing.renewal)
@@ -235,7 +232,7 @@ class _Claim(Generic[LeasedT]):
             else:
                 if found is not None:
                     return found
-            if deadline.remaining() < pause + ANSWER_SECONDS:
+            if remaining_seconds() < pause + ANSWER_SECONDS:
                 raise error
             await asyncio.sleep(pause)
             pause = min(self._timing.longest_poll, pause * 2)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from shared.deadline import Deadline
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.parallel import gather_limited
 from shared.settings import Settings
@@ -27,8 +26,8 @@ from shared.storage.objects import (
     ObjectMissing,
 )
 from shared.storage.owner_seals import OwnerSeals
-from shared.storage.persistence import Backoff, persist
-from shared.storage.records import Records, StoredRecord
+from shared.storage.records import Records, Versioned
+from shared.storage.retries import Backoff
 from shared.storage.service import Storage
 from shared.storage.work_items import WorkItem, WorkItems
 
@@ -85,7 +84,6 @@ class MediaStore:
         content: Content | None,
         media_format: MediaFormat,
         thumbnail: tuple[bytes, MediaFormat] | None = None,
-        deadline: Deadline | None = None,
     ) -> MediaRecord:
         """Stores a medium and then its record; what an earlier run has stored stays as it is.
 
@@ -95,13 +93,12 @@ class MediaStore:
             content: The bytes, whole or as they come; None where an earlier run has stored them.
             media_format: Their format.
             thumbnail: A still picture of it and its format; left out where it cannot be stored.
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             StorageUnavailable: It is not stored.
         """
         owner = owner_key(principal)
-        seal = await persist(lambda: self._seals.seal(owner, media_id), deadline)
+        seal = await self._seals.seal(owner, media_id)
         still_name = None
         if thumbnail is not None:
             still_name = self.objects.name(media_id, thumbnail[1], media_format.kind, "-thumbnail")
@@ -109,19 +106,18 @@ class MediaStore:
             name=self.objects.name(media_id, media_format),
             media_format=media_format,
             metadata={OWNER: seal} | ({THUMBNAIL: still_name} if still_name else {}),
-            deadline=deadline,
         )
         size, head = await self.objects.store(upload, content)
         if thumbnail is not None and still_name is not None:
             # After what it belongs to: a thumbnail alone would belong to nothing.
-            still = Upload(still_name, thumbnail[1], {OWNER: seal}, deadline)
+            still = Upload(still_name, thumbnail[1], {OWNER: seal})
             try:
                 await self.objects.store(still, thumbnail[0])
             except StorageUnavailable as error:
                 logger.warning("A thumbnail was not stored: %s", error.code)
                 still_name = None
         record = make_record(media_id, upload.name, media_format, size, head, still_name)
-        return await self._publish(owner, record, deadline)
+        return await self._publish(owner, record)
 
     async def settle(self, name: str, settled_after: timedelta) -> Settlement:
         """Gives an object the record that its process died before writing, or finishes its deletion.
@@ -151,12 +147,10 @@ class MediaStore:
             if found is not None or suffix:
                 return "recorded"
             still = await self._existing(info.metadata.get(THUMBNAIL))
-            size, head = await self.objects.read_head(name, media_format, None)
+            size, head = await self.objects.read_head(name, media_format)
         except ObjectMissing:
             return "gone"
-        await self._publish(
-            owner, make_record(media_id, name, media_format, size, head, still), deadline=None
-        )
+        await self._publish(owner, make_record(media_id, name, media_format, size, head, still))
         return "adopted"
 
     async def check_reachable(self) -> None:
@@ -331,16 +325,14 @@ class MediaStore:
                 return (await self._storage.media.describe(name)).name
         return None
 
-    async def _publish(
-        self, owner: str, record: MediaRecord, deadline: Deadline | None
-    ) -> MediaRecord:
+    async def _publish(self, owner: str, record: MediaRecord) -> MediaRecord:
         name = record_name(owner, record.id)
-        backoff = Backoff(deadline)
+        backoff = Backoff()
         while True:
             try:
-                await self._records.create(name, record, deadline)
+                await self._records.create(name, record)
             except ObjectExists:
-                if (earlier := await persist(lambda: self._records.find(name), deadline)) is None:
+                if (earlier := await self._records.find(name)) is None:
                     await backoff.wait(
                         StorageUnavailable(
                             "Storage reports that the object exists but cannot return it. Try again."
@@ -352,7 +344,7 @@ class MediaStore:
                 return earlier.record
             return record
 
-    async def _read(self, owner: str, media_id: str) -> StoredRecord[MediaRecord]:
+    async def _read(self, owner: str, media_id: str) -> Versioned[MediaRecord]:
         if not is_id(media_id):
             raise _unknown(media_id)
         try:

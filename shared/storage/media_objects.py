@@ -5,14 +5,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.deadline import Deadline
 from shared.errors import StorageUnavailable
 from shared.settings import Settings
 from shared.storage.formats import SVG, MediaFormat, MediaKind
 from shared.storage.ids import made_at
 from shared.storage.media_records import has_size
 from shared.storage.objects import ContentHeaders, ObjectExists, ObjectMissing
-from shared.storage.persistence import Backoff, persist
+from shared.storage.retries import Backoff
 from shared.storage.service import Storage
 
 _MEASURED_BYTES = 256 * 1024
@@ -29,13 +28,11 @@ class Upload:
         name: The object.
         media_format: Its format.
         metadata: What is kept with it.
-        deadline: Until when to go on where storage fails.
     """
 
     name: str
     media_format: MediaFormat
     metadata: Mapping[str, str]
-    deadline: Deadline | None
 
 
 class KeptHead:
@@ -135,25 +132,21 @@ class MediaObjects:
             cache_control(self.link_lifetime, is_public=self.public_base_url is not None),
             upload.metadata,
         )
-        backoff = Backoff(upload.deadline)
+        backoff = Backoff()
         while True:
             # What we hold is measured as we hold it: nothing that was paid for waits for a read.
             if isinstance(content, bytes):
                 with suppress(ObjectExists):
-                    info = await self._storage.media.create(
-                        upload.name, content, headers, upload.deadline
-                    )
+                    info = await self._storage.media.create(upload.name, content, headers)
                     return info.size, content[:_MEASURED_BYTES]
             elif content is not None:
                 kept = KeptHead(content)
                 with suppress(ObjectExists):
-                    info = await self._storage.media.upload(
-                        upload.name, kept, headers, upload.deadline
-                    )
+                    info = await self._storage.media.upload(upload.name, kept, headers)
                     return info.size, kept.head
             # An earlier run has stored it, perhaps with other bytes.
             try:
-                return await self.read_head(upload.name, upload.media_format, upload.deadline)
+                return await self.read_head(upload.name, upload.media_format)
             except ObjectMissing as error:
                 contradiction = StorageUnavailable(
                     "Storage reports that the object exists but cannot return it. Try again.",
@@ -162,19 +155,13 @@ class MediaObjects:
                 contradiction.__cause__ = error
                 await backoff.wait(contradiction)
 
-    async def read_head(
-        self, name: str, media_format: MediaFormat, deadline: Deadline | None
-    ) -> tuple[int, bytes]:
+    async def read_head(self, name: str, media_format: MediaFormat) -> tuple[int, bytes]:
         """Returns the size of an object, and its first bytes where they tell a picture's size.
 
         Raises:
             ObjectMissing: There is none.
         """
-
-        async def read() -> tuple[int, bytes]:
-            if not has_size(media_format):
-                return (await self._storage.media.describe(name)).size, b""
-            async with self._storage.media.open(name, 0, _MEASURED_BYTES - 1) as stream:
-                return stream.info.size, b"".join([chunk async for chunk in stream.chunks])
-
-        return await persist(read, deadline)
+        if not has_size(media_format):
+            return (await self._storage.media.describe(name)).size, b""
+        async with self._storage.media.open(name, 0, _MEASURED_BYTES - 1) as stream:
+            return stream.info.size, b"".join([chunk async for chunk in stream.chunks])

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from shared.deadline import Deadline
-
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._@-]+(/(?!\.)[A-Za-z0-9._@-]+)*")
 MAX_NAME_CHARS = 1024
 
@@ -137,8 +135,8 @@ class ObjectStore(Protocol):
     """Objects of one container.
 
     Names are as `check_name` says. Every operation can raise `StorageUnavailable`. All but `append` are
-    repeated where storage fails: a few times, or until their deadline is near. A repeat that finds what
-    an earlier attempt has done takes it for done.
+    repeated where storage fails: a few times, or for as long as `keep_retrying` says. A repeat that
+    finds what an earlier attempt has done takes it for done.
     """
 
     async def create(
@@ -146,7 +144,6 @@ class ObjectStore(Protocol):
         name: str,
         data: bytes,
         headers: ContentHeaders | None = None,
-        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object at once, or not at all.
 
@@ -154,7 +151,6 @@ class ObjectStore(Protocol):
             name: The object.
             data: Its bytes.
             headers: What it says of itself.
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             ObjectExists: There is one already that somebody else has stored.
@@ -166,7 +162,6 @@ class ObjectStore(Protocol):
         name: str,
         chunks: AsyncIterable[bytes],
         headers: ContentHeaders | None = None,
-        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         """Stores a new object of unknown length; nobody sees it before its last byte is stored.
 
@@ -174,23 +169,19 @@ class ObjectStore(Protocol):
             name: The object.
             chunks: Its bytes as they come.
             headers: What it says of itself.
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             ObjectExists: There is one already that somebody else has stored.
         """
         ...
 
-    async def replace(
-        self, name: str, data: bytes, etag: str, deadline: Deadline | None = None
-    ) -> ObjectInfo:
+    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
         """Replaces an object that has not changed since its etag was read.
 
         Args:
             name: The object.
             data: Its new bytes.
             etag: Of what is to be replaced.
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             ObjectChanged: Somebody else has changed or deleted it.

@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 
-from shared.deadline import Deadline
 from shared.errors import Conflict
 from shared.parallel import gather_limited
 from shared.storage.objects import ObjectConflict, ObjectMissing, ObjectStore
@@ -40,7 +39,7 @@ ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRecord(Generic[RecordT]):
+class Versioned(Generic[RecordT]):
     """A record as it was read or written.
 
     Attributes:
@@ -65,7 +64,7 @@ class RecordPage(Generic[RecordT]):
         cursor: Where the next part begins; None at the end.
     """
 
-    records: tuple[StoredRecord[RecordT], ...]
+    records: tuple[Versioned[RecordT], ...]
     cursor: str | None
 
 
@@ -86,7 +85,7 @@ class Records(Generic[RecordT]):
         self._model = model
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def get(self, name: str) -> StoredRecord[RecordT]:
+    async def get(self, name: str) -> Versioned[RecordT]:
         """Returns a record.
 
         Raises:
@@ -94,46 +93,40 @@ class Records(Generic[RecordT]):
         """
         data, info = await self._state.read(name)
         record = self._model.model_validate_json(data)
-        return StoredRecord(name, record, info.etag, info.age_seconds)
+        return Versioned(name, record, info.etag, info.age_seconds)
 
-    async def find(self, name: str) -> StoredRecord[RecordT] | None:
+    async def find(self, name: str) -> Versioned[RecordT] | None:
         """Returns a record, None where there is none."""
         try:
             return await self.get(name)
         except ObjectMissing:
             return None
 
-    async def create(
-        self, name: str, record: RecordT, deadline: Deadline | None = None
-    ) -> StoredRecord[RecordT]:
+    async def create(self, name: str, record: RecordT) -> Versioned[RecordT]:
         """Stores a new record.
 
         Args:
             name: Its object.
             record: The record.
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             ObjectExists: There is one already.
         """
-        info = await self._state.create(name, _json(record), deadline=deadline)
-        return StoredRecord(name, record, info.etag)
+        info = await self._state.create(name, _json(record))
+        return Versioned(name, record, info.etag)
 
-    async def replace(
-        self, stored: StoredRecord[RecordT], record: RecordT, deadline: Deadline | None = None
-    ) -> StoredRecord[RecordT]:
+    async def replace(self, stored: Versioned[RecordT], record: RecordT) -> Versioned[RecordT]:
         """Replaces a record that nobody has changed since it was read.
 
         Args:
             stored: The record as it was read or written last.
             record: What takes its place.
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             ObjectChanged: Somebody has changed or deleted it.
         """
-        info = await self._state.replace(stored.name, _json(record), stored.etag, deadline)
-        return StoredRecord(stored.name, record, info.etag)
+        info = await self._state.replace(stored.name, _json(record), stored.etag)
+        return Versioned(stored.name, record, info.etag)
 
     async def change(
         self,

@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass
 
-from shared.deadline import Deadline
 from shared.errors import Conflict, GatewayError
 from shared.storage.conversation_log import Line, LogWriter, Tail
 from shared.storage.leases import Renewal
@@ -31,12 +30,11 @@ class TurnWriter:
         self._is_closed = False
         self._renewal: Renewal | None = None
 
-    async def write(self, *lines: Line, deadline: Deadline | None = None) -> None:
+    async def write(self, *lines: Line) -> None:
         """Stores lines together.
 
         Args:
             lines: What to store.
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             Conflict: Another request has taken the conversation over, or deleted it.
@@ -44,7 +42,7 @@ class TurnWriter:
         """
         try:
             stamped = ({**line, **self._stamp} for line in lines)
-            await self._writer.append(*stamped, deadline=deadline)
+            await self._writer.append(*stamped)
         except ObjectConflict as error:
             raise Conflict(
                 "Another request has taken this conversation over, or it was deleted.",
@@ -55,7 +53,7 @@ class TurnWriter:
         """Begins to write a line now and then."""
         self._renewal = Renewal(self._renew, self._renewal_seconds)
 
-    async def close(self, *lines: Line, deadline: Deadline | None = None) -> None:
+    async def close(self, *lines: Line) -> None:
         """Writes the last lines; afterwards the next turn may begin.
 
         After it has failed it may be called again, with other lines: these are written unless the first
@@ -63,7 +61,6 @@ class TurnWriter:
 
         Args:
             lines: What to store.
-            deadline: Until when to go on where storage fails; None for a few attempts.
 
         Raises:
             Conflict: Another request has taken the conversation over, or deleted it.
@@ -73,17 +70,17 @@ class TurnWriter:
         if self._renewal is not None:
             self._renewal.stop()
         try:
-            if not (is_repeat and await self._writer.settle(deadline)):
-                await self.write(*lines, deadline=deadline)
+            if not (is_repeat and await self._writer.settle()):
+                await self.write(*lines)
         finally:
             if self._renewal is not None:
                 await self._renewal.wait()
 
-    async def abandon(self, deadline: Deadline) -> None:
+    async def abandon(self) -> None:
         """Ends a turn whose first lines may be stored though writing them failed."""
-        if await self._writer.settle(deadline):
+        if await self._writer.settle():
             end = {"type": "end", "status": "incomplete", "error": None, "usage": None}
-            await self.write(end, deadline=deadline)
+            await self.write(end)
 
     async def _renew(self) -> bool:
         try:

@@ -49,7 +49,7 @@ class Claims:
             # Several calls can share a context, as those of one chat do, but not their ids.
             yield Claim(Operation.begin())
             return
-        async with self._idempotency.claim(principal, key, request, context.deadline) as claim:
+        async with self._idempotency.claim(principal, key, request) as claim:
             if claim.is_done:
                 claim.result = await self._media.refresh(
                     principal, claim.result, media_in(claim.result)

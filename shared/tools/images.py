@@ -15,7 +15,7 @@ from shared.openai_service import (
 )
 from shared.outbound import Downloads
 from shared.parallel import gather_limited
-from shared.storage import Media, MediaFormat, MediaStore, formats
+from shared.storage import Media, MediaFormat, MediaStore, formats, keep_retrying
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.tool import tool
 
@@ -183,7 +183,8 @@ class ImageTools:
             raise ProviderUnavailable("The provider's answer holds an image in no known format.")
         owner = context.principal.name
         media_id = context.operation.id(f"image {index}")
-        record = await self._media.save(owner, media_id, data, found, deadline=context.deadline)
+        with keep_retrying():
+            record = await self._media.save(owner, media_id, data, found)
         return await self._media.present(record)
 
     async def _fetch(self, url: str, context: CallContext) -> bytes:

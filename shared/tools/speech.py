@@ -13,7 +13,15 @@ from shared.openai_service import (
     SpeechRequest,
     TranscriptionRequest,
 )
-from shared.storage import Media, MediaFormat, MediaKind, MediaRecord, MediaStore, formats
+from shared.storage import (
+    Media,
+    MediaFormat,
+    MediaKind,
+    MediaRecord,
+    MediaStore,
+    formats,
+    keep_retrying,
+)
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.streams import peek
 from shared.tools.tool import tool
@@ -106,13 +114,11 @@ class SpeechTools:
         async with self._openai.audio.speak(request) as speech:
             head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large)
             await context.report_progress(1, 2, "Storing the clip as it comes")
-            record = await self._media.save(
-                context.principal.name,
-                media_id,
-                chunks,
-                _check_format(head, wanted),
-                deadline=context.deadline,
-            )
+            its_format = _check_format(head, wanted)
+            with keep_retrying():
+                record = await self._media.save(
+                    context.principal.name, media_id, chunks, its_format
+                )
         await context.report_progress(2, 2, "Stored the clip")
         media = await self._media.present(record)
         return {"media": media, "model": speech.model, "voice": voice}

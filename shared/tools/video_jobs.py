@@ -38,11 +38,12 @@ from shared.storage import (
     Record,
     Records,
     Storage,
-    StoredRecord,
+    Versioned,
     WorkItem,
     WorkItems,
     formats,
     is_id,
+    keep_retrying,
     made_at,
     owner_key,
 )
@@ -158,7 +159,8 @@ class VideoJobs:
             error=_error(ordered),
         )
         try:
-            await self._records.create(_name(job_id, context), record, context.deadline)
+            with keep_retrying():
+                await self._records.create(_name(job_id, context), record)
         except ObjectExists:
             record = (await self._read(job_id, context)).record
         if record.has_ended:
@@ -241,7 +243,7 @@ class VideoJobs:
     async def _copy_once(self, record: _Record, seen: ProviderVideo, context: CallContext) -> str:
         owner = context.principal.name
         async with self._idempotency.claim(
-            owner, f"video {record.id}", b"", context.deadline, purpose="copy"
+            owner, f"video {record.id}", b"", purpose="copy"
         ) as claim:
             if not claim.is_done:
                 claim.result = await self._copy(claim.operation, seen, context)
@@ -255,13 +257,13 @@ class VideoJobs:
             stored = await self._media.stored_format(media_id, [formats.MP4, formats.WEBM])
         thumbnail = await self._thumbnail(seen)
         if stored is not None:
-            await self._media.save(owner, media_id, None, stored, thumbnail, context.deadline)
+            with keep_retrying():
+                await self._media.save(owner, media_id, None, stored, thumbnail)
             return media_id
         async with self._open(seen) as chunks:
             head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large)
-            await self._media.save(
-                owner, media_id, whole, _check(head), thumbnail, context.deadline
-            )
+            with keep_retrying():
+                await self._media.save(owner, media_id, whole, _check(head), thumbnail)
         return media_id
 
     @asynccontextmanager
@@ -306,7 +308,7 @@ class VideoJobs:
                 pass
         return job
 
-    async def _read(self, job_id: str, context: CallContext) -> StoredRecord[_Record]:
+    async def _read(self, job_id: str, context: CallContext) -> Versioned[_Record]:
         unknown = NotFound(f"There is no video job '{job_id}'.")
         if not is_id(job_id):
             raise unknown
@@ -316,8 +318,8 @@ class VideoJobs:
             raise unknown from error
 
     async def _replace(
-        self, stored: StoredRecord[_Record], changes: dict[str, Any], context: CallContext
-    ) -> tuple[StoredRecord[_Record], bool]:
+        self, stored: Versioned[_Record], changes: dict[str, Any], context: CallContext
+    ) -> tuple[Versioned[_Record], bool]:
         """Returns the record as it then is, and whether it is we who changed it."""
         changed = _Record.model_validate({**stored.record.model_dump(), **changes})
         try:

@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.server import LOOPBACK, LoopbackServer
 from shared.asgi import replay
-from shared.deadline import Deadline
 from shared.errors import StorageUnavailable
 from shared.storage import FolderStore
 from shared.storage.objects import (
@@ -59,21 +58,18 @@ class StateFolder(FolderStore):
         name: str,
         data: bytes,
         headers: ContentHeaders | None = None,
-        deadline: Deadline | None = None,
     ) -> ObjectInfo:
         self.writes += 1
-        return await super().create(name, data, headers, deadline)
+        return await super().create(name, data, headers)
 
-    async def replace(
-        self, name: str, data: bytes, etag: str, deadline: Deadline | None = None
-    ) -> ObjectInfo:
+    async def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
         if self.fails():
             raise StorageUnavailable("Storage is down, say the tests.")
         self.writes += 1
         if self.hangs:
             self.hung.set()
             await asyncio.Event().wait()
-        return await super().replace(name, data, etag, deadline)
+        return await super().replace(name, data, etag)
 
     async def _answer(self) -> None:
         if self.is_stalled:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.deadline import Deadline
+from shared.deadline import time_limit
 from shared.errors import Conflict
 from shared.settings import load_settings
 from shared.storage import (
@@ -56,7 +56,7 @@ async def test_running_work_is_not_taken_over(make_storage: MakeStorage, skew: f
 
     async def run(storage: Storage, seconds: float) -> tuple[Any, bool]:
         store = IdempotencyStore(storage)
-        async with store.claim("alice", "k", b"", Deadline.after(seconds)) as claim:
+        async with time_limit(seconds), store.claim("alice", "k", b"") as claim:
             if was_done := claim.is_done:
                 return claim.result, was_done
             claim.result = await work(claim.operation)
@@ -86,7 +86,7 @@ async def test_work_of_a_dead_instance_is_taken_over_when_its_lease_is_over(
     dead = IdempotencyStore(make_storage(skew, timing))
 
     async def hang() -> None:
-        async with dead.claim("alice", "k", b"", Deadline.after(60)):
+        async with dead.claim("alice", "k", b""):
             began.set()
             await asyncio.Event().wait()
 
@@ -94,7 +94,7 @@ async def test_work_of_a_dead_instance_is_taken_over_when_its_lease_is_over(
     await began.wait()
     store = IdempotencyStore(make_storage(0, timing))
     # Less than the skew: a lease that ended by the dead instance's clock would last longer.
-    async with store.claim("alice", "k", b"", Deadline.after(20)) as claim:
+    async with time_limit(20), store.claim("alice", "k", b"") as claim:
         assert (claim.operation.is_repeat, claim.is_done) == (True, False)
     hanging.cancel()
     await asyncio.gather(hanging, return_exceptions=True)

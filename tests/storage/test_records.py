@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pytest_mock import MockerFixture
 
 from shared.background import Background
-from shared.deadline import Deadline
+from shared.deadline import time_limit
 from shared.errors import Conflict, StorageUnavailable
 from shared.storage import (
     Lease,
@@ -89,9 +89,10 @@ class Runner:
 
     async def run(self, seconds: float = 20) -> tuple[str | None, str]:
         """Does the job unless it is done; returns the result, and how this run came to it."""
-        async with self.jobs.hold(
-            NAME, lambda job: job.result is None, Job, Deadline.after(seconds), BUSY
-        ) as found:
+        async with (
+            time_limit(seconds),
+            self.jobs.hold(NAME, lambda job: job.result is None, Job, BUSY) as found,
+        ):
             if not isinstance(found, Lease):
                 return found.result, "found"
             self.began.set()
@@ -204,7 +205,7 @@ async def test_block_that_fails_releases_the_record(
 ) -> None:
     jobs = LeasedRecords(store, Job, Timing(), background)
     with pytest.raises(LookupError):
-        async with jobs.hold(NAME, lambda job: True, Job, Deadline.after(20), BUSY):
+        async with jobs.hold(NAME, lambda job: True, Job, BUSY):
             raise LookupError
     assert (await jobs.get(NAME)).record == Job()
     later = Runner(store, background, Timing())
@@ -256,7 +257,8 @@ async def test_record_of_a_dead_holder_is_taken_over_and_not_written_by_it_any_m
     await dead.began.wait()
     heir = Runner(store, background)
     inherited = asyncio.create_task(heir.run())
-    await heir.began.wait()
+    async with asyncio.timeout(20):
+        await heir.began.wait()
     dead.goes_on.set()
     await hanging
     assert (await dead.jobs.get(NAME)).record.result is None

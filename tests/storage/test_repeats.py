@@ -6,13 +6,13 @@ from uuid import uuid4
 
 import pytest
 
-from shared.deadline import Deadline
+from shared.deadline import time_limit
 from shared.errors import StorageUnavailable
 from shared.storage import ObjectChanged, ObjectExists, ObjectMissing
 from shared.storage.blob import BlobStore
 from shared.storage.blob_account import BlobAccount
 from shared.storage.blocks import BLOCK_BYTES
-from shared.storage.persistence import Backoff, pause_seconds
+from shared.storage.retries import ATTEMPTS, Backoff, keep_retrying, pause_seconds
 from tests.storage.proxy import BUSY, LOST, Fault, StorageProxy, proxy_before
 
 LARGE = b"x" * (2 * BLOCK_BYTES + 1)
@@ -125,11 +125,39 @@ async def test_write_with_a_deadline_goes_on_until_it_is_near(
     store: BlobStore, proxy: StorageProxy
 ) -> None:
     proxy.fail("PUT", "/a", *[BUSY] * 6)
-    await store.create("a", b"1", deadline=Deadline.after(60))
+    async with time_limit(60):
+        with keep_retrying():
+            await store.create("a", b"1")
     assert proxy.faults == 6
     proxy.decide = lambda request: BUSY if request.is_write else None
-    with pytest.raises(StorageUnavailable):
-        await store.create("b", b"1", deadline=Deadline.after(3))
+    async with time_limit(3):
+        with keep_retrying(), pytest.raises(StorageUnavailable):
+            await store.create("b", b"1")
+
+
+async def test_read_that_is_kept_retrying_goes_on_after_the_usual_attempts(
+    store: BlobStore, proxy: StorageProxy
+) -> None:
+    await store.create("a", b"1")
+    proxy.fail("GET", "/a", *[BUSY] * 6)
+    with keep_retrying(60):
+        assert (await store.read("a"))[0] == b"1"
+    assert proxy.faults == 6
+
+
+async def test_operation_fails_in_time_to_say_so_where_its_scope_is_nearly_over() -> None:
+    async with time_limit(1):
+        with pytest.raises(StorageUnavailable):
+            await Backoff().wait(StorageUnavailable("Busy."))
+
+
+async def test_without_a_scope_what_is_kept_retrying_is_given_up_after_a_few_attempts(
+    store: BlobStore, proxy: StorageProxy
+) -> None:
+    proxy.decide = lambda request: BUSY if request.is_write else None
+    with keep_retrying(), pytest.raises(StorageUnavailable):
+        await store.create("b", b"1")
+    assert proxy.faults == ATTEMPTS
 
 
 def test_pauses_are_as_long_as_storage_asks() -> None:
@@ -137,14 +165,12 @@ def test_pauses_are_as_long_as_storage_asks() -> None:
     assert 0 < pause_seconds(1) < pause_seconds(5) <= 5
 
 
-@pytest.mark.parametrize(
-    ("deadline", "asked"), [(None, 60.0), (Deadline.after(10), 20.0)], ids=["none", "near"]
-)
+@pytest.mark.parametrize(("seconds", "asked"), [(None, 60.0), (10, 20.0)], ids=["none", "near"])
 async def test_storage_that_asks_to_wait_too_long_is_not_waited_for(
-    deadline: Deadline | None, asked: float
+    seconds: float | None, asked: float
 ) -> None:
     busy = StorageUnavailable("Busy.", asked)
     async with asyncio.timeout(5):
-        with pytest.raises(StorageUnavailable) as raised:
-            await Backoff(deadline).wait(busy)
+        with keep_retrying(seconds), pytest.raises(StorageUnavailable) as raised:
+            await Backoff().wait(busy)
     assert raised.value.headers == {"Retry-After": f"{asked:.0f}"}

@@ -36,7 +36,7 @@ from shared.connections.sessions import answered_within
 from shared.connections.store import ConnectionStore
 from shared.deadline import Deadline
 from shared.errors import Conflict, GatewayError, InvalidRequest, NotFound
-from shared.storage import ObjectChanged, persist
+from shared.storage import ObjectChanged, retry_write
 
 STATE_SECONDS = 600
 EXCHANGE_SECONDS = 30.0
@@ -139,7 +139,7 @@ class OAuthFlow:
             async with answered_within(EXCHANGE_SECONDS, deadline, "The token endpoint"):
                 tokens = await self._exchange(stored.record.oauth, kept)
             async with deadline.limit():
-                return await persist(lambda: save_tokens(self._store, stored, kept, tokens))
+                return await retry_write(lambda: save_tokens(self._store, stored, kept, tokens))
         except BaseException:
             await self._mark_failed(stored)
             raise

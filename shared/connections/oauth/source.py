@@ -11,7 +11,7 @@ from shared.connections.oauth.tokens import Tokens
 from shared.connections.records import ConnectionRecord, OAuthClient, Stored, in_seconds, now
 from shared.connections.store import ConnectionStore
 from shared.errors import Conflict, GatewayError, NotFound, StorageUnavailable
-from shared.storage import ObjectChanged, persist
+from shared.storage import ObjectChanged, retry_write
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class OAuthTokens:
             return
         stored, kept, tokens = self._unsaved
         try:
-            await persist(lambda: save_tokens(self._store, stored, kept, tokens))
+            await retry_write(lambda: save_tokens(self._store, stored, kept, tokens))
         except (StorageUnavailable, Conflict):
             logger.warning("A new token of a connection could not be stored yet.")
             return
