@@ -6,6 +6,7 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     ├── Unauthorized             401  unauthorized
     ├── InsufficientScope        403  insufficient_scope
     ├── ForbiddenOrigin          403  forbidden_origin
+    ├── PriceUnknown             403  price_unknown
     ├── NotFound                 404  not_found
     ├── Conflict                 409  conflict
     │   └── IdempotencyMismatch  409  idempotency_mismatch
@@ -15,6 +16,9 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     │   ├── UnsatisfiableRange   416  invalid_request
     │   └── ForbiddenAddress     422  invalid_request
     ├── TooLarge                 413  too_large
+    ├── LimitReached
+    │   ├── RequestLimitReached  429  rate_limited
+    │   └── BudgetSpent          429  quota_exceeded
     ├── DeadlineExceeded         504  deadline_exceeded
     ├── NotConfigured            503  not_configured
     │   └── AuthNotConfigured    503  auth_not_configured
@@ -273,6 +277,31 @@ class TooLarge(GatewayError):
 
     status = 413
     code = "too_large"
+
+
+class PriceUnknown(GatewayError):
+    """Raised when the caller's US dollars are limited and nobody knows what the call costs."""
+
+    status = 403
+    code = "price_unknown"
+
+
+class LimitReached(GatewayError):
+    """The root of refusals because a limit of the caller is reached; the provider was not asked."""
+
+    status = 429
+
+
+class RequestLimitReached(LimitReached):
+    """Raised when there are too many requests in a minute or at a time: waiting helps."""
+
+    code = "rate_limited"
+
+
+class BudgetSpent(LimitReached):
+    """Raised when a limit of a day or a month is reached."""
+
+    code = "quota_exceeded"
 
 
 class DeadlineExceeded(GatewayError):

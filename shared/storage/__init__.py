@@ -15,6 +15,7 @@ from shared.storage.media_links import MAX_FRESH_MEDIA, Media, find_media
 from shared.storage.media_records import MediaRecord
 from shared.storage.objects import (
     ContentHeaders,
+    LogFull,
     ObjectChanged,
     ObjectConflict,
     ObjectExists,
@@ -48,6 +49,7 @@ __all__ = [
     "LeasedRecords",
     "Line",
     "LinkSigner",
+    "LogFull",
     "Media",
     "MediaFormat",
     "MediaKind",

@@ -1,0 +1,127 @@
+"""What a call of a provider uses, and the protocol by which that is reserved and settled.
+
+Every call that is paid for runs in `Clients.charge`, which asks the meter before the provider is asked
+and tells it afterwards what was used. `shared.usage` implements the meter.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.openai_service.endpoints import Provider
+from shared.settings import Capability
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumption:
+    """What one call used, or is estimated to use; None is what nobody reported.
+
+    Attributes:
+        input_tokens: Input tokens, with the cached ones and those of audio and images.
+        cached_tokens: Input tokens that the provider had cached.
+        output_tokens: Output tokens, with those for reasoning.
+        reasoning_tokens: Output tokens for reasoning.
+        input_audio_tokens: Input tokens of audio.
+        input_image_tokens: Input tokens of images.
+        output_image_tokens: Output tokens of images.
+        images: Images made.
+        seconds: Seconds of audio heard or of video made.
+        characters: Characters spoken.
+    """
+
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    output_image_tokens: int | None = None
+    images: int | None = None
+    seconds: float | None = None
+    characters: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens together, as limits count them."""
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+
+NOTHING = Consumption()
+"""What a call used that failed before any output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeteredCall:
+    """A call of a provider as the ledger knows it.
+
+    Attributes:
+        capability: What the provider is asked for.
+        provider: The provider.
+        base_url: Where it is.
+        model: The model or deployment that is asked.
+        known_model: The model behind a deployment, where the settings name it.
+        estimate: What the call is expected to use at most.
+    """
+
+    capability: Capability
+    provider: Provider
+    base_url: str
+    model: str
+    known_model: str | None
+    estimate: Consumption
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How a call of a provider ended.
+
+    Attributes:
+        consumption: What it used; None where that is not known and the estimate stands.
+        model: The model that answered; None where that is not known.
+        status: ``ok``, or the code of the error.
+        attempts: Requests that were sent, with our retries.
+        was_reached: Whether any of them reached the provider.
+        seconds: How long the call took.
+    """
+
+    consumption: Consumption | None
+    model: str | None
+    status: str
+    attempts: int
+    was_reached: bool
+    seconds: float
+
+
+class Reservation(Protocol):
+    """A call that was let through and is not settled yet."""
+
+    @property
+    def reference(self) -> str | None:
+        """Names the record of the call for `Meter.refund`; None where none is kept."""
+        ...
+
+    def settle(self, settlement: Settlement) -> None:
+        """Notes how the call ended; nothing waits for it to be stored."""
+        ...
+
+
+class Meter(Protocol):
+    """Lets calls through, or refuses those for which a limit is reached."""
+
+    async def reserve(self, call: MeteredCall) -> Reservation:
+        """Reserves what a call is estimated to use, before the provider is asked.
+
+        Raises:
+            LimitReached: A limit of the caller is reached.
+            PriceUnknown: The caller's dollars are limited, and nobody knows what the call costs.
+            StorageUnavailable: A limit applies, and cannot be counted.
+        """
+        ...
+
+    async def refund(self, principal: str, reference: str) -> None:
+        """Settles at nothing what was paid for in advance and failed later, such as a video.
+
+        Args:
+            principal: Whose call it was.
+            reference: Of its reservation.
+        """
+        ...
