@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from shared.deadline import create_detached_task, remaining_seconds
@@ -11,6 +13,24 @@ from shared.errors import GatewayError
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+
+_collecting: ContextVar[tuple[set[asyncio.Task[Any]], ...]] = ContextVar("collecting", default=())
+
+
+@contextmanager
+def collect_detached() -> Iterator[set[asyncio.Task[Any]]]:
+    """Collects the detached tasks of the block, of the tasks that it starts, and of those themselves.
+
+    Yields:
+        The tasks that run, also after the block.
+    """
+    running: set[asyncio.Task[Any]] = set()
+    token = _collecting.set((*_collecting.get(), running))
+    try:
+        yield running
+    finally:
+        _collecting.reset(token)
 
 
 class Background:
@@ -71,8 +91,9 @@ class Background:
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = create_detached_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        for running in (self._running, *_collecting.get()):
+            running.add(task)
+            task.add_done_callback(running.discard)
         return task
 
 

@@ -6,8 +6,8 @@ library's route does not match every path, its record of each pair is never drop
 invocation before the response is sent.
 
 The last loses logs: the host keeps a line of the log only if it names an invocation that has not ended.
-So an invocation lasts here as long as its response (`respond`), and what the tasks and threads of its
-request log meanwhile names it.
+So an invocation lasts here as long as its response and the detached work of its request (`respond`), and
+what the tasks and threads of its request log meanwhile names it.
 
 Everything here looks the library's names up and does nothing where they are missing, so that another
 version of it works as it is.
@@ -29,11 +29,15 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from shared.background import collect_detached
 
 PATIENCE_SECONDS = 30.0
 """How long an invocation waits for its request, and a request for its invocation."""
 LOOK_SECONDS = 5.0
+MAX_SECONDS = 280.0
+"""How long an invocation with detached work lasts: the shortest limit of a plan is five minutes."""
 KEEP_SECONDS = 1.0
 """How long the library's record is kept after the response: the library sets the response once more."""
 
@@ -90,17 +94,14 @@ class WorkerServer(FastAPI):
         if scope["type"] not in ("http", "websocket"):
             await super().__call__(scope, receive, send)
             return
-        exchange = Exchange(Headers(scope=scope).get(_INVOCATION_ID, ""))
+        exchange = Exchange(scope, receive, send, self._pairs)
         scope[_EXCHANGE] = exchange
-        with _logging_for(exchange.invocation_id):
+        with _logging_for(exchange.invocation_id), collect_detached() as exchange.detached:
             try:
-                await super().__call__(scope, receive, send)
+                await super().__call__(scope, exchange.receive, exchange.send)
             finally:
                 exchange.ended.set()
-                if exchange.is_awaited:
-                    loop = asyncio.get_running_loop()
-                    loop.call_later(KEEP_SECONDS, self._pairs.close, exchange.invocation_id)
-                else:
+                if not exchange.is_awaited:
                     self._pairs.close(exchange.invocation_id)
 
     @asynccontextmanager
@@ -116,21 +117,69 @@ class Exchange:
     """A request of the worker's server and its response.
 
     Args:
-        invocation_id: Its invocation.
+        scope: The request.
+        receive: Receives from its client.
+        send: Sends to its client.
+        pairs: Drops the library's record of it.
 
     Attributes:
+        invocation_id: Its invocation.
+        detached: Work of the request that goes on without it.
         is_awaited: Whether the invocation ends with the response, not before.
         ended: Set when the response was sent, or never will be.
     """
 
-    def __init__(self, invocation_id: str) -> None:
-        self.invocation_id = invocation_id
+    def __init__(self, scope: Scope, receive: Receive, send: Send, pairs: "Pairs") -> None:
+        self.invocation_id = Headers(scope=scope).get(_INVOCATION_ID, "")
+        self.detached: set[asyncio.Task[Any]] = set()
         self.is_awaited = False
         self.ended = asyncio.Event()
+        self._pairs = pairs
+        self._receive = receive
+        self._send = send
+        self._ends_at = monotonic() + MAX_SECONDS
+        self._is_head = scope.get("method") == "HEAD"
+        self._has_length = self._is_complete = self._has_disconnected = False
+
+    async def receive(self) -> Message:
+        """Receives, and notes a client that disconnects before it has the response."""
+        message = await self._receive()
+        self._has_disconnected |= message["type"] == "http.disconnect" and not self._is_complete
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Sends a part of the response, and notes whether the client sees its end by itself."""
+        if message["type"] == "http.response.start":
+            length = Headers(raw=message.get("headers", [])).get("content-length", "0")
+            self._has_length = length != "0" and not self._is_head
+        elif message["type"] == "http.response.body":
+            self._is_complete = not message.get("more_body", False)
+        await self._send(message)
+
+    async def finish(self) -> None:
+        """Waits for the response, and for what goes on after it where the client does not wait as well.
+
+        The host ends the response when the invocation ends. A client that does not know the length of
+        the body waits for that.
+        """
+        try:
+            await self.ended.wait()
+            while self.detached and not self._is_client_waiting:
+                remaining = self._ends_at - monotonic()
+                if remaining <= 0:
+                    break
+                await asyncio.wait(self.detached, timeout=remaining)
+        finally:
+            loop = asyncio.get_running_loop()
+            loop.call_later(KEEP_SECONDS, self._pairs.close, self.invocation_id)
+
+    @property
+    def _is_client_waiting(self) -> bool:
+        return self._is_complete and not self._has_length and not self._has_disconnected
 
 
 async def respond(request: Request, response: Response) -> Response:
-    """Has the worker's server send a response, and returns it when it was sent.
+    """Has the worker's server send a response, and returns it when the invocation may end.
 
     Called by the handler of a trigger, whose return ends the invocation. Where the library does not take
     the response before that, this returns at once, and the library sends the response afterwards.
@@ -142,7 +191,7 @@ async def respond(request: Request, response: Response) -> Response:
     exchange = request.scope.get(_EXCHANGE)
     if isinstance(exchange, Exchange) and _hand_over(exchange.invocation_id, response):
         exchange.is_awaited = True
-        await exchange.ended.wait()
+        await exchange.finish()
     return response
 
 

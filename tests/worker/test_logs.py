@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.asgi import AsgiResponse
+from shared.background import Background
 from shared.functions_worker import WorkerServer, respond
 from shared.routes.envelope import CLIENT_CLOSED_REQUEST
 from tests.conftest import StandIn
@@ -146,6 +147,40 @@ async def test_the_line_of_a_client_that_left_is_kept_and_its_invocation_ends(
     assert await settled(worker) == NOTHING_LEFT
 
 
+@pytest.mark.parametrize(
+    ("name", "path", "body", "key"),
+    [
+        ("tool", "/tools/generate_image", {"prompt": "A hill"}, {}),
+        ("chat", "/chat", QUESTION, {"Idempotency-Key": "one"}),
+        ("stream", "/chat", {**QUESTION, "stream": True}, {"Idempotency-Key": "two"}),
+    ],
+)
+async def test_what_paid_work_logs_whose_caller_disconnected_is_kept(
+    worker: WorkerProcess,
+    stand_in: StandIn,
+    gate: Gate,
+    name: str,
+    path: str,
+    body: Any,
+    key: dict[str, str],
+) -> None:
+    request_id = f"detached-{name}"
+    stand_in.fault(status=401, message="Incorrect API key provided")
+    async with worker.client() as client:
+        with gate.holding() as hold:
+            asking = client.post(path, json=body, headers={**named(request_id), **key})
+            exchange = asyncio.create_task(asking)
+            assert await happened(hold.asked)
+            exchange.cancel()
+            await asyncio.wait([exchange])
+            # The request is over before the provider answers.
+            await worker.logged_request(request_id)
+            hold.over.set()
+            await kept_line(worker, request_id, "provider_failed ")
+    await kept_line(worker, request_id, "Detached work failed: provider_credentials")
+    assert await settled(worker) == NOTHING_LEFT
+
+
 async def test_an_invocation_lasts_as_long_as_its_stream(
     caller: httpx2.AsyncClient, worker: WorkerProcess, gate: Gate
 ) -> None:
@@ -249,6 +284,81 @@ async def test_tasks_and_threads_of_a_request_have_its_invocation_and_nobody_aft
 
     await make_task(asyncio.get_running_loop(), ask())
     assert seen == ["invocation", "invocation", "invocation", None, None]
+
+
+@pytest.mark.parametrize(
+    ("headers", "method", "leaves", "lasts"),
+    [
+        ({"Content-Length": "4"}, "POST", False, True),
+        ({"Content-Length": "4"}, "HEAD", False, False),
+        ({"Content-Length": "0"}, "POST", False, False),
+        ({}, "POST", False, False),
+        ({}, "POST", True, True),
+    ],
+    ids=["length", "head", "empty", "stream", "disconnected"],
+)
+async def test_an_invocation_waits_for_detached_work_unless_its_client_waits_for_it(
+    headers: dict[str, str], method: str, leaves: bool, lasts: bool
+) -> None:
+    server = WorkerServer()
+    coordinator = http_v2.http_coordinator
+    background = Background(grace_seconds=0)
+    over = asyncio.Event()
+    events: list[str] = []
+
+    async def work() -> None:
+        await over.wait()
+        events.append("worked")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await background.finish(work())
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        if leaves:
+            assert (await receive())["type"] == "http.disconnect"
+        body = b"" if "0" in headers.values() else b"done"
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def invoke() -> None:
+        request = await coordinator.get_http_request_async("invocation")
+        response = await respond(request, AsgiResponse(app))
+        events.append("returned")
+        coordinator.set_http_response("invocation", response)
+
+    @server.api_route("/{path:path}")
+    async def catch_all(request: Request) -> Response:
+        coordinator.set_http_request("invocation", request)
+        response: Response = await coordinator.await_http_response_async("invocation")
+        return response
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": "/",
+        "query_string": b"",
+        "headers": [(b"x-ms-invocation-id", b"invocation")],
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        events.append(message["type"])
+
+    async with asyncio.timeout(60):
+        invocation = asyncio.create_task(invoke())
+        await server(scope, receive, send)
+        if lasts:
+            over.set()
+            await invocation
+        else:
+            await invocation
+            over.set()
+            await background.aclose()
+    answered = ["http.response.start", "http.response.body"]
+    ends = ["worked", "returned"] if lasts else ["returned", "worked"]
+    assert events == [*answered, *ends]
+    await until(lambda: not coordinator._context_references)
 
 
 @pytest.mark.parametrize("fails", [False, True])
