@@ -1,14 +1,15 @@
 """Makes connections: nothing is left of one that cannot be made."""
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from shared.addresses import endpoint
+from shared.background import Background
 from shared.connections.config import ConnectionsConfig
 from shared.connections.credentials import Secrets
 from shared.connections.directory import Targets
@@ -29,7 +30,7 @@ from shared.connections.requests import ConnectRequest, plain
 from shared.connections.sessions import SessionCache, answered_within
 from shared.connections.store import ConnectionStore
 from shared.connections.urls import hide_query
-from shared.deadline import Deadline
+from shared.deadline import time_limit
 from shared.errors import GatewayError, InvalidRequest
 from shared.outbound import check_url
 
@@ -73,6 +74,7 @@ class Connector:
         flow: What asks authorization servers.
         targets: What makes a connection ready to be used.
         sessions: Live sessions of this instance.
+        background: Takes back what could not be made, whoever stops to wait for it.
     """
 
     def __init__(
@@ -82,29 +84,30 @@ class Connector:
         flow: OAuthFlow,
         targets: Targets,
         sessions: SessionCache,
+        background: Background,
     ) -> None:
         self._config = config
         self._store = store
         self._flow = flow
         self._targets = targets
         self._sessions = sessions
+        self._background = background
 
     async def connect(
-        self, principal: str, request: ConnectRequest, callback_url: str, deadline: Deadline
+        self, principal: str, request: ConnectRequest, callback_url: str
     ) -> Connected | AuthorizationNeeded:
         """Makes a connection; see `Connections.connect`."""
         self._check(request, callback_url)
         owner = owner_of(principal)
         record, secrets = _new_record(request)
-        async with deadline.limit():
-            others = await self._make_room(owner)
+        others = await self._make_room(owner)
         record.tool_prefix = self._free_prefix(record.name, others)
         if request.auth_type == "oauth":
-            async with answered_within(request.timeout, deadline):
+            async with answered_within(request.timeout):
                 secrets = await self._prepare(request, callback_url, record, secrets)
             if request.grant == "authorization_code":
-                return await self._begin(owner, record, secrets, deadline)
-        return await self._open(owner, record, secrets, deadline)
+                return await self._begin(owner, record, secrets)
+        return await self._open(owner, record, secrets)
 
     def _check(self, request: ConnectRequest, callback_url: str) -> None:
         request.check(callback_url)
@@ -154,46 +157,43 @@ class Connector:
         return with_tokens(secrets, tokens)
 
     async def _begin(
-        self, owner: str, record: ConnectionRecord, secrets: Secrets, deadline: Deadline
+        self, owner: str, record: ConnectionRecord, secrets: Secrets
     ) -> AuthorizationNeeded:
         if record.oauth is None:
             raise ValueError("OAuth has not been prepared.")
         beginning = await self._flow.begin(owner, record.id, record.oauth)
         secrets.verifier = beginning.verifier
         record.status, record.pending = "authorizing", beginning.pending
-        async with self._storing(owner, record, secrets, deadline):
+        async with self._storing(owner, record, secrets):
             return AuthorizationNeeded(record, beginning.url)
 
-    async def _open(
-        self, owner: str, record: ConnectionRecord, secrets: Secrets, deadline: Deadline
-    ) -> Connected:
-        async with self._storing(owner, record, secrets, deadline) as stored:
+    async def _open(self, owner: str, record: ConnectionRecord, secrets: Secrets) -> Connected:
+        async with self._storing(owner, record, secrets) as stored:
             target = await self._targets.of(stored)
             offer = await self._sessions.run(
-                target, list_all, deadline=deadline, timeout=LIST_SECONDS, is_repeatable=True
+                target, list_all, timeout=LIST_SECONDS, is_repeatable=True
             )
             stored = await self._store.change(owner, record.id, _mark_connected)
             return Connected(stored.record, offer)
 
     @asynccontextmanager
     async def _storing(
-        self, owner: str, record: ConnectionRecord, secrets: Secrets, deadline: Deadline
+        self, owner: str, record: ConnectionRecord, secrets: Secrets
     ) -> AsyncIterator[Stored]:
         """Stores a connection, and takes it back if the block fails or takes too long."""
         record.created_at = record.last_activity = now()
         try:
-            async with deadline.limit():
-                # First, so that housekeeping finds what we leave behind if we die.
-                await self._store.plan_work(owner, record, _abandoned_at(record))
-                stored = await self._store.create(owner, record, secrets)
-                yield stored
-                # As late as can be: by now whoever began before us has been stored, too.
-                await self._refuse_beyond_limit(stored)
+            # First, so that housekeeping finds what we leave behind if we die.
+            await self._store.plan_work(owner, record, _abandoned_at(record))
+            stored = await self._store.create(owner, record, secrets)
+            yield stored
+            # As late as can be: by now whoever began before us has been stored, too.
+            await self._refuse_beyond_limit(stored)
         except BaseException:
             await self._undo(owner, record)
             raise
         if record.pending is None:
-            await self._forget_work(owner, record)
+            await self._try(self._store.forget_work(owner, record))
 
     async def _refuse_beyond_limit(self, stored: Stored) -> None:
         """Refuses a connection that is one too many because others were made at the same time."""
@@ -208,14 +208,17 @@ class Connector:
         self._sessions.drop(key)
         self._targets.forget(key)
         # What storage does not delete now counts as abandoned some minutes later.
-        with suppress(GatewayError, TimeoutError):
-            async with asyncio.timeout(_UNDO_SECONDS):
-                await self._store.delete(owner, record)
+        await self._try(self._store.delete(owner, record))
 
-    async def _forget_work(self, owner: str, record: ConnectionRecord) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_UNDO_SECONDS):
-                await self._store.forget_work(owner, record)
+    async def _try(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does something in storage for a few seconds, though the call's own time may be over."""
+
+        async def attempt() -> None:
+            with suppress(GatewayError):
+                async with time_limit(_UNDO_SECONDS):
+                    await work
+
+        await self._background.finish(attempt())
 
     def _wish(self, request: ConnectRequest, callback_url: str) -> OAuthWish:
         redirect_uri = request.oauth_redirect_uri or callback_url

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
+from shared.background import Background
 from shared.connections.activity import Activity
 from shared.connections.config import ConnectionsConfig
 from shared.connections.connecting import (
@@ -33,7 +34,6 @@ from shared.connections.sessions import SessionCache
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import Target
 from shared.context import ReportProgress, discard_progress
-from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotFound
 from shared.storage import ObjectStore
 
@@ -73,7 +73,10 @@ class Connections:
         self._sessions = SessionCache() if sessions is None else sessions
         self._activity = Activity(self._store)
         self._targets = Targets(config, self._store, self._flow, self._activity)
-        self._connector = Connector(config, self._store, self._flow, self._targets, self._sessions)
+        self._background = Background()
+        self._connector = Connector(
+            config, self._store, self._flow, self._targets, self._sessions, self._background
+        )
         self._max_known_bytes = max_known_bytes
         self._tools: dict[str, tuple[float, Listing]] = {}
 
@@ -83,7 +86,7 @@ class Connections:
         return len(self._sessions)
 
     async def connect(
-        self, principal: str, request: ConnectRequest, callback_url: str, deadline: Deadline
+        self, principal: str, request: ConnectRequest, callback_url: str
     ) -> Connected | AuthorizationNeeded:
         """Makes a connection.
 
@@ -91,13 +94,12 @@ class Connections:
             principal: Whose it will be.
             request: What to connect to.
             callback_url: This app's own `GET /mcp/oauth/callback`.
-            deadline: Until when.
 
         Raises:
             InvalidRequest: The request makes no sense, or the principal has too many connections.
             GatewayError: The server or its authorization server refused, failed, or timed out.
         """
-        return await self._connector.connect(principal, request, callback_url, deadline)
+        return await self._connector.connect(principal, request, callback_url)
 
     async def park_authorization(
         self,
@@ -105,14 +107,12 @@ class Connections:
         code: str | None,
         issuer: str | None,
         error: str | None,
-        deadline: Deadline,
     ) -> Parked:
         """Keeps what a browser brought back until it is confirmed; see `OAuthFlow.park`."""
-        async with deadline.limit():
-            return await self._flow.park(state, code, issuer, error)
+        return await self._flow.park(state, code, issuer, error)
 
     async def confirm_authorization(
-        self, principal: str, connection_id: str, characters: str, deadline: Deadline
+        self, principal: str, connection_id: str, characters: str
     ) -> ConnectionRecord:
         """Ends an authorization of the principal's with the characters that the browser was shown.
 
@@ -127,7 +127,7 @@ class Connections:
                 "code", "Give the 8 characters that the browser showed: digits and letters."
             )
         owner = owner_of(principal)
-        return (await self._flow.confirm(owner, connection_id, typed, deadline)).record
+        return (await self._flow.confirm(owner, connection_id, typed)).record
 
     async def settle(self, owner: str, connection_id: str) -> bool | None:
         """Deletes a connection that was abandoned while it was made; see `ConnectionStore.settle`."""
@@ -147,25 +147,21 @@ class Connections:
         """Returns one connection."""
         return self._activity.latest(await self._stored(principal, connection_id))
 
-    async def list_tools(self, principal: str, connection_id: str, deadline: Deadline) -> Listing:
+    async def list_tools(self, principal: str, connection_id: str) -> Listing:
         """Returns the tools of a connection's server."""
-        return await self._read(principal, connection_id, list_tools, deadline)
+        return await self._read(principal, connection_id, list_tools)
 
-    async def list_resources(
-        self, principal: str, connection_id: str, deadline: Deadline
-    ) -> Listing:
+    async def list_resources(self, principal: str, connection_id: str) -> Listing:
         """Returns the resources of a connection's server."""
-        return await self._read(principal, connection_id, list_resources, deadline)
+        return await self._read(principal, connection_id, list_resources)
 
-    async def list_prompts(self, principal: str, connection_id: str, deadline: Deadline) -> Listing:
+    async def list_prompts(self, principal: str, connection_id: str) -> Listing:
         """Returns the prompts of a connection's server."""
-        return await self._read(principal, connection_id, list_prompts, deadline)
+        return await self._read(principal, connection_id, list_prompts)
 
-    async def read_resource(
-        self, principal: str, connection_id: str, uri: str, deadline: Deadline
-    ) -> JsonObject:
+    async def read_resource(self, principal: str, connection_id: str, uri: str) -> JsonObject:
         """Returns the contents of a resource."""
-        return await self._read(principal, connection_id, reading_resource(uri), deadline)
+        return await self._read(principal, connection_id, reading_resource(uri))
 
     async def get_prompt(
         self,
@@ -173,11 +169,10 @@ class Connections:
         connection_id: str,
         name: str,
         arguments: dict[str, str],
-        deadline: Deadline,
     ) -> JsonObject:
         """Returns a prompt with its arguments filled in."""
         operation = getting_prompt(name, arguments)
-        return await self._read(principal, connection_id, operation, deadline)
+        return await self._read(principal, connection_id, operation)
 
     async def call_tool(
         self,
@@ -185,34 +180,26 @@ class Connections:
         connection_id: str,
         name: str,
         arguments: JsonObject,
-        deadline: Deadline,
         *,
-        timeout: float = CALL_SECONDS,  # noqa: ASYNC109 - the server's share of the deadline
+        timeout: float = CALL_SECONDS,  # noqa: ASYNC109 - the server's share of the call's time
         report_progress: ReportProgress = discard_progress,
     ) -> JsonObject:
         """Calls a tool and returns the protocol's result, which may be an error of the tool's."""
-        target = await self._find(principal, connection_id, deadline)
+        target = await self._find(principal, connection_id)
         return await self._sessions.run(
             target,
             calling_tool(name, arguments, report_progress),
-            deadline=deadline,
             timeout=timeout,
             is_repeatable=False,
         )
 
-    async def cached_tools(
-        self,
-        principal: str,
-        connection_id: str,
-        deadline: Deadline,
-        timeout: float,  # noqa: ASYNC109 - the server's share of the deadline
-    ) -> Listing:
+    async def cached_tools(self, principal: str, connection_id: str) -> Listing:
         """Returns the tools of a connection's server as they were within the last minute."""
         key = key_of(owner_of(principal), connection_id)
         known = self._tools.get(key)
         if known is not None and known[0] > monotonic():
             return known[1]
-        tools = await self._read(principal, connection_id, list_tools, deadline, timeout)
+        tools = await self._read(principal, connection_id, list_tools)
         self._keep(key, tools)
         return tools
 
@@ -236,6 +223,7 @@ class Connections:
 
     async def aclose(self) -> None:
         """Closes all live sessions, once tokens that are being fetched are stored."""
+        await self._background.aclose()
         await self._sessions.aclose()
         await self._targets.aclose()
 
@@ -244,13 +232,9 @@ class Connections:
         principal: str,
         connection_id: str,
         operation: Callable[["Client"], Awaitable[T]],
-        deadline: Deadline,
-        timeout: float = LIST_SECONDS,  # noqa: ASYNC109 - the server's share of the deadline
     ) -> T:
-        target = await self._find(principal, connection_id, deadline)
-        return await self._sessions.run(
-            target, operation, deadline=deadline, timeout=timeout, is_repeatable=True
-        )
+        target = await self._find(principal, connection_id)
+        return await self._sessions.run(target, operation, timeout=LIST_SECONDS, is_repeatable=True)
 
     async def _stored(self, principal: str, connection_id: str) -> Stored:
         if connection_id in self.config.operator_servers:
@@ -260,11 +244,10 @@ class Connections:
             )
         return await self._store.read(owner_of(principal), connection_id)
 
-    async def _find(self, principal: str, connection_id: str, deadline: Deadline) -> Target:
+    async def _find(self, principal: str, connection_id: str) -> Target:
         owner = owner_of(principal)
         try:
-            async with deadline.limit():
-                return await self._targets.find(owner, connection_id)
+            return await self._targets.find(owner, connection_id)
         except NotFound:
             # Another instance may have ended it.
             self._forget(key_of(owner, connection_id))

@@ -53,7 +53,8 @@ class Session:
             GatewayError: That failed.
         """
         opened = asyncio.Event()
-        self._owner = _start(self._hold_open(opened), self._exchange)
+        # In a context of its own: it outlives the call that opens it, and logs nothing in its name.
+        self._owner = _start(self._hold_open(opened), self._exchange, contextvars.Context())
         # How a session ends is told by what is running in it; while nothing is, nobody needs to know.
         self._owner.add_done_callback(lambda owner: owner.cancelled() or owner.exception())
         opening = asyncio.create_task(opened.wait())
@@ -81,7 +82,7 @@ class Session:
         """
         if self._client is None:
             raise closed()
-        task = _start(operation(self._client), exchange)
+        task = _start(operation(self._client), exchange, contextvars.copy_context())
         try:
             return await self._finished(task, exchange)
         except Exception as error:
@@ -168,8 +169,9 @@ class Session:
             await asyncio.gather(task, failing, return_exceptions=True)
 
 
-def _start(work: Awaitable[T], exchange: Exchange) -> "asyncio.Task[T]":
-    context = contextvars.copy_context()
+def _start(
+    work: Awaitable[T], exchange: Exchange, context: contextvars.Context
+) -> "asyncio.Task[T]":
     context.run(current_exchange.set, exchange)
 
     async def run() -> T:

@@ -13,7 +13,7 @@ from shared.connections.errors import ConnectionEnded, ConnectionTimeout, Server
 from shared.connections.exchange import Exchange
 from shared.connections.session import Operation, Session
 from shared.connections.targets import Target
-from shared.deadline import Deadline
+from shared.deadline import remaining_seconds, time_limit
 from shared.errors import DeadlineExceeded, GatewayError
 
 T = TypeVar("T")
@@ -23,28 +23,25 @@ IDLE_SECONDS = 300.0
 
 
 @asynccontextmanager
-async def answered_within(
-    seconds: float, deadline: Deadline, what: str = "The MCP server"
-) -> AsyncIterator[None]:
-    """Gives a server some of the request's time.
+async def answered_within(seconds: float, what: str = "The MCP server") -> AsyncIterator[None]:
+    """Gives a server some of the call's time.
 
     Args:
-        seconds: How much.
-        deadline: The request's.
-        what: Who is asked, for the error.
+        seconds: Maximum seconds that it may take.
+        what: The server, for the error.
 
     Raises:
         ConnectionTimeout: It took longer.
-        DeadlineExceeded: The request has no time left.
+        DeadlineExceeded: The call has no time left.
     """
     try:
-        async with deadline.within(seconds).limit():
+        async with time_limit(seconds):
             yield
     except ConnectionTimeout:
         raise
     except DeadlineExceeded as error:
-        if not deadline.remaining():
-            raise deadline.exceeded() from error
+        if not remaining_seconds():
+            raise
         raise ConnectionTimeout(f"{what} did not answer within {seconds:g} s.") from error
 
 
@@ -74,8 +71,7 @@ class SessionCache:
         target: Target,
         operation: Operation[T],
         *,
-        deadline: Deadline,
-        timeout: float,  # noqa: ASYNC109 - the server's share of the deadline
+        timeout: float,  # noqa: ASYNC109 - the server's share of the call's time
         is_repeatable: bool,
     ) -> T:
         """Runs an operation in the target's session, in a new one if the server has lost the old one.
@@ -83,7 +79,6 @@ class SessionCache:
         Args:
             target: The server.
             operation: What to do; may run twice.
-            deadline: Until when.
             timeout: Seconds that the server may take for it.
             is_repeatable: Whether it does no harm to do it twice.
 
@@ -93,10 +88,10 @@ class SessionCache:
             GatewayError: The server cannot be reached, or refuses.
         """
         for is_last in (False, True):
-            session = await self._acquire(target, deadline, is_new=is_last)
+            session = await self._acquire(target, is_new=is_last)
             exchange = Exchange()
             try:
-                return await self._attempt(session, operation, exchange, timeout, deadline)
+                return await self._attempt(session, operation, exchange, timeout)
             except (DeadlineExceeded, ConnectionEnded):
                 raise
             except Exception as error:
@@ -153,24 +148,23 @@ class SessionCache:
         session: Session,
         operation: Operation[T],
         exchange: Exchange,
-        timeout: float,  # noqa: ASYNC109 - the server's share of the deadline
-        deadline: Deadline,
+        timeout: float,  # noqa: ASYNC109 - the server's share of the call's time
     ) -> T:
         try:
-            await deadline.wait_for(session.remember())
-            async with answered_within(timeout, deadline):
+            await session.remember()
+            async with answered_within(timeout):
                 return await session.run(operation, exchange)
         finally:
             session.release()
 
-    async def _acquire(self, target: Target, deadline: Deadline, is_new: bool = False) -> Session:
+    async def _acquire(self, target: Target, is_new: bool = False) -> Session:
         """Returns a session that stays open until it is released."""
         if self._sdk is None:
             self._sdk = await asyncio.to_thread(
                 importlib.import_module, "shared.connections.transports"
             )
         lock = self._locks.setdefault(target.key, asyncio.Lock())
-        async with answered_within(target.connect_timeout, deadline), lock:
+        async with answered_within(target.connect_timeout), lock:
             session = self._sessions.get(target.key)
             if session is None or not session.is_alive:
                 if session is not None:

@@ -17,6 +17,7 @@ from shared.connections.records import ConnectionRecord
 from shared.connections.selection import MAX_NAME_CHARS, Selection, Source
 from shared.connections.service import Connections
 from shared.context import CallContext
+from shared.deadline import remaining_seconds, time_limit
 from shared.errors import (
     DeadlineExceeded,
     GatewayError,
@@ -101,7 +102,6 @@ class ConnectionToolset:
                 source.client_id,
                 tool,
                 arguments,
-                context.deadline,
                 report_progress=context.report_progress,
             )
         except GatewayError as error:
@@ -211,7 +211,7 @@ async def _sources(
 
 async def _clients(connections: Connections, context: CallContext) -> Sequence[ConnectionRecord]:
     try:
-        return await context.deadline.wait_for(connections.clients(context.principal.name))
+        return await connections.clients(context.principal.name)
     except NotConfigured:
         # Without storage nobody has connections, and chat goes on with the operator's.
         return []
@@ -221,13 +221,9 @@ async def _tools_of(
     connections: Connections, source: Source, context: CallContext
 ) -> Listing | GatewayError:
     try:
-        return await connections.cached_tools(
-            context.principal.name,
-            source.client_id,
-            context.deadline.within(LIST_SECONDS),
-            LIST_SECONDS,
-        )
+        async with time_limit(LIST_SECONDS):
+            return await connections.cached_tools(context.principal.name, source.client_id)
     except GatewayError as error:
-        if not context.deadline.remaining():
+        if not remaining_seconds():
             raise
         return error

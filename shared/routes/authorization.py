@@ -69,9 +69,8 @@ def authorization_router(connections: Connections, public_origin: str | None) ->
     ) -> HTMLResponse:
         """Shows the browser that comes back the 8 characters that confirm the authorization."""
         try:
-            deadline = request_deadline(request)
-            async with deadline.scope():
-                parked = await connections.park_authorization(state, code, iss, error, deadline)
+            async with request_deadline(request).scope():
+                parked = await connections.park_authorization(state, code, iss, error)
         except GatewayError as failure:
             # Always 400 or 404: how our own call went is nothing that a browser could act on.
             status = 404 if failure.status == 404 else 400

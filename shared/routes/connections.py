@@ -110,7 +110,7 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
     ) -> ConnectAnswer | AuthorizationAnswer:
         """Connects to an MCP server."""
         url = callback_url(request, public_origin)
-        made = await connections.connect(context.principal.name, body, url, context.deadline)
+        made = await connections.connect(context.principal.name, body, url)
         if isinstance(made, AuthorizationNeeded):
             response.status_code = 202
             pending = made.record.pending
@@ -134,7 +134,7 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
         Whoever started it has ten minutes and five tries; then it is over.
         """
         record = await connections.confirm_authorization(
-            context.principal.name, body.client_id, body.code, context.deadline
+            context.principal.name, body.client_id, body.code
         )
         return ClientAnswer(client_id=record.id, metadata=ClientMetadata.of(record))
 
@@ -170,7 +170,7 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
     @router.get("/mcp/list_tools", name="mcp_list_tools", response_model_exclude_none=True)
     async def list_tools(client_id: ClientId, context: Context) -> ToolsAnswer:
         """Lists the tools of a connection's server."""
-        tools = await connections.list_tools(context.principal.name, client_id, context.deadline)
+        tools = await connections.list_tools(context.principal.name, client_id)
         return ToolsAnswer(tools=tools, **_about(client_id, tools))
 
     @router_for_calls.post("/mcp/call_tool", name="mcp_call_tool")
@@ -182,7 +182,6 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
             body.client_id,
             body.tool_name,
             body.arguments,
-            context.deadline,
             timeout=body.timeout,
         )
         return _call_answer(result, monotonic() - started)
@@ -190,17 +189,13 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
     @router.get("/mcp/list_resources", name="mcp_list_resources", response_model_exclude_none=True)
     async def list_resources(client_id: ClientId, context: Context) -> ResourcesAnswer:
         """Lists the resources of a connection's server."""
-        resources = await connections.list_resources(
-            context.principal.name, client_id, context.deadline
-        )
+        resources = await connections.list_resources(context.principal.name, client_id)
         return ResourcesAnswer(resources=resources, **_about(client_id, resources))
 
     @router.post("/mcp/read_resource", name="mcp_read_resource")
     async def read_resource(body: ReadResourceRequest, context: Context) -> ResourceAnswer:
         """Reads a resource of a connection's server."""
-        result = await connections.read_resource(
-            context.principal.name, body.client_id, body.uri, context.deadline
-        )
+        result = await connections.read_resource(context.principal.name, body.client_id, body.uri)
         contents = result.get("contents", [])
         return ResourceAnswer(
             client_id=body.client_id,
@@ -212,9 +207,7 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
     @router.get("/mcp/list_prompts", name="mcp_list_prompts", response_model_exclude_none=True)
     async def list_prompts(client_id: ClientId, context: Context) -> PromptsAnswer:
         """Lists the prompts of a connection's server."""
-        prompts = await connections.list_prompts(
-            context.principal.name, client_id, context.deadline
-        )
+        prompts = await connections.list_prompts(context.principal.name, client_id)
         return PromptsAnswer(prompts=prompts, **_about(client_id, prompts))
 
     @router.post("/mcp/get_prompt", name="mcp_get_prompt")
@@ -225,7 +218,6 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
             body.client_id,
             body.prompt_name,
             body.arguments,
-            context.deadline,
         )
         return PromptAnswer(client_id=body.client_id, prompt_name=body.prompt_name, content=content)
 

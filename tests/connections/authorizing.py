@@ -5,7 +5,6 @@ from typing import Any
 
 from shared.connections import AuthorizationNeeded, ConnectionRecord, Connections, ConnectRequest
 from shared.connections.oauth.flow import Parked
-from shared.deadline import Deadline
 from tests.connections.authority import Authority
 from tests.connections.conftest import McpWorld
 from tests.connections.world import StateFolder
@@ -17,7 +16,7 @@ async def begin(
     connections: Connections, server: McpWorld, principal: str = "alice", **fields: Any
 ) -> AuthorizationNeeded:
     request = ConnectRequest(mcp_url=server.url, auth_type="oauth", **fields)
-    made = await connections.connect(principal, request, CALLBACK, Deadline.after(30))
+    made = await connections.connect(principal, request, CALLBACK)
     assert isinstance(made, AuthorizationNeeded)
     return made
 
@@ -25,16 +24,14 @@ async def begin(
 async def park(connections: Connections, back: dict[str, str]) -> Parked:
     """Lets the browser come back."""
     return await connections.park_authorization(
-        back["state"], back.get("code"), back.get("iss"), back.get("error"), Deadline.after(30)
+        back["state"], back.get("code"), back.get("iss"), back.get("error")
     )
 
 
 async def finish(connections: Connections, back: dict[str, str]) -> ConnectionRecord:
     """Lets the browser come back, and alice confirm what it showed."""
     parked = await park(connections, back)
-    return await connections.confirm_authorization(
-        "alice", parked.record.id, parked.characters, Deadline.after(30)
-    )
+    return await connections.confirm_authorization("alice", parked.record.id, parked.characters)
 
 
 async def authorized(connections: Connections, server: McpWorld, authority: Authority) -> str:

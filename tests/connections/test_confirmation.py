@@ -14,7 +14,6 @@ from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.confirmation import MAX_TRIES, new_characters
 from shared.connections.oauth.flow import EXCHANGE_SECONDS, Parked
 from shared.connections.records import in_seconds, owner_of
-from shared.deadline import Deadline
 from shared.errors import Conflict, InvalidRequest, NotConfigured, NotFound
 from shared.storage import ObjectInfo
 from tests.conftest import ThreadServer
@@ -37,7 +36,7 @@ async def confirm(
     connections: Connections, parked: Parked, characters: str | None = None, who: str = "alice"
 ) -> Any:
     return await connections.confirm_authorization(
-        who, parked.record.id, characters or parked.characters, Deadline.after(30)
+        who, parked.record.id, characters or parked.characters
     )
 
 

@@ -20,7 +20,6 @@ from shared.connections.records import OAuthClient, in_seconds, new_id, owner_of
 from shared.connections.requests import ConnectRequest
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import FixedToken
-from shared.deadline import Deadline
 from shared.errors import InvalidRequest, NotConfigured, NotFound, StorageUnavailable
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
 from tests.connections.authorizing import CALLBACK, begin
@@ -95,7 +94,7 @@ async def test_nothing_is_left_of_a_machine_whose_storage_fails(
     store.fails = lambda: True
     request = ConnectRequest(mcp_url=server.url, **MACHINE)
     with pytest.raises(StorageUnavailable):
-        await connections.connect("alice", request, CALLBACK, Deadline.after(30))
+        await connections.connect("alice", request, CALLBACK)
     assert (store.objects, connections.live_sessions) == ({}, 0)
 
 
@@ -111,7 +110,7 @@ async def test_authorization_server_that_never_answers_costs_no_more_than_the_ti
     authority.stalls_metadata = not fields
     request = ConnectRequest(mcp_url=server.url, timeout=1, **{"auth_type": "oauth", **fields})
     with pytest.raises(ConnectionTimeout, match="within 1 s"):
-        await connections.connect("alice", request, CALLBACK, Deadline.after(30))
+        await connections.connect("alice", request, CALLBACK)
     assert store.objects == {}
 
 
@@ -136,14 +135,14 @@ async def test_query_of_the_url_is_not_told_to_the_authorization_server(
     authority.knows_resources = False
     url = f"{authority.origin}/mcp"
     request = ConnectRequest(mcp_url=f"{url}?apiKey={SECRET}", auth_type="oauth")
-    made = await connections.connect("alice", request, CALLBACK, Deadline.after(30))
+    made = await connections.connect("alice", request, CALLBACK)
     assert isinstance(made, AuthorizationNeeded)
     assert query_of(made.url)["resource"] == url
     assert SECRET not in made.url + store.text
 
 
 async def test_operators_servers_can_be_used_but_neither_shown_nor_ended(
-    make_connections: MakeConnections, server: McpWorld, deadline: Deadline
+    make_connections: MakeConnections, server: McpWorld
 ) -> None:
     config = ConnectionsConfig(
         allow_private=True, operator_servers={"sys": OperatorServer(server.url)}

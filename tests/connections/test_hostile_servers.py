@@ -17,7 +17,6 @@ from shared.connections.answers import MAX_VALUES
 from shared.connections.errors import ServerUnavailable
 from shared.connections.http_client import MAX_COOKIES, STREAMS_AT_ONCE
 from shared.connections.incoming import MAX_LIST_BYTES
-from shared.deadline import Deadline
 from shared.errors import GatewayError
 from shared.outbound import AnswerTooLarge
 from tests.conftest import ThreadServer
@@ -51,9 +50,7 @@ def serving(trick: Trick) -> Iterator[tuple[Hostile, str]]:
 async def call(connections: Connections, url: str, seconds: float = 20) -> Any:
     """Connects to a server and calls its tool."""
     client_id = (await connect(connections, url)).record.id
-    return await connections.call_tool(
-        "alice", client_id, "tool", {}, Deadline.after(30), timeout=seconds
-    )
+    return await connections.call_tool("alice", client_id, "tool", {}, timeout=seconds)
 
 
 EXPLODING_PATTERN = {
@@ -264,7 +261,7 @@ async def test_a_session_takes_only_so_many_cookies(connections: Connections) ->
     with serving(baker) as (_, url):
         client_id = (await connect(connections, url)).record.id
         for _ in range(5):
-            await connections.call_tool("alice", client_id, "tool", {}, Deadline.after(30))
+            await connections.call_tool("alice", client_id, "tool", {})
     assert sent_back[1] == 20
     assert max(sent_back) <= MAX_COOKIES
 
@@ -285,7 +282,7 @@ async def test_metadata_for_authorization_is_read_up_to_its_limit_whatever_it_ca
     with ThreadServer(hostile) as server:
         request = ConnectRequest(mcp_url=f"{server.origin}/mcp", auth_type="oauth", timeout=20)
         with pytest.raises(AnswerTooLarge):
-            await connections.connect("alice", request, CALLBACK, Deadline.after(30))
+            await connections.connect("alice", request, CALLBACK)
     assert sum(hostile.written.values()) < 20 * MEGABYTE
 
 
@@ -329,9 +326,7 @@ async def test_result_of_the_wrong_form_is_told_and_the_next_call_works(
         client_id = (await connect(connections, url)).record.id
 
         async def use() -> Any:
-            return await connections.call_tool(
-                "alice", client_id, "tool", {}, Deadline.after(30), timeout=10
-            )
+            return await connections.call_tool("alice", client_id, "tool", {}, timeout=10)
 
         with pytest.raises(GatewayError) as raised:
             await use()

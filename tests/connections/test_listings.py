@@ -3,7 +3,6 @@
 import pytest
 
 from shared.connections import Connections
-from shared.deadline import Deadline
 from tests.connections.calls import connect
 from tests.connections.conftest import MakeConnections, McpWorld
 from tests.connections.world import make_paging_server, make_server
@@ -60,14 +59,14 @@ async def test_list_that_starts_over_ends(connections: Connections, server: McpW
 
 
 async def test_what_a_server_offers_since_it_was_connected_is_listed(
-    make_connections: MakeConnections, server: McpWorld, deadline: Deadline
+    make_connections: MakeConnections, server: McpWorld
 ) -> None:
     serve_pages(server, 1, 1)
     connections = make_connections()
     client_id = (await connect(connections, server.url)).record.id
-    assert await connections.list_prompts("alice", client_id, deadline) == []
+    assert await connections.list_prompts("alice", client_id) == []
     server.make_app = lambda: make_server().streamable_http_app()
     server.running.restart()
     for instance in (connections, make_connections()):
-        prompts = await instance.list_prompts("alice", client_id, deadline)
+        prompts = await instance.list_prompts("alice", client_id)
         assert [prompt["name"] for prompt in prompts] == ["review"]

@@ -21,7 +21,6 @@ from shared.connections import records as records_module
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
 from shared.connections.http_client import TokenAuth
 from shared.connections.targets import FixedToken
-from shared.deadline import Deadline
 from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
 from tests.connections.authorizing import CALLBACK, authorized, begin, expire, finish
@@ -242,7 +241,7 @@ async def test_codes_come_back_to_nobody_but_this_app(
         mcp_url=authority.server_url, auth_type="oauth", oauth_redirect_uri=redirect_uri
     )
     with pytest.raises(InvalidRequest, match="oauth_redirect_uri"):
-        await connections.connect("alice", request, callback, Deadline.after(30))
+        await connections.connect("alice", request, callback)
     assert authority.requests == []
 
 
@@ -287,7 +286,7 @@ async def test_client_credentials(
         oauth_client_secret=SecretStr(CLIENT_SECRET),
         oauth_token_url=f"{authority.origin}/token" if is_explicit else None,
     )
-    made = await make_connections().connect("alice", request, CALLBACK, Deadline.after(30))
+    made = await make_connections().connect("alice", request, CALLBACK)
     assert isinstance(made, Connected)
     assert CLIENT_SECRET not in store.text
     assert await add(make_connections(), made.record.id) == {"result": 5}
@@ -295,13 +294,13 @@ async def test_client_credentials(
 
 
 async def test_client_credentials_need_a_client(
-    connections: Connections, server: McpWorld, authority: Authority, deadline: Deadline
+    connections: Connections, server: McpWorld, authority: Authority
 ) -> None:
     request = ConnectRequest(
         mcp_url=server.url, auth_type="oauth", oauth_token_url=f"{authority.origin}/token"
     )
     with pytest.raises(InvalidRequest, match="oauth_client_id"):
-        await connections.connect("alice", request, CALLBACK, deadline)
+        await connections.connect("alice", request, CALLBACK)
 
 
 async def test_token_is_replaced_before_its_end_once_for_all_instances(

@@ -20,7 +20,6 @@ from shared.connections import (
 )
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
 from shared.connections.sessions import SessionCache
-from shared.deadline import Deadline
 from shared.errors import ForbiddenAddress, InvalidRequest, NotConfigured, NotFound
 from shared.outbound import AnswerTooLarge
 from tests.connections.calls import CALLBACK, add, connect
@@ -34,7 +33,7 @@ TOOLS = ["add", "fail", "large", "count", "sleep"]
 
 @pytest.mark.parametrize("is_old", [False, True])
 async def test_server_is_connected_and_used(
-    connections: Connections, server: McpWorld, deadline: Deadline, is_old: bool
+    connections: Connections, server: McpWorld, is_old: bool
 ) -> None:
     server.gate.is_old = is_old
     connected = await connect(connections, server.url)
@@ -43,13 +42,11 @@ async def test_server_is_connected_and_used(
     assert [resource["uri"] for resource in connected.offer.resources] == ["note://one"]
     assert [prompt["name"] for prompt in connected.offer.prompts] == ["review"]
     assert await add(connections, client_id) == {"result": 5}
-    tools = await connections.list_tools("alice", client_id, deadline)
+    tools = await connections.list_tools("alice", client_id)
     assert tools == connected.offer.tools
-    read = await connections.read_resource("alice", client_id, "note://one", deadline)
+    read = await connections.read_resource("alice", client_id, "note://one")
     assert read["contents"][0]["text"] == "noted"
-    prompt = await connections.get_prompt(
-        "alice", client_id, "review", {"language": "Go"}, deadline
-    )
+    prompt = await connections.get_prompt("alice", client_id, "review", {"language": "Go"})
     assert prompt["messages"][0]["content"]["text"] == "Review this Go"
 
 
@@ -74,12 +71,12 @@ async def test_another_instance_asks_an_old_server_for_nothing_but_its_handshake
 
 
 async def test_other_principals_connection_is_unknown(
-    connections: Connections, server: McpWorld, deadline: Deadline
+    connections: Connections, server: McpWorld
 ) -> None:
     client_id = (await connect(connections, server.url)).record.id
     for use in (
         connections.client("bob", client_id),
-        connections.list_tools("bob", client_id, deadline),
+        connections.list_tools("bob", client_id),
         connections.disconnect("bob", client_id),
         connections.client("alice", "../../x"),
         connections.client("alice", "00000000-0000-0000-0000-000000000000"),
@@ -113,7 +110,7 @@ async def test_server_that_restarts_is_reconnected(
 
 
 async def test_server_of_another_era_after_its_restart_is_reconnected(
-    connections: Connections, server: McpWorld, deadline: Deadline
+    connections: Connections, server: McpWorld
 ) -> None:
     server.gate.is_old = True
     client_id = (await connect(connections, server.url)).record.id
@@ -246,51 +243,41 @@ async def test_local_work_generates_a_key_once(
     assert len(await make_connections(config).clients("alice")) == 1
 
 
-async def test_tools_failure_is_a_result(
-    connections: Connections, server: McpWorld, deadline: Deadline
-) -> None:
+async def test_tools_failure_is_a_result(connections: Connections, server: McpWorld) -> None:
     client_id = (await connect(connections, server.url)).record.id
-    result = await connections.call_tool("alice", client_id, "fail", {}, deadline)
+    result = await connections.call_tool("alice", client_id, "fail", {})
     assert result["isError"]
     assert "it went wrong" in result["content"][0]["text"]
     with pytest.raises(ServerRefused, match="The MCP server says"):
-        await connections.get_prompt("alice", client_id, "unknown", {}, deadline)
+        await connections.get_prompt("alice", client_id, "unknown", {})
 
 
-async def test_progress_is_passed_on(
-    connections: Connections, server: McpWorld, deadline: Deadline
-) -> None:
+async def test_progress_is_passed_on(connections: Connections, server: McpWorld) -> None:
     client_id = (await connect(connections, server.url)).record.id
     seen = []
 
     async def report(progress: float, total: float | None, message: str | None) -> None:
         seen.append((progress, total, message))
 
-    await connections.call_tool("alice", client_id, "count", {}, deadline, report_progress=report)
+    await connections.call_tool("alice", client_id, "count", {}, report_progress=report)
     assert seen == [(1, 2, "step 1"), (2, 2, "step 2")]
 
 
 async def test_slow_call_times_out_and_the_session_lives_on(
-    connections: Connections, server: McpWorld, deadline: Deadline
+    connections: Connections, server: McpWorld
 ) -> None:
     client_id = (await connect(connections, server.url)).record.id
     with pytest.raises(ConnectionTimeout) as raised:
-        await connections.call_tool(
-            "alice", client_id, "sleep", {"seconds": 20}, deadline, timeout=0.2
-        )
+        await connections.call_tool("alice", client_id, "sleep", {"seconds": 20}, timeout=0.2)
     assert (raised.value.status, raised.value.code) == (408, "deadline_exceeded")
     assert await add(connections, client_id) == {"result": 5}
     assert server.gate.methods.count("server/discover") == 1
 
 
-async def test_too_large_an_answer_fails_alone(
-    connections: Connections, server: McpWorld, deadline: Deadline
-) -> None:
+async def test_too_large_an_answer_fails_alone(connections: Connections, server: McpWorld) -> None:
     client_id = (await connect(connections, server.url)).record.id
     with pytest.raises(AnswerTooLarge):
-        await connections.call_tool(
-            "alice", client_id, "large", {"size": 9 * 1024 * 1024}, deadline
-        )
+        await connections.call_tool("alice", client_id, "large", {"size": 9 * 1024 * 1024})
     assert await add(connections, client_id) == {"result": 5}
 
 
@@ -320,18 +307,16 @@ async def test_using_a_connection_writes_nothing(
     assert store.writes == writes
 
 
-async def test_sse_server_is_connected_and_used_and_reconnected(
-    connections: Connections, deadline: Deadline
-) -> None:
+async def test_sse_server_is_connected_and_used_and_reconnected(connections: Connections) -> None:
     with SseProcess() as old:
         connected = await connect(connections, old.url, transport="sse")
         client_id = connected.record.id
         assert [tool["name"] for tool in connected.offer.tools] == TOOLS
         assert await add(connections, client_id) == {"result": 5}
     with pytest.raises(ServerUnavailable):
-        await connections.list_tools("alice", client_id, deadline)
+        await connections.list_tools("alice", client_id)
     with SseProcess(old.port):
-        tools = await connections.list_tools("alice", client_id, deadline)
+        tools = await connections.list_tools("alice", client_id)
         assert [tool["name"] for tool in tools] == TOOLS
         assert await add(connections, client_id) == {"result": 5}
 
@@ -351,16 +336,16 @@ async def test_sse_server_that_restarted_while_nobody_called_is_called_in_a_new_
 
 
 async def test_command_that_ended_while_nobody_called_is_started_again(
-    make_connections: MakeConnections, deadline: Deadline
+    make_connections: MakeConnections,
 ) -> None:
     program = f"import sys; sys.path.insert(0, {str(Path.cwd())!r})\n{STDIO_SERVER}"
     argv = [sys.executable, "-c", program]
     connections = make_connections(ConnectionsConfig(stdio_commands={"local": argv}))
     request = ConnectRequest(transport="stdio", command="local")
-    connected = await connections.connect("alice", request, CALLBACK, deadline)
+    connected = await connections.connect("alice", request, CALLBACK)
     assert isinstance(connected, Connected)
     client_id = connected.record.id
-    result = await connections.call_tool("alice", client_id, "process_id", {}, deadline)
+    result = await connections.call_tool("alice", client_id, "process_id", {})
     os.kill(result["structuredContent"]["result"], signal.SIGKILL)
     await until_no_session_is_open(connections)
     assert await add(connections, client_id) == {"result": 5}
@@ -394,7 +379,6 @@ async def test_wrong_transport_is_told(connections: Connections, server: McpWorl
 async def test_command_of_the_operators_is_started_without_our_settings(
     make_connections: MakeConnections,
     tmp_path: Path,
-    deadline: Deadline,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -403,10 +387,10 @@ async def test_command_of_the_operators_is_started_without_our_settings(
     argv = [sys.executable, "-c", program]
     connections = make_connections(ConnectionsConfig(stdio_commands={"local": argv}))
     request = ConnectRequest(transport="stdio", command=["local"])
-    connected = await connections.connect("alice", request, CALLBACK, deadline)
+    connected = await connections.connect("alice", request, CALLBACK)
     assert isinstance(connected, Connected)
     client_id = connected.record.id
-    result = await connections.call_tool("alice", client_id, "environment", {}, deadline)
+    result = await connections.call_tool("alice", client_id, "environment", {})
     names = result["structuredContent"]["result"].split(",")
     assert "OPENAI_API_KEY" not in names
     assert await add(connections, client_id) == {"result": 5}
@@ -415,22 +399,22 @@ async def test_command_of_the_operators_is_started_without_our_settings(
 
 @pytest.mark.parametrize("command", ["sh", ["local", "-c"], ["local", "x"], "local -c", []])
 async def test_any_other_command_is_refused(
-    make_connections: MakeConnections, deadline: Deadline, command: Any
+    make_connections: MakeConnections, command: Any
 ) -> None:
     connections = make_connections(ConnectionsConfig(stdio_commands={"local": ["false"]}))
     request = ConnectRequest(transport="stdio", command=command)
     with pytest.raises(InvalidRequest):
-        await connections.connect("alice", request, CALLBACK, deadline)
+        await connections.connect("alice", request, CALLBACK)
 
 
 async def test_command_that_does_not_run_is_no_connection(
-    make_connections: MakeConnections, deadline: Deadline, store: StateFolder
+    make_connections: MakeConnections, store: StateFolder
 ) -> None:
     commands = {"false": ["false"], "missing": ["/does/not/exist"]}
     connections = make_connections(ConnectionsConfig(stdio_commands=commands))
     for name in commands:
         with pytest.raises(ServerUnavailable):
             await connections.connect(
-                "alice", ConnectRequest(transport="stdio", command=name), CALLBACK, deadline
+                "alice", ConnectRequest(transport="stdio", command=name), CALLBACK
             )
     assert store.objects == {}

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,10 +16,10 @@ from shared.connections import (
 )
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
 from shared.connections.sessions import SessionCache
-from shared.deadline import Deadline
 from shared.errors import NotFound
 from shared.outbound import AnswerTooLarge
 from shared.outbound.transport import MAX_CONNECTIONS
+from shared.telemetry import RequestRecord, current_record, recording
 from tests.conftest import ThreadServer
 from tests.connections import foreign
 from tests.connections.authority import Authority
@@ -34,7 +35,7 @@ MIB = 1024 * 1024
 
 
 async def call(connections: Connections, client_id: str, tool: str, **arguments: Any) -> Any:
-    return await connections.call_tool("alice", client_id, tool, arguments, Deadline.after(30))
+    return await connections.call_tool("alice", client_id, tool, arguments)
 
 
 @pytest.mark.parametrize("is_old", [False, True])
@@ -70,7 +71,7 @@ async def test_connection_that_is_ended_ends_what_runs_in_it(
 
 @pytest.mark.parametrize("listed", ["tools", "resources", "prompts"])
 async def test_connection_that_is_ended_is_not_asked_for_a_list_again(
-    connections: Connections, deadline: Deadline, listed: str
+    connections: Connections, listed: str
 ) -> None:
     is_stalled = asyncio.Event()
 
@@ -85,7 +86,7 @@ async def test_connection_that_is_ended_is_not_asked_for_a_list_again(
         is_stalled.set()
         asked = len(hostile.seen)
         use = getattr(connections, f"list_{listed}")
-        running = asyncio.create_task(use("alice", client_id, deadline))
+        running = asyncio.create_task(use("alice", client_id))
         await until(lambda: len(hostile.seen) > asked)
         await connections.disconnect("alice", client_id)
         with pytest.raises(NotFound, match="ended while this call was under way"):
@@ -168,7 +169,6 @@ async def test_call_that_loses_its_sse_server_ends(connections: Connections) -> 
                 client_id,
                 "sleep",
                 {"seconds": 20},
-                Deadline.after(30),
                 report_progress=report,
             )
         )
@@ -200,17 +200,17 @@ async def test_too_large_an_answer_of_an_older_server_says_so_and_fails_alone(
 
 @pytest.mark.parametrize("is_old", [False, True])
 async def test_too_large_a_listing_is_asked_for_once(
-    connections: Connections, server: McpWorld, deadline: Deadline, is_old: bool
+    connections: Connections, server: McpWorld, is_old: bool
 ) -> None:
     server.gate.is_old = is_old
     client_id = (await connect(connections, server.url)).record.id
     server.more_tools = ["x" * 9 * MIB]
     server.running.restart()
     with pytest.raises(AnswerTooLarge):
-        await connections.list_tools("alice", client_id, deadline)
+        await connections.list_tools("alice", client_id)
     server.gate.methods.clear()
     with pytest.raises(AnswerTooLarge):
-        await connections.list_tools("alice", client_id, deadline)
+        await connections.list_tools("alice", client_id)
     assert server.gate.methods.count("tools/list") == 1
 
 
@@ -268,3 +268,30 @@ async def test_tokens_that_nobody_uses_are_forgotten(
         assert await add(connections, made.record.id) == {"result": 5}
         monkeypatch.setattr("shared.connections.directory.TOKENS_IDLE_SECONDS", 0)
     assert len(connections._targets._tokens) == 1
+
+
+async def test_stream_of_a_session_logs_nothing_in_the_name_of_the_request_that_opened_it(
+    connections: Connections, server: McpWorld
+) -> None:
+    server.gate.is_old = True
+    logged: set[tuple[str, str | None]] = set()
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged.add((record.getMessage().split()[2], current_record().request_id))
+
+    logger, noting = logging.getLogger("httpx2"), Noting()
+    logger.addHandler(noting)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with recording(RequestRecord("first")):
+            client_id = (await connect(connections, server.url)).record.id
+            await until(lambda: "GET" in {method for method, _ in logged})
+        with recording(RequestRecord("second")):
+            await add(connections, client_id)
+    finally:
+        logger.removeHandler(noting)
+        logger.setLevel(level)
+    assert {id_ for method, id_ in logged if method == "GET"} == {None}
+    assert ("POST", "second") in logged

@@ -34,7 +34,6 @@ from shared.connections.records import (
 )
 from shared.connections.sessions import answered_within
 from shared.connections.store import ConnectionStore
-from shared.deadline import Deadline
 from shared.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from shared.storage import ObjectChanged, retry_write
 
@@ -115,16 +114,13 @@ class OAuthFlow:
         await self._replace(stored, kept)
         return Parked(record, characters)
 
-    async def confirm(
-        self, owner: str, connection_id: str, characters: str, deadline: Deadline
-    ) -> Stored:
+    async def confirm(self, owner: str, connection_id: str, characters: str) -> Stored:
         """Spends a parked code, if the characters are those that the browser was shown.
 
         Args:
             owner: Who asks.
             connection_id: Which connection.
             characters: Eight characters, as `well_formed` returns them.
-            deadline: Until when.
 
         Raises:
             NotFound: The owner has no such connection, or nothing of it waits for being confirmed.
@@ -133,13 +129,11 @@ class OAuthFlow:
             ConnectionTimeout: The token endpoint is too slow.
             GatewayError: The token endpoint gives no token, or storage does not take it.
         """
-        async with deadline.limit():
-            stored, kept = await self._unpark(owner, connection_id, characters)
+        stored, kept = await self._unpark(owner, connection_id, characters)
         try:
-            async with answered_within(EXCHANGE_SECONDS, deadline, "The token endpoint"):
+            async with answered_within(EXCHANGE_SECONDS, "The token endpoint"):
                 tokens = await self._exchange(stored.record.oauth, kept)
-            async with deadline.limit():
-                return await retry_write(lambda: save_tokens(self._store, stored, kept, tokens))
+            return await retry_write(lambda: save_tokens(self._store, stored, kept, tokens))
         except BaseException:
             await self._mark_failed(stored)
             raise
