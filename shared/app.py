@@ -17,11 +17,11 @@ from shared.mcp_server import McpEndpoint
 from shared.routes.chat import chat_router
 from shared.routes.connections import connections_router
 from shared.routes.conversations import conversations_router
-from shared.routes.envelope import ConfigurationGate, Cors, HeadRequests, RequestEnvelope
 from shared.routes.errors import install_error_handlers
 from shared.routes.health import health_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
 from shared.routes.media import media_router
+from shared.routes.middleware import ConfigurationGate, Cors, HeadRequests, RequestMiddleware
 from shared.routes.openapi import complete_openapi
 from shared.routes.tools import tools_router
 from shared.services import Services
@@ -102,7 +102,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)
     api.add_middleware(HeadRequests)
     api.add_middleware(Cors, origins=origins, mcp_origins=mcp_origins, mcp_path=MCP_PATH)
-    api.add_middleware(RequestEnvelope, deadline_seconds=settings.request_deadline_seconds)
+    api.add_middleware(RequestMiddleware, deadline_seconds=settings.request_deadline_seconds)
     return api
 
 

@@ -39,14 +39,14 @@ from shared.routes.connection_bodies import (
     ResourcesAnswer,
     ToolsAnswer,
 )
-from shared.routes.doors import (
+from shared.routes.errors import COMMON_ERRORS, document_error
+from shared.routes.guard import (
     MAX_BODY_BYTES,
     MAX_LONG_BODY_BYTES,
     Context,
     RouteHandler,
     guarded,
 )
-from shared.routes.errors import COMMON_ERRORS, document_error
 
 _ERRORS = {
     **COMMON_ERRORS,

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from shared.auth import Guard
-from shared.routes.doors import Context, guarded
 from shared.routes.errors import COMMON_ERRORS, Cursor, cursor_errors
+from shared.routes.guard import Context, guarded
 from shared.storage import (
     Conversation,
     ConversationStore,

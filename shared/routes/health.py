@@ -14,8 +14,8 @@ from shared import __version__
 from shared.auth import Guard
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, ProviderError
-from shared.routes.doors import admit, request_deadline
 from shared.routes.errors import COMMON_ERRORS, ErrorBody
+from shared.routes.guard import admit, request_deadline
 from shared.services import Services
 from shared.settings import Settings
 from shared.telemetry import current_record

@@ -13,7 +13,7 @@ from shared.auth import Guard
 from shared.context import CallContext
 from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson
 from shared.mcp_server import MAX_BODY_BYTES, McpEndpoint
-from shared.routes.doors import (
+from shared.routes.guard import (
     admit,
     check_idempotency_key,
     read_body,

@@ -19,13 +19,7 @@ from shared.errors import (
     Unauthorized,
     UnsatisfiableRange,
 )
-from shared.routes.doors import (
-    Context,
-    admit,
-    check_declared_length,
-    guarded,
-    request_deadline,
-)
+from shared.routes.downloads import Downloads, etag_of, has_etag, stream_object
 from shared.routes.errors import (
     COMMON_ERRORS,
     Cursor,
@@ -33,7 +27,13 @@ from shared.routes.errors import (
     document_error,
     error_response,
 )
-from shared.routes.streamed_objects import Downloads, etag_of, has_etag, stream_object
+from shared.routes.guard import (
+    Context,
+    admit,
+    check_declared_length,
+    guarded,
+    request_deadline,
+)
 from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
 from shared.storage.formats import FORMATS, PCM, SVG, format_of_name, sniff
 from shared.storage.media_objects import cache_control

@@ -26,8 +26,8 @@ from shared.agent.events import (
 )
 from shared.asgi import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
-from shared.routes.doors import request_deadline
 from shared.routes.errors import error_body, internal_error_body
+from shared.routes.guard import request_deadline
 
 _TYPES: Mapping[type[ChatEvent], str] = {
     ChatCreated: "chat.created",

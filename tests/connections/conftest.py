@@ -14,8 +14,8 @@ from shared.connections import Connections, ConnectionsConfig
 from shared.connections.sessions import SessionCache
 from shared.deadline import Deadline
 from shared.routes.connections import connections_router
-from shared.routes.envelope import RequestEnvelope
 from shared.routes.errors import install_error_handlers
+from shared.routes.middleware import RequestMiddleware
 from shared.settings import load_settings
 from tests.conftest import AUTH
 from tests.conftest import KEY as API_KEY
@@ -121,7 +121,7 @@ async def api(
     app = FastAPI()
     install_error_handlers(app)
     app.include_router(connections_router(connections, Guard([guard_keys]), ORIGIN))
-    app.add_middleware(RequestEnvelope, deadline_seconds=deadline_seconds)
+    app.add_middleware(RequestMiddleware, deadline_seconds=deadline_seconds)
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="http://app", headers=AUTH
     ) as client:

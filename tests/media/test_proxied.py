@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from shared.app import create_app
-from shared.routes import streamed_objects
+from shared.routes import downloads
 from shared.settings import load_settings
 from tests.conftest import AUTH, MakeClient, ThreadServer
 from tests.media.conftest import Api, kept_for
@@ -150,7 +150,7 @@ async def test_medium_that_a_browser_has_is_not_sent_again(api: Api) -> None:
 async def test_more_downloads_than_fit_are_told_to_wait(
     proxied_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamed_objects, "MAX_DOWNLOADS", 1)
+    monkeypatch.setattr(downloads, "MAX_DOWNLOADS", 1)
     content = png() + bytes(80_000_000)
     with ThreadServer(create_app(load_settings(proxied_environment))) as server:
         async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=60) as http:

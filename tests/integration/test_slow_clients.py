@@ -12,7 +12,7 @@ import pytest
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.routes.envelope import RequestEnvelope
+from shared.routes.middleware import RequestMiddleware
 from tests.conftest import ThreadServer
 from tests.waiting import LIMIT_SECONDS, until
 
@@ -42,11 +42,11 @@ async def download(scope: Scope, receive: Receive, send: Send) -> None:
 
 @contextmanager
 def serving(app: ASGIApp, seconds: float = 0.2) -> Iterator[str]:
-    envelope = RequestEnvelope(app, deadline_seconds=seconds, send_grace_seconds=0.2)
+    middleware = RequestMiddleware(app, deadline_seconds=seconds, send_grace_seconds=0.2)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await envelope(scope, receive, send)
+            await middleware(scope, receive, send)
 
     with ThreadServer(serve) as server:
         yield server.origin

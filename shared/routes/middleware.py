@@ -26,7 +26,7 @@ from shared.errors import (
     failure_of,
 )
 from shared.routes.errors import error_response, internal_error_response
-from shared.routes.sending import GRACE_SECONDS, BoundedSend
+from shared.routes.slow_clients import GRACE_SECONDS, BoundedSend
 from shared.settings import Settings
 from shared.telemetry import RequestRecord, level_of, recording
 
@@ -42,7 +42,7 @@ SLOW_CLIENT = Failure(DeadlineExceeded.code, "client_error")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-class RequestEnvelope:
+class RequestMiddleware:
     """Gives each request an id and a deadline, logs one line, and answers for bugs.
 
     The line holds nothing that the caller wrote but the request id: the route is the template, never
