@@ -13,25 +13,39 @@ from shared.openai_service.completions import (
 )
 from shared.openai_service.endpoints import Endpoint, Provider
 from shared.openai_service.images import GeneratedImages, ImageRequest, ImageUsage
+from shared.openai_service.metering import (
+    NOTHING,
+    Consumption,
+    Meter,
+    MeteredCall,
+    Reservation,
+    Settlement,
+)
 from shared.openai_service.service import OpenAIService
 from shared.openai_service.text import repair_surrogates
 from shared.openai_service.videos import ProviderVideo, VideoRequest, VideoStatus
 from shared.settings import Capability
 
 __all__ = [
+    "NOTHING",
     "Capability",
     "Completion",
     "CompletionRequest",
     "CompletionStream",
+    "Consumption",
     "Endpoint",
     "GeneratedImages",
     "ImageRequest",
     "ImageUsage",
     "InputFile",
     "Message",
+    "Meter",
+    "MeteredCall",
     "OpenAIService",
     "Provider",
     "ProviderVideo",
+    "Reservation",
+    "Settlement",
     "SpeechRequest",
     "ToolCall",
     "TranscriptionRequest",

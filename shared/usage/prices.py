@@ -1,0 +1,155 @@
+"""What calls cost in US dollars: by the operator's PRICES, else by the list of ``genai-prices``.
+
+The list is bundled with the library, which is loaded by the first call of a process and asks nobody
+for updates. What nobody knows the price of costs None, never 0: a model may be unknown, or be priced by
+a unit that its provider does not report.
+"""
+
+import asyncio
+import importlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from shared.openai_service import Consumption, MeteredCall, Provider
+from shared.settings import ModelPrice
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo
+
+MILLION = 1_000_000
+PLACES = 10
+"""Decimal places of US dollars: a cached token costs a hundred-millionth and more."""
+
+MAX_REMEMBERED_MODELS = 1024
+
+_PROVIDERS: Mapping[Provider, str] = {
+    Provider.OPENAI: "openai",
+    Provider.AZURE: "azure",
+    Provider.GEMINI: "google",
+}
+
+
+class Prices:
+    """The prices of models.
+
+    Args:
+        own: The operator's prices by model or deployment.
+    """
+
+    def __init__(self, own: Mapping[str, ModelPrice]) -> None:
+        self._own = own
+        self._find = lru_cache(MAX_REMEMBERED_MODELS)(_find_model)
+        self._loading: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        """Loads the list, in a thread, where that has not been done yet."""
+        if self._loading is None:
+            self._loading = asyncio.create_task(asyncio.to_thread(_load))
+        if not self._loading.done():
+            await asyncio.shield(self._loading)
+
+    def cost(
+        self, call: MeteredCall, consumption: Consumption, answered_by: str | None = None
+    ) -> float | None:
+        """Returns the US dollars that a call costs, None where nobody knows; `load` comes first.
+
+        Args:
+            call: The call.
+            consumption: What it used, or may use.
+            answered_by: The model that answered; None for the one that was asked.
+        """
+        names = [name for name in (answered_by, call.model, call.known_model) if name]
+        for name in names:
+            if price := self._own.get(name):
+                return _own_cost(price, consumption)
+        for name in names:
+            if model := self._find(call.provider, call.base_url, name.lower()):
+                return _listed_cost(model, consumption)
+        return None
+
+
+def _own_cost(price: ModelPrice, used: Consumption) -> float | None:
+    """Returns what the operator's price makes; None where it lacks the unit that was used."""
+    whole_units = [
+        (price.image, used.images),
+        (price.second, used.seconds),
+    ]
+    cost = sum(each * count for each, count in whole_units if each is not None and count)
+    has_whole_price = any(each is not None and count for each, count in whole_units)
+    cached = min(used.cached_tokens or 0, used.input_tokens or 0) if price.cached is not None else 0
+    for each, count in (
+        (price.input, (used.input_tokens or 0) - cached),
+        (price.cached, cached),
+        (price.output, used.output_tokens or 0),
+    ):
+        if each is not None:
+            cost += each * count / MILLION
+        elif count and not has_whole_price:
+            return None
+    has_tokens = used.input_tokens is not None or used.output_tokens is not None
+    if not has_whole_price and not has_tokens:
+        return None
+    return round(cost, PLACES)
+
+
+def _load() -> None:
+    importlib.import_module("genai_prices.data")
+
+
+def _find_model(provider: Provider, base_url: str, name: str) -> "ModelInfo | None":
+    from genai_prices.data_snapshot import get_snapshot
+
+    snapshot = get_snapshot()
+    providers: list[dict[str, Any]] = [{"provider_id": _PROVIDERS.get(provider)}]
+    if provider is Provider.COMPATIBLE:
+        # Gateways pass OpenAI's models on under their names.
+        providers = [{"provider_api_url": base_url}, {"provider_id": "openai"}]
+    for where in providers:
+        try:
+            found = snapshot.find_provider(
+                None, where.get("provider_id"), where.get("provider_api_url")
+            )
+        except LookupError:
+            continue
+        if model := found.find_model(name, all_providers=snapshot.providers):
+            return model
+    return None
+
+
+def _listed_cost(model: "ModelInfo", used: Consumption) -> float | None:
+    from genai_prices import Usage
+
+    price = model.get_prices(datetime.now(UTC))
+    tokens: dict[str, int | float | None] = {
+        "input_tokens": used.input_tokens,
+        "output_tokens": used.output_tokens,
+        # Providers count oddly at times, and the library refuses a part that is larger than the whole.
+        "cache_read_tokens": _at_most(used.cached_tokens, used.input_tokens),
+        "input_audio_tokens": _at_most(used.input_audio_tokens, used.input_tokens),
+        "input_image_tokens": _at_most(used.input_image_tokens, used.input_tokens),
+        "output_image_tokens": _at_most(used.output_image_tokens, used.output_tokens),
+    }
+    reported: dict[str, int | float] = {
+        name: count for name, count in tokens.items() if count is not None
+    }
+    # A price of a unit that was not reported would make nothing of it.
+    unit = (price.audio_hours, price.input_mchars, price.input_mtok, price.output_mtok)
+    if unit == (None, None, None, None):
+        return None
+    if price.audio_hours is not None:
+        if used.seconds is None:
+            return None
+        reported = {"audio_seconds": used.seconds, "input_audio_seconds": used.seconds}
+    elif price.input_mchars is not None:
+        if used.characters is None:
+            return None
+        reported = {"input_characters": used.characters}
+    elif (used.input_tokens, used.output_tokens) == (None, None):
+        return None
+    return round(float(price.calc_price(Usage(**reported))["total_price"]), PLACES)
+
+
+def _at_most(part: int | None, whole: int | None) -> int | None:
+    return part if part is None else min(part, whole or 0)
