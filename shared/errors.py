@@ -28,6 +28,7 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     └── ProviderError
         ├── ProviderRejected     400  provider_rejected
         │   └── ProviderNotFound
+        │       └── ConfiguredModelNotFound
         ├── ContentFiltered      400  content_filtered
         ├── ProviderCredentials  502  provider_credentials
         ├── RateLimited          429  rate_limited
@@ -397,18 +398,18 @@ class ProviderRejected(ProviderError):
 
 
 class ProviderNotFound(ProviderRejected):
-    """Raised when the provider does not know what the request names, such as a model or a job.
+    """Raised when the provider does not know what the request names, such as a model or a job."""
 
-    Attributes:
-        is_configured: Whether it is the model that the settings name, so that every call fails.
-    """
 
-    is_configured = False
+class ConfiguredModelNotFound(ProviderNotFound):
+    """Raised when the provider does not know the configured model, so that every call fails."""
+
+    reason = "the provider does not know the configured model"
 
     @property
     def failure(self) -> Failure:
-        """What the log says: a configured model that is gone is an outage."""
-        return Failure(self.code, "provider_error" if self.is_configured else "client_error")
+        """What the log says: models are shut down, and then it is an outage."""
+        return Failure(self.code, "provider_error")
 
 
 class ContentFiltered(ProviderError):

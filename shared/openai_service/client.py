@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from shared.deadline import check_deadline, remaining_seconds
 from shared.errors import (
+    ConfiguredModelNotFound,
     DeadlineExceeded,
     GatewayError,
     ProviderDisconnected,
@@ -203,10 +204,13 @@ def observed(call: ProviderCall) -> Iterator[None]:
         if not remaining_seconds():
             _log_failure(call, f"no answer within {monotonic() - started:.0f} seconds")
         raise
+    except ProviderNotFound as error:
+        if not call.is_configured:
+            raise
+        outage = ConfiguredModelNotFound(error.detail, error.retry_after)
+        _log_failure(call, outage.reason)
+        raise outage from error
     except GatewayError as error:
-        if isinstance(error, ProviderNotFound) and call.is_configured:
-            error.is_configured = True
-            error.reason = "the provider does not know the configured model"
         if error.failure.outcome == "provider_error":
             _log_failure(call, getattr(error, "reason", None) or error.detail)
         raise
