@@ -1,5 +1,6 @@
 """The Azure Functions app: one HTTP trigger for each route of the application, and one timer."""
 
+import re
 from collections.abc import Awaitable, Callable
 
 import azure.functions as func
@@ -56,6 +57,11 @@ async def _housekeeping(timer: func.TimerRequest) -> None:
     await api.state.housekeeping.run()
 
 
+def _template(path: str) -> str:
+    """Returns a path as the Functions host writes it, where ``{*name}`` takes the rest of the path."""
+    return re.sub(r"{(\w+):path}", r"{*\1}", path).lstrip("/")
+
+
 def _add_triggers() -> None:
     answers_preflight: set[str] = set()
     for route in iter_route_contexts(api.routes):
@@ -66,7 +72,7 @@ def _add_triggers() -> None:
         if route.path not in answers_preflight:
             methods.append("OPTIONS")
             answers_preflight.add(route.path)
-        trigger = app.route(route.path.lstrip("/"), methods=methods)
+        trigger = app.route(_template(route.path), methods=methods)
         app.function_name(route.name)(trigger(_handler(route.name)))
     # A timer needs the host's storage, without which the host would not start.
     if settings.has_host_storage:

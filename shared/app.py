@@ -22,6 +22,7 @@ from shared.routes.health import health_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
 from shared.routes.media import media_router
 from shared.routes.middleware import ConfigurationGate, Cors, HeadRequests, RequestMiddleware
+from shared.routes.openai import openai_router
 from shared.routes.openapi import complete_openapi
 from shared.routes.tools import tools_router
 from shared.services import Services
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     api.include_router(media_router(services.media, services.storage, guard))
     # The Functions host does not tell by which name and scheme it was called.
     api.include_router(connections_router(services.connections, guard, settings.own_url))
+    api.include_router(openai_router(services.openai, guard, timing.ping))
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins, settings.own_url)))
     complete_openapi(api)
     # The last one added is the outermost.

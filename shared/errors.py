@@ -412,6 +412,32 @@ class ConfiguredModelNotFound(ProviderNotFound):
         return Failure(self.code, "provider_error")
 
 
+class ForwardedError(ProviderError):
+    """Raised when the provider answers a forwarded request with an error, which is passed on as it is.
+
+    Args:
+        error: What the error means to this app.
+        status: The provider's status.
+        headers: What the provider says of when to try again.
+        body: The provider's body.
+    """
+
+    def __init__(
+        self, error: ProviderError, status: int, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        super().__init__(error.detail, error.retry_after)
+        self.reason = f"status {status}"
+        self.error = error
+        self.provider_status = status
+        self.provider_headers = headers
+        self.body = body
+
+    @property
+    def failure(self) -> Failure:
+        """What the log says: what it says of the error that the provider's means."""
+        return self.error.failure
+
+
 class ContentFiltered(ProviderError):
     """Raised when the provider's content filter refused the prompt or the answer."""
 

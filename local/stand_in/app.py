@@ -10,8 +10,10 @@ from starlette.routing import Route
 
 from local.stand_in.audio import speak, transcribe
 from local.stand_in.chat import complete
+from local.stand_in.embeddings import embed, moderate
 from local.stand_in.exchange import Exchange, Recorder, document
 from local.stand_in.images import edit_images, generate_images
+from local.stand_in.responses import respond
 from local.stand_in.script import Rule
 from local.stand_in.videos import Videos
 
@@ -39,6 +41,9 @@ class StandIn:
         openai = self._recorder.route
         return [
             openai("POST", "chat/completions", complete),
+            openai("POST", "responses", respond),
+            openai("POST", "embeddings", embed),
+            openai("POST", "moderations", moderate),
             openai("GET", "models", list_models),
             openai("POST", "images/generations", generate_images),
             openai("POST", "images/edits", edit_images),

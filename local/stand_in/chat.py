@@ -18,7 +18,7 @@ from local.stand_in.tools import choose_tools, example, fill_arguments
 MARK = "[stand-in]"
 """Begins every text, so that nobody takes it for a model's."""
 
-_WORDS = re.compile(r"\s*\S+")
+WORDS = re.compile(r"\s*\S+")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def make_answer(request: Mapping[str, Any], rule: Rule) -> Answer:
     calls = _calls(request, rule)
     text = rule.text or ("" if calls else _text(request))
     limit = request.get("max_completion_tokens") or request.get("max_tokens")
-    words = _WORDS.findall(text)
+    words = WORDS.findall(text)
     was_cut = limit is not None and len(words) > limit
     was_filtered = rule.filter_after is not None and not calls
     if was_cut:
@@ -114,7 +114,7 @@ def chunk_bodies(model: str, answer: Answer, *, with_usage: bool) -> Iterator[di
         return {**head, "choices": [choice]}
 
     yield chunk({"role": "assistant", "content": "" if answer.text else None})
-    for word in _WORDS.findall(answer.text):
+    for word in WORDS.findall(answer.text):
         yield chunk({"content": word})
     for index, (name, arguments) in enumerate(answer.calls):
         part = _call_part(name, "")

@@ -58,7 +58,8 @@ class Chat:
         call, parameters = self._prepare(request)
         parameters |= {"stream": True, "stream_options": {"include_usage": True}}
         stream = await self._create(call, parameters, _open_stream)
-        from shared.openai_service.sdk import provider_errors, truncated
+        from shared.openai_service.failures import truncated
+        from shared.openai_service.sdk import provider_errors
 
         reader = CompletionReader()
         with observed(call):

@@ -4,8 +4,6 @@
 """
 
 import email.utils
-import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,18 +16,23 @@ import openai
 
 from shared.errors import (
     ContentFiltered,
-    ProviderCredentials,
-    ProviderDisconnected,
     ProviderError,
     ProviderNotFound,
     ProviderRejected,
-    ProviderTruncated,
     ProviderUnavailable,
     QuotaExceeded,
     RateLimited,
 )
 from shared.identity import open_credential
 from shared.openai_service.endpoints import ProviderConfig
+from shared.openai_service.failures import (
+    disconnected,
+    network_reason,
+    no_token,
+    refused_credentials,
+    truncated,
+    with_reason,
+)
 from shared.openai_service.text import repair_surrogates
 
 if TYPE_CHECKING:
@@ -138,42 +141,27 @@ def provider_errors(config: ProviderConfig) -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise _because(f"status {error.status_code}", _from_status(error, config)) from error
+        raise with_reason(f"status {error.status_code}", _from_status(error, config)) from error
     except openai.APIConnectionError as error:
-        raise _because(_network_reason(error), _from_connection(error)) from error
+        raise with_reason(network_reason(error), _from_connection(error)) from error
     except openai.APIError as error:
-        raise _because("error in the stream", _from_stream(error)) from error
+        raise with_reason("error in the stream", _from_stream(error)) from error
     except httpx2.TransportError as error:
         # Bytes that we read ourselves, without the SDK between: the answer had begun.
-        raise _because(_network_reason(error), truncated()) from error
+        raise with_reason(network_reason(error), truncated()) from error
     except (JSONDecodeError, UnicodeDecodeError) as error:
         # The SDK lets the decoder's error through when a 200 is not the JSON that it says it is.
         raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
     except Exception as error:
         if not config.uses_identity or not type(error).__module__.startswith("azure."):
             raise
-        raise ProviderCredentials(
-            "No token for Azure OpenAI could be had. Give the app's identity the role 'Cognitive "
-            "Services OpenAI User', check AZURE_CLIENT_ID, or set AZURE_OPENAI_API_KEY."
-        ) from error
-
-
-def _because(reason: str, error: ProviderError) -> ProviderError:
-    error.reason = reason
-    return error
+        raise no_token() from error
 
 
 def _from_status(error: openai.APIStatusError, config: ProviderConfig) -> ProviderError:
     status = error.status_code
     if status in (401, 403):
-        settings = (
-            "the role assignment of the app's identity"
-            if config.uses_identity
-            else config.key_setting
-        )
-        return ProviderCredentials(
-            f"The provider refused this app's credentials with status {status}. Check {settings}."
-        )
+        return refused_credentials(status, config)
     if status == 429:
         if "insufficient_quota" in (error.code, error.type):
             return QuotaExceeded(
@@ -203,16 +191,7 @@ def _from_connection(error: openai.APIConnectionError) -> ProviderError:
     cause = error.__cause__
     if isinstance(cause, httpx2.RemoteProtocolError) and "complete message body" in str(cause):
         return truncated()
-    was_sent = not isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
-    what = "dropped the connection" if was_sent else "cannot be reached"
-    return ProviderDisconnected(
-        f"The provider {what}. Check its base URL in the settings, or try again.", was_sent=was_sent
-    )
-
-
-def truncated() -> ProviderTruncated:
-    """Returns the error for an answer that ends before it is complete."""
-    return ProviderTruncated("The provider's answer ended before it was complete. Try again.")
+    return disconnected(cause)
 
 
 def _body(error: openai.APIError) -> Mapping[str, Any]:
@@ -258,45 +237,3 @@ def _number(value: str | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None
-
-
-def _network_reason(error: BaseException) -> str:
-    """Returns why no answer came, for an operator; nothing in it is the provider's text."""
-    reasons = [reason for cause in _causes(error) if (reason := _reason(cause))]
-    # The innermost cause knows most.
-    return reasons[-1] if reasons else "connection failed"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        if isinstance(error, BaseExceptionGroup) and error.exceptions:
-            # One for each address of the host; they rarely differ.
-            error = error.exceptions[0]
-        else:
-            error = error.__cause__ or error.__context__
-
-
-def _reason(error: BaseException) -> str | None:
-    match error:
-        case socket.gaierror():
-            return "unknown host"
-        case ssl.SSLCertVerificationError():
-            return f"TLS certificate refused: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS failed: {error.reason or 'no common protocol'}"
-        case ConnectionRefusedError():
-            return "connection refused"
-        case ConnectionResetError() | BrokenPipeError():
-            return "connection reset"
-        case httpx2.ConnectTimeout():
-            return "timeout while connecting"
-        case httpx2.TimeoutException() | TimeoutError():
-            return "timeout"
-        case httpx2.RemoteProtocolError():
-            return "connection closed before the answer was complete"
-        case OSError() if error.errno is not None and error.strerror:
-            return error.strerror.lower()
-    return None

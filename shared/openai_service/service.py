@@ -10,6 +10,7 @@ from shared.openai_service.audio import Audio
 from shared.openai_service.chat import Chat
 from shared.openai_service.client import Clients, ProviderCall
 from shared.openai_service.endpoints import ProviderConfig
+from shared.openai_service.forwarding import Forwarder
 from shared.openai_service.images import Images
 from shared.openai_service.videos import Videos
 from shared.settings import Capability, Settings
@@ -41,6 +42,7 @@ class OpenAIService:
         images: Images.
         audio: Speech and transcriptions.
         videos: Video jobs.
+        forwarder: Sends requests on as they are.
     """
 
     def __init__(self, settings: Settings, timing: Timing | None = None) -> None:
@@ -50,6 +52,7 @@ class OpenAIService:
         self.images = Images(self._clients)
         self.audio = Audio(self._clients)
         self.videos = Videos(self._clients)
+        self.forwarder = Forwarder(settings)
         self._model_lists: dict[ProviderConfig, tuple[float, ModelList]] = {}
         self._listing: defaultdict[ProviderConfig, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -84,6 +87,7 @@ class OpenAIService:
     async def aclose(self) -> None:
         """Closes all clients."""
         await self._clients.aclose()
+        await self.forwarder.aclose()
 
 
 async def _list_models(api: "AsyncOpenAI") -> ModelList:

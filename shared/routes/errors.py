@@ -17,11 +17,19 @@ from starlette.types import Scope
 from shared.errors import (
     BUG,
     Failure,
+    ForwardedError,
     GatewayError,
     InvalidRequest,
     NotFound,
     failure_of,
     shorten,
+)
+from shared.routes.openai_errors import (
+    forwarded_body,
+    openai_body,
+    openai_headers,
+    openai_status,
+    speaks_openai,
 )
 from shared.telemetry import current_record
 
@@ -95,26 +103,30 @@ def cursor_errors() -> Iterator[None]:
 
 def error_response(request: Request, error: GatewayError) -> JSONResponse:
     """Returns the answer for an error, after noting it for the log."""
-    return _respond(
-        request, error.status, error.failure, error.body_detail, headers=dict(error.headers)
-    )
+    body = error_body(request, error)
+    if not speaks_openai(request.scope["path"]):
+        return _respond(error.status, body, dict(error.headers))
+    status = error.provider_status if isinstance(error, ForwardedError) else error.status
+    return _respond(openai_status(status), body, openai_headers(error))
 
 
 def error_body(request: Request, error: GatewayError) -> dict[str, Any]:
     """Returns the body for an error, after noting it for the log."""
-    return _body(request, error.failure, error.body_detail)
+    if isinstance(error, ForwardedError):
+        current_record().fail(error.failure)
+        return forwarded_body(error)
+    return _body(request, error.status, error.failure, error.body_detail)
 
 
-def internal_error_response(request_id: str) -> JSONResponse:
+def internal_error_response(request: Request) -> JSONResponse:
     """Returns the answer for a bug: the request id and nothing else."""
-    return JSONResponse(internal_error_body(request_id), status_code=GatewayError.status)
+    return JSONResponse(internal_error_body(request), status_code=GatewayError.status)
 
 
-def internal_error_body(request_id: str) -> dict[str, Any]:
+def internal_error_body(request: Request) -> dict[str, Any]:
     """Returns the body for a bug, after noting it for the log."""
-    current_record().fail(BUG)
     detail = "Internal error. Report the request id to the operator of this service."
-    return {"detail": detail, "code": GatewayError.code, "request_id": request_id}
+    return _body(request, GatewayError.status, BUG, detail)
 
 
 def install_error_handlers(api: FastAPI) -> None:
@@ -141,7 +153,8 @@ def install_error_handlers(api: FastAPI) -> None:
             error.status_code, InvalidRequest.code
         )
         failure = failure_of(error.status_code, code)
-        return _respond(request, error.status_code, failure, error.detail, headers=headers)
+        body = _body(request, error.status_code, failure, error.detail)
+        return _respond(error.status_code, body, headers)
 
     api.add_exception_handler(GatewayError, on_gateway_error)
     api.add_exception_handler(RequestValidationError, on_validation_error)
@@ -166,13 +179,12 @@ def _plain(complaint: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _respond(
-    request: Request, status: int, failure: Failure, detail: Any, headers: dict[str, str]
-) -> JSONResponse:
-    body = jsonable_encoder(_body(request, failure, detail))
-    return JSONResponse(body, status_code=status, headers=headers)
+def _respond(status: int, body: dict[str, Any], headers: dict[str, str]) -> JSONResponse:
+    return JSONResponse(jsonable_encoder(body), status_code=status, headers=headers)
 
 
-def _body(request: Request, failure: Failure, detail: Any) -> dict[str, Any]:
+def _body(request: Request, status: int, failure: Failure, detail: Any) -> dict[str, Any]:
     current_record().fail(failure)
+    if speaks_openai(request.scope["path"]):
+        return openai_body(openai_status(status), failure.code or "", detail)
     return {"detail": detail, "code": failure.code, "request_id": request.state.request_id}

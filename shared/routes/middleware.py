@@ -112,7 +112,7 @@ class RequestMiddleware:
             record.fail(BUG)
             if status != CLIENT_CLOSED_REQUEST:
                 raise
-            await internal_error_response(request_id)(scope, receive, send_with_id)
+            await internal_error_response(Request(scope))(scope, receive, send_with_id)
         finally:
             if bounded_send.gave_up:
                 logger.warning(

@@ -110,7 +110,7 @@ class EventStream(Response):
         except Exception:
             request_id = self._request.state.request_id
             logger.exception("Unhandled error in the stream of request %s", request_id)
-            yield _encode("chat.error", internal_error_body(request_id))
+            yield _encode("chat.error", internal_error_body(self._request))
 
 
 def encode_event(event: ChatEvent) -> str:

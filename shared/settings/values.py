@@ -17,9 +17,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-Scope = Literal["chat", "tools", "connections", "act-as"]
+Scope = Literal["chat", "tools", "connections", "openai", "act-as"]
 
-DEFAULT_SCOPES: frozenset[Scope] = frozenset({"chat", "tools", "connections"})
+DEFAULT_SCOPES: frozenset[Scope] = frozenset({"chat", "tools", "connections", "openai"})
 """Scopes of a key that lists none: all but act-as."""
 
 MIN_KEY_CHARS = 20

@@ -1,0 +1,106 @@
+"""Failures that the SDK and forwarded requests have in common: of the network, and of credentials."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import TypeVar
+
+import httpx2
+
+from shared.errors import (
+    ProviderCredentials,
+    ProviderDisconnected,
+    ProviderError,
+    ProviderTruncated,
+)
+from shared.openai_service.endpoints import ProviderConfig
+
+E = TypeVar("E", bound=ProviderError)
+
+
+def with_reason(reason: str, error: E) -> E:
+    """Returns an error with what an operator has to know of its cause."""
+    error.reason = reason
+    return error
+
+
+def refused_credentials(status: int, config: ProviderConfig) -> ProviderCredentials:
+    """Returns the error for a provider that refuses this app's credentials.
+
+    Args:
+        status: Its answer, 401 or 403.
+        config: How it was called.
+    """
+    settings = (
+        "the role assignment of the app's identity" if config.uses_identity else config.key_setting
+    )
+    detail = f"The provider refused this app's credentials with status {status}. Check {settings}."
+    return with_reason(f"status {status}", ProviderCredentials(detail))
+
+
+def no_token() -> ProviderCredentials:
+    """Returns the error for an identity that gets no token."""
+    return ProviderCredentials(
+        "No token for Azure OpenAI could be had. Give the app's identity the role 'Cognitive "
+        "Services OpenAI User', check AZURE_CLIENT_ID, or set AZURE_OPENAI_API_KEY."
+    )
+
+
+def disconnected(error: BaseException | None) -> ProviderDisconnected:
+    """Returns the error for a request that has no answer.
+
+    Args:
+        error: What the HTTP library raised.
+    """
+    was_sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+    what = "dropped the connection" if was_sent else "cannot be reached"
+    return ProviderDisconnected(
+        f"The provider {what}. Check its base URL in the settings, or try again.", was_sent=was_sent
+    )
+
+
+def truncated() -> ProviderTruncated:
+    """Returns the error for an answer that ends before it is complete."""
+    return ProviderTruncated("The provider's answer ended before it was complete. Try again.")
+
+
+def network_reason(error: BaseException) -> str:
+    """Returns why no answer came, for an operator; nothing in it is the provider's text."""
+    reasons = [reason for cause in _causes(error) if (reason := _reason(cause))]
+    # The innermost cause knows most.
+    return reasons[-1] if reasons else "connection failed"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        if isinstance(error, BaseExceptionGroup) and error.exceptions:
+            # One for each address of the host; they rarely differ.
+            error = error.exceptions[0]
+        else:
+            error = error.__cause__ or error.__context__
+
+
+def _reason(error: BaseException) -> str | None:
+    match error:
+        case socket.gaierror():
+            return "unknown host"
+        case ssl.SSLCertVerificationError():
+            return f"TLS certificate refused: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or 'no common protocol'}"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ConnectionResetError() | BrokenPipeError():
+            return "connection reset"
+        case httpx2.ConnectTimeout():
+            return "timeout while connecting"
+        case httpx2.TimeoutException() | TimeoutError():
+            return "timeout"
+        case httpx2.RemoteProtocolError():
+            return "connection closed before the answer was complete"
+        case OSError() if error.errno is not None and error.strerror:
+            return error.strerror.lower()
+    return None

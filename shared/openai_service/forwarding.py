@@ -1,0 +1,294 @@
+"""Requests of OpenAI's API sent on to a provider as they are, and its answers as the bytes that come.
+
+Nothing here knows the objects of the API: what a caller sends and a provider answers passes unread.
+Without the SDK, whose import takes most of a second.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from shared.errors import (
+    FIRST_SERVER_ERROR,
+    ForwardedError,
+    ProviderError,
+    ProviderNotFound,
+    ProviderRejected,
+    ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
+)
+from shared.identity import open_credential
+from shared.openai_service.client import ProviderCall, observed
+from shared.openai_service.endpoints import Provider, ProviderConfig
+from shared.settings import Settings
+from shared.telemetry import current_record
+
+if TYPE_CHECKING:
+    import httpx2
+    from azure.core.credentials_async import AsyncTokenCredential
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+
+MAX_CONNECTIONS = 1000
+"""To one provider at a time; a request more waits for one of them."""
+
+MAX_ERROR_BYTES = 64 * 1024
+"""Read of a provider's answer that is an error."""
+
+FIRST_ERROR = 300
+"""Status from which an answer is an error: redirects are not followed."""
+
+_REFUSED_CREDENTIALS = (401, 403)
+FIRST_CLIENT_ERROR = 400
+_REQUEST_TIMEOUT = 408
+_TOO_MANY_REQUESTS = 429
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardedRequest:
+    """A request as it goes to a provider.
+
+    Attributes:
+        path: Path below the provider's base URL, such as ``chat/completions``.
+        body: The body.
+        content_type: Its media type, with the boundary of a form.
+        headers: Further headers.
+    """
+
+    path: str
+    body: bytes
+    content_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ForwardedAnswer:
+    """A provider's answer, whose body has not been read yet.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers, by their names in lower case.
+    """
+
+    def __init__(self, response: "httpx2.Response") -> None:
+        self._response = response
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    async def read(self, limit: int) -> bytes:
+        """Returns the whole body.
+
+        Raises:
+            ProviderUnavailable: It has more than ``limit`` bytes.
+            ProviderTruncated: The connection broke.
+        """
+        body = bytearray()
+        async for chunk in self.chunks():
+            body += chunk
+            if len(body) > limit:
+                raise ProviderUnavailable(
+                    f"The provider's answer has more than {limit} bytes. Ask for less."
+                )
+        return bytes(body)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yields the body as it comes, without the encoding of its transfer.
+
+        Raises:
+            ProviderTruncated: The connection broke.
+        """
+        import httpx2
+
+        from shared.openai_service.failures import network_reason, truncated, with_reason
+
+        try:
+            async for chunk in self._response.aiter_bytes():
+                yield chunk
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
+            raise with_reason(network_reason(error), truncated()) from error
+
+
+class Forwarder:
+    """Sends requests on, over one pool of connections for each provider.
+
+    Nothing is imported, opened or sent before the first request.
+
+    Args:
+        settings: Where the app's identity is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._in_azure = settings.in_azure
+        self._identity_client_id = settings.azure_client_id
+        self._pools: dict[ProviderConfig, httpx2.AsyncClient] = {}
+        self._credential: AsyncTokenCredential | None = None
+        self._opening = asyncio.Lock()
+
+    @asynccontextmanager
+    async def send(
+        self, call: ProviderCall, request: ForwardedRequest
+    ) -> AsyncIterator[ForwardedAnswer]:
+        """Sends a request and opens its answer; closing the block ends the provider's work on it.
+
+        One attempt: the caller's client retries by itself, and knows what may be sent twice.
+
+        Args:
+            call: Which provider to call, for which model.
+            request: What to send.
+
+        Raises:
+            ForwardedError: The provider answered with an error.
+            ProviderDisconnected: No answer came.
+            ProviderCredentials: The provider refused this app's credentials.
+            ProviderTruncated: In the block: the connection broke.
+        """
+        config = call.config
+        pool = await self._pool(config)
+        import httpx2
+
+        from shared.openai_service.failures import (
+            disconnected,
+            network_reason,
+            refused_credentials,
+            with_reason,
+        )
+
+        with observed(call):
+            prepared = pool.build_request(
+                "POST",
+                _url(call, request.path),
+                content=request.body,
+                headers={
+                    **request.headers,
+                    **(await self._authorization(config)),
+                    "Content-Type": request.content_type,
+                    # What comes is read on the side, and sent on in pieces.
+                    "Accept-Encoding": "identity",
+                },
+            )
+            try:
+                response = await pool.send(prepared, stream=True)
+            except httpx2.TransportError as error:
+                raise with_reason(network_reason(error), disconnected(error)) from error
+            try:
+                if response.status_code in _REFUSED_CREDENTIALS:
+                    raise refused_credentials(response.status_code, config)
+                answer = ForwardedAnswer(response)
+                if answer.status >= FIRST_ERROR:
+                    raise await _read_error(answer)
+                yield answer
+            finally:
+                await response.aclose()
+
+    async def aclose(self) -> None:
+        """Closes all connections and the credential."""
+        pools, self._pools = list(self._pools.values()), {}
+        await asyncio.gather(*(pool.aclose() for pool in pools))
+        if self._credential is not None:
+            await self._credential.close()
+
+    async def _pool(self, config: ProviderConfig) -> "httpx2.AsyncClient":
+        if pool := self._pools.get(config):
+            return pool
+        async with self._opening:
+            if config not in self._pools:
+                # Loading the library and the certificates takes about 80 ms.
+                self._pools[config] = await asyncio.to_thread(_open_pool)
+        return self._pools[config]
+
+    async def _authorization(self, config: ProviderConfig) -> dict[str, str]:
+        headers = {}
+        if config.organization:
+            headers["OpenAI-Organization"] = config.organization
+        if config.project:
+            headers["OpenAI-Project"] = config.project
+        if config.uses_identity:
+            return headers | {"Authorization": f"Bearer {await self._token(config)}"}
+        if config.api_key is None:
+            return headers
+        key = config.api_key.get_secret_value()
+        if config.provider is Provider.AZURE:
+            return headers | {"api-key": key}
+        return headers | {"Authorization": f"Bearer {key}"}
+
+    async def _token(self, config: ProviderConfig) -> str:
+        if self._credential is None:
+            self._credential = open_credential(
+                in_azure=self._in_azure, client_id=self._identity_client_id
+            )
+        try:
+            # The credential keeps the token until it expires.
+            return (await self._credential.get_token(config.token_scope or "")).token
+        except Exception as error:
+            if not type(error).__module__.startswith("azure."):
+                raise
+            from shared.openai_service.failures import no_token
+
+            raise no_token() from error
+
+
+def _open_pool() -> "httpx2.AsyncClient":
+    import httpx2
+
+    return httpx2.AsyncClient(
+        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
+        limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=100),
+        follow_redirects=False,
+    )
+
+
+def _url(call: ProviderCall, path: str) -> str:
+    config = call.config
+    if config.api_version is None:
+        return f"{config.base_url}/{path}"
+    # Azure's dated API has the deployment in the path, but for responses.
+    place = f"openai/{path}" if path == "responses" else f"openai/deployments/{call.model}/{path}"
+    return f"{config.base_url}/{place}?api-version={config.api_version}"
+
+
+async def _read_error(answer: ForwardedAnswer) -> ProviderError:
+    if answer.status < FIRST_CLIENT_ERROR:
+        # Whoever follows a redirect takes the app's key to another place.
+        return ProviderUnavailable(
+            "The provider sent a redirect. Check its base URL in the settings."
+        )
+    body = await answer.read(MAX_ERROR_BYTES)
+    code = error_of(body).get("code")
+    kind = error_of(body).get("type")
+    means: ProviderError
+    if answer.status == _TOO_MANY_REQUESTS and "insufficient_quota" in (code, kind):
+        means = QuotaExceeded("The provider says that its quota is spent.")
+    elif answer.status == _TOO_MANY_REQUESTS:
+        means = RateLimited("The provider is limiting the rate of requests.")
+    elif answer.status >= FIRST_SERVER_ERROR or answer.status == _REQUEST_TIMEOUT:
+        means = ProviderUnavailable(f"The provider failed with status {answer.status}.")
+    elif answer.status in (404, 410):
+        means = ProviderNotFound("The provider does not know the model or the route.")
+    else:
+        means = ProviderRejected("The provider rejected the request.")
+    return ForwardedError(means, answer.status, answer.headers, body)
+
+
+def error_of(body: bytes) -> Mapping[str, Any]:
+    """Returns the error object of a body in OpenAI's format, an empty one of any other."""
+    try:
+        value = from_json(body)
+    except ValueError:
+        return {}
+    error = value.get("error") if isinstance(value, Mapping) else None
+    return error if isinstance(error, Mapping) else {}
+
+
+def note_usage(usage: object) -> None:
+    """Notes the tokens that an answer reports, in the record of its request."""
+    if not isinstance(usage, Mapping):
+        return
+    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
+    if counts == [None, None]:
+        counts = [usage.get("input_tokens"), usage.get("output_tokens")]
+    tokens = [count if isinstance(count, int) else None for count in counts]
+    current_record().add_tokens(tokens[0], tokens[1])

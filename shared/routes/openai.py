@@ -1,0 +1,309 @@
+"""`/v1`: OpenAI's API, forwarded to the provider as it comes.
+
+A request goes on with the fields that it has, and an answer comes back as the bytes that the provider
+sends. Read on the side are the model, errors, the end of a stream and the usage.
+
+Source: https://platform.openai.com/docs/api-reference
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from time import monotonic
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic_core import from_json, to_json
+
+from shared.auth import Guard
+from shared.deadline import time_limit
+from shared.errors import GatewayError, InvalidRequest, NotFound, ProviderUnavailable
+from shared.openai_service import Capability, OpenAIService
+from shared.openai_service.client import ProviderCall
+from shared.openai_service.endpoints import ProviderConfig
+from shared.openai_service.event_streams import StreamReader
+from shared.openai_service.forwarding import ForwardedAnswer, ForwardedRequest, note_usage
+from shared.openai_service.service import ModelList
+from shared.routes.forms import find_field
+from shared.routes.forwarded_stream import ForwardedStream
+from shared.routes.guard import guarded
+from shared.settings import Scope
+
+logger = logging.getLogger(__name__)
+
+SCOPE: Scope = "openai"
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""Maximum bytes of a chat or a response: its parts may hold pictures and files."""
+
+MAX_FORM_BYTES = 95 * 1024 * 1024
+"""Maximum bytes of a form: the Functions host takes 100 MB."""
+
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
+"""Maximum bytes of a JSON answer, which is held in memory: ten large pictures in base64."""
+
+MODEL_LIST_SECONDS = 10
+"""That a provider may take to list its models."""
+
+EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
+
+Body = dict[str, Any]
+Adapt = Callable[[Body], Body]
+"""Returns the fields that a body gets or loses on its way; raises InvalidRequest for what cannot go."""
+
+_PASSED_HEADERS = ("content-type", "content-disposition", "openai-processing-ms", "openai-version")
+_PASSED_PREFIX = "x-ratelimit-"
+
+
+def openai_router(openai: OpenAIService, guard: Guard, ping_seconds: float) -> APIRouter:
+    """Returns the routes of OpenAI's API.
+
+    Args:
+        openai: The providers.
+        guard: The guard that authenticates and authorizes.
+        ping_seconds: Of silence in a stream, after which a comment keeps proxies from giving up.
+    """
+    router = APIRouter(prefix="/v1", tags=["openai"], route_class=guarded(guard, SCOPE))
+    long_route = guarded(guard, SCOPE, MAX_BODY_BYTES)
+    form_route = guarded(guard, SCOPE, MAX_FORM_BYTES)
+    forwarding = _Forwarding(openai, ping_seconds)
+
+    @router.get("/models", name="openai_models")
+    async def list_models() -> JSONResponse:
+        """Lists the models that may be used."""
+        return JSONResponse({"object": "list", "data": await _models(openai)})
+
+    @router.get("/models/{model:path}", name="openai_model")
+    async def get_model(model: str) -> JSONResponse:
+        """Returns one model."""
+        for row in await _models(openai):
+            if row["id"] == model:
+                return JSONResponse(row)
+        raise NotFound(f"There is no model '{model}'. GET /v1/models lists those that may be used.")
+
+    def forward_json(
+        path: str, name: str, capability: Capability, summary: str, adapt: Adapt | None = None
+    ) -> None:
+        async def forward(request: Request) -> Response:
+            return await forwarding.send_json(request, capability, path, adapt)
+
+        router.add_api_route(
+            f"/{path}",
+            forward,
+            methods=["POST"],
+            name=name,
+            summary=summary,
+            route_class_override=long_route,
+            response_class=Response,
+            openapi_extra=_body_of(JSON),
+        )
+
+    def forward_form(path: str, name: str, capability: Capability, summary: str) -> None:
+        async def forward(request: Request) -> Response:
+            return await forwarding.send_form(request, capability, path)
+
+        router.add_api_route(
+            f"/{path}",
+            forward,
+            methods=["POST"],
+            name=name,
+            summary=summary,
+            route_class_override=form_route,
+            response_class=Response,
+            openapi_extra=_body_of("multipart/form-data"),
+        )
+
+    chat, image = Capability.CHAT, Capability.IMAGE
+    speech, transcription = Capability.AUDIO, Capability.TRANSCRIPTION
+    forward_json(
+        "chat/completions", "openai_chat_completions", chat, "Chat completion", _ask_for_usage
+    )
+    forward_json("responses", "openai_responses", chat, "Response", _make_stateless)
+    forward_json("embeddings", "openai_embeddings", chat, "Embeddings")
+    forward_json("moderations", "openai_moderations", chat, "Moderation")
+    forward_json("images/generations", "openai_images_generations", image, "Generate images")
+    forward_json("audio/speech", "openai_audio_speech", speech, "Synthesize speech")
+    forward_form("images/edits", "openai_images_edits", image, "Edit images")
+    forward_form(
+        "audio/transcriptions", "openai_audio_transcriptions", transcription, "Transcribe audio"
+    )
+
+    @router.api_route(
+        "/{path:path}",
+        methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        name="openai_unknown",
+        include_in_schema=False,
+    )
+    async def unknown(path: str) -> Response:
+        """Answers what is not there in OpenAI's format."""
+        raise NotFound(
+            f"There is no route /v1/{path} here with this method. See GET /openapi.json."
+        )
+
+    return router
+
+
+class _Forwarding:
+    """Sends requests of callers on to the providers of their models."""
+
+    def __init__(self, openai: OpenAIService, ping_seconds: float) -> None:
+        self._openai = openai
+        self._ping_seconds = ping_seconds
+
+    async def send_json(
+        self, request: Request, capability: Capability, path: str, adapt: Adapt | None
+    ) -> Response:
+        """Sends a JSON body on.
+
+        Args:
+            request: The caller's.
+            capability: What the provider is asked for.
+            path: Path below the provider's base URL.
+            adapt: Returns the fields that the body gets on its way.
+        """
+        fields = await _fields(request)
+        call = self._call(capability, fields.get("model"))
+        changes = {} if adapt is None else adapt(fields)
+        if fields.get("model") != call.model:
+            changes["model"] = call.model
+        body = to_json(fields | changes) if changes else await request.body()
+        return await self._send(
+            request,
+            call,
+            ForwardedRequest(path=path, body=body, content_type=JSON),
+            hides_usage="stream_options" in changes,
+        )
+
+    async def send_form(self, request: Request, capability: Capability, path: str) -> Response:
+        """Sends a form on; its media type holds the boundary, by which it stays what it is."""
+        body = await request.body()
+        content_type = request.headers.get("content-type", "")
+        found = find_field(body, content_type, "model")
+        model = None if found is None else body[slice(*found)].decode("utf-8", "replace")
+        call = self._call(capability, model)
+        if found is not None and model != call.model:
+            body = body[: found[0]] + (call.model or "").encode() + body[found[1] :]
+        forwarded = ForwardedRequest(path=path, body=body, content_type=content_type)
+        return await self._send(request, call, forwarded)
+
+    def _call(self, capability: Capability, model: object) -> ProviderCall:
+        endpoint = self._openai.endpoints.get(capability)
+        if model is not None and (not isinstance(model, str) or not model):
+            raise InvalidRequest.for_field("model", "Give the name of a model")
+        if endpoint.deployment and model == endpoint.model:
+            model = None
+        return ProviderCall.with_model(capability, endpoint, model)
+
+    async def _send(
+        self,
+        request: Request,
+        call: ProviderCall,
+        forwarded: ForwardedRequest,
+        *,
+        hides_usage: bool = False,
+    ) -> Response:
+        started = monotonic()
+        async with AsyncExitStack() as held:
+            answer = await held.enter_async_context(self._openai.forwarder.send(call, forwarded))
+            headers = _headers(answer, call, started)
+            media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if media_type == JSON:
+                body = await answer.read(MAX_ANSWER_BYTES)
+                note_usage(_decode(body).get("usage"))
+                return Response(body, answer.status, headers)
+            reader = StreamReader(hides_usage=hides_usage) if media_type == EVENT_STREAM else None
+            return ForwardedStream(
+                request, answer, held.pop_all(), headers, reader, self._ping_seconds
+            )
+
+
+async def _fields(request: Request) -> Body:
+    fields = await request.json() if await request.body() else None
+    if not isinstance(fields, dict):
+        raise InvalidRequest(
+            "Send a JSON object, with the header 'Content-Type: application/json'."
+        )
+    return fields
+
+
+def _ask_for_usage(fields: Body) -> Body:
+    """Asks for the usage of a stream in any case: without it nobody knows what it costs."""
+    options = fields.get("stream_options")
+    if not fields.get("stream") or (isinstance(options, dict) and options.get("include_usage")):
+        return {}
+    return {"stream_options": {**(options or {}), "include_usage": True}}
+
+
+def _make_stateless(fields: Body) -> Body:
+    """Keeps the provider from storing a response: its store would be one for all principals."""
+    reasons = {
+        "previous_response_id": "Responses are not stored: send the whole input instead",
+        "conversation": "Conversations of the provider would be shared: send the whole input instead",
+        "background": "Responses are not stored, so none can go on without its request",
+    }
+    for name, reason in reasons.items():
+        if fields.get(name):
+            raise InvalidRequest.for_field(name, reason)
+    return {"store": False}
+
+
+def _headers(answer: ForwardedAnswer, call: ProviderCall, started: float) -> dict[str, str]:
+    headers = {
+        name: value
+        for name, value in answer.headers.items()
+        if name in _PASSED_HEADERS or name.startswith(_PASSED_PREFIX)
+    }
+    headers.setdefault("openai-processing-ms", str(round((monotonic() - started) * 1000)))
+    return headers | {
+        "cache-control": "no-store",
+        "x-accel-buffering": "no",
+        "x-provider": str(call.config.provider),
+    }
+
+
+def _decode(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = from_json(body)
+    except ValueError as error:
+        raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
+    return value if isinstance(value, Mapping) else {}
+
+
+async def _models(openai: OpenAIService) -> list[dict[str, Any]]:
+    """Returns the models that are configured or that the providers list, by name."""
+    rows: dict[str, dict[str, Any]] = {}
+    listings = await asyncio.gather(
+        *(
+            _listed(openai, config, served)
+            for config, served in openai.endpoints.by_provider().items()
+        )
+    )
+    for config, served, listed in listings:
+        configured = [openai.endpoints.get(each) for each in served]
+        for name in [*listed, *(each.model or each.target for each in configured)]:
+            rows[name] = _row(name, config, listed.get(name))
+    return [rows[name] for name in sorted(rows)]
+
+
+async def _listed(
+    openai: OpenAIService, config: ProviderConfig, served: Sequence[Capability]
+) -> tuple[ProviderConfig, Sequence[Capability], ModelList]:
+    try:
+        async with time_limit(MODEL_LIST_SECONDS):
+            return config, served, await openai.list_models(served[0])
+    except GatewayError as error:
+        logger.warning("The models of %s are unknown: %s", config.host, error.code)
+        return config, served, {}
+
+
+def _row(name: str, config: ProviderConfig, shutdown_date: str | None) -> dict[str, Any]:
+    row = {"id": name, "object": "model", "created": 0, "owned_by": str(config.provider)}
+    return row if shutdown_date is None else {**row, "shutdown_date": shutdown_date}
+
+
+def _body_of(media_type: str) -> dict[str, Any]:
+    schema = {"type": "object", "additionalProperties": True}
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

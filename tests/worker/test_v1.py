@@ -1,0 +1,34 @@
+"""OpenAI's API in the real worker."""
+
+import openai
+import pytest
+
+from tests.conftest import KEY, StandIn
+from tests.worker.process import WorkerProcess
+
+MODEL = "gpt-6-luna"
+
+
+async def test_openai_s_client_chats_streams_and_lists(
+    worker: WorkerProcess, stand_in: StandIn
+) -> None:
+    async with openai.AsyncOpenAI(
+        base_url=f"{worker.origin}/v1", api_key=KEY, max_retries=0
+    ) as api:
+        stream = await api.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "Hello"}], stream=True
+        )
+        chunks = [chunk async for chunk in stream]
+        assert chunks[-1].choices[0].finish_reason == "stop"
+        assert "Hello" in (await api.responses.create(model=MODEL, input="Hello")).output_text
+        assert (await api.models.retrieve(MODEL)).id == MODEL
+        speech = await api.audio.speech.create(
+            model="gpt-4o-mini-tts", voice="alloy", input="Hello"
+        )
+        heard = await api.audio.transcriptions.create(
+            model="gpt-transcribe", file=("a.mp3", speech.content)
+        )
+        assert f"{len(speech.content)} bytes" in heard.text
+        with pytest.raises(openai.NotFoundError) as refused:
+            await api.get("/nothing", cast_to=object)
+        assert refused.value.type == "invalid_request_error"
