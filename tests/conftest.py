@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from local.server import LOOPBACK, LoopbackServer
 from local.stand_in import VIDEO_MODEL, create_stand_in
 from shared.app import create_app
+from shared.services import Services
 from shared.settings import load_settings
 from shared.storage import IdempotencyStore, MediaStore, Storage
 from shared.timing import Timing
@@ -30,24 +31,8 @@ from tests.storage import azurite as azurite_process
 from tests.storage.azurite import OAuthAzurite
 
 KEY = "a-key-for-tests-in-azure-too"
-TOOLS = [
-    "chat_completion",
-    "generate",
-    "generate_image",
-    "edit_image",
-    "synthesize_speech",
-    "transcribe_audio",
-    "generate_video",
-    "get_video",
-    "add_task",
-    "list_tasks",
-    "complete_task",
-    "update_task",
-    "delete_task",
-    "list_supported_models",
-    "server_time",
-]
-"""Our own tools, in the order in which they are listed."""
+TOOLS = [tool.name for tool in Services.make(load_settings({})).tools]
+"""Our own tools in the order of their lists; `TRAITS` in tests/mcp says which there have to be."""
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
 

@@ -31,12 +31,12 @@ TRAITS = {
     "list_supported_models": ("List supported models", True, False, True, True),
     "server_time": ("Server time", True, False, True, False),
 }
-"""Title, and the hints readOnly, destructive, idempotent and openWorld."""
+"""Every tool: title, and the hints readOnly, destructive, idempotent and openWorld."""
 
 
 @pytest.fixture
 async def arguments(origin: str, stand_in: StandIn) -> dict[str, dict[str, Any]]:
-    """Arguments with which each tool succeeds; some take what others have stored."""
+    """Arguments with which each tool that needs some succeeds; some take what others have stored."""
     async with httpx2.AsyncClient(base_url=f"{origin}/tools/", headers=AUTH, timeout=60) as https:
         image = await https.post("generate_image", json={"prompt": "A hill", "size": "64x64"})
         clip = await https.post(
@@ -61,8 +61,6 @@ async def arguments(origin: str, stand_in: StandIn) -> dict[str, dict[str, Any]]
         "complete_task": {"task_id": tasks[0]},
         "update_task": {"task_id": tasks[1], "title": "Bread"},
         "delete_task": {"task_id": tasks[2]},
-        "list_supported_models": {},
-        "server_time": {},
     }
 
 
@@ -140,7 +138,7 @@ async def test_tool_returns_what_its_output_schema_promises(
     mcp_client: Client, arguments: dict[str, dict[str, Any]], name: str
 ) -> None:
     [tool] = [tool for tool in (await mcp_client.list_tools()).tools if tool.name == name]
-    result = await mcp_client.call_tool(name, arguments[name])
+    result = await mcp_client.call_tool(name, arguments.get(name))
     assert not result.is_error, text_of(result)
     jsonschema.validate(result.structured_content, tool.output_schema)
 
@@ -149,7 +147,7 @@ async def test_tool_returns_what_its_output_schema_promises(
 async def test_text_of_a_result_is_its_structured_content(
     mcp_client: Client, arguments: dict[str, dict[str, Any]], name: str
 ) -> None:
-    result = await mcp_client.call_tool(name, arguments[name])
+    result = await mcp_client.call_tool(name, arguments.get(name))
     assert json.loads(text_of(result)) == result.structured_content
 
 
