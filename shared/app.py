@@ -25,6 +25,7 @@ from shared.routes.middleware import ConfigurationGate, Cors, HeadRequests, Requ
 from shared.routes.openai import openai_router
 from shared.routes.openapi import complete_openapi
 from shared.routes.tools import tools_router
+from shared.routes.videos import videos_router
 from shared.services import Services
 from shared.settings import Settings, load_settings
 from shared.timing import Timing
@@ -92,6 +93,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     install_error_handlers(api)
     api.include_router(health_router(settings, guard, services))
     api.include_router(tools_router(tools, guard))
+    api.include_router(videos_router(services.video_jobs, guard))
     api.include_router(chat_router(Chats(agent, services.claims), guard, timing.ping))
     api.include_router(conversations_router(services.conversations, guard))
     api.include_router(media_router(services.media, services.storage, guard))

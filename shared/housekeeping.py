@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field
 
 from shared.auth import Principal
 from shared.context import CallContext
 from shared.deadline import Deadline, remaining_seconds, time_limit
 from shared.errors import GatewayError, NotFound
 from shared.services import Services
-from shared.storage import ObjectConflict, ObjectMissing, Orphans, WorkItem, WorkItems
+from shared.storage import ObjectConflict, Orphans, Record, Records, Versioned, WorkItem, WorkItems
 from shared.storage.work_items import WORK_KINDS, WorkKind, due_at, owner_in
 
 SCHEDULE = "0 */5 * * * *"
@@ -79,12 +79,12 @@ class Bounds:
     object_seconds: float = 60.0
 
 
-class _Position(BaseModel):
+class _Position(Record):
     """Where the next run goes on among the work items of each kind, and among results in a folder."""
 
     model_config = ConfigDict(frozen=True)
 
-    cursors: dict[WorkKind, str | None] = {}
+    cursors: dict[WorkKind, str | None] = Field(default_factory=dict)
     results: str | None = None
 
 
@@ -112,6 +112,7 @@ class Housekeeping:
         self._bounds = bounds or Bounds()
         self._clock = clock
         self._state = services.storage.state
+        self._positions = Records(self._state, _Position)
         self._items = WorkItems(self._state)
         self._orphans = orphans or Orphans(services.storage, services.media)
 
@@ -148,7 +149,8 @@ class Housekeeping:
         return counts
 
     async def _run_all(self, counts: Counter[str]) -> None:
-        position, etag = await self._load()
+        stored = await self._positions.find(_POSITION)
+        position = stored.record if stored else _Position()
         # Each kind has a turn of its own, so that much work of one keeps nobody else's waiting.
         turns = [self._work_off(kind, position.cursors.get(kind), counts) for kind in WORK_KINDS]
         cursors = dict(zip(WORK_KINDS, await _all_of(turns), strict=True))
@@ -156,7 +158,7 @@ class Housekeeping:
         results = None
         if self._services.storage.is_local:
             results = await self._remove_results(position.results, counts)
-        await self._save(position, _Position(cursors=cursors, results=results), etag)
+        await self._save(stored, _Position(cursors=cursors, results=results))
 
     async def _work_off(
         self, kind: WorkKind, cursor: str | None, counts: Counter[str]
@@ -249,23 +251,14 @@ class Housekeeping:
             counts["errors"] += 1
             logger.exception("Work %s failed and will be tried again", what)
 
-    async def _load(self) -> tuple[_Position, str | None]:
-        try:
-            data, info = await self._state.read(_POSITION)
-        except ObjectMissing:
-            return _Position(), None
-        return _Position.model_validate_json(data), info.etag
-
-    async def _save(self, before: _Position, position: _Position, etag: str | None) -> None:
-        if position == before:
-            return
+    async def _save(self, stored: Versioned[_Position] | None, position: _Position) -> None:
         # Where another instance ran meanwhile, its position is as good.
         with suppress(ObjectConflict):
-            data = position.model_dump_json().encode()
-            if etag is None:
-                await self._state.create(_POSITION, data)
-            else:
-                await self._state.replace(_POSITION, data, etag)
+            if stored is None:
+                if position != _Position():
+                    await self._positions.create(_POSITION, position)
+            elif stored.record != position:
+                await self._positions.replace(stored, position)
 
 
 async def _all_of(turns: Sequence[Awaitable[str | None]]) -> Sequence[str | None]:

@@ -27,6 +27,7 @@ from shared.tools import (
     TaskTools,
     TextTools,
     ToolRegistry,
+    VideoCopies,
     VideoJobs,
     VideoTools,
 )
@@ -75,7 +76,8 @@ class Services:
         idempotency = IdempotencyStore(storage)
         claims = Claims(idempotency, media)
         downloads = Downloads(allow_private=settings.connections.allow_private_networks)
-        jobs = VideoJobs(openai, storage, media, idempotency, downloads)
+        copies = VideoCopies(openai, media, idempotency, downloads)
+        jobs = VideoJobs(openai, storage, media, copies)
         families = [
             TextTools(openai, settings.openai.temperature),
             ImageTools(openai, media, downloads),

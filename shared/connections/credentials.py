@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from shared.connections.config import ConnectionsConfig
 from shared.errors import NotConfigured
-from shared.storage import ObjectExists, ObjectMissing, ObjectStore
+from shared.storage import ObjectStore, SharedKey
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -157,7 +157,7 @@ class Vault:
 
     def __init__(self, config: ConnectionsConfig, state: ObjectStore) -> None:
         self._config = config
-        self._state = state
+        self._shared_key = SharedKey(state, _LOCAL_KEY)
         self._box: SecretBox | None = None
         self._lock = asyncio.Lock()
 
@@ -179,10 +179,4 @@ class Vault:
                 "Connections with credentials need CONNECTIONS_ENCRYPTION_KEY: "
                 "32 random bytes in base64."
             )
-        with suppress(ObjectExists):
-            await self._state.create(_LOCAL_KEY, base64.b64encode(os.urandom(KEY_BYTES)))
-        try:
-            data, _ = await self._state.read(_LOCAL_KEY)
-        except ObjectMissing as error:
-            raise NotConfigured("The local encryption key vanished. Try again.") from error
-        return base64.b64decode(data)
+        return await self._shared_key.load()

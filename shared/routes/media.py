@@ -34,9 +34,18 @@ from shared.routes.guard import (
     guarded,
     request_deadline,
 )
-from shared.storage import Media, MediaKind, MediaStore, ObjectMissing, Storage, new_id
+from shared.storage import (
+    Media,
+    MediaInfo,
+    MediaKind,
+    MediaStore,
+    ObjectMissing,
+    Origin,
+    Storage,
+    cache_control,
+    new_id,
+)
 from shared.storage.formats import FORMATS, PCM, SVG, format_of_name, sniff
-from shared.storage.media_objects import cache_control
 from shared.tools.streams import peek
 
 MAX_UPLOAD_BYTES = 95 * 1024 * 1024
@@ -48,6 +57,10 @@ SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 KEY_HEADERS = "Authorization, X-Api-Key, x-functions-key"
 """Where keys come: what one of them opened is not shown to who comes with another, or with none."""
 
+FileName = Annotated[
+    str, Query(max_length=255, description="File name, of which a short name is made.")
+]
+
 _LinkField = Annotated[str | None, Query(include_in_schema=False)]
 
 
@@ -58,7 +71,7 @@ class MediaList(BaseModel):
         cursor: Gives the next page; null at the end.
     """
 
-    media: list[Media]
+    media: list[MediaInfo]
     cursor: str | None
 
 
@@ -78,11 +91,11 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         """Lists the caller's media, newest first; a page may hold fewer than asked for."""
         with cursor_errors():
             page = await media.list(context.principal.name, kind, limit, cursor)
-        shown = [await media.present(record) for record in page.records]
+        shown = [await media.info(record) for record in page.records]
         return MediaList(media=shown, cursor=page.cursor)
 
     @router.post("/media", name="media_create", status_code=201, openapi_extra=_UPLOAD)
-    async def create(request: Request) -> Media:
+    async def create(request: Request, name: FileName | None = None) -> Media:
         """Stores an image, clip or video of the caller's, for tools that take media ids."""
         principal = await admit(request, guard, "tools")
         check_declared_length(request, MAX_UPLOAD_BYTES, _too_large)
@@ -96,7 +109,9 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
                     f"--data-binary @FILE, in one of {known}. "
                     "Bare samples need Content-Type: audio/pcm."
                 )
-            record = await media.save(principal.name, new_id(), chunks, found)
+            record = await media.save(
+                principal.name, new_id(), chunks, found, Origin.of_file(name or "")
+            )
             return await media.present(record)
 
     @router.get("/media/{media_id}", name="media_get", response_class=Response, responses=_DOWNLOAD)
@@ -123,10 +138,15 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
             if storage.is_local or storage.signer is not None:
                 lifetime = media.objects.link_lifetime
                 return await _serve(
-                    downloads, storage, record.name, request, lifetime, {"Vary": KEY_HEADERS}
+                    downloads, storage, record.object, request, lifetime, {"Vary": KEY_HEADERS}
                 )
-            url, _ = await media.link(record.name)
+            url, _ = await media.link(record.object)
         return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
+
+    @behind_guard.get("/media/{media_id}/info", name="media_info")
+    async def info(context: Context, media_id: str) -> MediaInfo:
+        """Returns a medium as JSON, with a fresh link and with where it comes from."""
+        return await media.info(await media.find(context.principal.name, media_id))
 
     @behind_guard.delete("/media/{media_id}", name="media_delete", status_code=204)
     async def delete(context: Context, media_id: str) -> None:

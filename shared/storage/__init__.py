@@ -8,11 +8,13 @@ from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import Claim, IdempotencyStore
 from shared.storage.ids import Operation, is_id, made_at, new_id, owner_key
+from shared.storage.keys import SharedKey
 from shared.storage.leases import Lease, LeasedRecord, LeasedRecords
 from shared.storage.links import LinkSigner
-from shared.storage.media import MediaPage, MediaStore
-from shared.storage.media_links import MAX_FRESH_MEDIA, Media, find_media
-from shared.storage.media_records import MediaRecord
+from shared.storage.media import MediaStore
+from shared.storage.media_index import MediaPage, MediaRecord, Origin
+from shared.storage.media_json import MAX_FRESH_MEDIA, Media, MediaInfo, find_media
+from shared.storage.media_objects import cache_control
 from shared.storage.objects import (
     ContentHeaders,
     LogFull,
@@ -27,7 +29,14 @@ from shared.storage.objects import (
     RangeNotSatisfiable,
 )
 from shared.storage.orphans import OrphanCounts, Orphans
-from shared.storage.records import Record, RecordPage, Records, Versioned
+from shared.storage.records import (
+    Record,
+    RecordPage,
+    Records,
+    Versioned,
+    decode_cursor,
+    encode_cursor,
+)
 from shared.storage.retries import keep_retrying, retry_write
 from shared.storage.service import Storage
 from shared.storage.turns import OpenTurn, TurnWriter
@@ -52,6 +61,7 @@ __all__ = [
     "LogFull",
     "Media",
     "MediaFormat",
+    "MediaInfo",
     "MediaKind",
     "MediaPage",
     "MediaRecord",
@@ -66,17 +76,22 @@ __all__ = [
     "ObjectStream",
     "OpenTurn",
     "Operation",
+    "Origin",
     "OrphanCounts",
     "Orphans",
     "RangeNotSatisfiable",
     "Record",
     "RecordPage",
     "Records",
+    "SharedKey",
     "Storage",
     "TurnWriter",
     "Versioned",
     "WorkItem",
     "WorkItems",
+    "cache_control",
+    "decode_cursor",
+    "encode_cursor",
     "find_media",
     "is_id",
     "keep_retrying",

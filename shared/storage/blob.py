@@ -28,7 +28,7 @@ from shared.storage.blob_answers import (
     written,
 )
 from shared.storage.blocks import BLOCK_BYTES, blocks_of, chain, pieces_of
-from shared.storage.links import LinkSigner
+from shared.storage.links import BlobLinkSigner, LinkSigner
 from shared.storage.objects import (
     ContentHeaders,
     LogFull,
@@ -87,7 +87,7 @@ class BlobStore:
         self, account: BlobAccount, container: str, signer: LinkSigner | None = None
     ) -> None:
         self._account = account
-        self._signer = signer
+        self._signer = signer or BlobLinkSigner(account, container)
         self._container = account.service.get_container_client(container)
 
     async def create(
@@ -269,11 +269,7 @@ class BlobStore:
 
     async def link(self, name: str, expires_at: datetime) -> str:
         """Returns a URL of the app itself, or one with a shared access signature for reading only."""
-        if self._signer is not None:
-            return await self._signer.sign(name, expires_at)
-        blob = self._blob(name)
-        query = await self._account.sign(blob.container_name, name, expires_at)
-        return f"{blob.url}?{query}"
+        return await self._signer.sign(check_name(name), expires_at)
 
     async def _stage(self, blob: BlobClient, blocks: AsyncIterator[bytes]) -> tuple[_Blocks, int]:
         block_ids = []

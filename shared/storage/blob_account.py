@@ -1,17 +1,14 @@
-"""A storage account: how we are let in, how links are signed, and what its errors mean to us.
+"""A storage account: how we are let in, how often it is asked, and what its errors mean to us.
 
 Importing this module imports the Azure SDK.
 """
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
-from azure.storage.blob import BlobSasPermissions, UserDelegationKey, generate_blob_sas
 from azure.storage.blob.aio import BlobServiceClient
 
 from shared.errors import StorageUnavailable
@@ -23,9 +20,6 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_BYTES = 256 * 1024
 """Read from a connection at a time."""
 
-DELEGATION_KEY_LIFETIME = timedelta(days=1)
-CLOCK_SKEW = timedelta(minutes=5)
-
 _BY_STRING = "AZURE_STORAGE_CONNECTION_STRING"
 _BY_IDENTITY = "AZURE_STORAGE_ACCOUNT_URL"
 
@@ -36,6 +30,7 @@ class BlobAccount:
     Attributes:
         service: The SDK's client of it. It repeats what fails; a call whose repeats must be known has to
             say ``retry_total=0``.
+        account_key: Signs links; None where the app is let in by its identity.
         attempts: Maximum attempts at an operation outside of `keep_retrying`.
     """
 
@@ -50,10 +45,8 @@ class BlobAccount:
         self.service = service
         self.attempts = timing.storage_attempts
         self._setting = setting
-        self._account_key = account_key
+        self.account_key = account_key
         self._credential = credential
-        self._delegation: tuple[datetime, UserDelegationKey] | None = None
-        self._delegating = asyncio.Lock()
 
     @classmethod
     def from_connection_string(
@@ -96,31 +89,6 @@ class BlobAccount:
         service = BlobServiceClient(account_url, credential=credential, **_options(timing, options))
         return cls(service, _BY_IDENTITY, None, credential, timing)
 
-    async def sign(self, container: str, name: str, expires_at: datetime) -> str:
-        """Returns the query that lets anybody read one object until ``expires_at``.
-
-        By identity it is signed with a user delegation key, because an account that allows no shared
-        keys leaves no other way.
-
-        Raises:
-            StorageUnavailable: The key could not be had.
-        """
-        now = datetime.now(UTC)
-        delegation = None if self._account_key else await self._delegation_key(now, expires_at)
-        signature: str = generate_blob_sas(
-            self.service.account_name or "",
-            container,
-            name,
-            account_key=self._account_key,
-            user_delegation_key=delegation,
-            permission=BlobSasPermissions(read=True),
-            start=now - CLOCK_SKEW,
-            expiry=expires_at,
-            # The emulator speaks http only.
-            protocol="https" if self.service.url.startswith("https:") else None,
-        )
-        return signature
-
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Turns what the SDK and the identity raise into our exception.
@@ -142,15 +110,6 @@ class BlobAccount:
         await self.service.close()
         if self._credential is not None:
             await self._credential.close()
-
-    async def _delegation_key(self, now: datetime, needed_until: datetime) -> UserDelegationKey:
-        async with self._delegating:
-            if self._delegation is None or self._delegation[0] < needed_until:
-                until = max(now + DELEGATION_KEY_LIFETIME, needed_until + CLOCK_SKEW)
-                with self.errors():
-                    key = await self.service.get_user_delegation_key(now - CLOCK_SKEW, until)
-                self._delegation = (until, key)
-            return self._delegation[1]
 
     def _explain(self, error: AzureError) -> str:
         status = getattr(error, "status_code", None)

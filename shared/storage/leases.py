@@ -15,8 +15,14 @@ from typing import Generic, TypeVar
 
 from shared.background import Background
 from shared.deadline import create_detached_task, remaining_seconds
-from shared.errors import Conflict, GatewayError, StorageUnavailable
-from shared.storage.objects import ObjectConflict, ObjectExists, ObjectMissing, ObjectStore
+from shared.errors import Conflict, GatewayError
+from shared.storage.objects import (
+    ObjectConflict,
+    ObjectExists,
+    ObjectMissing,
+    ObjectStore,
+    unreadable,
+)
 from shared.storage.records import Record, Records, Versioned
 from shared.storage.retries import ANSWER_SECONDS, keep_retrying
 from shared.timing import Timing
@@ -226,9 +232,7 @@ class _Claim(Generic[LeasedT]):
                 # Another run was faster; what it does shows at the next look.
                 pass
             except ObjectMissing:
-                error = StorageUnavailable(
-                    "Storage reports that the object exists but cannot return it. Try again."
-                )
+                error = unreadable()
             else:
                 if found is not None:
                     return found

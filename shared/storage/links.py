@@ -1,27 +1,32 @@
-"""Signed links to media that the app serves itself: from a folder, or from Blob Storage as a proxy."""
+"""Who signs the links to media, which browsers open without a key.
+
+`LinkSigner` signs those that lead to the app itself, which serves the media from a folder, or from Blob
+Storage as a proxy. `BlobLinkSigner` signs those that lead to Blob Storage (shared access signatures).
+Where a public URL is configured for the media, links need no signature: see `MediaStore.link`.
+"""
 
 import asyncio
 import hashlib
 import hmac
-import os
-import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from shared.errors import Unauthorized
-from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore
-from shared.storage.private_files import FILE_MODE, make_private_folder
+from shared.storage.keys import LoadKey
+
+if TYPE_CHECKING:
+    from azure.storage.blob import UserDelegationKey
+
+    from shared.storage.blob_account import BlobAccount
 
 KEY_OBJECT = "media-links/key"
 """Object of the state container; deleting it and restarting the app revokes all links."""
 
-_KEY_BYTES = 32
-_MAX_DIGITS = 16
+DELEGATION_KEY_LIFETIME = timedelta(days=1)
+CLOCK_SKEW = timedelta(minutes=5)
 
-LoadKey = Callable[[], Awaitable[bytes]]
+_MAX_DIGITS = 16
 
 
 class LinkSigner:
@@ -66,40 +71,55 @@ class LinkSigner:
         return hmac.new(self._key, f"{expires}\n{name}".encode(), hashlib.sha256).hexdigest()
 
 
-def key_of_file(path: Path) -> LoadKey:
-    """Returns a source of the key in a file, which all processes of a machine share."""
-    return lambda: asyncio.to_thread(_key_of_file, path)
-
-
-def key_of_state(state: ObjectStore, name: str = KEY_OBJECT) -> LoadKey:
-    """Returns a source of a key in the state container, which all instances share.
+class BlobLinkSigner:
+    """Signs links to blobs, for reading only.
 
     Args:
-        state: The state container.
-        name: The object that holds the key; made when first needed.
+        account: The account that they are in.
+        container: Their container.
     """
 
-    async def load() -> bytes:
-        with suppress(ObjectMissing):
-            return (await state.read(name))[0]
-        # Of several instances that start together the first one stores its key, and all read that.
-        with suppress(ObjectExists):
-            await state.create(name, secrets.token_bytes(_KEY_BYTES))
-        return (await state.read(name))[0]
+    def __init__(self, account: "BlobAccount", container: str) -> None:
+        self._account = account
+        self._container = container
+        self._delegation: tuple[datetime, UserDelegationKey] | None = None
+        self._delegating = asyncio.Lock()
 
-    return load
+    async def sign(self, name: str, expires_at: datetime) -> str:
+        """Returns a link to a blob that holds until ``expires_at``.
 
+        By identity it is signed with a user delegation key, because an account that allows no shared
+        keys leaves no other way.
 
-def _key_of_file(path: Path) -> bytes:
-    make_private_folder(path.parent)
-    draft = path.with_name(f".{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-        # Of several processes that start together the first names its key, and all read that.
-        with suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink()
-    return path.read_bytes()
+        Raises:
+            StorageUnavailable: The key could not be had.
+        """
+        from azure.storage.blob import BlobSasPermissions, generate_blob_sas
+
+        service, account_key = self._account.service, self._account.account_key
+        now = datetime.now(UTC)
+        delegation = None if account_key else await self._delegation_key(now, expires_at)
+        signature = generate_blob_sas(
+            service.account_name or "",
+            self._container,
+            name,
+            account_key=account_key,
+            user_delegation_key=delegation,
+            permission=BlobSasPermissions(read=True),
+            start=now - CLOCK_SKEW,
+            expiry=expires_at,
+            # The emulator speaks http only.
+            protocol="https" if service.url.startswith("https:") else None,
+        )
+        return f"{service.get_blob_client(self._container, name).url}?{signature}"
+
+    async def _delegation_key(self, now: datetime, needed_until: datetime) -> "UserDelegationKey":
+        async with self._delegating:
+            if self._delegation is None or self._delegation[0] < needed_until:
+                until = max(now + DELEGATION_KEY_LIFETIME, needed_until + CLOCK_SKEW)
+                with self._account.errors():
+                    key = await self._account.service.get_user_delegation_key(
+                        now - CLOCK_SKEW, until
+                    )
+                self._delegation = (until, key)
+            return self._delegation[1]

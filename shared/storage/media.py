@@ -1,33 +1,40 @@
 """Media: stored once under names of their own, listed by small records, handed out as links.
 
 The object is written first and its record last. What has no record does not exist for anybody, so a
-process that dies in between leaves nothing that could be listed or linked.
+process that dies in between leaves nothing that could be listed or linked; `shared.storage.orphans`
+finds it. The parts: `media_objects` (the bytes), `media_index` (the records), `links` (who signs), and
+`media_json` (media as callers see them).
 """
 
 import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from shared.errors import Conflict, NotFound, StorageUnavailable
+from shared.errors import NotFound, StorageUnavailable
 from shared.parallel import gather_limited
 from shared.settings import Settings
-from shared.storage.formats import MediaFormat, MediaKind, format_of_name
-from shared.storage.ids import is_id, iso_utc, owner_key
-from shared.storage.media_links import MAX_FRESH_MEDIA, Media, find_media, with_links
-from shared.storage.media_objects import Content, MediaObjects, Upload
-from shared.storage.media_records import MediaRecord, make_record, record_name
-from shared.storage.objects import (
-    ObjectChanged,
-    ObjectExists,
-    ObjectMissing,
+from shared.storage.formats import MediaFormat, MediaKind
+from shared.storage.ids import iso_utc, owner_key
+from shared.storage.media_index import (
+    MediaIndex,
+    MediaPage,
+    MediaRecord,
+    Origin,
+    make_record,
+    unknown,
 )
-from shared.storage.owner_seals import OwnerSeals
-from shared.storage.records import Records, Versioned
-from shared.storage.retries import Backoff
+from shared.storage.media_json import (
+    MAX_FRESH_MEDIA,
+    Media,
+    MediaInfo,
+    find_media,
+    with_links,
+)
+from shared.storage.media_objects import OWNER, THUMBNAIL, Content, MediaObjects, MediaSeals, Upload
+from shared.storage.objects import ObjectMissing
 from shared.storage.service import Storage
 from shared.storage.work_items import WorkItem, WorkItems
 
@@ -35,30 +42,9 @@ DELETION_TIME = timedelta(minutes=10)
 """Time after which a deletion counts as interrupted and housekeeping finishes it; none takes longer."""
 
 _PARALLEL_READS = 8
-_MAX_LISTINGS = 20
-"""Maximum listings per page, for principals whose media are mostly of another kind."""
-
-OWNER = "owner"
-"""Metadata of a medium's object: whose it is, sealed."""
-
-THUMBNAIL = "thumbnail"
-"""Metadata of a video's object: the object of its thumbnail."""
+_NO_ORIGIN = Origin(name="")
 
 logger = logging.getLogger(__name__)
-
-Settlement = Literal["young", "recorded", "adopted", "removed", "gone", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class MediaPage:
-    """A part of somebody's media, newest first.
-
-    Attributes:
-        cursor: Where the next part begins; None at the end.
-    """
-
-    records: tuple[MediaRecord, ...]
-    cursor: str | None
 
 
 class MediaStore:
@@ -71,11 +57,13 @@ class MediaStore:
 
     def __init__(self, storage: Storage, settings: Settings) -> None:
         self._storage = storage
-        self._records = Records(storage.state, MediaRecord)
         self._work_items = WorkItems(storage.state)
+        self.index = MediaIndex(storage.state)
+        """Their records."""
         self.objects = MediaObjects(storage, settings)
         """How objects are called and stored."""
-        self._seals = OwnerSeals(storage)
+        self.seals = MediaSeals(storage)
+        """What objects say of themselves to us alone."""
 
     async def save(
         self,
@@ -83,6 +71,7 @@ class MediaStore:
         media_id: str,
         content: Content | None,
         media_format: MediaFormat,
+        origin: Origin = _NO_ORIGIN,
         thumbnail: tuple[bytes, MediaFormat] | None = None,
     ) -> MediaRecord:
         """Stores a medium and then its record; what an earlier run has stored stays as it is.
@@ -92,13 +81,14 @@ class MediaStore:
             media_id: Its id; a second run of the same operation gives the same one.
             content: The bytes, whole or as they come; None where an earlier run has stored them.
             media_format: Their format.
+            origin: Where it comes from.
             thumbnail: A still picture of it and its format; left out where it cannot be stored.
 
         Raises:
             StorageUnavailable: It is not stored.
         """
         owner = owner_key(principal)
-        seal = await self._seals.seal(owner, media_id)
+        seal = await self.seals.seal(owner, media_id, origin)
         still_name = None
         if thumbnail is not None:
             still_name = self.objects.name(media_id, thumbnail[1], media_format.kind, "-thumbnail")
@@ -116,42 +106,8 @@ class MediaStore:
             except StorageUnavailable as error:
                 logger.warning("A thumbnail was not stored: %s", error.code)
                 still_name = None
-        record = make_record(media_id, upload.name, media_format, size, head, still_name)
-        return await self._publish(owner, record)
-
-    async def settle(self, name: str, settled_after: timedelta) -> Settlement:
-        """Gives an object the record that its process died before writing, or finishes its deletion.
-
-        Args:
-            name: The object in the container of media.
-            settled_after: Age up to which nothing is done: an upload may be under way.
-
-        Returns:
-            What was done, or why nothing was: ``young``, ``recorded``, ``gone`` since it was listed, or
-            ``unknown`` where the object does not say whose it is.
-        """
-        media_id, _, suffix = name.rpartition("/")[2].partition(".")[0].partition("-")
-        media_format = format_of_name(name)
-        try:
-            info = await self._storage.media.describe(name)
-            if info.age_seconds < settled_after.total_seconds():
-                return "young"
-            owner = await self._seals.open(info.metadata.get(OWNER, ""), media_id)
-            if not owner or media_format is None or not is_id(media_id):
-                return "unknown"
-            found = await self._records.find(record_name(owner, media_id))
-            if found is not None and found.record.is_deleted:
-                await self._erase(owner, found.record)
-                return "removed"
-            # A thumbnail is stored after its medium, which is adopted with it.
-            if found is not None or suffix:
-                return "recorded"
-            still = await self._existing(info.metadata.get(THUMBNAIL))
-            size, head = await self.objects.read_head(name, media_format)
-        except ObjectMissing:
-            return "gone"
-        await self._publish(owner, make_record(media_id, name, media_format, size, head, still))
-        return "adopted"
+        record = make_record(media_id, upload.name, media_format, size, head, origin)
+        return await self.index.add(owner, record.model_copy(update={"thumbnail": still_name}))
 
     async def check_reachable(self) -> None:
         """Makes sure, before anything is paid for, that what comes of it can be stored.
@@ -160,7 +116,7 @@ class MediaStore:
             NotConfigured: There is no storage.
             StorageUnavailable: It does not answer, or refuses us.
         """
-        await self._seals.load()
+        await self.seals.load()
         with suppress(ObjectMissing):
             await self._storage.media.describe("is-reachable")
 
@@ -180,9 +136,9 @@ class MediaStore:
         Raises:
             NotFound: The principal has none of that id.
         """
-        record = (await self._read(owner_key(principal), media_id)).record
+        record = (await self.index.get(owner_key(principal), media_id)).record
         if record.is_deleted:
-            raise _unknown(media_id)
+            raise unknown(media_id)
         return record
 
     async def read(self, record: MediaRecord) -> bytes:
@@ -192,9 +148,9 @@ class MediaStore:
             NotFound: They are gone.
         """
         try:
-            return (await self._storage.media.read(record.name))[0]
+            return (await self._storage.media.read(record.object))[0]
         except ObjectMissing as error:
-            raise _unknown(record.id) from error
+            raise unknown(record.id) from error
 
     async def list(
         self, principal: str, kind: MediaKind | None, limit: int, cursor: str | None
@@ -206,44 +162,30 @@ class MediaStore:
             kind: Only these; a page may then hold fewer than ``limit`` before the end.
             limit: Most records to return, up to 100.
             cursor: Where to begin, from the last page.
+
+        Raises:
+            ValueError: The cursor is not one that a listing gave.
         """
-        found: list[MediaRecord] = []
-        for _ in range(_MAX_LISTINGS):
-            page = await self._records.list(
-                f"media/{owner_key(principal)}/", limit - len(found), cursor
-            )
-            found += [
-                each.record
-                for each in page.records
-                if not each.record.is_deleted and kind in (None, each.record.kind)
-            ]
-            cursor = page.cursor
-            if cursor is None or len(found) == limit:
-                break
-        return MediaPage(tuple(found), cursor)
+        return await self.index.list(owner_key(principal), kind, limit, cursor)
 
     async def delete(self, principal: str, media_id: str) -> None:
         """Deletes a medium; a deletion that was interrupted is finished by the next one.
 
         Raises:
             NotFound: The principal has none of that id.
+            Conflict: Another request deletes it.
         """
         await self._delete(owner_key(principal), media_id)
 
     async def _delete(self, owner: str, media_id: str) -> None:
-        stored = await self._read(owner, media_id)
-        record = stored.record
+        stored = await self.index.get(owner, media_id)
         item = WorkItem(kind="media", owner=owner, id=media_id)
         due = datetime.now(UTC) + DELETION_TIME
-        if not record.is_deleted:
+        if not stored.record.is_deleted:
             await self._work_items.add(item, due)
             # Hidden first: nobody is to be sent to an object that is gone already.
-            hidden = record.model_copy(update={"is_deleted": True})
-            try:
-                await self._records.replace(stored, hidden)
-            except ObjectChanged as error:
-                raise Conflict(f"The media '{media_id}' is being deleted.", 1) from error
-        await self._erase(owner, record)
+            await self.index.hide(stored)
+        await self.erase(owner, stored.record)
         # Where that fails, housekeeping sees that the record is gone.
         with suppress(StorageUnavailable):
             await self._work_items.remove(item, due)
@@ -256,22 +198,22 @@ class MediaStore:
             media_id: Id of the medium.
         """
         try:
-            record = (await self._read(owner, media_id)).record
+            record = (await self.index.get(owner, media_id)).record
             if record.is_deleted:
                 await self._delete(owner, media_id)
         except NotFound:
             return False
         return record.is_deleted
 
-    async def _erase(self, owner: str, record: MediaRecord) -> None:
-        await asyncio.gather(
-            *(self._storage.media.delete(each) for each in (record.name, record.thumbnail) if each)
-        )
-        await self._records.delete(record_name(owner, record.id))
+    async def erase(self, owner: str, record: MediaRecord) -> None:
+        """Deletes the objects of a medium, and then its record."""
+        names = [each for each in (record.object, record.thumbnail) if each]
+        await asyncio.gather(*map(self._storage.media.delete, names))
+        await self.index.remove(owner, record.id)
 
     async def present(self, record: MediaRecord) -> Media:
-        """Returns a medium as callers see it, with fresh links."""
-        url, expires_at = await self.link(record.name)
+        """Returns a medium as tools return it, with fresh links."""
+        url, expires_at = await self.link(record.object)
         media = Media(
             id=record.id,
             url=url,
@@ -285,6 +227,19 @@ class MediaStore:
         if record.thumbnail is not None:
             media["thumbnail_url"] = (await self.link(record.thumbnail))[0]
         return media
+
+    async def info(self, record: MediaRecord) -> MediaInfo:
+        """Returns a medium with fresh links, and with where it comes from."""
+        origin = record.origin
+        return MediaInfo(
+            **await self.present(record),
+            kind=record.kind,
+            name=origin.name,
+            tool=origin.tool,
+            model=origin.model,
+            prompt=origin.prompt,
+            cost_usd=origin.cost_usd,
+        )
 
     async def link(self, name: str) -> tuple[str, str | None]:
         """Returns a URL for browsers and its expiry; None if it never expires."""
@@ -318,40 +273,3 @@ class MediaStore:
         except NotFound:
             # Deleted by its owner since.
             return None
-
-    async def _existing(self, name: str | None) -> str | None:
-        if name is not None:
-            with suppress(ObjectMissing):
-                return (await self._storage.media.describe(name)).name
-        return None
-
-    async def _publish(self, owner: str, record: MediaRecord) -> MediaRecord:
-        name = record_name(owner, record.id)
-        backoff = Backoff()
-        while True:
-            try:
-                await self._records.create(name, record)
-            except ObjectExists:
-                if (earlier := await self._records.find(name)) is None:
-                    await backoff.wait(
-                        StorageUnavailable(
-                            "Storage reports that the object exists but cannot return it. Try again."
-                        )
-                    )
-                    continue
-                if earlier.record.is_deleted:
-                    raise _unknown(record.id) from None
-                return earlier.record
-            return record
-
-    async def _read(self, owner: str, media_id: str) -> Versioned[MediaRecord]:
-        if not is_id(media_id):
-            raise _unknown(media_id)
-        try:
-            return await self._records.get(record_name(owner, media_id))
-        except ObjectMissing as error:
-            raise _unknown(media_id) from error
-
-
-def _unknown(media_id: str) -> NotFound:
-    return NotFound(f"There is no media '{media_id}'.")

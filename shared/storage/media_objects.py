@@ -1,21 +1,41 @@
-"""Objects of media: how they are called, what they say of themselves, and how they are stored."""
+"""Objects of media: how they are called, what they say of themselves, and how they are stored.
 
+Whoever has a link can read an object's metadata. So whose it is and what it was made of, which give back
+a record that was never written, stand there encrypted.
+"""
+
+import base64
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
-from shared.errors import StorageUnavailable
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from shared.settings import Settings
 from shared.storage.formats import SVG, MediaFormat, MediaKind
 from shared.storage.ids import made_at
-from shared.storage.media_records import has_size
-from shared.storage.objects import ContentHeaders, ObjectExists, ObjectMissing
+from shared.storage.keys import SharedKey
+from shared.storage.media_index import Origin, has_size
+from shared.storage.objects import ContentHeaders, ObjectExists, ObjectMissing, unreadable
 from shared.storage.retries import Backoff
 from shared.storage.service import Storage
 
 _MEASURED_BYTES = 256 * 1024
 """Bytes of a picture in which its size is looked for; in a JPEG it follows what the camera wrote."""
+
+OWNER = "owner"
+"""Metadata of an object: whose it is and where it comes from, sealed."""
+
+THUMBNAIL = "thumbnail"
+"""Metadata of a video's object: the object of its thumbnail."""
+
+KEY_OBJECT = "media-owners/key"
+"""Object of the state container; without it media that lack a record cannot be given back."""
+
+_NONCE_BYTES = 12
 
 Content = bytes | AsyncIterable[bytes]
 
@@ -148,10 +168,7 @@ class MediaObjects:
             try:
                 return await self.read_head(upload.name, upload.media_format)
             except ObjectMissing as error:
-                contradiction = StorageUnavailable(
-                    "Storage reports that the object exists but cannot return it. Try again.",
-                    is_transient=isinstance(content, bytes),
-                )
+                contradiction = unreadable(is_transient=isinstance(content, bytes))
                 contradiction.__cause__ = error
                 await backoff.wait(contradiction)
 
@@ -165,3 +182,77 @@ class MediaObjects:
             return (await self._storage.media.describe(name)).size, b""
         async with self._storage.media.open(name, 0, _MEASURED_BYTES - 1) as stream:
             return stream.info.size, b"".join([chunk async for chunk in stream.chunks])
+
+
+class Sealed(BaseModel):
+    """What an object says of itself to us alone.
+
+    Attributes:
+        v: The version of what is sealed.
+        owner: Hash of the principal, as `owner_key` returns it.
+        origin: Where the medium comes from.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    v: Literal[1] = 1
+    owner: str
+    origin: Origin
+
+
+class MediaSeals:
+    """Encrypts and decrypts what objects say of themselves (AES-256-GCM), with a key of all instances.
+
+    Args:
+        storage: Where the key is; made when first needed.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._key = SharedKey(storage.state, KEY_OBJECT)
+
+    async def load(self) -> None:
+        """Reads the key, once for each instance.
+
+        Raises:
+            StorageUnavailable: It cannot be read.
+        """
+        await self._key.load()
+
+    async def seal(self, owner: str, media_id: str, origin: Origin) -> str:
+        """Returns text that opens with the same medium only.
+
+        Args:
+            owner: Hash of the principal, as `owner_key` returns it.
+            media_id: Id of the medium.
+            origin: Where it comes from.
+
+        Raises:
+            StorageUnavailable: The key cannot be read.
+        """
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce = os.urandom(_NONCE_BYTES)
+        plain = Sealed(owner=owner, origin=origin).model_dump_json().encode()
+        cipher = AESGCM(await self._key.load())
+        return base64.b64encode(nonce + cipher.encrypt(nonce, plain, media_id.encode())).decode()
+
+    async def open(self, text: str, media_id: str) -> Sealed | None:
+        """Returns what `seal` was given; None for a text that this key did not seal.
+
+        Args:
+            text: From the metadata of an object.
+            media_id: Id of the medium.
+
+        Raises:
+            StorageUnavailable: The key cannot be read.
+        """
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        cipher = AESGCM(await self._key.load())
+        try:
+            data = base64.b64decode(text, validate=True)
+            plain = cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], media_id.encode())
+            return Sealed.model_validate_json(plain)
+        except (ValueError, InvalidTag, ValidationError):
+            return None

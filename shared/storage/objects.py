@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from shared.errors import StorageUnavailable
+
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._@-]+(/(?!\.)[A-Za-z0-9._@-]+)*")
 MAX_NAME_CHARS = 1024
 
@@ -45,6 +47,14 @@ class LogFull(ObjectConflict):
 
 class ObjectMissing(Exception):
     """Raised when there is no object of that name."""
+
+
+def unreadable(*, is_transient: bool = True) -> StorageUnavailable:
+    """Returns the error for an object that exists and cannot be read all the same."""
+    return StorageUnavailable(
+        "Storage reports that the object exists but cannot return it. Try again.",
+        is_transient=is_transient,
+    )
 
 
 class RangeNotSatisfiable(Exception):
@@ -248,5 +258,5 @@ class ObjectStore(Protocol):
         ...
 
     async def link(self, name: str, expires_at: datetime) -> str:
-        """Returns a URL that anybody can read the object with until it expires."""
+        """Returns a URL that anybody can read the object with until it expires; see `links`."""
         ...

@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
-from pydantic import BaseModel
-
-from shared.storage.ids import bucket_limits, bucket_of, bucket_prefix
+from shared.storage.formats import format_of_name
+from shared.storage.ids import bucket_limits, bucket_of, bucket_prefix, is_id
 from shared.storage.media import MediaStore
+from shared.storage.media_index import make_record
+from shared.storage.media_objects import OWNER, THUMBNAIL
 from shared.storage.objects import ObjectConflict, ObjectMissing, ObjectPage
+from shared.storage.records import Record, Records, Versioned
 from shared.storage.service import Storage
 
 SETTLED_AFTER = timedelta(hours=1)
@@ -32,6 +35,8 @@ MAX_LISTINGS = 200
 PAGE = 200
 
 _POSITION = "housekeeping/orphans.json"
+
+Settlement = Literal["young", "recorded", "adopted", "removed", "gone", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class OrphanCounts:
     unknown: int = 0
 
 
-class _Position(BaseModel):
+class _Position(Record):
     """Where the next run begins.
 
     Attributes:
@@ -77,6 +82,7 @@ class Orphans:
     ) -> None:
         self._storage = storage
         self._media = media
+        self._positions = Records(storage.state, _Position)
         self._settled_after = settled_after
 
     async def settle(self, limit: int = 500) -> OrphanCounts:
@@ -92,7 +98,9 @@ class Orphans:
             StorageUnavailable: Storage failed; what was settled stays settled.
         """
         counts = Counter[str]()
-        position, etag = await self._load()
+        stored = await self._positions.find(_POSITION)
+        start = _Position(bucket=bucket_of(self._storage.clock() - FIRST_RUN))
+        position = stored.record if stored else start
         goes_on = True
         for _ in range(MAX_LISTINGS):
             if not goes_on or counts.total() >= limit:
@@ -101,8 +109,8 @@ class Orphans:
             position, goes_on = await self._settle_page(position, limit - before, counts)
             if counts.total() > before:
                 # A run that is cut off goes on after what it has done.
-                etag = await self._save(position, etag)
-        await self._save(position, etag)
+                stored = await self._save(position, stored)
+        await self._save(position, stored)
         return OrphanCounts(counts["adopted"], counts["removed"], counts["unknown"])
 
     async def _settle_page(
@@ -116,7 +124,7 @@ class Orphans:
         folders = self._media.objects.folders(first, last)
         page = await self._list(folders, position, min(limit, PAGE))
         for each in page.objects:
-            what = await self._media.settle(each.name, self._settled_after)
+            what = await self._settle(each.name)
             if what == "young":
                 return position, False
             counts[what] += 1
@@ -138,18 +146,53 @@ class Orphans:
             # The folders of the settings have changed since.
             return await self._storage.media.list(prefix, limit)
 
-    async def _load(self) -> tuple[_Position, str | None]:
-        try:
-            data, info = await self._storage.state.read(_POSITION)
-            return _Position.model_validate_json(data), info.etag
-        except ObjectMissing:
-            return _Position(bucket=bucket_of(self._storage.clock() - FIRST_RUN)), None
+    async def _settle(self, name: str) -> Settlement:
+        """Gives an object the record that its process died before writing, or finishes its deletion.
 
-    async def _save(self, position: _Position, etag: str | None) -> str | None:
-        data = position.model_dump_json().encode()
-        # Another instance has run meanwhile, and knows as well where to go on.
+        Args:
+            name: The object in the container of media.
+
+        Returns:
+            What was done, or why nothing was: ``young``, ``recorded``, ``gone`` since it was listed, or
+            ``unknown`` where the object does not say whose it is.
+        """
+        media_id, _, suffix = name.rpartition("/")[2].partition(".")[0].partition("-")
+        media_format = format_of_name(name)
+        index, objects = self._media.index, self._media.objects
+        try:
+            about = await self._storage.media.describe(name)
+            if about.age_seconds < self._settled_after.total_seconds():
+                return "young"
+            sealed = await self._media.seals.open(about.metadata.get(OWNER, ""), media_id)
+            if sealed is None or media_format is None or not is_id(media_id):
+                return "unknown"
+            record = await index.find(sealed.owner, media_id)
+            if record is not None and record.is_deleted:
+                await self._media.erase(sealed.owner, record)
+                return "removed"
+            # A thumbnail is stored after its medium, which is adopted with it.
+            if record is not None or suffix:
+                return "recorded"
+            still = await self._existing(about.metadata.get(THUMBNAIL))
+            size, head = await objects.read_head(name, media_format)
+        except ObjectMissing:
+            return "gone"
+        record = make_record(media_id, name, media_format, size, head, sealed.origin)
+        await index.add(sealed.owner, record.model_copy(update={"thumbnail": still}))
+        return "adopted"
+
+    async def _existing(self, name: str | None) -> str | None:
+        if name is not None:
+            with suppress(ObjectMissing):
+                return (await self._storage.media.describe(name)).name
+        return None
+
+    async def _save(
+        self, position: _Position, stored: Versioned[_Position] | None
+    ) -> Versioned[_Position] | None:
+        # Where another instance has run meanwhile, its position is as good.
         with suppress(ObjectConflict):
-            if etag is None:
-                return (await self._storage.state.create(_POSITION, data)).etag
-            return (await self._storage.state.replace(_POSITION, data, etag)).etag
-        return etag
+            if stored is None:
+                return await self._positions.create(_POSITION, position)
+            return await self._positions.replace(stored, position)
+        return stored

@@ -5,6 +5,7 @@ since, and made again to what is then stored. `shared.storage.leases` has the re
 """
 
 import asyncio
+import base64
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -197,15 +198,39 @@ class Records(Generic[RecordT]):
         Raises:
             ValueError: The cursor is not one that a listing gave.
         """
-        page = await self._state.list(prefix, limit, cursor)
+        begin = None if cursor is None else decode_cursor(cursor)
+        page = await self._state.list(prefix, limit, begin)
         found = await gather_limited(
             PARALLEL_READS, (self.find(each.name) for each in page.objects)
         )
-        return RecordPage(tuple(filter(None, found)), page.cursor)
+        end = None if page.cursor is None else encode_cursor(page.cursor)
+        return RecordPage(tuple(filter(None, found)), end)
 
     async def delete(self, name: str) -> bool:
         """Deletes a record and says whether there was one."""
         return await self._state.delete(name)
+
+
+def encode_cursor(place: str) -> str:
+    """Returns a cursor for callers, who see nothing of the names of stored things in it."""
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """Returns the place in a listing of `ObjectStore.list` that a cursor stands for.
+
+    Raises:
+        ValueError: The cursor is not one that `encode_cursor` returned.
+    """
+    try:
+        place = base64.b64decode(
+            f"{cursor}{'=' * (-len(cursor) % 4)}", b"-_", validate=True
+        ).decode()
+    except ValueError as error:
+        raise ValueError("This cursor is not one that a listing gave.") from error
+    if not place.isprintable():
+        raise ValueError("This cursor is not one that a listing gave.")
+    return place
 
 
 def _json(record: Record) -> bytes:

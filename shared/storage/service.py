@@ -11,8 +11,9 @@ from shared.errors import NotConfigured
 from shared.identity import open_credential
 from shared.settings import Settings
 from shared.storage.folder import LOCKS, METADATA, UPLOADS, FolderStore
+from shared.storage.keys import SharedKey, key_of_file
 from shared.storage.lazy import LazyStore
-from shared.storage.links import LinkSigner, key_of_file, key_of_state
+from shared.storage.links import KEY_OBJECT, LinkSigner
 from shared.storage.objects import ObjectStore
 from shared.storage.private_files import tighten
 from shared.timing import Timing
@@ -61,7 +62,7 @@ class Storage:
         if serves_links and self._folder is not None:
             self.signer = LinkSigner(key_of_file(self._folder / _LINK_KEY_FILE), settings.own_url)
         elif serves_links and settings.storage.proxy_downloads:
-            self.signer = LinkSigner(key_of_state(self.state), settings.own_url)
+            self.signer = LinkSigner(SharedKey(self.state, KEY_OBJECT).load, settings.own_url)
 
     @property
     def is_configured(self) -> bool:

@@ -12,6 +12,7 @@ from shared.tools.text import TextTools
 from shared.tools.tool import GetRoute, Tool, ToolResource, tool
 from shared.tools.toolset import CONNECTION_SEPARATOR, JsonObject, ToolResult, Toolset, ToolSpec
 from shared.tools.video import VideoTools
+from shared.tools.video_copies import VideoCopies
 from shared.tools.video_jobs import VideoJobs
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ToolResult",
     "ToolSpec",
     "Toolset",
+    "VideoCopies",
     "VideoJobs",
     "VideoTools",
     "tool",

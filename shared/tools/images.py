@@ -15,7 +15,7 @@ from shared.openai_service import (
 )
 from shared.outbound import Downloads
 from shared.parallel import gather_limited
-from shared.storage import Media, MediaFormat, MediaStore, formats, keep_retrying
+from shared.storage import Media, MediaFormat, MediaStore, Origin, formats, keep_retrying
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.tool import tool
 
@@ -107,7 +107,7 @@ class ImageTools:
         request = ImageRequest(
             prompt=prompt, operation_id=context.operation.id("provider"), **options
         )
-        return await self._make(request, context)
+        return await self._make("generate_image", request, context)
 
     @tool(title="Edit image", idempotent_by_key=True, detached=True, paid=True)
     async def edit_image(
@@ -141,9 +141,11 @@ class ImageTools:
             mask=files[len(images)] if mask else None,
             **options,
         )
-        return await self._make(request, context)
+        return await self._make("edit_image", request, context)
 
-    async def _make(self, request: ImageRequest, context: CallContext) -> ImageResult:
+    async def _make(
+        self, tool_name: str, request: ImageRequest, context: CallContext
+    ) -> ImageResult:
         if request.background == "transparent" and request.output_format not in (
             None,
             "png",
@@ -152,17 +154,20 @@ class ImageTools:
             raise InvalidRequest.for_field("background", "a transparent one needs png or webp")
         count = request.n or 1
         steps = count + 1
-        if context.operation.is_repeat and (stored := await self._recover(request, context)):
+        if context.operation.is_repeat and (
+            stored := await self._recover(tool_name, request, context)
+        ):
             return stored
         await self._media.check_reachable()
         await context.report_progress(0, steps, "Waiting for the model")
         made = await self._openai.images.generate(request)
         await context.report_progress(1, steps, f"Storing {len(made.images)} of {count} images")
+        origin = Origin.of_tool(tool_name, made.model, request.prompt)
         stored_images = 0
 
         async def store(index: int, image: bytes | str) -> Media:
             nonlocal stored_images
-            media = await self._store(index, image, context)
+            media = await self._store(index, image, origin, context)
             stored_images += 1
             await context.report_progress(
                 1 + stored_images, steps, f"Stored image {stored_images} of {len(made.images)}"
@@ -176,7 +181,9 @@ class ImageTools:
             media=media, model=made.model, usage=made.usage, revised_prompt=made.revised_prompt
         )
 
-    async def _store(self, index: int, image: bytes | str, context: CallContext) -> Media:
+    async def _store(
+        self, index: int, image: bytes | str, origin: Origin, context: CallContext
+    ) -> Media:
         data = image if isinstance(image, bytes) else await self._fetch(image, context)
         found = formats.sniff(data[: formats.HEAD_BYTES])
         if found is None or found.kind != "image":
@@ -184,23 +191,26 @@ class ImageTools:
         owner = context.principal.name
         media_id = context.operation.id(f"image {index}")
         with keep_retrying():
-            record = await self._media.save(owner, media_id, data, found)
+            record = await self._media.save(owner, media_id, data, found, origin)
         return await self._media.present(record)
 
     async def _fetch(self, url: str, context: CallContext) -> bytes:
         async with self._downloads.open(url, max_bytes=MAX_IMAGE_BYTES) as download:
             return b"".join([chunk async for chunk in download.chunks])
 
-    async def _recover(self, request: ImageRequest, context: CallContext) -> ImageResult | None:
+    async def _recover(
+        self, tool_name: str, request: ImageRequest, context: CallContext
+    ) -> ImageResult | None:
         """Returns what an earlier run stored before it died, if it stored everything."""
         wanted = _FORMATS.get(request.output_format or "png", formats.PNG)
+        model = request.model or self._openai.endpoints.get(Capability.IMAGE).target
+        origin = Origin.of_tool(tool_name, model, request.prompt)
         media: list[Media] = []
         for index in range(request.n or 1):
             media_id = context.operation.id(f"image {index}")
             stored = await self._media.stored_format(media_id, formats.similar(wanted))
             if stored is None:
                 return None
-            record = await self._media.save(context.principal.name, media_id, None, stored)
+            record = await self._media.save(context.principal.name, media_id, None, stored, origin)
             media.append(await self._media.present(record))
-        model = request.model or self._openai.endpoints.get(Capability.IMAGE).target
         return ImageResult(media=media, model=model, usage=None, revised_prompt=None)

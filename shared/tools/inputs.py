@@ -59,7 +59,7 @@ async def read_inputs(
         raise InvalidRequest.for_field(field, complaint)
     contents = await gather_limited(PARALLEL_READS, (media.read(each) for each in records))
     return [
-        InputFile(record.name.rpartition("/")[2], record.content_type, content)
+        InputFile(record.file_name, record.content_type, content)
         for record, content in zip(records, contents, strict=True)
     ]
 

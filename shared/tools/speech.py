@@ -19,6 +19,7 @@ from shared.storage import (
     MediaKind,
     MediaRecord,
     MediaStore,
+    Origin,
     formats,
     keep_retrying,
 )
@@ -95,11 +96,12 @@ class SpeechTools:
         """
         wanted = _FORMATS[response_format]
         media_id = context.operation.id("clip")
-        if context.operation.is_repeat and (
-            record := await self._recover(media_id, wanted, context)
-        ):
+        if context.operation.is_repeat:
             used = model or self._openai.endpoints.get(Capability.AUDIO).target
-            return {"media": await self._media.present(record), "model": used, "voice": voice}
+            origin = Origin.of_tool("synthesize_speech", used, text)
+            record = await self._recover(media_id, wanted, origin, context)
+            if record is not None:
+                return {"media": await self._media.present(record), "model": used, "voice": voice}
         await self._media.check_reachable()
         await context.report_progress(0, 2, "Waiting for the model")
         request = SpeechRequest(
@@ -115,9 +117,10 @@ class SpeechTools:
             head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large)
             await context.report_progress(1, 2, "Storing the clip as it comes")
             its_format = _check_format(head, wanted)
+            origin = Origin.of_tool("synthesize_speech", speech.model, text)
             with keep_retrying():
                 record = await self._media.save(
-                    context.principal.name, media_id, chunks, its_format
+                    context.principal.name, media_id, chunks, its_format, origin
                 )
         await context.report_progress(2, 2, "Stored the clip")
         media = await self._media.present(record)
@@ -157,12 +160,12 @@ class SpeechTools:
         return {"text": heard.text, "model": heard.model}
 
     async def _recover(
-        self, media_id: str, wanted: MediaFormat, context: CallContext
+        self, media_id: str, wanted: MediaFormat, origin: Origin, context: CallContext
     ) -> MediaRecord | None:
         stored = await self._media.stored_format(media_id, formats.similar(wanted))
         if stored is None:
             return None
-        return await self._media.save(context.principal.name, media_id, None, stored)
+        return await self._media.save(context.principal.name, media_id, None, stored, origin)
 
 
 def _too_large() -> ProviderUnavailable:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from shared.context import CallContext
 from shared.openai_service import OpenAIService, VideoRequest
-from shared.storage import MediaStore
+from shared.storage import MediaStore, Origin
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.tool import GetRoute, tool
 from shared.tools.video_jobs import VideoJob, VideoJobs
@@ -57,7 +57,7 @@ class VideoTools:
             model: Model to use, in Azure the deployment; the configured one when left out.
             image: Media id of an image to begin with.
         """
-        self._openai.videos.check_configured()
+        target = self._openai.videos.check_configured()
         job_id = context.operation.id("job")
         if context.operation.is_repeat and (job := await self._jobs.find(job_id, context)):
             return job
@@ -74,7 +74,8 @@ class VideoTools:
             model=model,
             image=first,
         )
-        job = await self._jobs.create(job_id, request, context)
+        origin = Origin.of_tool("generate_video", model or target, prompt)
+        job = await self._jobs.create(job_id, request, origin, context)
         await context.report_progress(1, 1, "Ordered; ask get_video how far it is")
         return job
 

@@ -12,7 +12,8 @@ import pytest
 from shared.settings import load_settings
 from shared.storage import MediaStore, ObjectStore, OrphanCounts, Orphans, Storage
 from shared.storage.ids import owner_key
-from shared.storage.owner_seals import KEY_OBJECT, OwnerSeals
+from shared.storage.media_index import Origin
+from shared.storage.media_objects import KEY_OBJECT, MediaSeals, Sealed
 from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn, digest
 from tests.media.conftest import Api
@@ -161,14 +162,15 @@ async def test_media_sealed_with_a_lost_key_are_given_to_nobody(
 
 @pytest.mark.parametrize("text", ["", "no hex", "00", "00" * 12, "00" * 16, "00" * 44])
 async def test_texts_that_are_no_seal_name_no_owner(storage: Storage, text: str) -> None:
-    assert await OwnerSeals(storage).open(text, "m1") is None
+    assert await MediaSeals(storage).open(text, "m1") is None
 
 
 async def test_seal_opens_for_its_own_medium_only(storage: Storage) -> None:
     owner = owner_key("alice")
-    seals = OwnerSeals(storage)
-    sealed = await seals.seal(owner, "m1")
-    assert await seals.open(sealed, "m1") == owner
+    seals = MediaSeals(storage)
+    origin = Origin.of_tool("generate_image", "model", "A hill")
+    sealed = await seals.seal(owner, "m1", origin)
+    assert await seals.open(sealed, "m1") == Sealed(owner=owner, origin=origin)
     assert await seals.open(sealed, "m2") is None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
@@ -10,12 +11,11 @@ import httpx2
 import pytest
 
 from shared.routes import media as media_routes
-from shared.storage import media
+from shared.storage import cache_control, media_index
 from shared.storage.ids import is_id
-from shared.storage.media_objects import cache_control
 from tests.conftest import AUTH, KEY, MakeClient, StandIn, digest
 from tests.media.conftest import Api, kept_for
-from tests.media.support import WAV, png
+from tests.media.support import WAV, png, without_links
 from tests.paging import read_pages
 from tests.waiting import until
 
@@ -167,6 +167,70 @@ def test_public_caches_ask_again_too() -> None:
     assert cache_control(timedelta(hours=1), is_public=True) == "public, max-age=3600"
 
 
+async def test_medium_is_told_with_what_it_was_made_of_and_a_fresh_link(
+    api: Api, stand_in: StandIn
+) -> None:
+    prompt = "A red fox, in the snow! " + "x" * 2000
+    result = await api.call("generate_image", prompt=prompt, size="32x32")
+    [made] = result["media"]
+    info = (await api.http.get(f"/media/{made['id']}/info")).json()
+    assert (await api.open(info["url"])).content.startswith(b"\x89PNG")
+    assert without_links(info) == {
+        **without_links(made),
+        "kind": "image",
+        "name": "a-red-fox-in-the-snow",
+        "tool": "generate_image",
+        "model": result["model"],
+        "prompt": prompt[:1000],
+        "cost_usd": None,
+    }
+    [listed] = (await api.http.get("/media")).json()["media"]
+    assert without_links(listed) == without_links(info)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("?name=Größe%20(2).final.PNG", "größe-2-final"),
+        ("?name=../../etc/passwd", "passwd"),
+        ("?name=%E2%80%AE%00.png", "image"),
+        ("", "image"),
+    ],
+)
+async def test_upload_is_named_after_its_file(local_api: Api, query: str, name: str) -> None:
+    response = await local_api.http.post(f"/media{query}", content=png())
+    assert response.status_code == 201, response.text
+    info = (await local_api.http.get(f"/media/{response.json()['id']}/info")).json()
+    origin = {key: info[key] for key in ("kind", "name", "tool", "model", "prompt", "cost_usd")}
+    assert origin == {
+        "kind": "image",
+        "name": name,
+        "tool": None,
+        "model": None,
+        "prompt": None,
+        "cost_usd": None,
+    }
+
+
+async def test_spoken_clip_is_told_with_its_text(local_api: Api) -> None:
+    spoken = await local_api.call("synthesize_speech", text="Hello, world")
+    info = (await local_api.http.get(f"/media/{spoken['media']['id']}/info")).json()
+    told = [info[key] for key in ("name", "tool", "model", "prompt")]
+    assert told == ["hello-world", "synthesize_speech", spoken["model"], "Hello, world"]
+
+
+async def test_cursors_name_nothing_that_is_stored(api: Api) -> None:
+    for _ in range(2):
+        await upload(api)
+    page = (await api.http.get("/media", params={"limit": 1})).json()
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", page["cursor"])
+    rest = await api.http.get("/media", params={"limit": 1, "cursor": page["cursor"]})
+    assert (len(rest.json()["media"]), rest.json()["cursor"]) == (1, None)
+    for wrong in ("media/x.json", "a", "AAAA", page["cursor"][1:]):
+        refused = await api.http.get("/media", params={"cursor": wrong})
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), wrong
+
+
 async def test_public_base_url_makes_links_that_never_expire(
     make_client: MakeClient, stored_environment: dict[str, str], browser: httpx2.AsyncClient
 ) -> None:
@@ -294,6 +358,7 @@ async def test_nobody_sees_what_is_not_theirs(
     unknown = await client.get(f"/media/{'0' * 44}")
     for method, path in (
         ("GET", f"/media/{media_id}"),
+        ("GET", f"/media/{media_id}/info"),
         ("DELETE", f"/media/{media_id}"),
         ("GET", f"/videos/{job['id']}"),
     ):
@@ -384,7 +449,7 @@ async def test_text_is_no_clip(local_api: Api, body: bytes) -> None:
 async def test_search_for_one_kind_looks_at_a_bounded_number_of_others(
     local_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(media, "_MAX_LISTINGS", 3)
+    monkeypatch.setattr(media_index, "MAX_LISTINGS", 3)
     stored = [await local_api.http.post("/media", content=WAV)]
     stored += [await local_api.http.post("/media", content=png()) for _ in range(5)]
     query: dict[str, Any] = {"kind": "audio", "limit": 1}

@@ -11,9 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.timing import Timing
-from shared.tools import video_jobs
+from shared.tools import video_copies, video_jobs
 from tests.conftest import MakeClient, StandIn, ThreadServer
 from tests.media.conftest import Api
+from tests.media.support import without_links
 from tests.waiting import until
 
 
@@ -83,6 +84,39 @@ async def test_video_is_ordered_awaited_and_opened(api: Api, stand_in: StandIn) 
     again = await api.call("get_video", job_id=job_id)
     assert again["media"]["id"] == media["id"]
     assert len(stand_in.requests()) == asked
+
+
+async def test_jobs_are_listed_newest_first_without_asking_the_provider(
+    api: Api, stand_in: StandIn
+) -> None:
+    assert (await api.http.get("/videos")).json() == {"videos": [], "cursor": None}
+    first, second = [
+        await api.call("generate_video", prompt=prompt, seconds=1) for prompt in ("A hill", "A sea")
+    ]
+    done = await finish(api, first["id"])
+    asked = polls(stand_in)
+    newest = (await api.http.get("/videos", params={"limit": 1})).json()
+    rest = (await api.http.get("/videos", params={"cursor": newest["cursor"]})).json()
+    assert rest["cursor"] is None
+    [sea], [hill] = newest["videos"], rest["videos"]
+    assert sea.pop("created_at") > hill.pop("created_at")
+    assert sea == {**second, "prompt": "A sea", "model": "stand-in-video"}
+    assert without_links(hill) == {
+        **without_links(done),
+        "prompt": "A hill",
+        "model": "stand-in-video",
+    }
+    assert polls(stand_in) == asked
+    info = (await api.http.get(f"/media/{done['media']['id']}/info")).json()
+    told = [info[key] for key in ("kind", "name", "tool", "model", "prompt")]
+    assert told == ["video", "a-hill", "generate_video", "stand-in-video", "A hill"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "cursor=%00", "cursor=jobs"])
+async def test_wrong_query_of_the_list_of_jobs_is_named(local_api: Api, query: str) -> None:
+    response = await local_api.http.get(f"/videos?{query}")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert response.json()["detail"][0]["loc"] == ["query", query.split("=")[0]]
 
 
 async def test_video_can_begin_with_a_picture(local_api: Api, stand_in: StandIn) -> None:
@@ -243,7 +277,7 @@ async def test_video_at_a_url_is_fetched_through_the_guard(
 async def test_video_over_the_limit_is_not_stored(
     local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_jobs, "MAX_VIDEO_BYTES", 100_000)
+    monkeypatch.setattr(video_copies, "MAX_VIDEO_BYTES", 100_000)
     stand_in.fault(bytes=200_000)
     job = await local_api.call("generate_video", prompt="A hill")
     await look(local_api, job["id"])

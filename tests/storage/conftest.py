@@ -7,7 +7,7 @@ import pytest
 from shared.storage import FolderStore, LinkSigner, ObjectStore
 from shared.storage.blob import BlobStore
 from shared.storage.blob_account import BlobAccount
-from shared.storage.links import key_of_file
+from shared.storage.keys import key_of_file
 from tests.storage.azurite import TestCredential
 
 

@@ -14,7 +14,8 @@ from pytest_mock import MockerFixture
 from shared.storage import ContentHeaders, FolderStore, LinkSigner
 from shared.storage.blob import BlobStore
 from shared.storage.blob_account import BlobAccount
-from shared.storage.links import key_of_file, key_of_state
+from shared.storage.keys import SharedKey, key_of_file
+from shared.storage.links import KEY_OBJECT
 from tests.storage.azurite import OAuthAzurite, TestCredential
 
 HEADERS = ContentHeaders("image/png", "private, max-age=60", 'inline; filename="a.png"')
@@ -115,7 +116,7 @@ async def test_link_of_the_app_holds_until_it_expires(tmp_path: Path) -> None:
 async def test_processes_that_start_together_share_one_key(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys; from datetime import datetime, UTC; from pathlib import Path;"
-        "from shared.storage.links import LinkSigner, key_of_file;"
+        "from shared.storage.keys import key_of_file; from shared.storage.links import LinkSigner;"
         "signer = LinkSigner(key_of_file(Path(sys.argv[1])), 'http://h');"
         "print(asyncio.run(signer.sign('a/b.png', datetime.max)))"
     )
@@ -149,8 +150,8 @@ async def test_instances_that_start_together_share_one_key_of_the_state_containe
     expires_at = soon()
 
     async def sign(account: BlobAccount) -> str:
-        load_key = key_of_state(BlobStore(account, container))
-        return await LinkSigner(load_key, "http://h").sign("a/b.png", expires_at)
+        key = SharedKey(BlobStore(account, container), KEY_OBJECT)
+        return await LinkSigner(key.load, "http://h").sign("a/b.png", expires_at)
 
     links = await asyncio.gather(*map(sign, accounts))
     assert len(set(links)) == 1

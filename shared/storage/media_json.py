@@ -1,4 +1,4 @@
-"""Media as callers see them, and their links in JSON that was stored a while ago."""
+"""Media in JSON: as callers see them, and with fresh links where they were stored a while ago."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from shared.storage.formats import MediaKind
 from shared.storage.ids import is_id
 
 _KEYS = {"id", "url", "content_type", "expires_at"}
@@ -32,6 +33,25 @@ class Media(TypedDict):
     width: NotRequired[int]
     height: NotRequired[int]
     thumbnail_url: NotRequired[str]
+
+
+class MediaInfo(Media):
+    """A stored picture, clip or video, and where it comes from.
+
+    Attributes:
+        name: A short name of words and hyphens.
+        tool: The tool that made it; null for uploads.
+        model: The model that made it; null for uploads.
+        prompt: What the model was asked for, or the text that it spoke, cut to 1,000 characters.
+        cost_usd: Its cost in US dollars; null where it is not known.
+    """
+
+    kind: MediaKind
+    name: str
+    tool: str | None
+    model: str | None
+    prompt: str | None
+    cost_usd: float | None
 
 
 def find_media(document: Any) -> Iterator[dict[str, Any]]:
