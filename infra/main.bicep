@@ -67,7 +67,7 @@ param settings OptionalSettings = {}
 @description('Settings of the app whose value is in the key vault; OPENAI_API_KEY is its secret openai-api-key. Name only those that have been put there.')
 param secretSettings SecretSetting[] = []
 
-@description('Further secrets by the names that bearer_token_setting of MCP_SERVERS uses.')
+@description('Further secrets by the names that bearer_token_setting of MCP_SERVERS and key_setting of PROVIDERS use.')
 param connectionTokens string[] = []
 
 // ---------------------------------------------------------------- size

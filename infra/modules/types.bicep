@@ -165,6 +165,7 @@ type OptionalSettings = {
   OPENAI_VIDEO_BASE_URL: string?
   OPENAI_VIDEO_MODEL: string?
   PRICES: object?
+  PROVIDERS: object?
   PUBLIC_BASE_URL: string?
   @minValue(1)
   @maxValue(230)

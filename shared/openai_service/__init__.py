@@ -11,7 +11,7 @@ from shared.openai_service.completions import (
     Usage,
     sum_usage,
 )
-from shared.openai_service.endpoints import Endpoint, Provider
+from shared.openai_service.endpoints import Endpoint
 from shared.openai_service.images import GeneratedImages, ImageRequest, ImageUsage
 from shared.openai_service.metering import (
     NOTHING,
@@ -21,6 +21,7 @@ from shared.openai_service.metering import (
     Reservation,
     Settlement,
 )
+from shared.openai_service.provider_config import Provider
 from shared.openai_service.service import OpenAIService
 from shared.openai_service.text import repair_surrogates
 from shared.openai_service.videos import ProviderVideo, VideoRequest, VideoStatus

@@ -20,7 +20,8 @@ from shared.errors import (
     ProviderNotFound,
     RateLimited,
 )
-from shared.openai_service.endpoints import Endpoint, Endpoints, ProviderConfig
+from shared.openai_service.endpoints import Endpoint, Endpoints
+from shared.openai_service.provider_config import ProviderConfig
 from shared.settings import Capability, Settings
 from shared.telemetry import current_record, safe_name
 from shared.timing import Timing

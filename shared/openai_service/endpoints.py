@@ -1,24 +1,19 @@
 """Which provider, URL, credentials and model serve each capability, resolved from the settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
 from shared.errors import NotConfigured
+from shared.openai_service.named_providers import NamedProviders
+from shared.openai_service.provider_config import (
+    Provider,
+    ProviderConfig,
+    azure_token_scope,
+    provider_of,
+)
 from shared.settings import Capability, Settings
-
-
-class Provider(StrEnum):
-    """Providers that differ in how they are called."""
-
-    OPENAI = "openai"
-    AZURE = "azure"
-    GEMINI = "gemini"
-    COMPATIBLE = "compatible"
-
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 GEMINI_BASE_URL = "https://generativelanguage.googleapis.com/v1beta/openai"
@@ -33,44 +28,6 @@ _DEFAULT_MODELS: Mapping[Capability, str] = {
     Capability.TRANSCRIPTION: "gpt-transcribe",
 }
 _DEFAULT_GEMINI_MODELS: Mapping[Capability, str] = {Capability.CHAT: "gemini-flash-latest"}
-
-_COGNITIVE_SERVICES_SCOPE = "https://cognitiveservices.azure.com/.default"
-_FOUNDRY_SCOPE = "https://ai.azure.com/.default"
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderConfig:
-    """How to reach a provider; endpoints with the same one share a client.
-
-    Attributes:
-        provider: The provider.
-        base_url: Base URL without a slash at the end; in Azure's dated API the resource itself.
-        api_key: The key; None means in Azure the identity, elsewhere an endpoint that needs none.
-        key_setting: The setting to check when the provider refuses the credentials.
-        api_version: Version of Azure's dated API; None for the v1 API and other providers.
-        token_scope: Scope of the token where an identity is used.
-        organization: OpenAI organization id.
-        project: OpenAI project id.
-    """
-
-    provider: Provider
-    base_url: str
-    api_key: SecretStr | None = field(repr=False)
-    key_setting: str
-    api_version: str | None = None
-    token_scope: str | None = None
-    organization: str | None = None
-    project: str | None = None
-
-    @property
-    def host(self) -> str:
-        """The host, with its port where the URL names one, and without credentials in it."""
-        return urlsplit(self.base_url).netloc.rpartition("@")[2]
-
-    @property
-    def uses_identity(self) -> bool:
-        """Whether the managed identity or the developer's login authenticates the app."""
-        return self.provider is Provider.AZURE and self.api_key is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +64,18 @@ class _Missing:
 class Endpoints:
     """The endpoints of all capabilities.
 
-    A base URL for the capability itself comes first, then Azure OpenAI, then OpenAI or another
-    compatible endpoint, then Gemini.
+    The provider of PROVIDERS that has the capability's model comes first, then a base URL for the
+    capability itself, then Azure OpenAI, then OpenAI or another compatible endpoint, then Gemini.
 
     Args:
         settings: Where they come from.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._endpoints = {capability: _resolve(settings, capability) for capability in Capability}
+        self.named = NamedProviders(settings)
+        self._endpoints = {
+            capability: _resolve(settings, capability, self.named) for capability in Capability
+        }
 
     def find(self, capability: Capability) -> Endpoint | None:
         """Returns the capability's endpoint, None where it has none."""
@@ -133,6 +93,33 @@ class Endpoints:
             raise NotConfigured(endpoint.detail)
         return endpoint
 
+    def route(self, capability: Capability, model: str | None) -> Sequence[Endpoint]:
+        """Returns where to call a model, and where to call it if the first one fails.
+
+        A model of PROVIDERS is called there; any other one at the capability's endpoint.
+
+        Args:
+            capability: What it is asked for.
+            model: As the caller names it; None for the configured one.
+
+        Raises:
+            NotConfigured: The capability has no endpoint.
+        """
+        if model is not None and (found := self.named.find(model)):
+            return tuple(Endpoint(each.config, each.model) for each in found)
+        endpoint = self.get(capability)
+        if model is None:
+            return (endpoint, *self._fallbacks(endpoint))
+        if endpoint.deployment is None or model == endpoint.model:
+            return (replace(endpoint, model=model),)
+        return (replace(endpoint, model=None, deployment=model),)
+
+    def _fallbacks(self, endpoint: Endpoint) -> Sequence[Endpoint]:
+        if endpoint.config.name is None or endpoint.model is None:
+            return ()
+        found = self.named.find(f"{endpoint.config.name}/{endpoint.model}")
+        return tuple(Endpoint(each.config, each.model) for each in found[1:])
+
     def by_provider(self) -> Mapping[ProviderConfig, Sequence[Capability]]:
         """Returns the providers that are configured, each with the capabilities that it serves."""
         found: dict[ProviderConfig, list[Capability]] = {}
@@ -142,7 +129,11 @@ class Endpoints:
         return found
 
 
-def _resolve(settings: Settings, capability: Capability) -> Endpoint | _Missing:
+def _resolve(
+    settings: Settings, capability: Capability, named: NamedProviders
+) -> Endpoint | _Missing:
+    if found := named.find(settings.capabilities[capability].model or ""):
+        return Endpoint(found[0].config, found[0].model)
     config = _own_config(settings, capability) or _general_config(settings)
     upper = capability.upper()
     if config is None:
@@ -205,13 +196,15 @@ def _general_config(settings: Settings) -> ProviderConfig | None:
 def _compatible(
     settings: Settings, base_url: str, api_key: SecretStr | None, key_setting: str
 ) -> ProviderConfig:
-    host = urlsplit(base_url).hostname or ""
-    if host == "generativelanguage.googleapis.com":
-        return ProviderConfig(Provider.GEMINI, base_url, api_key, key_setting)
-    is_openai = host == "api.openai.com" or host.endswith(".api.openai.com")
-    is_general = is_openai or base_url == settings.openai.base_url
+    provider = provider_of(base_url)
+    if provider is Provider.AZURE:
+        # Azure has settings of its own; by these its endpoints are called as any compatible one.
+        provider = Provider.COMPATIBLE
+    if provider is Provider.GEMINI:
+        return ProviderConfig(provider, base_url, api_key, key_setting)
+    is_general = provider is Provider.OPENAI or base_url == settings.openai.base_url
     return ProviderConfig(
-        Provider.OPENAI if is_openai else Provider.COMPATIBLE,
+        provider,
         base_url,
         api_key,
         key_setting,
@@ -221,11 +214,6 @@ def _compatible(
 
 
 def _azure(settings: Settings, resource: str) -> ProviderConfig:
-    host = urlsplit(resource).hostname or ""
-    is_foundry = host.endswith(".services.ai.azure.com")
-    scope = settings.azure_openai.token_scope or (
-        _FOUNDRY_SCOPE if is_foundry else _COGNITIVE_SERVICES_SCOPE
-    )
     dated = settings.azure_openai.api_version
     return ProviderConfig(
         Provider.AZURE,
@@ -233,5 +221,7 @@ def _azure(settings: Settings, resource: str) -> ProviderConfig:
         settings.azure_openai.api_key,
         "AZURE_OPENAI_API_KEY",
         api_version=dated,
-        token_scope=None if settings.azure_openai.api_key else scope,
+        token_scope=(
+            None if settings.azure_openai.api_key else azure_token_scope(settings, resource)
+        ),
     )

@@ -13,7 +13,7 @@ from shared.errors import (
     ProviderError,
     ProviderTruncated,
 )
-from shared.openai_service.endpoints import ProviderConfig
+from shared.openai_service.provider_config import ProviderConfig
 
 E = TypeVar("E", bound=ProviderError)
 

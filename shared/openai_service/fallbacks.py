@@ -9,7 +9,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from shared.errors import ProviderRejected
-from shared.openai_service.endpoints import Provider, ProviderConfig
+from shared.openai_service.provider_config import Provider, ProviderConfig
 
 FALLBACKS: Mapping[str, str | None] = {
     "temperature": None,

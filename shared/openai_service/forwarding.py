@@ -24,7 +24,7 @@ from shared.errors import (
 )
 from shared.identity import open_credential
 from shared.openai_service.client import ProviderCall, observed
-from shared.openai_service.endpoints import Provider, ProviderConfig
+from shared.openai_service.provider_config import Provider, ProviderConfig
 from shared.settings import Settings
 from shared.telemetry import current_record
 

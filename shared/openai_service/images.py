@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from shared.errors import ProviderUnavailable
 from shared.openai_service.client import Clients, InputFile, ProviderCall, idempotency_headers
-from shared.openai_service.endpoints import Provider
+from shared.openai_service.provider_config import Provider
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 from shared.telemetry import current_record

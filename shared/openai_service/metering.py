@@ -7,7 +7,7 @@ and tells it afterwards what was used. `shared.usage` implements the meter.
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.openai_service.endpoints import Provider
+from shared.openai_service.provider_config import Provider
 from shared.settings import Capability
 
 

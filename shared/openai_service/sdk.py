@@ -24,7 +24,6 @@ from shared.errors import (
     RateLimited,
 )
 from shared.identity import open_credential
-from shared.openai_service.endpoints import ProviderConfig
 from shared.openai_service.failures import (
     disconnected,
     network_reason,
@@ -33,6 +32,7 @@ from shared.openai_service.failures import (
     truncated,
     with_reason,
 )
+from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.text import repair_surrogates
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from shared.openai_service.audio import Audio
 from shared.openai_service.chat import Chat
 from shared.openai_service.client import Clients, ProviderCall
-from shared.openai_service.endpoints import ProviderConfig
 from shared.openai_service.forwarding import Forwarder
 from shared.openai_service.images import Images
+from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.videos import Videos
 from shared.settings import Capability, Settings
 from shared.timing import Timing
@@ -72,14 +72,25 @@ class OpenAIService:
             NotConfigured: No provider for the capability.
             ProviderError: The provider failed or refused.
         """
-        config = self.endpoints.get(capability).config
+        return await self.list_models_of(self.endpoints.get(capability).config, fresh=fresh)
+
+    async def list_models_of(self, config: ProviderConfig, *, fresh: bool = False) -> ModelList:
+        """Returns the models that a provider lists, from a cache of ten minutes.
+
+        Args:
+            config: How to reach the provider.
+            fresh: Whether to ask in any case.
+
+        Raises:
+            ProviderError: The provider failed or refused.
+        """
         # Several capabilities of one provider are asked about together: the first asks for all.
         async with self._listing[config]:
             if not fresh and (known := self._model_lists.get(config)):
                 known_at, models = known
                 if monotonic() - known_at < MODEL_LIST_TTL_SECONDS:
                     return models
-            call = ProviderCall(capability, config)
+            call = ProviderCall(Capability.CHAT, config)
             models = await self._clients.call(call, _list_models)
             self._model_lists[config] = (monotonic(), models)
             return models

@@ -19,12 +19,12 @@ from pydantic_core import from_json, to_json
 
 from shared.auth import Guard
 from shared.deadline import time_limit
-from shared.errors import GatewayError, InvalidRequest, NotFound, ProviderUnavailable
+from shared.errors import GatewayError, InvalidRequest, NotFound, ProviderError, ProviderUnavailable
 from shared.openai_service import Capability, OpenAIService
 from shared.openai_service.client import ProviderCall
-from shared.openai_service.endpoints import ProviderConfig
 from shared.openai_service.event_streams import StreamReader
 from shared.openai_service.forwarding import ForwardedAnswer, ForwardedRequest, note_usage
+from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.service import ModelList
 from shared.routes.forms import find_field
 from shared.routes.forwarded_stream import ForwardedStream
@@ -165,49 +165,56 @@ class _Forwarding:
             adapt: Returns the fields that the body gets on its way.
         """
         fields = await _fields(request)
-        call = self._call(capability, fields.get("model"))
         changes = {} if adapt is None else adapt(fields)
-        if fields.get("model") != call.model:
-            changes["model"] = call.model
-        body = to_json(fields | changes) if changes else await request.body()
-        return await self._send(
-            request,
-            call,
-            ForwardedRequest(path=path, body=body, content_type=JSON),
-            hides_usage="stream_options" in changes,
-        )
+        raw = await request.body()
+
+        def build(model: str) -> ForwardedRequest:
+            changed = changes if fields.get("model") == model else changes | {"model": model}
+            body = to_json(fields | changed) if changed else raw
+            return ForwardedRequest(path=path, body=body, content_type=JSON)
+
+        calls = self._route(capability, fields.get("model"))
+        hides_usage = "stream_options" in changes
+        return await self._send(request, calls, build, hides_usage=hides_usage)
 
     async def send_form(self, request: Request, capability: Capability, path: str) -> Response:
         """Sends a form on; its media type holds the boundary, by which it stays what it is."""
         body = await request.body()
         content_type = request.headers.get("content-type", "")
         found = find_field(body, content_type, "model")
-        model = None if found is None else body[slice(*found)].decode("utf-8", "replace")
-        call = self._call(capability, model)
-        if found is not None and model != call.model:
-            body = body[: found[0]] + (call.model or "").encode() + body[found[1] :]
-        forwarded = ForwardedRequest(path=path, body=body, content_type=content_type)
-        return await self._send(request, call, forwarded)
+        asked = None if found is None else body[slice(*found)].decode("utf-8", "replace")
 
-    def _call(self, capability: Capability, model: object) -> ProviderCall:
-        endpoint = self._openai.endpoints.get(capability)
+        def build(model: str) -> ForwardedRequest:
+            changed = body
+            if found is not None and asked != model:
+                changed = body[: found[0]] + model.encode() + body[found[1] :]
+            return ForwardedRequest(path=path, body=changed, content_type=content_type)
+
+        return await self._send(request, self._route(capability, asked), build)
+
+    def _route(self, capability: Capability, model: object) -> Sequence[ProviderCall]:
+        """Returns the calls to try in turn: the second one and those after it are fallbacks."""
         if model is not None and (not isinstance(model, str) or not model):
             raise InvalidRequest.for_field("model", "Give the name of a model")
-        if endpoint.deployment and model == endpoint.model:
-            model = None
-        return ProviderCall.with_model(capability, endpoint, model)
+        endpoints = self._openai.endpoints
+        configured = endpoints.find(capability)
+        is_configured = configured is not None and model in (None, configured.model)
+        return [
+            ProviderCall(capability, endpoint.config, endpoint.target, is_configured)
+            for endpoint in endpoints.route(capability, model)
+        ]
 
     async def _send(
         self,
         request: Request,
-        call: ProviderCall,
-        forwarded: ForwardedRequest,
+        calls: Sequence[ProviderCall],
+        build: Callable[[str], ForwardedRequest],
         *,
         hides_usage: bool = False,
     ) -> Response:
         started = monotonic()
         async with AsyncExitStack() as held:
-            answer = await held.enter_async_context(self._openai.forwarder.send(call, forwarded))
+            answer, call = await self._open(held, calls, build)
             headers = _headers(answer, call, started)
             media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type == JSON:
@@ -218,6 +225,30 @@ class _Forwarding:
             return ForwardedStream(
                 request, answer, held.pop_all(), headers, reader, self._ping_seconds
             )
+
+    async def _open(
+        self,
+        held: AsyncExitStack,
+        calls: Sequence[ProviderCall],
+        build: Callable[[str], ForwardedRequest],
+    ) -> tuple[ForwardedAnswer, ProviderCall]:
+        """Returns the first answer that is no failure of its provider, and the call that it answers."""
+        for call in calls[:-1]:
+            try:
+                return await self._try(held, call, build), call
+            except ProviderError as error:
+                if error.failure.outcome != "provider_error":
+                    raise
+        return await self._try(held, calls[-1], build), calls[-1]
+
+    async def _try(
+        self,
+        held: AsyncExitStack,
+        call: ProviderCall,
+        build: Callable[[str], ForwardedRequest],
+    ) -> ForwardedAnswer:
+        sending = self._openai.forwarder.send(call, build(call.model or ""))
+        return await held.enter_async_context(sending)
 
 
 async def _fields(request: Request) -> Body:
@@ -260,7 +291,7 @@ def _headers(answer: ForwardedAnswer, call: ProviderCall, started: float) -> dic
     return headers | {
         "cache-control": "no-store",
         "x-accel-buffering": "no",
-        "x-provider": str(call.config.provider),
+        "x-provider": call.config.label,
     }
 
 
@@ -274,33 +305,32 @@ def _decode(body: bytes) -> Mapping[str, Any]:
 
 async def _models(openai: OpenAIService) -> list[dict[str, Any]]:
     """Returns the models that are configured or that the providers list, by name."""
+    endpoints = openai.endpoints
+    served = endpoints.by_provider()
+    configs = list(dict.fromkeys([*served, *endpoints.named.configs]))
+    listings = await asyncio.gather(*(_listed(openai, config) for config in configs))
     rows: dict[str, dict[str, Any]] = {}
-    listings = await asyncio.gather(
-        *(
-            _listed(openai, config, served)
-            for config, served in openai.endpoints.by_provider().items()
-        )
-    )
-    for config, served, listed in listings:
-        configured = [openai.endpoints.get(each) for each in served]
+    for config, listed in zip(configs, listings, strict=True):
+        configured = [endpoints.get(each) for each in served.get(config, ())]
         for name in [*listed, *(each.model or each.target for each in configured)]:
-            rows[name] = _row(name, config, listed.get(name))
+            shown = name
+            if config.name is not None and not endpoints.named.serves(config, name):
+                shown = f"{config.name}/{name}"
+            rows.setdefault(shown, _row(shown, config, listed.get(name)))
     return [rows[name] for name in sorted(rows)]
 
 
-async def _listed(
-    openai: OpenAIService, config: ProviderConfig, served: Sequence[Capability]
-) -> tuple[ProviderConfig, Sequence[Capability], ModelList]:
+async def _listed(openai: OpenAIService, config: ProviderConfig) -> ModelList:
     try:
         async with time_limit(MODEL_LIST_SECONDS):
-            return config, served, await openai.list_models(served[0])
+            return await openai.list_models_of(config)
     except GatewayError as error:
         logger.warning("The models of %s are unknown: %s", config.host, error.code)
-        return config, served, {}
+        return {}
 
 
 def _row(name: str, config: ProviderConfig, shutdown_date: str | None) -> dict[str, Any]:
-    row = {"id": name, "object": "model", "created": 0, "owned_by": str(config.provider)}
+    row = {"id": name, "object": "model", "created": 0, "owned_by": config.label}
     return row if shutdown_date is None else {**row, "shutdown_date": shutdown_date}
 
 

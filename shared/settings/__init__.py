@@ -14,6 +14,7 @@ from shared.settings.values import (
     PRINCIPAL_PATTERN,
     KeyRecord,
     McpServer,
+    ProviderEntry,
     Scope,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "Limits",
     "McpServer",
     "ModelPrice",
+    "ProviderEntry",
     "Scope",
     "Settings",
     "load_settings",

@@ -75,10 +75,23 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         problems["MCP_SERVERS"] = fault
         connections = settings.connections.model_copy(update={"servers": {}})
         settings = settings.model_copy(update={"connections": connections})
-    tokens, missing = _mcp_server_tokens(settings, source)
-    problems |= missing
+    tokens, missing = _secrets_of(
+        "MCP_SERVERS",
+        {name: each.bearer_token_setting for name, each in settings.connections.servers.items()},
+        source,
+    )
+    keys, missing_keys = _secrets_of(
+        "PROVIDERS", {name: each.key_setting for name, each in settings.providers.items()}, source
+    )
+    problems |= missing | missing_keys
+    for name, provider in settings.providers.items():
+        if in_azure and provider.base_url.startswith("http://"):
+            problems["PROVIDERS"] = (
+                f"The setting PROVIDERS, entry {name}.base_url, must begin with https:// in Azure."
+            )
     found: dict[str, Any] = {
         "mcp_server_tokens": tokens,
+        "provider_keys": keys,
         "in_azure": in_azure,
         "malformed": tuple(problems),
         "has_host_storage": in_azure or bool(source.get("AzureWebJobsStorage", "").strip()),
@@ -158,24 +171,31 @@ def _unfit_server(settings: Settings, own_urls: Iterable[str]) -> str | None:
     return None
 
 
-def _mcp_server_tokens(
-    settings: Settings, environ: Mapping[str, str]
+def _secrets_of(
+    setting: str, named: Mapping[str, str | None], environ: Mapping[str, str]
 ) -> tuple[dict[str, SecretStr], dict[str, str]]:
-    tokens: dict[str, SecretStr] = {}
+    """Returns the secrets that the entries of a setting name, by entry, and what is wrong with them.
+
+    Args:
+        setting: The setting whose entries name other settings.
+        named: The setting that each entry names, None where it names none.
+        environ: Where they are.
+    """
+    secrets: dict[str, SecretStr] = {}
     problems: dict[str, str] = {}
-    for name, server in settings.connections.servers.items():
-        if setting := server.bearer_token_setting:
-            token = environ.get(setting, "").strip()
-            if _is_reference(token):
-                problems[setting] = _unread_secret(setting)
-                continue
-            tokens[name] = SecretStr(token)
-            if not token:
-                problems["MCP_SERVERS"] = (
-                    f"The setting MCP_SERVERS, entry {name}, names the setting {setting}, "
-                    "which has no value."
-                )
-    return tokens, problems
+    for entry, name in named.items():
+        if name is None:
+            continue
+        secret = environ.get(name, "").strip()
+        if _is_reference(secret):
+            problems[name] = _unread_secret(name)
+            continue
+        secrets[entry] = SecretStr(secret)
+        if not secret:
+            problems[setting] = (
+                f"The setting {setting}, entry {entry}, names the setting {name}, which has no value."
+            )
+    return secrets, problems
 
 
 def _is_reference(value: str) -> bool:

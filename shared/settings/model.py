@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from shared import __build__
 from shared.settings.groups import (
@@ -17,7 +17,15 @@ from shared.settings.groups import (
     StorageSettings,
     UsageSettings,
 )
-from shared.settings.values import LOWER_CASE, Origin, Origins
+from shared.settings.values import (
+    JSON_OBJECT,
+    LOWER_CASE,
+    PROVIDER_NAME,
+    Origin,
+    Origins,
+    ProviderEntry,
+    malformed,
+)
 
 
 class Capability(StrEnum):
@@ -40,6 +48,7 @@ class Settings(BaseModel):
         own_urls: All URLs of the app that are known, `own_url` first.
         has_host_storage: Whether the Functions host has the storage that its timers need: always in
             Azure, elsewhere where ``AzureWebJobsStorage`` is set.
+        provider_keys: The keys that PROVIDERS points to, by the provider's name.
         mcp_server_tokens: The tokens that MCP_SERVERS points to, by the server's name.
         malformed: Names of the malformed settings; such a setting has its default here.
         problems: One sentence for each of them, which may name an entry: not for everybody.
@@ -52,6 +61,7 @@ class Settings(BaseModel):
     own_urls: tuple[str, ...] = ("http://localhost:7071",)
     has_host_storage: bool = False
     mcp_server_tokens: dict[str, SecretStr] = {}
+    provider_keys: dict[str, SecretStr] = {}
     malformed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -67,6 +77,11 @@ class Settings(BaseModel):
         None,
         alias="GEMINI_API_KEY",
         description="Key of Google's OpenAI-compatible endpoint.",
+    )
+    providers: Annotated[dict[str, ProviderEntry], JSON_OBJECT] = Field(
+        default={},
+        alias="PROVIDERS",
+        description='JSON: name → {"base_url", "key_setting"?, "kind"?, "models"?, "fallbacks"?}.',
     )
     chat: CapabilitySettings = Field(description="chat")
     image: CapabilitySettings = Field(description="images")
@@ -107,6 +122,23 @@ class Settings(BaseModel):
         alias="BUILD_ID",
         description="Overrides the build that the package carries and /health shows.",
     )
+
+    @field_validator("providers")
+    @classmethod
+    def _have_names_and_known_fallbacks(
+        cls, value: dict[str, ProviderEntry]
+    ) -> dict[str, ProviderEntry]:
+        for name, entry in value.items():
+            if not PROVIDER_NAME.fullmatch(name):
+                raise malformed(
+                    f"has a name that is not 1 to 64 of A-Z a-z 0-9 . _ -: {name[:64]!r}"
+                )
+            for each in entry.fallbacks:
+                if each == name or each not in value:
+                    raise malformed(
+                        f"has, in the entry {name}, no other entry for the fallback {each!r}"
+                    )
+        return value
 
     @property
     def capabilities(self) -> Mapping[Capability, CapabilitySettings]:

@@ -187,3 +187,27 @@ class McpServer(BaseModel):
 
     url: BaseUrl
     bearer_token_setting: str | None = None
+
+
+PROVIDER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What names in PROVIDERS look like: one comes before the slash in a model's name."""
+
+
+class ProviderEntry(BaseModel):
+    """One entry of PROVIDERS.
+
+    Attributes:
+        base_url: Base URL, such as https://api.openai.com/v1; for Azure the resource is enough.
+        key_setting: Name of the app setting that holds its key; None: no key, for Azure the identity.
+        kind: How it is called; None: as its host tells.
+        models: Patterns of the models that it serves, with ``*`` for any characters.
+        fallbacks: Names of the entries to call in turn when it fails.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: BaseUrl
+    key_setting: str | None = None
+    kind: Literal["openai", "azure", "gemini", "compatible"] | None = None
+    models: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ MALFORMED = {
     "MCP_ALLOWED_ORIGINS": "https://a.example/path",
     "LIMITS": '{"requests_per_hour": 5}',
     "PRICES": '{"gpt-6-luna": {"input": -1}}',
+    "PROVIDERS": '{"a": {"base_url": "a.example"}}',
     "LOG_LEVEL": "loud",
 }
 """Every setting that can be malformed; the others take any text."""

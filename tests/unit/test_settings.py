@@ -21,6 +21,8 @@ def test_nothing_set_gives_the_defaults() -> None:
         "own_urls": ("http://localhost:7071",),
         "has_host_storage": False,
         "mcp_server_tokens": {},
+        "provider_keys": {},
+        "providers": {},
         "malformed": (),
         "problems": (),
         "auth": {"api_keys": {}},
