@@ -2,12 +2,8 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import NotConfigured
-from shared.openai_service.endpoints import (
-    Endpoint,
-    Endpoints,
-    Provider,
-    ProviderConfig,
-)
+from shared.openai_service.endpoints import Endpoint, Endpoints
+from shared.openai_service.provider_config import Provider, ProviderConfig
 from shared.settings import Capability, load_settings
 
 AZURE = "https://name.openai.azure.com"
