@@ -1,27 +1,45 @@
 """A storage account: how we are let in, how often it is asked, and what its errors mean to us.
 
-Importing this module imports the Azure SDK.
+Importing this module imports the Azure SDK and aiohttp.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectorError,
+    ClientHandlerType,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ServerDisconnectedError,
+)
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
-from azure.storage.blob.aio import BlobServiceClient
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.storage.blob.aio import BlobServiceClient, ExponentialRetry
 
 from shared.errors import StorageUnavailable
-from shared.storage.blob_transport import RetryPolicy, SingleAttemptTransport, retry_after
-from shared.storage.blocks import BLOCK_BYTES
+from shared.storage.retries import MAX_RETRY_AFTER_SECONDS, may_retry, pause_seconds
 from shared.timing import Timing
 
 CONNECT_TIMEOUT_SECONDS = 5
+BLOCK_BYTES = 1024 * 1024
+"""Bytes of a block of uploads and downloads; a few of them are in memory at a time. aiohttp sends
+larger ones in one go, while everything else waits."""
+
 READ_BYTES = 256 * 1024
 """Read from a connection at a time."""
 
 _BY_STRING = "AZURE_STORAGE_CONNECTION_STRING"
 _BY_IDENTITY = "AZURE_STORAGE_ACCOUNT_URL"
+
+_ANY = 1_000_000
+"""Retries that the SDK allows; `may_retry` ends them."""
+
+_WRITES = frozenset({"PUT", "POST", "DELETE"})
 
 
 class BlobAccount:
@@ -153,3 +171,60 @@ def _options(timing: Timing, others: dict[str, Any]) -> dict[str, Any]:
         "max_single_put_size": 2 * BLOCK_BYTES,
         **others,
     }
+
+
+class SingleAttemptTransport(AioHttpTransport):  # type: ignore[misc]  # The SDK loads it late.
+    """Sends each write once.
+
+    aiohttp sends PUT and DELETE again where a kept connection breaks before the answer: a conditional
+    write would meet its own first attempt, and nobody could tell.
+    """
+
+    async def send(self, request: Any, **config: Any) -> Any:
+        """Sends one request."""
+        return await super().send(request, middlewares=(_send_once,), **config)
+
+
+class RetryPolicy(ExponentialRetry):
+    """Repeats what is safe to repeat, after pauses of our own.
+
+    The SDK's pauses do not honour ``Retry-After``, and its counts know no deadline.
+
+    Args:
+        attempts: Maximum attempts at a request outside of `keep_retrying`.
+    """
+
+    def __init__(self, attempts: int) -> None:
+        self._attempts = attempts
+        super().__init__(retry_total=_ANY, retry_connect=_ANY, retry_read=_ANY, retry_status=_ANY)
+
+    def increment(self, settings: dict[str, Any], *args: Any, **kwargs: Any) -> bool:
+        """Counts a failure, and returns whether the request is to be attempted once more."""
+        goes_on: bool = super().increment(settings, *args, **kwargs)
+        pause = self.get_backoff_time(settings)
+        return goes_on and may_retry(settings["count"], pause, self._attempts)
+
+    def get_backoff_time(self, settings: dict[str, Any]) -> float:
+        """Returns how long to wait before the next attempt."""
+        last = settings["history"][-1].http_response if settings["history"] else None
+        asked = min(retry_after(last) or 0.0, MAX_RETRY_AFTER_SECONDS)
+        return pause_seconds(settings["count"], asked)
+
+
+def retry_after(response: Any) -> float | None:
+    """Returns the seconds that an answer of storage asks to wait, None where it says nothing."""
+    value = "" if response is None else response.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else None
+
+
+async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    try:
+        return await handler(request)
+    except ClientConnectorError:
+        # Never sent, and never repeated.
+        raise
+    except (ClientOSError, ServerDisconnectedError) as error:
+        if request.method not in _WRITES:
+            raise
+        # aiohttp repeats only those two.
+        raise ClientConnectionError(str(error)) from error

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from shared.storage.folder_files import FILE_MODE, make_private_folder
 from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore, unreadable
-from shared.storage.private_files import FILE_MODE, make_private_folder
 
 KEY_BYTES = 32
 

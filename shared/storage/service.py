@@ -1,21 +1,21 @@
 """The two containers of the app, opened when first needed."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from shared.background import Background
 from shared.errors import NotConfigured
 from shared.identity import open_credential
 from shared.settings import Settings
-from shared.storage.folder import LOCKS, METADATA, UPLOADS, FolderStore
+from shared.storage.folder import FolderStore
+from shared.storage.folder_files import LOCKS, METADATA, UPLOADS, tighten
 from shared.storage.keys import SharedKey, key_of_file
-from shared.storage.lazy import LazyStore
 from shared.storage.links import KEY_OBJECT, LinkSigner
-from shared.storage.objects import ObjectStore
-from shared.storage.private_files import tighten
+from shared.storage.objects import ObjectStore, ObjectStream
 from shared.timing import Timing
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Storage:
         self._opening = asyncio.Lock()
         self._account: BlobAccount | None = None
         self._stores: tuple[ObjectStore, ObjectStore] | None = None
-        self.media: ObjectStore = LazyStore(self._open_media)
+        self.media = cast(ObjectStore, _OpenedByUse(self._open_media))
         """The container of media; without storage its operations raise `NotConfigured`."""
-        self.state: ObjectStore = LazyStore(self._open_state)
+        self.state = cast(ObjectStore, _OpenedByUse(self._open_state))
         """The container of everything else durable, as `media` is."""
         self.signer: LinkSigner | None = None
         """Signs links to the app's own route; None where Blob Storage or nobody serves the media."""
@@ -128,6 +128,31 @@ class Storage:
 
         self._account = _open_account(self._settings, self.timing)
         return BlobStore(self._account, media, self.signer), BlobStore(self._account, state)
+
+
+class _OpenedByUse:
+    """An `ObjectStore` that is opened by its first operation, which raises what opening raises.
+
+    Args:
+        open_store: Returns the open store; called for each operation.
+    """
+
+    def __init__(self, open_store: Callable[[], Awaitable[ObjectStore]]) -> None:
+        self._open_store = open_store
+
+    @asynccontextmanager
+    async def open(self, *args: Any, **kwargs: Any) -> AsyncIterator[ObjectStream]:
+        async with (await self._open_store()).open(*args, **kwargs) as stream:
+            yield stream
+
+    def __getattr__(self, operation: str) -> Callable[..., Awaitable[Any]]:
+        # Any other operation is a coroutine function. What is none of them is no attribute.
+        getattr(ObjectStore, operation)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await getattr(await self._open_store(), operation)(*args, **kwargs)
+
+        return call
 
 
 def _now() -> datetime:

@@ -25,8 +25,7 @@ from shared.storage import (
     RangeNotSatisfiable,
 )
 from shared.storage.blob import BlobStore
-from shared.storage.blob_account import BlobAccount
-from shared.storage.blocks import BLOCK_BYTES
+from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
 from shared.timing import Timing
 from tests.paging import read_pages
 from tests.waiting import until

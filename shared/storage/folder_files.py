@@ -1,0 +1,264 @@
+"""The files of a folder store: how they are named and locked, and become whole or not at all.
+
+Nobody but the app's own user can read them, whatever the umask.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from time import time
+from typing import BinaryIO
+
+from filelock import FileLock
+
+from shared.storage.objects import (
+    ContentHeaders,
+    ObjectChanged,
+    ObjectExists,
+    ObjectInfo,
+    ObjectMissing,
+    ObjectPage,
+    check_name,
+)
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+
+UPLOADS, LOCKS, METADATA = ".uploads", ".locks", ".metadata"
+"""Folders beside those of the containers."""
+
+STALE_UPLOAD_SECONDS = 24 * 3600
+_LOCKS = 64
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+class FolderFiles:
+    """The files of one container.
+
+    A write goes to a file of its own first and gets its name in one step, so that a process that dies
+    leaves nothing half written. What a name's conditions need is checked under a file lock, which the
+    operating system frees when its holder dies. Every method blocks: call it in a thread.
+
+    Args:
+        root: Folder of all containers; made when first written to.
+        container: Folder of this one.
+    """
+
+    def __init__(self, root: Path, container: str) -> None:
+        self._objects = root / container
+        self._uploads = root / UPLOADS
+        self._locks = root / LOCKS
+        self._metadata = root / METADATA / container
+
+    def path(self, name: str) -> Path:
+        """Returns where an object's file is, or would be."""
+        return self._objects.joinpath(*check_name(name).split("/"))
+
+    def create(self, name: str, data: bytes, headers: ContentHeaders | None) -> ObjectInfo:
+        """Writes a new file at once, or not at all."""
+        with self.upload() as (file, path):
+            file.write(data)
+            return self.publish(file, path, name, headers)
+
+    def replace(self, name: str, data: bytes, etag: str) -> ObjectInfo:
+        """Replaces a file that has not changed."""
+        path = self.path(name)
+        with self._lock(name), self.upload() as (file, draft):
+            file.write(data)
+            _flush(file)
+            try:
+                if _etag(path.stat()) != etag:
+                    raise ObjectChanged(name)
+            except FileNotFoundError as error:
+                raise ObjectChanged(name) from error
+            draft.replace(path)
+            return self._info(name, path.stat())
+
+    def append(self, name: str, data: bytes, position: int) -> int:
+        """Appends to a file of a known size, and returns the new one."""
+        path = self.path(name)
+        with self._lock(name):
+            size = path.stat().st_size if path.exists() else 0
+            if size != position:
+                raise ObjectChanged(name)
+            make_private_folder(path.parent)
+            # One write of the operating system: it happens whole, whatever becomes of us.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, FILE_MODE)
+            try:
+                if os.write(descriptor, data) != len(data):
+                    os.ftruncate(descriptor, position)
+                    raise OSError("the disk took only a part")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return position + len(data)
+
+    def read(self, name: str) -> tuple[bytes, ObjectInfo]:
+        """Returns a whole file."""
+        file, info = self.open(name)
+        with file:
+            return file.read(), info
+
+    def open(self, name: str) -> tuple[BinaryIO, ObjectInfo]:
+        """Opens a file for reading."""
+        try:
+            file = self.path(name).open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise ObjectMissing(name) from error
+        return file, self._info(name, os.fstat(file.fileno()))
+
+    def describe(self, name: str) -> ObjectInfo:
+        """Returns what is known of a file, with its metadata."""
+        try:
+            info = self._info(name, self.path(name).stat())
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ObjectMissing(name) from error
+        try:
+            metadata = json.loads(self._metadata_path(name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            metadata = {}
+        return replace(info, metadata=metadata)
+
+    def list(self, prefix: str, limit: int, cursor: str | None) -> ObjectPage:
+        """Lists files; the cursor is the last name of the page before."""
+        if cursor is not None and not cursor.startswith(prefix):
+            raise ValueError("This cursor is not one that a listing gave.")
+        names = sorted(name for name in self._names(prefix) if cursor is None or name > cursor)
+        page = names[:limit]
+        objects = []
+        for name in page:
+            with suppress(FileNotFoundError):
+                objects.append(self._info(name, self.path(name).stat()))
+        return ObjectPage(tuple(objects), page[-1] if len(names) > limit else None)
+
+    def delete(self, name: str) -> bool:
+        """Deletes a file and its metadata, and says whether there was one."""
+        with self._lock(name):
+            try:
+                self.path(name).unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            with suppress(FileNotFoundError, NotADirectoryError):
+                self._metadata_path(name).unlink()
+            return True
+
+    @contextmanager
+    def upload(self) -> Iterator[tuple[BinaryIO, Path]]:
+        """Opens a draft, which is gone afterwards unless it was published."""
+        make_private_folder(self._uploads)
+        self._sweep()
+        path = self._uploads / secrets.token_hex(16)
+        with open(path, "xb", opener=private_opener) as file:
+            try:
+                yield file, path
+            finally:
+                path.unlink(missing_ok=True)
+
+    def publish(
+        self, file: BinaryIO, draft: Path, name: str, headers: ContentHeaders | None
+    ) -> ObjectInfo:
+        """Gives a draft the name of a new object."""
+        _flush(file)
+        path = self.path(name)
+        make_private_folder(path.parent)
+        if headers is not None and headers.metadata:
+            # Before the object: of two writers of one name both store the same.
+            self._write_metadata(name, headers)
+        try:
+            # A hard link is the one way to name a file that fails where the name is taken.
+            os.link(draft, path)
+        except FileExistsError as error:
+            raise ObjectExists(name) from error
+        return self._info(name, path.stat())
+
+    def _write_metadata(self, name: str, headers: ContentHeaders) -> None:
+        path = self._metadata_path(name)
+        make_private_folder(path.parent)
+        with self.upload() as (file, draft):
+            file.write(json.dumps(dict(headers.metadata)).encode())
+            file.flush()
+            draft.replace(path)
+
+    def _metadata_path(self, name: str) -> Path:
+        return self._metadata.joinpath(*check_name(f"{name}.json").split("/"))
+
+    def _names(self, prefix: str) -> Iterator[str]:
+        folder = self._objects.joinpath(*prefix.split("/")[:-1])
+        for path in folder.rglob("*"):
+            name = path.relative_to(self._objects).as_posix()
+            if name.startswith(prefix) and path.is_file():
+                yield name
+
+    def _info(self, name: str, status: os.stat_result) -> ObjectInfo:
+        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+        return ObjectInfo(
+            name, status.st_size, _etag(status), modified_at, seen_at=datetime.now(UTC)
+        )
+
+    def _sweep(self) -> None:
+        # What processes that died have left; others' files are young.
+        for path in self._uploads.iterdir():
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time() - STALE_UPLOAD_SECONDS:
+                    path.unlink()
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        make_private_folder(self._locks)
+        # A fixed number of lock files: one for each name would never go away.
+        slot = int(sha256(name.encode()).hexdigest(), 16) % _LOCKS
+        with FileLock(self._locks / f"{slot}.lock", mode=FILE_MODE):
+            yield
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def make_private_folder(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing."""
+    missing = [folder]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for each in reversed(missing):
+        with suppress(FileExistsError):
+            each.mkdir(FOLDER_MODE)
+
+
+def private_opener(path: str, flags: int) -> int:
+    """Opens a file for `open`, and makes it private where it is new."""
+    return os.open(path, flags, FILE_MODE)
+
+
+def tighten(root: Path, parts: Iterable[str]) -> None:
+    """Takes the rights of others away from what an earlier version of the app has written.
+
+    Args:
+        root: Folder of all that is stored; where it is private already, so is what is in it.
+        parts: Names in it that are the app's.
+    """
+    # On Windows modes say nothing: rights are inherited there.
+    if os.name == "nt" or not root.is_dir() or not root.stat().st_mode & 0o077:
+        return
+    for part in parts:
+        for path in [root / part, *(root / part).rglob("*")]:
+            _restrict(path)
+    # Last, so that a process that dies before goes on at the next start.
+    _restrict(root)
+
+
+def _restrict(path: Path) -> None:
+    # Another user's file, or one that has just been deleted, is left as it is.
+    with suppress(OSError):
+        path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
