@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.asgi import SHUTDOWN_REASON
+from shared.disconnect import SHUTDOWN_REASON
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 5

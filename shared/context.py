@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from starlette.types import Receive
 
-from shared.asgi import cancel_on_disconnect
 from shared.auth import Principal
 from shared.deadline import Deadline
+from shared.disconnect import cancel_on_disconnect
 from shared.storage import Operation
 
 ReportProgress = Callable[[float, float | None, str | None], Awaitable[None]]

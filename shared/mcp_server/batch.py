@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from shared.asgi import AsgiApplication, cancel_on_disconnect, replay
+from shared.asgi import AsgiApplication, replay
+from shared.disconnect import cancel_on_disconnect
 
 MAX_BATCH_MESSAGES = 100
 MAX_PARALLEL_MESSAGES = 8

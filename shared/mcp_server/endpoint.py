@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Maximum bytes of one POST."""
 
 
 class McpEndpoint:
@@ -107,7 +108,7 @@ class McpEndpoint:
             stateless=True,
             # The SDK's host check knows only localhost; origins are checked by the route.
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-            max_request_body_size=MAX_BODY_BYTES,
+            max_request_body_size=MAX_MESSAGE_BYTES,
         )
 
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.agent import ChatAnswer, Chats, ChatTurn, ToolCallRecord, fold
 from shared.auth import Guard
+from shared.routes.body import MAX_LONG_BODY_BYTES
 from shared.routes.errors import COMMON_ERRORS
-from shared.routes.guard import MAX_LONG_BODY_BYTES, Context, guarded
+from shared.routes.guard import Context, guarded
 from shared.routes.sse import EventStream
 from shared.strict_json import as_integer
 from shared.tools import NotBlank

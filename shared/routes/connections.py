@@ -16,6 +16,7 @@ from shared.connections import (
 )
 from shared.errors import DeadlineExceeded
 from shared.routes.authorization import authorization_router, callback_url
+from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES
 from shared.routes.connection_bodies import (
     CONNECTED,
     AuthorizationAnswer,
@@ -41,8 +42,6 @@ from shared.routes.connection_bodies import (
 )
 from shared.routes.errors import COMMON_ERRORS, document_error
 from shared.routes.guard import (
-    MAX_BODY_BYTES,
-    MAX_LONG_BODY_BYTES,
     Context,
     RouteHandler,
     guarded,

@@ -42,7 +42,7 @@ class Downloads:
 
 
 class _ObjectResponse(StreamingResponse):
-    """Gives back what it holds in any case, also where the caller left before the first byte."""
+    """Gives back what it holds in any case, also where the caller disconnected before the first byte."""
 
     def __init__(self, held: AsyncExitStack, *args: Any) -> None:
         super().__init__(*args)

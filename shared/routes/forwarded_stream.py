@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from shared.asgi import cancel_on_disconnect
+from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
 from shared.openai_service.event_streams import StreamReader
 from shared.openai_service.failures import truncated
@@ -94,7 +94,7 @@ class ForwardedStream(Response):
             async with request_deadline(self._request).scope(), self._held:
                 await self._forward(send)
         except OSError as error:
-            # Servers tell so of a client that left while we were sending.
+            # Servers report a disconnect so while we are sending.
             raise ClientDisconnect from error
         except GatewayError as error:
             await self._send_error(send, error)

@@ -1,4 +1,4 @@
-"""How a request gets in: who is it, how large is it, until when must it be answered."""
+"""The guard of routes: who calls, whether they may, and until when they must have an answer."""
 
 import re
 from collections.abc import Callable, Coroutine
@@ -7,19 +7,12 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from shared.asgi import replay
 from shared.auth import Guard, Principal
 from shared.context import CallContext
 from shared.deadline import Deadline
-from shared.errors import GatewayError, InvalidRequest, TooLarge
+from shared.errors import InvalidRequest
+from shared.routes.body import MAX_BODY_BYTES, CheckedRequest, read_body
 from shared.settings import Scope
-from shared.strict_json import read_json
-
-MAX_BODY_BYTES = 512 * 1024
-"""Maximum bytes of most bodies: the longest prompt of a tool for media takes 384 kB with its escapes."""
-
-MAX_LONG_BODY_BYTES = 4 * 1024 * 1024
-"""Maximum bytes of chats, long texts and other servers' arguments, which may hold pictures."""
 
 IDEMPOTENCY_HEADER = "idempotency-key"
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -39,61 +32,6 @@ async def admit(request: Request, guard: Guard, scope: Scope | None) -> Principa
     principal = guard.admit(caller, request.headers.get, scope)
     request.state.principal = principal
     return principal
-
-
-async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
-    """Returns the body.
-
-    Args:
-        request: Whose body has not been read yet.
-        limit: Most bytes to take.
-
-    Raises:
-        TooLarge: The body is larger.
-    """
-
-    def too_large() -> TooLarge:
-        return TooLarge(f"The request body may have at most {limit} bytes. Send less.")
-
-    check_declared_length(request, limit, too_large)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large()
-    return bytes(body)
-
-
-def check_declared_length(
-    request: Request, limit: int, too_large: Callable[[], GatewayError]
-) -> None:
-    """Refuses a body that says itself that it is too large, before any of it is read.
-
-    Args:
-        request: Whose body it is.
-        limit: Most bytes to take.
-        too_large: Makes the error.
-
-    Raises:
-        GatewayError: The body is larger.
-    """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large()
-
-
-class _CheckedRequest(Request):
-    """A request whose body has been read, and whose JSON has been checked."""
-
-    def __init__(self, request: Request, body: bytes) -> None:
-        super().__init__(request.scope, replay(body))
-        # Content types compare without case (RFC 9110, section 8.3.1).
-        if body and "json" in request.headers.get("content-type", "").lower():
-            self._checked = read_json(body)
-
-    async def json(self) -> Any:
-        """Returns the body, which FastAPI would decode again, and less strictly."""
-        return self._checked
 
 
 def guarded(
@@ -121,7 +59,7 @@ def guarded(
                     principal = await admit(request, guard, scope)
                     body = await read_body(request, max_body_bytes)
                 async with CallContext(principal, deadline).scope(request.receive):
-                    return await handler(_CheckedRequest(request, body))
+                    return await handler(CheckedRequest(request, body))
 
             return handle
 

@@ -12,11 +12,11 @@ from shared.asgi import AsgiResponse
 from shared.auth import Guard
 from shared.context import CallContext
 from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson
-from shared.mcp_server import MAX_BODY_BYTES, McpEndpoint
+from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint
+from shared.routes.body import read_body
 from shared.routes.guard import (
     admit,
     check_idempotency_key,
-    read_body,
     request_deadline,
 )
 from shared.strict_json import read_json
@@ -55,7 +55,7 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
         _check_origin(request, allowed_origins)
         async with request_deadline(request).scope():
             await admit(request, guard, "tools")
-            body = await read_body(request, MAX_BODY_BYTES)
+            body = await read_body(request, MAX_MESSAGE_BYTES)
         try:
             read_json(body)
         except InvalidRequest as error:

@@ -19,6 +19,7 @@ from shared.errors import (
     Unauthorized,
     UnsatisfiableRange,
 )
+from shared.routes.body import check_declared_length
 from shared.routes.downloads import Downloads, etag_of, has_etag, stream_object
 from shared.routes.errors import (
     COMMON_ERRORS,
@@ -30,7 +31,6 @@ from shared.routes.errors import (
 from shared.routes.guard import (
     Context,
     admit,
-    check_declared_length,
     guarded,
     request_deadline,
 )

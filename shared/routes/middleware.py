@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its deadline, its line in the log, and the last resort."""
+"""What surrounds every request: id, deadline, line in the log, CORS, HEAD, and the answer to a bug."""
 
 import json
 import logging
@@ -11,11 +11,12 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.asgi import SHUTDOWN_REASON
 from shared.auth import Guard
 from shared.deadline import Deadline
+from shared.disconnect import SHUTDOWN_REASON
 from shared.errors import (
     BUG,
     FIRST_SERVER_ERROR,
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
 CLIENT_CLOSED_REQUEST = 499
-"""Logged as the status where the client left before the answer: nginx's convention."""
+"""Logged as the status where the client disconnected before the answer: nginx's convention."""
 FIRST_CLIENT_ERROR = 400
 SLOW_CLIENT = Failure(DeadlineExceeded.code, "client_error")
 """What the log says of a client that did not read its answer."""
@@ -69,70 +70,135 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = monotonic()
-        request_id = _request_id(scope)
-        # Extended in place, so that what inner layers put there is here for the log.
-        state: dict[str, Any] = scope.setdefault("state", {})
         deadline = Deadline.after(self._deadline_seconds)
         bounded_send = BoundedSend(send, deadline, self._send_grace_seconds)
-        state |= {
-            "request_id": request_id,
-            "deadline": deadline,
-            "send": bounded_send,
-            "is_shutting_down": False,
-            "has_started": False,
-        }
-        record = RequestRecord(request_id)
-        status = CLIENT_CLOSED_REQUEST
-
-        async def receive_and_note_shutdown() -> Message:
-            message = await receive()
-            if message.get("reason") == SHUTDOWN_REASON:
-                state["is_shutting_down"] = True
-            return message
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                state["has_started"] = True
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
-            await bounded_send(message)
-
+        exchange = _Exchange(scope, receive, bounded_send, deadline)
         try:
-            with recording(record):
-                await self._answer(scope, receive_and_note_shutdown, send_with_id)
+            with recording(exchange.record):
+                await self._answer(exchange)
+        finally:
+            exchange.log()
+
+    async def _answer(self, exchange: "_Exchange") -> None:
+        try:
+            await self._answer_until_shutdown(exchange)
         except ClientDisconnect:
-            logger.debug("The client of request %s left", request_id)
+            logger.debug("The client of request %s disconnected", exchange.request_id)
         except Exception:
-            if bounded_send.gave_up:
+            if exchange.has_given_up:
                 # Libraries wrap what `send` raises.
                 return
-            logger.exception("Unhandled error in request %s", request_id)
-            record.fail(BUG)
-            if status != CLIENT_CLOSED_REQUEST:
+            logger.exception("Unhandled error in request %s", exchange.request_id)
+            exchange.record.fail(BUG)
+            if exchange.has_started:
                 raise
-            await internal_error_response(Request(scope))(scope, receive, send_with_id)
-        finally:
-            if bounded_send.gave_up:
-                logger.warning(
-                    "The client of request %s did not read its answer in time: cut off after %d bytes",
-                    request_id,
-                    bounded_send.bytes_sent,
-                )
-                record.fail(SLOW_CLIENT)
-            if status >= FIRST_CLIENT_ERROR and record.outcome == "ok":
-                # Answers that are not ours, such as the MCP library's, say no more than their status.
-                record.fail(failure_of(status))
-            _log(scope, state, record, status, started)
+            await exchange.respond(internal_error_response(Request(exchange.scope)))
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_until_shutdown(self, exchange: "_Exchange") -> None:
         try:
-            await self._app(scope, receive, send)
+            await self._app(exchange.scope, exchange.receive, exchange.send)
         except ClientDisconnect:
-            if not scope["state"]["is_shutting_down"] or scope["state"]["has_started"]:
+            if not exchange.is_shutting_down or exchange.has_started:
                 raise
-            await error_response(Request(scope), ShuttingDown())(scope, receive, send)
+            await exchange.respond(error_response(Request(exchange.scope), ShuttingDown()))
+
+
+class _Exchange:
+    """One request and what becomes of it, for the log.
+
+    Args:
+        scope: The request; its ``state`` gets what inner layers need.
+        receive: Receives from its client.
+        send: Sends to its client.
+        deadline: The budget of the request.
+
+    Attributes:
+        request_id: The caller's id for the request, or a new one.
+        record: What is found out on the way.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: BoundedSend, deadline: Deadline
+    ) -> None:
+        self.scope = scope
+        self.request_id = _request_id(scope)
+        self.record = RequestRecord(self.request_id)
+        self._receive = receive
+        self._send = send
+        self._started = monotonic()
+        self._status: int | None = None
+        # Extended in place, so that what inner layers put there is here for the log.
+        self._state: dict[str, Any] = scope.setdefault("state", {})
+        self._state |= {
+            "request_id": self.request_id,
+            "deadline": deadline,
+            "send": send,
+            "is_shutting_down": False,
+        }
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the client has been sent the beginning of an answer."""
+        return self._status is not None
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether the client did not read its answer in time."""
+        return self._send.gave_up
+
+    @property
+    def is_shutting_down(self) -> bool:
+        """Whether the host ended the request because it stops."""
+        return bool(self._state["is_shutting_down"])
+
+    async def receive(self) -> Message:
+        """Receives, and notes a disconnect by which the host tells that it stops."""
+        message = await self._receive()
+        if message.get("reason") == SHUTDOWN_REASON:
+            self._state["is_shutting_down"] = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Sends, with the request id as a header, and notes the status."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
+        await self._send(message)
+
+    async def respond(self, response: Response) -> None:
+        """Sends a response of this layer's own."""
+        await response(self.scope, self.receive, self.send)
+
+    def log(self) -> None:
+        """Writes the line of the request, and one more where its client was too slow."""
+        if self.has_given_up:
+            logger.warning(
+                "The client of request %s did not read its answer in time: cut off after %d bytes",
+                self.request_id,
+                self._send.bytes_sent,
+            )
+            self.record.fail(SLOW_CLIENT)
+        status = CLIENT_CLOSED_REQUEST if self._status is None else self._status
+        if status >= FIRST_CLIENT_ERROR and self.record.outcome == "ok":
+            # Answers that are not ours, such as the MCP library's, say no more than their status.
+            self.record.fail(failure_of(status))
+        line = self._line(status) | self.record.fields()
+        level = logging.WARNING if status >= FIRST_SERVER_ERROR else level_of(self.record.outcome)
+        logger.log(level, "request %s", json.dumps(line))
+
+    def _line(self, status: int) -> dict[str, Any]:
+        principal = self._state.get("principal")
+        line = {
+            "request_id": self.request_id,
+            "method": self.scope["method"],
+            "route": getattr(self.scope.get("route"), "path", None),
+            "status": status,
+            "duration_ms": round((monotonic() - self._started) * 1000, 1),
+            "principal": principal.name if principal else None,
+        }
+        if principal and principal.spoken_for_by:
+            line["spoken_for_by"] = principal.spoken_for_by
+        return line
 
 
 class HeadRequests:
@@ -233,22 +299,3 @@ def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
     return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
-
-
-def _log(
-    scope: Scope, state: dict[str, Any], record: RequestRecord, status: int, started: float
-) -> None:
-    principal = state.get("principal")
-    line = {
-        "request_id": state["request_id"],
-        "method": scope["method"],
-        "route": getattr(scope.get("route"), "path", None),
-        "status": status,
-        "duration_ms": round((monotonic() - started) * 1000, 1),
-        "principal": principal.name if principal else None,
-    }
-    if principal and principal.spoken_for_by:
-        line["spoken_for_by"] = principal.spoken_for_by
-    line |= record.fields()
-    level = logging.WARNING if status >= FIRST_SERVER_ERROR else level_of(record.outcome)
-    logger.log(level, "request %s", json.dumps(line))

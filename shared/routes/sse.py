@@ -10,7 +10,8 @@ from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Request
+from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -24,7 +25,7 @@ from shared.agent.events import (
     ToolFinished,
     ToolProgressed,
 )
-from shared.asgi import cancel_on_disconnect
+from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
 from shared.routes.errors import error_body, internal_error_body
 from shared.routes.guard import request_deadline
@@ -39,8 +40,8 @@ _TYPES: Mapping[type[ChatEvent], str] = {
 logger = logging.getLogger(__name__)
 
 
-class EventStream(Response):
-    """Sends the events of a chat as they happen, and ends the chat when the client leaves.
+class EventStream(StreamingResponse):
+    """Sends the events of a chat as they happen, and cancels the chat when the client disconnects.
 
     Args:
         request: What is answered.
@@ -58,45 +59,32 @@ class EventStream(Response):
         events: AsyncGenerator[ChatEvent, None],
         ping_seconds: float,
     ) -> None:
-        self.status_code = 200
-        self.background = None
-        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._request = request
         self._first = first
         self._events = events
         self._ping_seconds = ping_seconds
+        self._texts = self._encoded()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(self._texts, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the stream."""
         try:
             async with cancel_on_disconnect(receive):
-                await self._send(send)
+                await self.stream_response(send)
+        except OSError as error:
+            # Servers report a disconnect so while we are sending.
+            raise ClientDisconnect from error
         except ClientDisconnect:
             if not self._request.state.is_shutting_down:
                 raise
             event = _encode("chat.error", error_body(self._request, ShuttingDown()))
             await send({"type": "http.response.body", "body": event.encode(), "more_body": False})
         finally:
+            await self._texts.aclose()
             await self._events.aclose()
 
-    async def _send(self, send: Send) -> None:
-        start = {
-            "type": "http.response.start",
-            "status": self.status_code,
-            "headers": self.raw_headers,
-        }
-        try:
-            await send(start)
-            async with aclosing(self._texts()) as texts:
-                async for text in texts:
-                    body = {"type": "http.response.body", "body": text.encode(), "more_body": True}
-                    await send(body)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except OSError as error:
-            # Servers tell so of a client that left while we were sending.
-            raise ClientDisconnect from error
-
-    async def _texts(self) -> AsyncGenerator[str, None]:
+    async def _encoded(self) -> AsyncGenerator[str, None]:
         yield encode_event(self._first)
         deadline = request_deadline(self._request)
         try:

@@ -9,8 +9,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.auth import Guard
+from shared.routes.body import MAX_LONG_BODY_BYTES
 from shared.routes.errors import COMMON_ERRORS
-from shared.routes.guard import MAX_LONG_BODY_BYTES, Context, guarded
+from shared.routes.guard import Context, guarded
 from shared.telemetry import current_record
 from shared.tools import GetRoute, Tool, ToolRegistry
 

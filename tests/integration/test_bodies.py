@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from shared.app import create_app
-from shared.routes.guard import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES
+from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES
 from shared.routes.openai import MAX_BODY_BYTES as MAX_OPENAI_BODY_BYTES
 from shared.settings import load_settings
 from shared.strict_json import MAX_DEPTH, MAX_KEYS, MAX_VALUES

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.mcp_server import MAX_BODY_BYTES
+from shared.mcp_server import MAX_MESSAGE_BYTES
 from tests.conftest import KEY, TOOLS
 from tests.mcp.support import (
     CHAT_ONLY_KEY,
@@ -84,7 +84,7 @@ async def test_key_without_the_scope_answers_403(wire: httpx2.AsyncClient) -> No
 
 async def test_unknown_caller_learns_nothing_of_the_limits(wire: httpx2.AsyncClient) -> None:
     headers = {"Authorization": "Bearer wrong"}
-    response = await wire.post("/mcp", content=b" " * (MAX_BODY_BYTES + 1), headers=headers)
+    response = await wire.post("/mcp", content=b" " * (MAX_MESSAGE_BYTES + 1), headers=headers)
     assert response.status_code == 401
 
 
@@ -302,17 +302,17 @@ async def test_deeply_nested_json_answers_400(wire: httpx2.AsyncClient) -> None:
 
 
 async def test_body_of_the_largest_size_is_read(wire: httpx2.AsyncClient) -> None:
-    body = b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'.ljust(MAX_BODY_BYTES)
+    body = b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'.ljust(MAX_MESSAGE_BYTES)
     assert answers(await wire.post("/mcp", content=body)) == [PONG]
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 async def test_body_over_the_limit_answers_413(wire: httpx2.AsyncClient, is_chunked: bool) -> None:
     async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(MAX_BODY_BYTES // 2**16 + 1):
+        for _ in range(MAX_MESSAGE_BYTES // 2**16 + 1):
             yield b" " * 2**16
 
-    content = chunks() if is_chunked else b" " * (MAX_BODY_BYTES + 1)
+    content = chunks() if is_chunked else b" " * (MAX_MESSAGE_BYTES + 1)
     response = await wire.post("/mcp", content=content)
     assert response.status_code == 413
     assert error_body(response) == {
