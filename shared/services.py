@@ -96,7 +96,7 @@ class Services:
             video_jobs=jobs,
             downloads=downloads,
             tools=ToolRegistry(families, claims),
-            connections=Connections(_connections_config(settings), storage.state),
+            connections=Connections(_connections_config(settings), storage.state, timing=timing),
         )
 
     async def aclose(self) -> None:

@@ -1,5 +1,7 @@
 """Makes connections: nothing is left of one that cannot be made."""
 
+import asyncio
+import importlib
 import re
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,24 +14,28 @@ from shared.addresses import endpoint
 from shared.background import Background
 from shared.connections.config import ConnectionsConfig
 from shared.connections.credentials import Secrets
-from shared.connections.directory import Targets
-from shared.connections.oauth.flow import OAuthFlow, with_tokens
-from shared.connections.oauth.preparation import OAuthWish, prepare
+from shared.connections.errors import answered_within
+from shared.connections.oauth.flow import OAuthFlow
+from shared.connections.oauth.tokens import client_grant, fetch_tokens, with_tokens
 from shared.connections.operations import Offer, list_all
-from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
 from shared.connections.records import (
     CONNECTING_SECONDS,
     ConnectionRecord,
+    OAuthClient,
     Stored,
+    free_prefix,
+    hide_query,
     key_of,
     new_id,
     now,
     owner_of,
+    plain_prefix,
+    prefix_of,
 )
 from shared.connections.requests import ConnectRequest, plain
-from shared.connections.sessions import SessionCache, answered_within
+from shared.connections.sessions import SessionCache
 from shared.connections.store import ConnectionStore
-from shared.connections.urls import hide_query
+from shared.connections.targets import TargetResolver
 from shared.deadline import time_limit
 from shared.errors import GatewayError, InvalidRequest
 from shared.outbound import check_url
@@ -82,7 +88,7 @@ class Connector:
         config: ConnectionsConfig,
         store: ConnectionStore,
         flow: OAuthFlow,
-        targets: Targets,
+        targets: TargetResolver,
         sessions: SessionCache,
         background: Background,
     ) -> None:
@@ -145,14 +151,15 @@ class Connector:
     async def _prepare(
         self, request: ConnectRequest, callback_url: str, record: ConnectionRecord, secrets: Secrets
     ) -> Secrets:
-        """Finds out how tokens are got; returns the secrets with what no user is needed for."""
-        wish = self._wish(request, callback_url)
-        oauth, secret = await prepare(wish, allow_private=self._config.allow_private)
-        record.oauth = oauth
+        """Sets the record's OAuth client, and returns the secrets with what no user is needed for."""
+        record.oauth, secret = await self._oauth_client(request, callback_url)
+        oauth = record.oauth
         secrets = secrets.model_copy(update={"client_secret": secret})
         if oauth.grant == "authorization_code":
             return secrets
-        tokens = await self._flow.tokens_of_client(oauth, secret)
+        tokens = await fetch_tokens(
+            oauth, secret, client_grant(oauth), allow_private=self._config.allow_private
+        )
         oauth.renew_at = tokens.renew_at
         return with_tokens(secrets, tokens)
 
@@ -161,11 +168,11 @@ class Connector:
     ) -> AuthorizationNeeded:
         if record.oauth is None:
             raise ValueError("OAuth has not been prepared.")
-        beginning = await self._flow.begin(owner, record.id, record.oauth)
-        secrets.verifier = beginning.verifier
-        record.status, record.pending = "authorizing", beginning.pending
+        request = await self._flow.begin(owner, record.id, record.oauth)
+        secrets.verifier = request.verifier
+        record.status, record.pending = "authorizing", request.pending
         async with self._storing(owner, record, secrets):
-            return AuthorizationNeeded(record, beginning.url)
+            return AuthorizationNeeded(record, request.url)
 
     async def _open(self, owner: str, record: ConnectionRecord, secrets: Secrets) -> Connected:
         async with self._storing(owner, record, secrets) as stored:
@@ -220,20 +227,35 @@ class Connector:
 
         await self._background.finish(attempt())
 
-    def _wish(self, request: ConnectRequest, callback_url: str) -> OAuthWish:
+    async def _oauth_client(
+        self, request: ConnectRequest, callback_url: str
+    ) -> tuple[OAuthClient, str | None]:
+        """Returns the OAuth client that is to get tokens, and its secret."""
         redirect_uri = request.oauth_redirect_uri or callback_url
-        is_ours = redirect_uri == callback_url
-        return OAuthWish(
-            server_url=request.mcp_url or "",
+        if request.oauth_token_url is None:
+            sdk = await asyncio.to_thread(
+                importlib.import_module, "shared.connections.oauth.discovery"
+            )
+            client: tuple[OAuthClient, str | None] = await sdk.discover_client(
+                request,
+                redirect_uri,
+                self._config.client_metadata_url if redirect_uri == callback_url else None,
+                allow_private=self._config.allow_private,
+            )
+            return client
+        if request.oauth_client_id is None:
+            raise InvalidRequest.for_field(
+                "oauth_client_id", "Needed where the endpoints are given."
+            )
+        oauth = OAuthClient(
             grant=request.grant,
-            redirect_uri=redirect_uri,
             client_id=request.oauth_client_id,
-            client_secret=plain(request.oauth_client_secret),
             authorization_endpoint=request.oauth_auth_url,
             token_endpoint=request.oauth_token_url,
-            scopes=tuple(request.oauth_scopes),
-            client_metadata_url=self._config.client_metadata_url if is_ours else None,
+            redirect_uri=redirect_uri,
+            scopes=request.oauth_scopes,
         )
+        return oauth, plain(request.oauth_client_secret)
 
 
 def _new_record(request: ConnectRequest) -> tuple[ConnectionRecord, Secrets]:

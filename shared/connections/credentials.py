@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 
 from pydantic import BaseModel
@@ -15,7 +15,6 @@ from shared.connections.config import ConnectionsConfig
 from shared.errors import NotConfigured
 from shared.storage import ObjectStore, SharedKey
 
-KEY_BYTES = 32
 _NONCE_BYTES = 12
 _VERSION = "v1"
 _IDS_PURPOSE = b"state of an authorization"
@@ -61,37 +60,42 @@ class Secrets(BaseModel):
 
 
 class SecretBox:
-    """Encrypts and decrypts the secrets of records.
+    """Encrypts and decrypts the secrets of records, with keys of the settings or of the local store.
 
     Args:
-        keys: 32 bytes each; the first encrypts, all decrypt, so that keys can be replaced.
+        config: Has the keys: the first encrypts, all decrypt, so that keys can be replaced.
+        state: The container where a key for local work is kept.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
-        if not keys or any(len(key) != KEY_BYTES for key in keys):
-            raise ValueError("Encryption keys must be 32 bytes.")
-        self._keys = {_key_id(key): key for key in keys}
-        self._current = _key_id(keys[0])
+    def __init__(self, config: ConnectionsConfig, state: ObjectStore) -> None:
+        self._config = config
+        self._shared_key = SharedKey(state, _LOCAL_KEY)
+        self._known: dict[str, bytes] = {}
+        self._lock = asyncio.Lock()
 
-    def encrypt(self, secrets: Secrets, binding: str) -> str:
+    async def encrypt(self, secrets: Secrets, binding: str) -> str:
         """Returns the secrets as text that opens with the same binding only.
 
         Args:
-            secrets: What to hide.
+            secrets: The secrets to hide.
             binding: What they belong to: `seal_binding`.
+
+        Raises:
+            NotConfigured: There is no key, and none may be generated.
         """
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+        key_id, key = next(iter((await self._keys()).items()))
         nonce = os.urandom(_NONCE_BYTES)
         data = secrets.model_dump_json(exclude_none=True).encode()
-        sealed = nonce + AESGCM(self._keys[self._current]).encrypt(nonce, data, binding.encode())
-        return f"{_VERSION}.{self._current}.{base64.b64encode(sealed).decode()}"
+        sealed = nonce + AESGCM(key).encrypt(nonce, data, binding.encode())
+        return f"{_VERSION}.{key_id}.{base64.b64encode(sealed).decode()}"
 
-    def is_current(self, text: str) -> bool:
-        """Whether secrets were encrypted with the key that encrypts now."""
-        return text.split(".", 2)[1] == self._current
+    async def is_current(self, text: str) -> bool:
+        """Returns whether secrets were encrypted with the key that encrypts now."""
+        return text.split(".", 2)[1] == next(iter(await self._keys()))
 
-    def decrypt(self, text: str, binding: str) -> Secrets:
+    async def decrypt(self, text: str, binding: str) -> Secrets:
         """Returns the secrets.
 
         Raises:
@@ -103,8 +107,9 @@ class SecretBox:
 
         _, key_id, encoded = text.split(".", 2)
         sealed = base64.b64decode(encoded)
+        keys = await self._keys()
         try:
-            data = AESGCM(self._keys[key_id]).decrypt(
+            data = AESGCM(keys[key_id]).decrypt(
                 sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], binding.encode()
             )
         except (KeyError, InvalidTag) as error:
@@ -114,22 +119,34 @@ class SecretBox:
             ) from error
         return Secrets.model_validate_json(data)
 
-    def seal_ids(self, owner: str, connection_id: str) -> str:
-        """Returns a token that never comes twice and tells nobody but us which connection it is of."""
+    async def seal_ids(self, owner: str, connection_id: str) -> str:
+        """Returns a new token that only this app can read the connection from.
+
+        Raises:
+            NotConfigured: There is no key, and none may be generated.
+        """
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+        key = next(iter((await self._keys()).values()))
         nonce = os.urandom(_NONCE_BYTES)
         ids = bytes.fromhex(owner) + uuid.UUID(connection_id).bytes
-        sealed = AESGCM(self._keys[self._current]).encrypt(nonce, ids, _IDS_PURPOSE)
+        sealed = AESGCM(key).encrypt(nonce, ids, _IDS_PURPOSE)
         return base64.urlsafe_b64encode(nonce + sealed).decode()
 
-    def open_ids(self, token: str) -> tuple[str, str] | None:
-        """Returns what `seal_ids` was given; None for another text that looks like a token."""
+    async def open_ids(self, token: str) -> tuple[str, str] | None:
+        """Returns what `seal_ids` was given; None for a text that it never returned.
+
+        Raises:
+            NotConfigured: There is no key, and none may be generated.
+        """
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+        if not _IDS_TOKEN.fullmatch(token):
+            # It costs no look into storage.
+            return None
         sealed = base64.urlsafe_b64decode(token)
-        for key in self._keys.values():
+        for key in (await self._keys()).values():
             with suppress(InvalidTag):
                 ids = AESGCM(key).decrypt(
                     sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _IDS_PURPOSE
@@ -137,41 +154,13 @@ class SecretBox:
                 return ids[:16].hex(), str(uuid.UUID(bytes=ids[16:]))
         return None
 
-
-def is_ids_token(text: str) -> bool:
-    """Whether a text looks like what `SecretBox.seal_ids` returns."""
-    return _IDS_TOKEN.fullmatch(text) is not None
-
-
-def _key_id(key: bytes) -> str:
-    return hashlib.sha256(b"connections key id" + key).hexdigest()[:8]
-
-
-class Vault:
-    """Has the box ready when the first secret comes: keys from the settings, or the local store's.
-
-    Args:
-        config: Where keys are configured.
-        state: The container where a key for local work is kept.
-    """
-
-    def __init__(self, config: ConnectionsConfig, state: ObjectStore) -> None:
-        self._config = config
-        self._shared_key = SharedKey(state, _LOCAL_KEY)
-        self._box: SecretBox | None = None
-        self._lock = asyncio.Lock()
-
-    async def box(self) -> SecretBox:
-        """Returns the box.
-
-        Raises:
-            NotConfigured: There is no key, and none may be generated.
-        """
+    async def _keys(self) -> Mapping[str, bytes]:
+        """Returns all keys by their id; the first one encrypts."""
         async with self._lock:
-            if self._box is None:
+            if not self._known:
                 keys = self._config.encryption_keys or [await self._local_key()]
-                self._box = SecretBox(keys)
-            return self._box
+                self._known = {_key_id(key): key for key in keys}
+            return self._known
 
     async def _local_key(self) -> bytes:
         if not self._config.generates_key:
@@ -180,3 +169,7 @@ class Vault:
                 "32 random bytes in base64."
             )
         return await self._shared_key.load()
+
+
+def _key_id(key: bytes) -> str:
+    return hashlib.sha256(b"connections key id" + key).hexdigest()[:8]

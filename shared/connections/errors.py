@@ -1,5 +1,9 @@
-"""What can go wrong with a connected server, in the house's terms."""
+"""Errors of connected servers, and the limit of the time that a server may take."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.deadline import remaining_seconds, time_limit
 from shared.errors import (
     DeadlineExceeded,
     Failure,
@@ -65,3 +69,26 @@ def refusal(status: int) -> NotAuthorized | ServerUnavailable:
             f"Connect again with the auth_type that it wants and valid credentials."
         )
     return ServerUnavailable(f"The MCP server failed with status {status}.")
+
+
+@asynccontextmanager
+async def answered_within(seconds: float, what: str = "The MCP server") -> AsyncIterator[None]:
+    """Gives a server some of the call's time.
+
+    Args:
+        seconds: Maximum seconds that it may take.
+        what: The server, for the error.
+
+    Raises:
+        ConnectionTimeout: It took longer.
+        DeadlineExceeded: The call has no time left.
+    """
+    try:
+        async with time_limit(seconds):
+            yield
+    except ConnectionTimeout:
+        raise
+    except DeadlineExceeded as error:
+        if not remaining_seconds():
+            raise
+        raise ConnectionTimeout(f"{what} did not answer within {seconds:g} s.") from error

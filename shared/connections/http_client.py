@@ -5,11 +5,11 @@ from functools import partial
 
 import httpx2
 
-from shared.connections.answers import EventFilter, check_values
+from shared.connections.answers import EventFilter, Rate, check_values
 from shared.connections.errors import ServerAnswerTooLarge, refusal
 from shared.connections.exchange import Exchange, current_exchange
-from shared.connections.rates import Rate
-from shared.connections.targets import Target, TokenSource
+from shared.connections.oauth.source import TokenSource
+from shared.connections.targets import Target
 from shared.errors import GatewayError
 from shared.outbound import EVENT_STREAM, AnswerTooLarge, open_client
 

@@ -1,18 +1,23 @@
 """Connections as stored: one object each, which belongs to its principal."""
 
 import json
+import re
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from shared.storage import Record, owner_key
+from shared.storage import LeasedRecord, owner_key
 
 TransportName = Literal["http", "sse", "stdio"]
 AuthType = Literal["none", "bearer", "oauth"]
 Status = Literal["connecting", "authorizing", "confirming", "connected", "authorization_failed"]
+
+_MAX_PREFIX_CHARS = 24
+_HIDDEN_QUERY = "…"
 
 CONNECTING_SECONDS = 600.0
 """Seconds after which a connection that is being made counts as abandoned: more than any request has."""
@@ -75,8 +80,8 @@ class PendingAuthorization(BaseModel):
     tries: int = 0
 
 
-class ConnectionRecord(Record):
-    """A connection.
+class ConnectionRecord(LeasedRecord):
+    """A connection, which is held while its tokens are renewed.
 
     Attributes:
         id: Random; the callers' ``client_id``.
@@ -94,7 +99,6 @@ class ConnectionRecord(Record):
         negotiated: What the server said of itself.
         oauth: How tokens are got.
         pending: The authorization under way.
-        refreshing_until: Until when the instance that fetches a token has that for itself.
         work_due_at: From when housekeeping looks after what is being made; None where it need not.
         sealed: The encrypted secrets.
     """
@@ -113,7 +117,6 @@ class ConnectionRecord(Record):
     negotiated: Negotiated | None = None
     oauth: OAuthClient | None = None
     pending: PendingAuthorization | None = None
-    refreshing_until: datetime | None = None
     work_due_at: datetime | None = None
     sealed: str | None = None
 
@@ -199,3 +202,35 @@ def now() -> datetime:
 def in_seconds(seconds: float) -> datetime:
     """Returns the time so many seconds from now."""
     return now() + timedelta(seconds=seconds)
+
+
+def plain_prefix(name: str) -> str:
+    """Returns a connection's name as every provider takes it at the beginning of a function's name."""
+    plain = re.sub(r"_{2,}", "_", re.sub(r"[^A-Za-z0-9-]", "_", name)).strip("_-")
+    plain = plain[:_MAX_PREFIX_CHARS] or "server"
+    return plain if plain[0].isalpha() else f"_{plain}"
+
+
+def prefix_of(record: ConnectionRecord) -> str:
+    """Returns the prefix of a connection, which old ones do not have stored."""
+    return record.tool_prefix or plain_prefix(record.name)
+
+
+def free_prefix(prefix: str, taken: Collection[str]) -> str:
+    """Returns the prefix, or the first of its numbered ones that nothing else has."""
+    candidate, number = prefix, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{prefix}_{number}"
+    return candidate
+
+
+def hide_query(url: str) -> tuple[str, str | None]:
+    """Returns a URL as it may be shown and stored, and its query, which may hold a key."""
+    shown, _, query = url.partition("?")
+    return (f"{shown}?{_HIDDEN_QUERY}", query) if query else (url, None)
+
+
+def with_query(shown: str, query: str | None) -> str:
+    """Returns the URL that `hide_query` was given."""
+    return shown if query is None else shown.removesuffix(_HIDDEN_QUERY) + query

@@ -14,10 +14,7 @@ from shared.connections.connecting import (
     Connected,
     Connector,
 )
-from shared.connections.credentials import Vault
-from shared.connections.directory import Targets
-from shared.connections.oauth.confirmation import well_formed
-from shared.connections.oauth.flow import OAuthFlow, Parked
+from shared.connections.oauth.flow import OAuthFlow, Parked, well_formed
 from shared.connections.operations import (
     JsonObject,
     Listing,
@@ -32,10 +29,11 @@ from shared.connections.records import ConnectionRecord, Stored, key_of, owner_o
 from shared.connections.requests import ConnectRequest
 from shared.connections.sessions import SessionCache
 from shared.connections.store import ConnectionStore
-from shared.connections.targets import Target
+from shared.connections.targets import Target, TargetResolver
 from shared.context import ReportProgress, discard_progress
 from shared.errors import InvalidRequest, NotFound
 from shared.storage import ObjectStore
+from shared.timing import Timing
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -58,6 +56,7 @@ class Connections:
         sessions: Live sessions of this instance.
         max_known_bytes: How long all lists of tools in memory may be, as JSON; as objects they take
             several times that.
+        timing: The lengths of leases.
     """
 
     def __init__(
@@ -66,14 +65,15 @@ class Connections:
         state: ObjectStore,
         sessions: SessionCache | None = None,
         max_known_bytes: int = MAX_KNOWN_BYTES,
+        timing: Timing | None = None,
     ) -> None:
         self.config = config
-        self._store = ConnectionStore(state, Vault(config, state))
-        self._flow = OAuthFlow(self._store, config)
+        self._background = Background()
+        self._store = ConnectionStore(state, config, self._background, timing)
+        self._flow = OAuthFlow(self._store, config, self._background)
         self._sessions = SessionCache() if sessions is None else sessions
         self._activity = Activity(self._store)
-        self._targets = Targets(config, self._store, self._flow, self._activity)
-        self._background = Background()
+        self._targets = TargetResolver(config, self._store, self._activity, self._background)
         self._connector = Connector(
             config, self._store, self._flow, self._targets, self._sessions, self._background
         )
@@ -222,10 +222,9 @@ class Connections:
         asyncio.get_running_loop().call_later(TOOLS_TTL_SECONDS, expire)
 
     async def aclose(self) -> None:
-        """Closes all live sessions, once tokens that are being fetched are stored."""
-        await self._background.aclose()
+        """Closes all live sessions, and waits until tokens that are being renewed are stored."""
         await self._sessions.aclose()
-        await self._targets.aclose()
+        await self._background.aclose()
 
     async def _read(
         self,

@@ -2,47 +2,21 @@
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from time import monotonic
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from shared.connections.errors import ConnectionEnded, ConnectionTimeout, ServerRefused
+from shared.connections.errors import ConnectionEnded, ServerRefused, answered_within
 from shared.connections.exchange import Exchange
 from shared.connections.session import Operation, Session
 from shared.connections.targets import Target
-from shared.deadline import remaining_seconds, time_limit
 from shared.errors import DeadlineExceeded, GatewayError
 
 T = TypeVar("T")
 
 MAX_SESSIONS = 50
 IDLE_SECONDS = 300.0
-
-
-@asynccontextmanager
-async def answered_within(seconds: float, what: str = "The MCP server") -> AsyncIterator[None]:
-    """Gives a server some of the call's time.
-
-    Args:
-        seconds: Maximum seconds that it may take.
-        what: The server, for the error.
-
-    Raises:
-        ConnectionTimeout: It took longer.
-        DeadlineExceeded: The call has no time left.
-    """
-    try:
-        async with time_limit(seconds):
-            yield
-    except ConnectionTimeout:
-        raise
-    except DeadlineExceeded as error:
-        if not remaining_seconds():
-            raise
-        raise ConnectionTimeout(f"{what} did not answer within {seconds:g} s.") from error
 
 
 class SessionCache:

@@ -2,22 +2,27 @@
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 
-from shared.connections.credentials import Secrets, Vault, is_ids_token
+from shared.background import Background
+from shared.connections.config import ConnectionsConfig
+from shared.connections.credentials import SecretBox, Secrets
 from shared.connections.records import ConnectionRecord, Stored, object_name, seal_binding
 from shared.errors import NotConfigured, NotFound, StorageUnavailable
 from shared.storage import (
+    Lease,
+    LeasedRecords,
     ObjectChanged,
     ObjectMissing,
     ObjectStore,
-    Records,
     Versioned,
     WorkItem,
     WorkItems,
 )
+from shared.timing import Timing
 
+_BUSY = "Another request renews the token of this connection. Retry the request."
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OWNER = re.compile(r"[0-9a-f]{32}")
 
@@ -27,13 +32,23 @@ class ConnectionStore:
 
     Args:
         state: The container of state.
-        vault: What encrypts their secrets.
+        config: Has the keys that encrypt their secrets.
+        background: Ends leases, whoever stops to wait for that.
+        timing: The lengths of leases.
     """
 
-    def __init__(self, state: ObjectStore, vault: Vault) -> None:
+    def __init__(
+        self,
+        state: ObjectStore,
+        config: ConnectionsConfig,
+        background: Background | None = None,
+        timing: Timing | None = None,
+    ) -> None:
         self._state = state
-        self._records = Records(state, ConnectionRecord)
-        self._vault = vault
+        self._records = LeasedRecords(
+            state, ConnectionRecord, timing or Timing(), background or Background()
+        )
+        self._box = SecretBox(config, state)
         self._work_items = WorkItems(state)
 
     async def create(self, owner: str, record: ConnectionRecord, secrets: Secrets) -> Stored:
@@ -86,7 +101,7 @@ class ConnectionStore:
         if secrets is None and await self.has_old_seal(stored):
             secrets = await self.secrets(stored)
         if secrets is not None:
-            stored.record.sealed = await self._seal(secrets, stored.seal_binding)
+            stored.record.sealed = await self.seal(stored, secrets)
         before = Versioned(stored.object_name, stored.record, stored.etag)
         replaced = await self._records.replace(before, stored.record)
         return Stored(stored.owner, stored.record, replaced.etag)
@@ -111,6 +126,21 @@ class ConnectionStore:
             return await self.replace(stored, secrets)
 
         return await self._records.compete(object_name(owner, connection_id), attempt)
+
+    def hold(
+        self, stored: Stored, needs_work: Callable[[ConnectionRecord], bool]
+    ) -> AbstractAsyncContextManager[Lease[ConnectionRecord] | ConnectionRecord]:
+        """Holds a connection while its tokens are renewed; others may change the rest of it.
+
+        Args:
+            stored: The connection.
+            needs_work: Says of the record whether it is still to be held.
+
+        Raises:
+            ObjectMissing: It is gone.
+            Conflict: Another instance holds it until the scope is nearly over.
+        """
+        return self._records.hold(stored.object_name, needs_work, None, _BUSY)
 
     async def delete(self, owner: str, record: ConnectionRecord) -> None:
         """Deletes a connection, if there is one, and what housekeeping finds it by."""
@@ -164,7 +194,7 @@ class ConnectionStore:
     async def has_old_seal(self, stored: Stored) -> bool:
         """Whether the secrets are encrypted with a key that shall go out of use."""
         sealed = stored.record.sealed
-        return sealed is not None and not (await self._vault.box()).is_current(sealed)
+        return sealed is not None and not await self._box.is_current(sealed)
 
     async def secrets(self, stored: Stored) -> Secrets:
         """Returns the secrets of a connection.
@@ -174,7 +204,7 @@ class ConnectionStore:
         """
         if stored.record.sealed is None:
             return Secrets()
-        return (await self._vault.box()).decrypt(stored.record.sealed, stored.seal_binding)
+        return await self._box.decrypt(stored.record.sealed, stored.seal_binding)
 
     async def seal_state(self, owner: str, connection_id: str) -> str:
         """Returns a new state for an authorization: only we can read from it whose it is.
@@ -182,19 +212,21 @@ class ConnectionStore:
         Raises:
             NotConfigured: There is no key.
         """
-        return (await self._vault.box()).seal_ids(owner, connection_id)
+        return await self._box.seal_ids(owner, connection_id)
 
     async def open_state(self, state: str) -> tuple[str, str] | None:
         """Returns owner and id of the connection that a state is of; None if we never made it."""
-        if not is_ids_token(state):
-            return None
         try:
-            return (await self._vault.box()).open_ids(state)
+            return await self._box.open_ids(state)
         except NotConfigured:
             return None
 
+    async def seal(self, stored: Stored, secrets: Secrets) -> str | None:
+        """Returns the encrypted secrets of a connection; None where there are none."""
+        return await self._seal(secrets, stored.seal_binding)
+
     async def _seal(self, secrets: Secrets, binding: str) -> str | None:
-        return None if secrets.is_empty else (await self._vault.box()).encrypt(secrets, binding)
+        return None if secrets.is_empty else await self._box.encrypt(secrets, binding)
 
 
 def _present(owner: str, found: Versioned[ConnectionRecord]) -> Stored:

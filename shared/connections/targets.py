@@ -1,25 +1,31 @@
-"""What a session connects to, and what it offers to whoever uses it; free of the SDK."""
+"""Targets: what sessions connect to, and how they follow from stored connections; free of the SDK."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from time import monotonic
 
-from shared.connections.records import Negotiated, TransportName
+from shared.background import Background
+from shared.connections.activity import Activity
+from shared.connections.config import ConnectionsConfig, OperatorServer
+from shared.connections.credentials import Secrets
+from shared.connections.errors import NotAuthorized
+from shared.connections.oauth.source import OAuthTokens, TokenSource
+from shared.connections.records import (
+    Negotiated,
+    Stored,
+    TransportName,
+    key_of,
+    with_query,
+)
+from shared.connections.store import ConnectionStore
+from shared.errors import GatewayError, InvalidRequest
+from shared.storage import ObjectChanged
 
+TOKENS_IDLE_SECONDS = 3600.0
+"""After how long without use an instance forgets a connection's tokens, which are stored as well."""
 
-class TokenSource(Protocol):
-    """Has the token for a server."""
-
-    async def token(self, rejected: str | None = None) -> str | None:
-        """Returns the token to send, None where the server needs none.
-
-        Args:
-            rejected: The token that the server just refused.
-
-        Raises:
-            GatewayError: No token can be had.
-        """
-        ...
+_OPERATOR_CONNECT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +68,127 @@ class Target:
     connect_timeout: float
     negotiated: Negotiated | None
     remember: Callable[[Negotiated], Awaitable[None]]
+
+
+class TargetResolver:
+    """Finds connections and makes them ready to be used.
+
+    Args:
+        config: What the operator decides.
+        store: Where connections are.
+        activity: Where uses are noted.
+        background: Keeps renewals of tokens.
+    """
+
+    def __init__(
+        self,
+        config: ConnectionsConfig,
+        store: ConnectionStore,
+        activity: Activity,
+        background: Background,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._activity = activity
+        self._background = background
+        self._tokens: dict[str, tuple[float, OAuthTokens]] = {}
+
+    async def find(self, owner: str, connection_id: str) -> Target:
+        """Returns a connection of the owner's or the operator's, and notes that it is used.
+
+        Raises:
+            NotFound: There is none.
+            NotAuthorized: It waits for its user.
+        """
+        operator_server = self._config.operator_servers.get(connection_id)
+        if operator_server is not None:
+            # A session may have a state, which is no business of other principals.
+            key = key_of(owner, connection_id)
+            return _operator_target(key, operator_server, self._config.allow_private)
+        stored = await self._store.read(owner, connection_id)
+        if stored.record.status == "authorizing":
+            raise NotAuthorized("The connection waits for its user: open its authorization_url.")
+        if stored.record.status == "confirming":
+            raise NotAuthorized(
+                "The connection waits for being confirmed: send the characters that the browser was "
+                "shown to POST /mcp/oauth/confirm."
+            )
+        await self._activity.note(stored)
+        return await self.of(stored)
+
+    async def of(self, stored: Stored) -> Target:
+        """Returns what a stored connection connects to."""
+        record = stored.record
+        kept = await self._store.secrets(stored)
+
+        async def remember(negotiated: Negotiated) -> None:
+            if negotiated != record.negotiated:
+                with contextlib.suppress(GatewayError, ObjectChanged):
+                    await self._store.change(
+                        stored.owner,
+                        record.id,
+                        lambda current: setattr(current, "negotiated", negotiated),
+                    )
+
+        return Target(
+            key=stored.key,
+            transport=record.transport,
+            url=record.mcp_url and with_query(record.mcp_url, kept.url_query),
+            argv=self.argv(record.command) if record.command else (),
+            tokens=self._token_source(stored, kept),
+            allow_private=self._config.allow_private,
+            connect_timeout=record.timeout,
+            negotiated=record.negotiated,
+            remember=remember,
+        )
+
+    def _token_source(self, stored: Stored, kept: Secrets) -> TokenSource:
+        if stored.record.auth_type == "oauth":
+            return self._oauth_tokens(stored)
+        return FixedToken(kept.bearer_token)
+
+    def _oauth_tokens(self, stored: Stored) -> OAuthTokens:
+        oldest = monotonic() - TOKENS_IDLE_SECONDS
+        self._tokens = {key: entry for key, entry in self._tokens.items() if entry[0] > oldest}
+        _, tokens = self._tokens.get(stored.key) or (
+            0,
+            OAuthTokens(
+                self._store, self._config, self._background, stored.owner, stored.record.id
+            ),
+        )
+        self._tokens[stored.key] = (monotonic(), tokens)
+        return tokens
+
+    def forget(self, key: str) -> None:
+        """Drops the tokens of a connection that has ended."""
+        self._tokens.pop(key, None)
+
+    def argv(self, command: str) -> Sequence[str]:
+        """Returns what the operator has a command start.
+
+        Raises:
+            InvalidRequest: There is no such command.
+        """
+        argv = self._config.stdio_commands.get(command)
+        if not argv:
+            names = ", ".join(self._config.stdio_commands) or "none; see MCP_STDIO_COMMANDS"
+            raise InvalidRequest.for_field("command", f"Unknown. The commands are: {names}.")
+        return argv
+
+
+async def _remember_nothing(negotiated: Negotiated) -> None:
+    """What the operator's servers say is not kept: they have no record."""
+
+
+def _operator_target(key: str, server: OperatorServer, allow_private: bool) -> Target:
+    return Target(
+        key=key,
+        transport="http",
+        url=server.url,
+        argv=(),
+        tokens=FixedToken(server.bearer_token),
+        allow_private=allow_private,
+        connect_timeout=_OPERATOR_CONNECT_SECONDS,
+        negotiated=None,
+        remember=_remember_nothing,
+    )

@@ -12,8 +12,7 @@ from shared.connections.errors import (
     ServerUnavailable,
 )
 from shared.connections.operations import JsonObject, Listing, as_tool_result
-from shared.connections.prefixes import free_prefix, plain_prefix, prefix_of
-from shared.connections.records import ConnectionRecord
+from shared.connections.records import ConnectionRecord, free_prefix, plain_prefix, prefix_of
 from shared.connections.selection import MAX_NAME_CHARS, Selection, Source
 from shared.connections.service import Connections
 from shared.context import CallContext

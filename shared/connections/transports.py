@@ -30,6 +30,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from shared import __version__
+from shared.connections.answers import Rate
 from shared.connections.errors import (
     ConnectionTimeout,
     ServerRefused,
@@ -40,7 +41,6 @@ from shared.connections.errors import (
 from shared.connections.exchange import Exchange
 from shared.connections.http_client import MAX_ANSWER_BYTES, SseAuth, TokenAuth, open_http
 from shared.connections.incoming import tidy
-from shared.connections.rates import Rate
 from shared.connections.records import Negotiated
 from shared.connections.targets import Target
 from shared.connections.text import clean

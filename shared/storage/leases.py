@@ -17,6 +17,7 @@ from shared.background import Background
 from shared.deadline import create_detached_task, remaining_seconds
 from shared.errors import Conflict, GatewayError
 from shared.storage.objects import (
+    ObjectChanged,
     ObjectConflict,
     ObjectExists,
     ObjectMissing,
@@ -24,8 +25,11 @@ from shared.storage.objects import (
     unreadable,
 )
 from shared.storage.records import Record, Records, Versioned
-from shared.storage.retries import ANSWER_SECONDS, keep_retrying
+from shared.storage.retries import ANSWER_SECONDS, keep_retrying, retry_write
 from shared.timing import Timing
+
+MAX_CONFLICTS = 10
+"""Maximum writes of other fields that overtake one write of a lease."""
 
 LAST_WRITE_SECONDS = 30.0
 """How long a record is tried to be written at the end of its lease while storage fails."""
@@ -94,6 +98,7 @@ class Lease(Generic[LeasedT]):
         self._records = records
         self._stored = stored
         self._holder = stored.record.holder
+        self._changes: dict[str, object] = {}
         self._is_lost = False
         self.is_repeat = is_repeat
 
@@ -104,6 +109,7 @@ class Lease(Generic[LeasedT]):
 
     def finish(self, **changes: object) -> None:
         """Sets fields of the record, which are written when the lease ends."""
+        self._changes |= changes
         record = self.record.model_copy(update=changes)
         self._stored = Versioned(self._stored.name, record, self._stored.etag)
 
@@ -126,20 +132,25 @@ class Lease(Generic[LeasedT]):
             await self.write()
 
     async def _write(self) -> Versioned[LeasedT]:
-        # Read at each attempt: what was set while a renewal was under way is written by the next write.
-        try:
-            return await self._replace(self._stored.etag)
-        except ObjectConflict:
-            # Ours all the same, where an earlier write was given up before its answer came.
+        for _ in range(MAX_CONFLICTS):
+            with suppress(ObjectConflict):
+                return await self._replace()
+            # Ours all the same, where an earlier write was given up before its answer came, or where
+            # another writer changed other fields.
             found = await self._records.get(self._stored.name)
             if found.record.holder != self._holder:
                 self._is_lost = True
-                raise
-            return await self._replace(found.etag)
+                raise ObjectChanged(self._stored.name)
+            record = found.record.model_copy(update=self._changes)
+            self._stored = Versioned(found.name, record, found.etag)
+        return await self._replace()
 
-    async def _replace(self, etag: str) -> Versioned[LeasedT]:
-        before = Versioned(self._stored.name, self._stored.record, etag)
-        written = await self._records.replace(before, self._stored.record)
+    async def _replace(self) -> Versioned[LeasedT]:
+        # Only the last write is retried; it would fail where nothing else retries, as in a folder.
+        written = await retry_write(
+            lambda: self._records.replace(self._stored, self._stored.record), attempts=1
+        )
+        # Read after it: what was set while a renewal was under way is written by the next write.
         return Versioned(written.name, self._stored.record, written.etag)
 
 
@@ -165,7 +176,7 @@ class LeasedRecords(Records[LeasedT]):
         self,
         name: str,
         needs_work: Callable[[LeasedT], bool],
-        fresh: Callable[[], LeasedT],
+        fresh: Callable[[], LeasedT] | None,
         busy: str,
     ) -> AsyncIterator[Lease[LeasedT] | LeasedT]:
         """Holds a record while the block runs, renews the lease, and releases it at the end.
@@ -173,7 +184,7 @@ class LeasedRecords(Records[LeasedT]):
         Args:
             name: The record.
             needs_work: Says of a record that is there whether it is to be held; may raise.
-            fresh: Makes the record where there is none.
+            fresh: Makes the record where there is none; None for records that must exist.
             busy: What to tell the caller where another run holds it until the scope is nearly over.
 
         Yields:
@@ -181,6 +192,7 @@ class LeasedRecords(Records[LeasedT]):
 
         Raises:
             Conflict: Another run still holds it when the scope is nearly over.
+            ObjectMissing: There is none, and ``fresh`` is None.
             StorageUnavailable: It cannot be read or written.
         """
         claim = _Claim(self, name, needs_work, fresh, self._timing)
@@ -209,7 +221,7 @@ class _Claim(Generic[LeasedT]):
         records: Records[LeasedT],
         name: str,
         needs_work: Callable[[LeasedT], bool],
-        fresh: Callable[[], LeasedT],
+        fresh: Callable[[], LeasedT] | None,
         timing: Timing,
     ) -> None:
         self._records = records
@@ -224,14 +236,18 @@ class _Claim(Generic[LeasedT]):
         pause = self._timing.first_poll
         error: GatewayError = Conflict(busy, self._timing.renewal)
         # Most records are new; who waits for another run expects its record.
-        attempts = itertools.chain([self._create_or_take], itertools.repeat(self._take_or_create))
-        for attempt in attempts:
+        first, others = self._create_or_take, self._take_or_create
+        if self._fresh is None:
+            first = others = self._take
+        for attempt in itertools.chain([first], itertools.repeat(others)):
             try:
                 found = await attempt()
             except ObjectConflict:
                 # Another run was faster; what it does shows at the next look.
                 pass
             except ObjectMissing:
+                if self._fresh is None:
+                    raise
                 error = unreadable()
             else:
                 if found is not None:
@@ -244,6 +260,8 @@ class _Claim(Generic[LeasedT]):
 
     async def _create_or_take(self) -> Lease[LeasedT] | LeasedT | None:
         with suppress(ObjectExists):
+            if self._fresh is None:
+                raise ObjectMissing(self._name)
             record = self._fresh().model_copy(update={"holder": self._holder})
             created = await self._records.create(self._name, record)
             return Lease(self._records, created, is_repeat=False)

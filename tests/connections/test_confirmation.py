@@ -11,8 +11,7 @@ from pytest_mock import MockerFixture
 
 from shared.connections import Connections
 from shared.connections.errors import NotAuthorized
-from shared.connections.oauth.confirmation import MAX_TRIES, new_characters
-from shared.connections.oauth.flow import EXCHANGE_SECONDS, Parked
+from shared.connections.oauth.flow import EXCHANGE_SECONDS, MAX_TRIES, Parked, new_characters
 from shared.connections.records import in_seconds, owner_of
 from shared.errors import Conflict, InvalidRequest, NotConfigured, NotFound
 from shared.storage import ObjectInfo

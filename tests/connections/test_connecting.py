@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from shared.background import Background
 from shared.connections import (
     AuthorizationNeeded,
     Connections,
@@ -13,9 +14,7 @@ from shared.connections import (
     ConnectionTimeout,
     OperatorServer,
 )
-from shared.connections.credentials import Vault
 from shared.connections.oauth.flow import OAuthFlow
-from shared.connections.oauth.preparation import OAuthWish
 from shared.connections.records import OAuthClient, in_seconds, new_id, owner_of
 from shared.connections.requests import ConnectRequest
 from shared.connections.store import ConnectionStore
@@ -180,12 +179,14 @@ async def test_a_use_that_storage_does_not_take_note_of_is_a_use(
 
 
 async def test_secrets_have_no_place_in_representations(store: StateFolder) -> None:
-    wish = OAuthWish(f"https://a.example/?{SECRET}", "authorization_code", "x", None, SECRET)
+    request = ConnectRequest.model_validate(
+        {"mcp_url": "https://a.example", "auth_type": "oauth", "oauth_client_secret": SECRET}
+    )
     config = ConnectionsConfig(encryption_keys=[KEY])
-    flow = OAuthFlow(ConnectionStore(store, Vault(config, store)), config)
+    flow = OAuthFlow(ConnectionStore(store, config), config, Background())
     oauth = OAuthClient(
         grant="authorization_code", client_id="x", token_endpoint="https://a.example"
     )
-    beginning = await flow.begin(owner_of("alice"), new_id(), oauth)
-    assert SECRET not in repr((wish, FixedToken(SECRET)))
-    assert beginning.verifier not in repr(beginning)
+    authorization = await flow.begin(owner_of("alice"), new_id(), oauth)
+    assert SECRET not in repr((request, FixedToken(SECRET)))
+    assert authorization.verifier not in repr(authorization)

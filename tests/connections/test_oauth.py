@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -22,6 +21,7 @@ from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavai
 from shared.connections.http_client import TokenAuth
 from shared.connections.targets import FixedToken
 from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
+from shared.timing import Timing
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
 from tests.connections.authorizing import CALLBACK, authorized, begin, expire, finish
 from tests.connections.calls import add
@@ -374,10 +374,8 @@ async def test_lease_of_an_instance_that_died_ends(
 ) -> None:
     client_id = await authorized(connections, server, authority)
     expire(store)
-    for name, data in store.connections.items():
-        record = json.loads(data)
-        record["refreshing_until"] = records_module.in_seconds(0.3).isoformat()
-        store.put(name, json.dumps(record).encode())
+    store.edit(holder="an instance that died")
+    store.make_older(seconds=Timing().lease)
     assert await add(connections, client_id) == {"result": 5}
     assert authority.count("refresh_token") == 1
 

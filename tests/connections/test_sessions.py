@@ -266,7 +266,7 @@ async def test_tokens_that_nobody_uses_are_forgotten(
         made = await begin(connections, server)
         await finish(connections, authority.agree(made.url))
         assert await add(connections, made.record.id) == {"result": 5}
-        monkeypatch.setattr("shared.connections.directory.TOKENS_IDLE_SECONDS", 0)
+        monkeypatch.setattr("shared.connections.targets.TOKENS_IDLE_SECONDS", 0)
     assert len(connections._targets._tokens) == 1
 
 

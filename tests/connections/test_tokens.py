@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
+from shared.background import Background
 from shared.connections import Connections, ConnectionsConfig, ConnectionTimeout
-from shared.connections.credentials import Vault
 from shared.connections.errors import NotAuthorized, ServerUnavailable
-from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.oauth.source import OAuthTokens
 from shared.connections.records import owner_of
 from shared.connections.store import ConnectionStore
@@ -29,8 +28,8 @@ def fail_after(store: StateFolder, authority: Authority, grant: str, times: int)
 def source_of(store: StateFolder, client_id: str) -> OAuthTokens:
     """Returns what another instance has the token of alice's connection from."""
     config = ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
-    kept = ConnectionStore(store, Vault(config, store))
-    return OAuthTokens(kept, OAuthFlow(kept, config), owner_of("alice"), client_id)
+    kept = ConnectionStore(store, config)
+    return OAuthTokens(kept, config, Background(), owner_of("alice"), client_id)
 
 
 async def test_refreshed_token_is_stored_though_storage_fails_for_a_moment(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,13 @@ class StateFolder(FolderStore):
         """Changes fields of all stored connections behind everybody's back."""
         for name, data in self.connections.items():
             self.put(name, json.dumps(json.loads(data) | fields).encode())
+
+    def make_older(self, seconds: float) -> None:
+        """Moves the last write of all stored connections into the past."""
+        for name in self.connections:
+            path = self._files / name
+            moment = path.stat().st_mtime - seconds
+            os.utime(path, (moment, moment))
 
     @property
     def text(self) -> str:

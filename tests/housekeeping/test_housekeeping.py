@@ -16,7 +16,7 @@ import pytest
 
 from shared.app import create_app
 from shared.connections.config import ConnectionsConfig
-from shared.connections.credentials import Secrets, Vault
+from shared.connections.credentials import Secrets
 from shared.connections.records import ConnectionRecord, PendingAuthorization
 from shared.connections.store import ConnectionStore
 from shared.errors import StorageUnavailable
@@ -476,9 +476,7 @@ async def store_connection(world: World, owner: str, status: str, pending: timed
             "pending": PendingAuthorization(expires_at=now + pending) if pending else None,
         }
     )
-    store = ConnectionStore(
-        world.services.storage.state, Vault(ConnectionsConfig(), world.services.storage.state)
-    )
+    store = ConnectionStore(world.services.storage.state, ConnectionsConfig())
     item = WorkItem(kind="connection", owner=owner, id=record.id)
     await WorkItems(world.services.storage.state).add(item, now + timedelta(minutes=10))
     return (await store.create(owner, record, Secrets())).object_name

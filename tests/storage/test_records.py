@@ -36,6 +36,7 @@ class Counter(Record):
 
 class Job(LeasedRecord):
     result: str | None = None
+    note: str = ""
 
 
 class Unreliable:
@@ -292,3 +293,31 @@ async def test_holder_who_is_cancelled_releases_the_record(
     held.cancel()
     await asyncio.gather(held, return_exceptions=True)
     assert (await holder.jobs.get(NAME)).record == Job()
+
+
+async def test_end_of_a_lease_keeps_what_others_changed_meanwhile(
+    store: ObjectStore, background: Background
+) -> None:
+    runner = Runner(store, background)
+    running = asyncio.create_task(runner.run())
+    await runner.began.wait()
+    for note in ("first", "second"):
+        found = await runner.jobs.get(NAME)
+        await runner.jobs.replace(found, found.record.model_copy(update={"note": note}))
+    runner.goes_on.set()
+    await running
+    assert (await runner.jobs.get(NAME)).record == Job(result="done", note="second")
+
+
+async def test_record_that_must_exist_is_not_made_to_be_held(
+    store: ObjectStore, background: Background
+) -> None:
+    jobs = LeasedRecords(store, Job, NEVER_RENEWED, background)
+    with pytest.raises(ObjectMissing):
+        async with jobs.hold(NAME, lambda job: True, None, BUSY):
+            pass
+    await jobs.create(NAME, Job(note="here"))
+    async with jobs.hold(NAME, lambda job: True, None, BUSY) as lease:
+        assert isinstance(lease, Lease)
+        lease.finish(result="done")
+    assert (await jobs.get(NAME)).record == Job(result="done", note="here")

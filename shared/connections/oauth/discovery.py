@@ -1,9 +1,9 @@
-"""Finds out how a server wants to be authorized; importing this module imports the MCP SDK.
+"""Discovers how a server is authorized (RFC 9728, 8414, 7591); importing it imports the MCP SDK.
 
 The rules are those of the MCP specification's authorization chapter; the SDK's helpers keep them.
 """
 
-from dataclasses import dataclass
+import asyncio
 from typing import TYPE_CHECKING
 
 from mcp.client.auth.utils import (
@@ -29,8 +29,12 @@ from mcp.shared.auth_utils import check_resource_allowed, resource_url_from_serv
 from pydantic import AnyUrl
 
 from shared.connections.errors import ServerRefused, ServerUnavailable
-from shared.connections.oauth.tokens import oauth_errors, send
+from shared.connections.oauth.tokens import oauth_errors, open_oauth_client, send
+from shared.connections.records import OAuthClient
+from shared.connections.requests import ConnectRequest, plain
 from shared.connections.text import is_scope
+from shared.errors import InvalidRequest
+from shared.outbound import check_url
 
 if TYPE_CHECKING:
     import httpx2
@@ -40,77 +44,90 @@ _HEADERS = {"Accept": "application/json, text/event-stream"}
 _CLIENT_NAME = "OpenAI MCP Functions"
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
-    """What a server and its authorization server say.
+async def discover_client(
+    request: ConnectRequest,
+    redirect_uri: str,
+    client_metadata_url: str | None,
+    *,
+    allow_private: bool,
+) -> tuple[OAuthClient, str | None]:
+    """Returns the OAuth client of a new connection, and the client's secret.
 
-    Attributes:
-        issuer: Who gives tokens.
-        authorization_endpoint: Where users agree.
-        token_endpoint: Where tokens come from.
-        scopes: What to ask for.
-        resource: What to ask it for.
-        requires_issuer: Whether answers name the issuer.
-        auth_methods: How clients prove themselves.
-        takes_metadata_documents: Whether a client may be known by the URL of its description.
-        metadata: All that the authorization server says.
-    """
+    The server says where its tokens come from; a client that the caller does not name is registered.
 
-    issuer: str
-    authorization_endpoint: str
-    token_endpoint: str
-    scopes: list[str]
-    resource: str
-    requires_issuer: bool
-    auth_methods: list[str]
-    takes_metadata_documents: bool
-    metadata: OAuthMetadata
-
-
-async def discover(client: "httpx2.AsyncClient", server_url: str) -> Discovered:
-    """Asks a server, and the authorization server that it names.
+    Args:
+        request: The request to connect, with URLs that may be called.
+        redirect_uri: Where browsers come back to.
+        client_metadata_url: Where this app describes itself with this very ``redirect_uri``; None where
+            it does not.
+        allow_private: Whether private addresses may be called.
 
     Raises:
-        ForbiddenAddress: One of their addresses may not be reached.
-        ServerUnavailable: They say nothing, or nothing that holds together.
+        InvalidRequest: The caller has to say more.
+        ForbiddenAddress: An address that the server names may not be called.
+        GatewayError: The server's metadata cannot be had, or says nothing useful.
     """
+    if request.oauth_client_id is None and request.grant == "client_credentials":
+        raise InvalidRequest.for_field(
+            "oauth_client_id", "Needed, with its secret, for client credentials."
+        )
+    http = await asyncio.to_thread(open_oauth_client, allow_private=allow_private)
+    async with http:
+        metadata, resource, scopes = await _discover(http, request.mcp_url or "")
+        for url in (metadata.authorization_endpoint, metadata.token_endpoint):
+            check_url(str(url), allow_private=allow_private)
+        auth_methods = list(metadata.token_endpoint_auth_methods_supported or ())
+        client_id, secret = request.oauth_client_id, plain(request.oauth_client_secret)
+        if client_id is None and metadata.client_id_metadata_document_supported:
+            client_id = client_metadata_url
+        if client_id is None:
+            registered = await _register(http, metadata, redirect_uri, scopes)
+            client_id, secret = str(registered.client_id), registered.client_secret
+            if registered.token_endpoint_auth_method:
+                auth_methods = [registered.token_endpoint_auth_method]
+    oauth = OAuthClient(
+        grant=request.grant,
+        client_id=client_id,
+        authorization_endpoint=str(metadata.authorization_endpoint),
+        token_endpoint=str(metadata.token_endpoint),
+        redirect_uri=redirect_uri,
+        scopes=request.oauth_scopes or scopes,
+        resource=resource,
+        issuer=str(metadata.issuer),
+        requires_issuer=bool(metadata.authorization_response_iss_parameter_supported),
+        auth_methods=auth_methods,
+    )
+    return oauth, secret
+
+
+async def _discover(
+    client: "httpx2.AsyncClient", server_url: str
+) -> tuple[OAuthMetadata, str, list[str]]:
+    """Returns what the authorization server says, the server's identifier, and the scopes to ask for."""
     with oauth_errors("authorization server"):
         challenge = await _challenge(client, server_url)
         # A query may hold a key, and what follows is told to the authorization server.
         server_url = server_url.partition("?")[0]
-        resource = await _resource_metadata(client, server_url, challenge)
-        named = str(resource.authorization_servers[0]) if resource else None
+        protected = await _resource_metadata(client, server_url, challenge)
+        named = str(protected.authorization_servers[0]) if protected else None
         metadata = await _server_metadata(client, server_url, named)
     if "S256" not in (metadata.code_challenge_methods_supported or ["S256"]):
         raise ServerUnavailable("The authorization server does not support PKCE with S256.")
     scope = get_client_metadata_scopes(
         extract_scope_from_www_auth(challenge),
-        resource,
+        protected,
         metadata,
         ["authorization_code", "refresh_token"],
     )
-    return Discovered(
-        issuer=str(metadata.issuer),
-        authorization_endpoint=str(metadata.authorization_endpoint),
-        token_endpoint=str(metadata.token_endpoint),
-        scopes=[each for each in (scope or "").split() if is_scope(each)],
-        resource=_resource(server_url, resource),
-        requires_issuer=bool(metadata.authorization_response_iss_parameter_supported),
-        auth_methods=list(metadata.token_endpoint_auth_methods_supported or ()),
-        takes_metadata_documents=bool(metadata.client_id_metadata_document_supported),
-        metadata=metadata,
-    )
+    resource = str(protected.resource) if protected else resource_url_from_server_url(server_url)
+    return metadata, resource, [each for each in (scope or "").split() if is_scope(each)]
 
 
-async def register(
-    client: "httpx2.AsyncClient", discovered: Discovered, redirect_uri: str
+async def _register(
+    client: "httpx2.AsyncClient", metadata: OAuthMetadata, redirect_uri: str, scopes: list[str]
 ) -> OAuthClientInformationFull:
-    """Registers this app with the authorization server (RFC 7591).
-
-    Raises:
-        ServerRefused: It lets nobody register.
-    """
-    if discovered.metadata.registration_endpoint is None:
+    """Registers this app with the authorization server (RFC 7591)."""
+    if metadata.registration_endpoint is None:
         raise ServerRefused(
             "The authorization server registers no clients. Give oauth_client_id, and "
             "oauth_client_secret where there is one."
@@ -118,11 +135,11 @@ async def register(
     wanted = OAuthClientMetadata(
         redirect_uris=[AnyUrl(redirect_uri)],
         client_name=_CLIENT_NAME,
-        scope=" ".join(discovered.scopes) or None,
+        scope=" ".join(scopes) or None,
         token_endpoint_auth_method="none",  # noqa: S106 - no password
         application_type="web" if redirect_uri.startswith("https://") else "native",
     )
-    request = create_client_registration_request(discovered.metadata, wanted, discovered.issuer)
+    request = create_client_registration_request(metadata, wanted, str(metadata.issuer))
     with oauth_errors("registration endpoint"):
         response = await send(client, request)
     try:
@@ -179,7 +196,3 @@ def resource_origin(server_url: str) -> str:
 
     url = httpx2.URL(server_url)
     return str(url.copy_with(raw_path=b"/", fragment=None)).rstrip("/")
-
-
-def _resource(server_url: str, metadata: ProtectedResourceMetadata | None) -> str:
-    return str(metadata.resource) if metadata else resource_url_from_server_url(server_url)

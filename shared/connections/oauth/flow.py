@@ -2,28 +2,27 @@
 
 The browser brings a code, which is parked in the record; whoever started the authorization confirms it
 with the characters that the browser was shown, and only then the code is spent.
+
+An authorization's address can be sent to somebody else, whose browser then comes back with a code for
+somebody else's account. The characters are shown to that browser alone, and are good for nothing but the
+key of whoever started the authorization: a victim would have to hand them over.
 """
 
-import asyncio
 import base64
 import hashlib
 import hmac
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
+from string import ascii_uppercase, digits
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from shared.background import Background
 from shared.connections.config import ConnectionsConfig
 from shared.connections.credentials import Secrets
-from shared.connections.errors import NotAuthorized
-from shared.connections.oauth.confirmation import (
-    CONFIRM_SECONDS,
-    MAX_TRIES,
-    are_equal,
-    new_characters,
-)
-from shared.connections.oauth.tokens import Tokens, fetch_tokens, open_oauth_client
+from shared.connections.errors import NotAuthorized, answered_within
+from shared.connections.oauth.tokens import Tokens, code_grant, fetch_tokens, with_tokens
 from shared.connections.records import (
     CONNECTING_SECONDS,
     ConnectionRecord,
@@ -32,14 +31,32 @@ from shared.connections.records import (
     Stored,
     in_seconds,
 )
-from shared.connections.sessions import answered_within
 from shared.connections.store import ConnectionStore
 from shared.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from shared.storage import ObjectChanged, retry_write
 
 STATE_SECONDS = 600
+CONFIRM_SECONDS = 600
+MAX_TRIES = 5
 EXCHANGE_SECONDS = 30.0
 MAX_CODE_CHARS = 8192
+
+_CHARACTERS = 8
+# Without I, L, O and U, as Crockford's base 32: nothing looks like something else. 40 bits.
+_ALPHABET = "".join(sorted({*digits, *ascii_uppercase} - {*"ILOU"}))
+_ALIKE = str.maketrans("ILO", "110", " -")
+
+
+def new_characters() -> str:
+    """Returns eight random characters."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_CHARACTERS))
+
+
+def well_formed(given: str) -> str | None:
+    """Returns the characters as they were shown, however they were typed; None if they cannot be any."""
+    typed = given.upper().translate(_ALIKE)
+    is_possible = len(typed) == _CHARACTERS and all(character in _ALPHABET for character in typed)
+    return typed if is_possible else None
 
 
 class OAuthFlow:
@@ -48,13 +65,19 @@ class OAuthFlow:
     Args:
         store: Where connections are.
         config: What the operator decides.
+        background: Notes what failed, whoever stops to wait for it.
     """
 
-    def __init__(self, store: ConnectionStore, config: ConnectionsConfig) -> None:
+    def __init__(
+        self, store: ConnectionStore, config: ConnectionsConfig, background: Background
+    ) -> None:
         self._store = store
         self._config = config
+        self._background = background
 
-    async def begin(self, stored_owner: str, connection_id: str, oauth: OAuthClient) -> "Beginning":
+    async def begin(
+        self, stored_owner: str, connection_id: str, oauth: OAuthClient
+    ) -> "AuthorizationRequest":
         """Returns what sends the user to the authorization server.
 
         Args:
@@ -79,7 +102,7 @@ class OAuthFlow:
             state_digest=_digest(state), expires_at=in_seconds(STATE_SECONDS)
         )
         url = _with_query(oauth.authorization_endpoint or "", query)
-        return Beginning(url, verifier, pending)
+        return AuthorizationRequest(url, verifier, pending)
 
     async def park(
         self, state: str, code: str | None, issuer: str | None, error: str | None
@@ -130,34 +153,20 @@ class OAuthFlow:
             GatewayError: The token endpoint gives no token, or storage does not take it.
         """
         stored, kept = await self._unpark(owner, connection_id, characters)
+        if (oauth := stored.record.oauth) is None:
+            raise _unknown()
         try:
             async with answered_within(EXCHANGE_SECONDS, "The token endpoint"):
-                tokens = await self._exchange(stored.record.oauth, kept)
-            return await retry_write(lambda: save_tokens(self._store, stored, kept, tokens))
+                tokens = await fetch_tokens(
+                    oauth,
+                    kept.client_secret,
+                    code_grant(oauth, kept),
+                    allow_private=self._config.allow_private,
+                )
+            return await retry_write(lambda: self._save(stored, kept, tokens))
         except BaseException:
-            await self._mark_failed(stored)
+            await self._background.finish(self._mark_failed(stored))
             raise
-
-    async def tokens_of_client(self, oauth: OAuthClient, client_secret: str | None) -> Tokens:
-        """Returns tokens on the client's own behalf."""
-        grant = {"grant_type": "client_credentials", "scope": " ".join(oauth.scopes)}
-        return await self._fetch(oauth, client_secret, grant)
-
-    async def tokens_by_refresh(
-        self, oauth: OAuthClient, client_secret: str | None, refresh_token: str
-    ) -> Tokens:
-        """Returns the next tokens."""
-        grant = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        return await self._fetch(oauth, client_secret, grant)
-
-    async def _fetch(
-        self, oauth: OAuthClient, client_secret: str | None, grant: dict[str, str]
-    ) -> Tokens:
-        client = await asyncio.to_thread(
-            open_oauth_client, allow_private=self._config.allow_private
-        )
-        async with client:
-            return await fetch_tokens(client, oauth, client_secret, grant)
 
     async def _begun(self, state: str) -> Stored:
         """Finds the authorization that a browser comes back from."""
@@ -194,7 +203,7 @@ class OAuthFlow:
             kept = await self._store.secrets(stored)
             if kept.parked_code is None:
                 raise _unknown()
-            is_right = are_equal(kept.characters or "", characters)
+            is_right = hmac.compare_digest((kept.characters or "").encode(), characters.encode())
             pending.tries += 1
             left = 0 if is_right else MAX_TRIES - pending.tries
             if not is_right and left <= 0:
@@ -212,22 +221,20 @@ class OAuthFlow:
             raise _wrong(left)
         raise Conflict("The connection is being changed concurrently. Retry the request.", 1)
 
+    async def _save(self, stored: Stored, kept: Secrets, tokens: Tokens) -> Stored:
+        def change(record: Any) -> None:
+            record.status = "connected"
+            record.pending = None
+            record.oauth.renew_at = tokens.renew_at
+
+        renewed = with_tokens(kept, tokens)
+        return await self._store.change(stored.owner, stored.record.id, change, renewed)
+
     async def _mark_failed(self, stored: Stored) -> None:
         stored.record.status = "authorization_failed"
         # Where that fails, the record is over at the end of its time.
         with suppress(ObjectChanged, GatewayError):
             await self._store.replace(stored)
-
-    async def _exchange(self, oauth: OAuthClient | None, kept: Secrets) -> Tokens:
-        if oauth is None:
-            raise _unknown()
-        grant = {
-            "grant_type": "authorization_code",
-            "code": kept.parked_code or "",
-            "redirect_uri": oauth.redirect_uri or "",
-            "code_verifier": kept.verifier or "",
-        }
-        return await self._fetch(oauth, kept.client_secret, grant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,50 +251,18 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
-    """An authorization that is about to begin.
+class AuthorizationRequest:
+    """A request to the authorization server, which the user's browser carries (RFC 6749, section 4.1.1).
 
     Attributes:
         url: Where the user has to go.
-        verifier: PKCE's secret, to be kept.
+        verifier: The code verifier of PKCE, to be kept.
         pending: What the record has to remember.
     """
 
     url: str = field(repr=False)
     verifier: str = field(repr=False)
     pending: PendingAuthorization
-
-
-async def save_tokens(
-    store: ConnectionStore, stored: Stored, kept: Secrets, tokens: Tokens
-) -> Stored:
-    """Stores new tokens with their connection.
-
-    Raises:
-        NotFound: The connection is gone.
-    """
-
-    def change(record: Any) -> None:
-        record.status = "connected"
-        record.pending = None
-        record.refreshing_until = None
-        record.oauth.renew_at = tokens.renew_at
-
-    renewed = with_tokens(kept, tokens)
-    return await store.change(stored.owner, stored.record.id, change, renewed)
-
-
-def with_tokens(kept: Secrets, tokens: Tokens) -> Secrets:
-    """Returns what is secret from now on; the refresh token is the old one where no new one came."""
-    return kept.model_copy(
-        update={
-            "verifier": None,
-            "parked_code": None,
-            "characters": None,
-            "access_token": tokens.access_token,
-            "refresh_token": tokens.refresh_token or kept.refresh_token,
-        }
-    )
 
 
 def _checked_code(

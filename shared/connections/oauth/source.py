@@ -1,23 +1,41 @@
-"""The token of a connection: fetched before it ends, by one instance at a time."""
+"""The token of a connection: renewed before it ends, by one instance at a time."""
 
 import asyncio
-import logging
-from contextlib import suppress
+from typing import Protocol
 
+from shared.background import Background
+from shared.connections.config import ConnectionsConfig
 from shared.connections.credentials import Secrets
-from shared.connections.errors import ConnectionTimeout, NotAuthorized
-from shared.connections.oauth.flow import OAuthFlow, save_tokens, with_tokens
-from shared.connections.oauth.tokens import Tokens
-from shared.connections.records import ConnectionRecord, OAuthClient, Stored, in_seconds, now
+from shared.connections.errors import ConnectionTimeout, NotAuthorized, answered_within
+from shared.connections.oauth.tokens import (
+    Tokens,
+    client_grant,
+    fetch_tokens,
+    refresh_grant,
+    with_tokens,
+)
+from shared.connections.records import ConnectionRecord, OAuthClient, Stored, now
 from shared.connections.store import ConnectionStore
-from shared.errors import Conflict, GatewayError, NotFound, StorageUnavailable
-from shared.storage import ObjectChanged, retry_write
+from shared.storage import Lease, ObjectMissing
 
-logger = logging.getLogger(__name__)
+_ASK_SECONDS = 24.0
+_RENEW_SECONDS = 120.0
+"""Seconds after which the end of a renewal, by this instance or another one, is not waited for."""
 
-LEASE_SECONDS = 30
-_ASK_SECONDS = LEASE_SECONDS * 0.8
-_POLL_SECONDS = 0.2
+
+class TokenSource(Protocol):
+    """Has the token for a server."""
+
+    async def token(self, rejected: str | None = None) -> str | None:
+        """Returns the token to send, None where the server needs none.
+
+        Args:
+            rejected: The token that the server just refused.
+
+        Raises:
+            GatewayError: No token can be had.
+        """
+        ...
 
 
 class OAuthTokens:
@@ -25,21 +43,26 @@ class OAuthTokens:
 
     Args:
         store: Where the connection is.
-        flow: What asks token endpoints.
+        config: What the operator decides.
+        background: Keeps a renewal that has begun, whoever stops to wait for it.
         owner: Whose connection it is.
         connection_id: Which one.
     """
 
     def __init__(
-        self, store: ConnectionStore, flow: OAuthFlow, owner: str, connection_id: str
+        self,
+        store: ConnectionStore,
+        config: ConnectionsConfig,
+        background: Background,
+        owner: str,
+        connection_id: str,
     ) -> None:
         self._store = store
-        self._flow = flow
+        self._config = config
+        self._background = background
         self._owner = owner
         self._id = connection_id
         self._known: Tokens | None = None
-        self._unsaved: tuple[Stored, Secrets, Tokens] | None = None
-        self._renewing: asyncio.Task[Tokens] | None = None
         self._lock = asyncio.Lock()
 
     async def token(self, rejected: str | None = None) -> str | None:
@@ -52,93 +75,66 @@ class OAuthTokens:
             NotFound: The connection is gone.
         """
         async with self._lock:
-            if self._unsaved is not None:
-                await self._save()
             if self._known is None or not _is_good(self._known, rejected):
-                self._known = await self._fetch(rejected)
+                # Detached: a refresh token may be good for one use, and a caller who disconnects between
+                # its use and the storing of the next one would end the connection.
+                is_done = await self._background.finish(self._renew(rejected), _RENEW_SECONDS)
+                if not is_done or self._known is None:
+                    raise ConnectionTimeout(
+                        "The token of the connection is not renewed yet. Try again."
+                    )
             return self._known.access_token
 
-    async def aclose(self) -> None:
-        """Lets a token that is being fetched be stored."""
-        if self._renewing is not None:
-            await asyncio.wait({self._renewing})
-
-    async def _fetch(self, rejected: str | None) -> Tokens:
+    async def _renew(self, rejected: str | None) -> None:
+        """Takes the stored tokens where they are good, else renews them unless another instance does."""
         while True:
             stored = await self._store.read(self._owner, self._id)
             kept = await self._store.secrets(stored)
             oauth = _usable(stored.record)
-            if self._unsaved is not None:
-                kept = with_tokens(kept, self._unsaved[2])
-            elif kept.access_token is not None:
+            if kept.access_token is not None:
                 tokens = Tokens(kept.access_token, kept.refresh_token, oauth.renew_at)
                 if _is_good(tokens, rejected):
-                    return tokens
-            leased = await self._lease(stored)
-            if leased is not None:
-                # In a task of its own: a refresh token may be good for one use, and a caller who leaves
-                # between its use and the storing of the next one would end the connection.
-                self._renewing = asyncio.create_task(self._renew(leased, oauth, kept))
-                self._renewing.add_done_callback(lambda task: task.cancelled() or task.exception())
-                return await asyncio.shield(self._renewing)
-            await asyncio.sleep(_POLL_SECONDS)
+                    self._known = tokens
+                    return
+            before = stored.record
 
-    async def _lease(self, stored: Stored) -> Stored | None:
-        """Takes the right to fetch a token; None while another instance has it."""
-        until = stored.record.refreshing_until
-        if until is not None and until > now():
-            return None
-        stored.record.refreshing_until = in_seconds(LEASE_SECONDS)
-        try:
-            return await self._store.replace(stored)
-        except ObjectChanged:
-            return None
+            def is_unchanged(record: ConnectionRecord, before: ConnectionRecord = before) -> bool:
+                return (record.sealed, record.status) == (before.sealed, before.status)
 
-    async def _renew(self, stored: Stored, oauth: OAuthClient, kept: Secrets) -> Tokens:
+            try:
+                async with self._store.hold(stored, is_unchanged) as held:
+                    if isinstance(held, Lease):
+                        self._known = await self._fetch(held, stored, oauth, kept)
+                        return
+            except ObjectMissing:
+                # The next look says so.
+                continue
+
+    async def _fetch(
+        self, lease: Lease[ConnectionRecord], stored: Stored, oauth: OAuthClient, kept: Secrets
+    ) -> Tokens:
         try:
-            async with asyncio.timeout(_ASK_SECONDS):
+            async with answered_within(_ASK_SECONDS, "The token endpoint"):
                 tokens = await self._ask(oauth, kept)
-        except BaseException as error:
-            await self._release(stored, has_failed=isinstance(error, NotAuthorized))
-            if isinstance(error, TimeoutError):
-                raise ConnectionTimeout("The token endpoint is too slow. Try again.") from error
+        except NotAuthorized:
+            lease.finish(status="authorization_failed")
             raise
-        self._known = tokens
-        self._unsaved = (stored, kept, tokens)
-        await self._save()
+        lease.finish(
+            sealed=await self._store.seal(stored, with_tokens(kept, tokens)),
+            status="connected",
+            oauth=oauth.model_copy(update={"renew_at": tokens.renew_at}),
+        )
         return tokens
 
     async def _ask(self, oauth: OAuthClient, kept: Secrets) -> Tokens:
         if oauth.grant == "client_credentials":
-            return await self._flow.tokens_of_client(oauth, kept.client_secret)
-        if kept.refresh_token is None:
+            grant = client_grant(oauth)
+        elif kept.refresh_token is None:
             raise NotAuthorized("The connection's authorization has ended. Connect again.")
-        return await self._flow.tokens_by_refresh(oauth, kept.client_secret, kept.refresh_token)
-
-    async def _save(self) -> None:
-        """Stores the newest tokens; where storage fails, they serve and wait until it works again."""
-        if self._unsaved is None:
-            return
-        stored, kept, tokens = self._unsaved
-        try:
-            await retry_write(lambda: save_tokens(self._store, stored, kept, tokens))
-        except (StorageUnavailable, Conflict):
-            logger.warning("A new token of a connection could not be stored yet.")
-            return
-        except NotFound:
-            self._unsaved = None
-            raise
-        self._unsaved = None
-
-    async def _release(self, stored: Stored, *, has_failed: bool) -> None:
-        def change(record: ConnectionRecord) -> None:
-            record.refreshing_until = None
-            if has_failed:
-                record.status = "authorization_failed"
-
-        # Where that fails, the lease ends by itself.
-        with suppress(GatewayError):
-            await self._store.change(stored.owner, stored.record.id, change)
+        else:
+            grant = refresh_grant(kept.refresh_token)
+        allow_private = self._config.allow_private
+        return await fetch_tokens(oauth, kept.client_secret, grant, allow_private=allow_private)
 
 
 def _usable(record: ConnectionRecord) -> OAuthClient:

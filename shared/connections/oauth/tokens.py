@@ -1,5 +1,6 @@
-"""Requests to token endpoints."""
+"""Tokens, and the requests to token endpoints that get them."""
 
+import asyncio
 import base64
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from shared.connections.answers import check_values
+from shared.connections.credentials import Secrets
 from shared.connections.errors import ConnectionTimeout, NotAuthorized, ServerUnavailable
 from shared.connections.records import OAuthClient, in_seconds
 from shared.outbound import open_client
@@ -58,6 +60,19 @@ class Tokens:
     renew_at: datetime | None
 
 
+def with_tokens(kept: Secrets, tokens: Tokens) -> Secrets:
+    """Returns the secrets with new tokens; the refresh token stays where no new one came."""
+    return kept.model_copy(
+        update={
+            "verifier": None,
+            "parked_code": None,
+            "characters": None,
+            "access_token": tokens.access_token,
+            "refresh_token": tokens.refresh_token or kept.refresh_token,
+        }
+    )
+
+
 def open_oauth_client(*, allow_private: bool) -> "httpx2.AsyncClient":
     """Makes the client for discovery, registration and tokens."""
     return open_client(
@@ -97,19 +112,36 @@ def oauth_errors(what: str) -> Iterator[None]:
         raise ServerUnavailable(f"The {what} cannot be reached. Try again.") from error
 
 
+def code_grant(oauth: OAuthClient, kept: Secrets) -> dict[str, str]:
+    """Returns the grant of a user who agreed: the parked code."""
+    return {
+        "grant_type": "authorization_code",
+        "code": kept.parked_code or "",
+        "redirect_uri": oauth.redirect_uri or "",
+        "code_verifier": kept.verifier or "",
+    }
+
+
+def client_grant(oauth: OAuthClient) -> dict[str, str]:
+    """Returns the grant of the client's own behalf."""
+    return {"grant_type": "client_credentials", "scope": " ".join(oauth.scopes)}
+
+
+def refresh_grant(refresh_token: str) -> dict[str, str]:
+    """Returns the grant of a refresh token."""
+    return {"grant_type": "refresh_token", "refresh_token": refresh_token}
+
+
 async def fetch_tokens(
-    client: "httpx2.AsyncClient",
-    oauth: OAuthClient,
-    client_secret: str | None,
-    grant: Mapping[str, str],
+    oauth: OAuthClient, client_secret: str | None, grant: Mapping[str, str], *, allow_private: bool
 ) -> Tokens:
     """Asks the token endpoint for tokens.
 
     Args:
-        client: From `open_oauth_client`.
-        oauth: Who asks, and where.
+        oauth: The OAuth client, which names the endpoint.
         client_secret: Proves who asks; None for a public client.
-        grant: What the tokens are asked for with.
+        grant: Form fields of the grant; empty ones are left out.
+        allow_private: Whether private addresses may be called.
 
     Raises:
         NotAuthorized: The endpoint refuses the grant or the client.
@@ -119,11 +151,13 @@ async def fetch_tokens(
     form = {name: value for name, value in grant.items() if value}
     if oauth.resource:
         form["resource"] = oauth.resource
-    with oauth_errors("token endpoint"):
-        for method in _methods(oauth, client_secret):
-            response = await _post(client, oauth, client_secret, form, method)
-            if not _says(response, "invalid_client"):
-                break
+    client = await asyncio.to_thread(open_oauth_client, allow_private=allow_private)
+    async with client:
+        with oauth_errors("token endpoint"):
+            for method in _methods(oauth, client_secret):
+                response = await _post(client, oauth, client_secret, form, method)
+                if not _says(response, "invalid_client"):
+                    break
     if response.status_code != 200:
         raise _refused(response)
     try:
