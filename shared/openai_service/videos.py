@@ -11,8 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-import httpx2
-
 from shared.errors import ProviderUnavailable
 from shared.openai_service.client import (
     Clients,
@@ -25,6 +23,7 @@ from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 
 if TYPE_CHECKING:
+    import httpx2
     from openai import AsyncOpenAI
 
 VideoStatus = Literal["queued", "in_progress", "completed", "failed"]
@@ -173,6 +172,8 @@ class VideoContent:
 
 
 async def _create(request: VideoRequest, target: str, api: "AsyncOpenAI") -> ProviderVideo:
+    import httpx2
+
     # The SDK makes a form of the body where the header says so, with files or without.
     headers = {
         "Content-Type": "multipart/form-data",
@@ -189,10 +190,12 @@ async def _create(request: VideoRequest, target: str, api: "AsyncOpenAI") -> Pro
 
 
 async def _retrieve(video_id: str, api: "AsyncOpenAI") -> ProviderVideo:
+    import httpx2
+
     return _read(await api.get(_path(video_id), cast_to=httpx2.Response))
 
 
-async def _open(video_id: str, variant: Variant, api: "AsyncOpenAI") -> httpx2.Response | str:
+async def _open(video_id: str, variant: Variant, api: "AsyncOpenAI") -> "httpx2.Response | str":
     from shared.openai_service.sdk import open_stream
 
     parameters = {} if variant == "video" else {"variant": variant}
@@ -203,7 +206,7 @@ def _path(video_id: str) -> str:
     return f"/videos/{quote(video_id, safe='')}"
 
 
-def _read(response: httpx2.Response) -> ProviderVideo:
+def _read(response: "httpx2.Response") -> ProviderVideo:
     document = response.json()
     if not isinstance(document, dict) or not isinstance(document.get("id"), str):
         raise ProviderUnavailable(
@@ -231,7 +234,7 @@ def _read_error(error: object) -> dict[str, str]:
     }
 
 
-def _poll_after(headers: httpx2.Headers) -> float | None:
+def _poll_after(headers: "httpx2.Headers") -> float | None:
     # Importing it imports the SDK, which has been loaded by now.
     from shared.openai_service.sdk import retry_after
 
