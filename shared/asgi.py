@@ -26,7 +26,7 @@ class AsgiResponse(Response):
 
 
 async def wait_for_ever() -> Message:
-    """Tells of nothing: the ``receive`` of an application whose caller watches the client itself."""
+    """Waits for ever: the ``receive`` of an application whose caller watches the client itself."""
     return await asyncio.Future[Message]()
 
 
@@ -35,7 +35,7 @@ def replay(body: bytes, receive: Receive = wait_for_ever) -> Receive:
 
     Args:
         body: The whole body.
-        receive: Tells of what comes next.
+        receive: Returns what comes next.
     """
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -36,10 +36,10 @@ def collect_detached() -> Iterator[set[asyncio.Task[Any]]]:
 class Background:
     """Runs work to its end although the caller is cancelled or stops waiting.
 
-    What the work raises after that is only logged.
+    Errors after that are only logged.
 
     Args:
-        grace_seconds: How long a request waits for it, though its own time may be over.
+        grace_seconds: How long a request waits for work, though its own deadline may have passed.
     """
 
     def __init__(self, grace_seconds: float = 5.0) -> None:
@@ -50,8 +50,8 @@ class Background:
         """Runs work, and returns its result to a caller who still waits for it.
 
         Args:
-            work: Has a scope of its own. Where the caller's deadline is over, it may end in the time of
-                grace: it has the same deadline, and a repeat is to find its idempotency key free.
+            work: The work, with a scope of its own. After the caller's deadline it has the time of grace
+                to end, because a repeat is to find its idempotency key free.
         """
         task = self._start(work)
         try:
@@ -68,7 +68,7 @@ class Background:
         """Runs work, and waits a limited time for it.
 
         Args:
-            work: What to do.
+            work: The work.
             seconds: How long the caller waits for it; None for the time of grace.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Who calls, until when, and how to report progress: one object for each call."""
+"""The context of a call: principal, deadline, progress, idempotency key, and its scope."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -12,22 +12,22 @@ from shared.disconnect import cancel_on_disconnect
 from shared.storage import Operation
 
 ReportProgress = Callable[[float, float | None, str | None], Awaitable[None]]
-"""Takes the progress, the total where it is known, and a sentence on what is being done."""
+"""Takes the progress, the total where it is known, and a message."""
 
 
 async def discard_progress(progress: float, total: float | None, message: str | None) -> None:
-    """Reports to nobody: for callers who cannot be told before the result."""
+    """Discards progress, for callers who get nothing before the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a call may know of its caller; nothing of HTTP, MCP or the agent.
+    """The context of one call; it knows nothing of HTTP, MCP or the agent.
 
     Attributes:
-        principal: Who is calling.
-        deadline: When the call's budget is used up.
-        report_progress: Tells the caller how far the call has come.
-        idempotency_key: What the caller calls this request, so that a repeat is not paid for twice.
+        principal: The principal who calls.
+        deadline: The moment at which the call is cancelled.
+        report_progress: Reports progress to the caller.
+        idempotency_key: The caller's Idempotency-Key: a repeat returns the first result, unpaid.
         operation: Gives ids to what the call stores.
     """
 

@@ -1,8 +1,8 @@
 """One time budget for each call: a scope that is cancelled when it is over.
 
-A scope is opened where a call comes in (`shared.context.CallContext.scope`). What runs in it awaits
-without a deadline of its own, asks `remaining_seconds` where it has to choose how long to wait, and
-opens a `time_limit` where it wants less than what is left. The budget travels in a context variable,
+A scope is opened where a call comes in (`shared.context.CallContext.scope`). The code in it awaits
+without a deadline of its own, asks for the `remaining_seconds` where it has to choose how long to wait,
+and opens a `time_limit` for less than what is left. The budget travels in a context variable,
 which tasks inherit from the task that starts them; only the task that opened the scope is cancelled.
 """
 
@@ -49,7 +49,7 @@ class Deadline:
     async def scope(self) -> AsyncIterator[None]:
         """Makes this the deadline of the block, and cancels the block when it is over.
 
-        Not for a block with a ``yield`` to whoever reads an async generator: different tasks may do so.
+        Not for a block with the ``yield`` of an async generator: different tasks may read it.
 
         Raises:
             DeadlineExceeded: The block did not end in time.
@@ -86,7 +86,7 @@ class Deadline:
             return await awaitable
 
     def exceeded(self) -> DeadlineExceeded:
-        """Returns the error that says so."""
+        """Returns the error of this deadline."""
         return DeadlineExceeded(
             f"The request did not finish within its {self.budget:g} seconds. "
             "Ask for less, or raise REQUEST_DEADLINE_SECONDS."
@@ -121,8 +121,7 @@ def check_deadline() -> None:
 def time_limit(seconds: float) -> AbstractAsyncContextManager[None]:
     """Returns a scope of so many seconds, or of fewer where the one around it has fewer left.
 
-    Who takes its error for an answer that did not come in time, and not for the end of the call, asks
-    outside of the block whether there are `remaining_seconds`.
+    Its error can be that of the scope around it: ask outside of the block for the `remaining_seconds`.
 
     Raises:
         DeadlineExceeded: On leaving the block, because it did not end in time.

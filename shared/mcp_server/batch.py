@@ -102,7 +102,7 @@ class _EventWriter:
     """The `send` of one message's answer: writes it as events into the stream of the batch.
 
     Args:
-        send: The `send` of the batch; None where nobody waits for the answer.
+        send: The `send` of the batch; None where no answer is wanted.
     """
 
     def __init__(self, send: Send | None) -> None:

@@ -45,7 +45,7 @@ class McpEndpoint:
         Args:
             body: The whole body, already read and of a size that the caller allows.
             scope: Of the request; its ``state`` reaches the server's handlers.
-            receive: Of the request; only tells of the client's disconnect.
+            receive: Of the request; watched for the client's disconnect.
             send: Of the request.
         """
         serving = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -61,7 +61,7 @@ class McpEndpoint:
             self._serving.discard(serving)
 
     async def aclose(self) -> None:
-        """Ends what is still being served, then the session manager."""
+        """Cancels the requests that are still being served, then ends the session manager."""
         serving = list(self._serving)
         for task in serving:
             task.cancel()
@@ -100,7 +100,7 @@ class McpEndpoint:
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
         from mcp.server.transport_security import TransportSecuritySettings
 
-        # At info the SDK says with every request what our request log says better.
+        # At info the SDK logs every request, which our request log does already.
         logging.getLogger("mcp").setLevel(logging.WARNING)
         return StreamableHTTPSessionManager(
             self._make_server(),

@@ -45,12 +45,12 @@ TEMPLATES = [
 
 
 class Resources:
-    """What MCP clients read.
+    """The resources that MCP clients can read.
 
     Args:
         registry: The tools, of which some are resources too.
-        media: What ``media://`` resources are.
-        conversations: What ``conversation://`` resources are.
+        media: The ``media://`` resources.
+        conversations: The ``conversation://`` resources.
     """
 
     def __init__(

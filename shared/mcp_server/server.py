@@ -39,8 +39,8 @@ def build_server(
 
     Args:
         registry: The tools.
-        media: What ``media://`` resources are.
-        conversations: What ``conversation://`` resources are.
+        media: The ``media://`` resources.
+        conversations: The ``conversation://`` resources.
         make_context: Called once for each request.
     """
     handlers = _Handlers(registry, Resources(registry, media, conversations), make_context)

@@ -29,7 +29,7 @@ class _Record(LeasedRecord):
         seed: Seed of the operation.
         began_at: When its first run began.
         is_done: Whether there is a result.
-        result: What the run returned.
+        result: The result of the run.
     """
 
     request: str
@@ -46,7 +46,7 @@ class Claim:
     """The right to run an operation, or the result of an earlier run.
 
     Args:
-        operation: Gives ids to what is stored; the same for every run with the key.
+        operation: The operation, the same for every run with the key; gives ids to what is stored.
 
     Attributes:
         is_done: Whether there is a result.
@@ -71,7 +71,7 @@ class IdempotencyStore:
     """The keys of all principals and the results of their operations.
 
     Args:
-        storage: Where the records are.
+        storage: The storage of the records.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -93,9 +93,9 @@ class IdempotencyStore:
         the key runs the operation again, as the same one.
 
         Args:
-            principal: Who is asking; keys of different principals are different keys.
-            key: The caller's name of the operation.
-            request: What the caller asks for; the same key with another request is a mistake.
+            principal: The principal; keys of different principals are different keys.
+            key: The key.
+            request: The request; the same key with another request is an error.
             purpose: Keeps keys that callers choose apart from our own.
 
         Yields:

@@ -33,8 +33,8 @@ class Claims:
         """Claims a call for the block, which sets its result; without a key nothing is remembered.
 
         Args:
-            request: What the caller asks for, the same for the same request.
-            context: Who asks, under which key.
+            request: The request, byte for byte the same in a repeat.
+            context: The principal and the key.
             media_in: Returns the parts of a remembered result whose media get fresh links.
 
         Yields:

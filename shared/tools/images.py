@@ -1,4 +1,4 @@
-"""Image tools: pictures drawn or edited by a model, stored, and returned as URLs."""
+"""Image tools: a model draws or edits images, which are stored and returned as URLs."""
 
 from typing import Annotated, Literal
 
@@ -65,7 +65,7 @@ class ImageResult(TypedDict):
     """Result of the image tools.
 
     Attributes:
-        media: The pictures.
+        media: The images.
         usage: Tokens that the provider counted; null where it reported none.
         revised_prompt: The prompt as the provider changed it; null where it did not.
     """
@@ -77,12 +77,12 @@ class ImageResult(TypedDict):
 
 
 class ImageTools:
-    """Tools that draw.
+    """Tools that generate and edit images.
 
     Args:
-        openai: Where the models are.
-        media: Where pictures go, and come from.
-        downloads: Fetches pictures that a provider returns as URLs.
+        openai: The providers.
+        media: Stores images, and has those to edit.
+        downloads: Fetches images that a provider returns as URLs.
     """
 
     def __init__(self, openai: OpenAIService, media: MediaStore, downloads: Downloads) -> None:

@@ -1,4 +1,4 @@
-"""Media that tools take: the caller's own, by id, and small enough to send on."""
+"""Stored media as input of tools: the principal's own, by id, up to a size."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -38,16 +38,16 @@ async def read_inputs(
     named: Sequence[tuple[str, str]],
     kinds: tuple[MediaKind, ...],
 ) -> list[InputFile]:
-    """Returns some of the caller's media as files for the provider.
+    """Returns media of a principal as files for the provider.
 
     Args:
-        media: Where they are.
-        principal: Whose they have to be.
-        named: The arguments that name them, for the error, and their ids.
-        kinds: What they may be.
+        media: The stored media.
+        principal: The owner of the media.
+        named: The argument that names each, for errors, and its id.
+        kinds: The kinds that are allowed.
 
     Raises:
-        InvalidRequest: One does not exist, is something else, or is too large, or all together are.
+        InvalidRequest: One does not exist, is of another kind, or is too large, or all together are.
     """
     records = await gather_limited(
         PARALLEL_READS, (_find(media, principal, field, id_, kinds) for field, id_ in named)

@@ -1,4 +1,4 @@
-"""What this app is configured to use, and until when the provider keeps it."""
+"""The configured models, and when the provider shuts them down."""
 
 import asyncio
 import logging
@@ -19,15 +19,15 @@ MODEL_LIST_DEADLINE_SECONDS = 10
 
 
 class CapabilityModel(TypedDict):
-    """What serves one capability.
+    """The model of one capability.
 
     Attributes:
-        configured: Whether anything does.
+        configured: Whether a model is configured.
         provider: ``openai``, ``azure``, ``gemini`` or ``compatible``.
         model: The model; null in Azure where only the deployment is configured.
         deployment: The deployment in Azure.
-        available: Whether the provider lists the model; null where it cannot tell.
-        shutdown_date: The day on which the provider switches the model off, where it announces one.
+        available: Whether the provider lists the model; null where it is unknown.
+        shutdown_date: The day on which the provider shuts the model down; null where none is announced.
         days_left: Days until then, negative afterwards.
     """
 
@@ -54,7 +54,7 @@ class ModelTools:
     """Tools about models.
 
     Args:
-        openai: Where the models are.
+        openai: The providers.
     """
 
     def __init__(self, openai: OpenAIService) -> None:

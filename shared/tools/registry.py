@@ -20,7 +20,7 @@ class ToolRegistry:
 
     Args:
         families: Objects whose methods are marked with `tool`.
-        claims: See to it that calls run once for each idempotency key, and to their end.
+        claims: Claims calls by their idempotency keys, and completes detached ones.
     """
 
     def __init__(self, families: Iterable[object], claims: Claims) -> None:

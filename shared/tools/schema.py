@@ -16,8 +16,8 @@ from shared.strict_json import as_integer, check_limits
 class ToolArguments(BaseModel):
     """Base of every tool's arguments.
 
-    They are what the JSON Schema says and nothing else: no unknown names, no text for numbers, and no
-    NaN, which Python reads but JSON does not have. But 2.0 is an integer in JSON Schema.
+    They follow the JSON Schema strictly: no unknown names, no text for numbers, and no NaN, which
+    Python reads but JSON does not have. 2.0 is an integer, as in JSON Schema.
     """
 
     model_config = ConfigDict(
@@ -107,8 +107,8 @@ def _invalid(error: ValidationError) -> InvalidRequest:
 def tidy(schema: Any) -> Any:
     """Returns a schema of pydantic's, shortened: every model call pays for each byte of it.
 
-    Titles repeat the names of fields. An optional field need not allow null: leaving it out says the
-    same, and some clients stumble over the alternative. Null is still accepted when it comes.
+    Titles repeat the names of fields. Null is left out of optional fields, because some clients fail on
+    the alternative; it is still accepted.
 
     Args:
         schema: A schema, or a part of one.

@@ -1,4 +1,4 @@
-"""Speech tools: text spoken by a model and stored, and stored clips written down."""
+"""Speech tools: text to speech, stored as a clip, and stored clips to text."""
 
 from typing import Annotated, Literal
 
@@ -60,11 +60,11 @@ class TranscriptionResult(TypedDict):
 
 
 class SpeechTools:
-    """Tools that speak and listen.
+    """Tools that synthesize speech and transcribe it.
 
     Args:
-        openai: Where the models are.
-        media: Where clips go, and come from.
+        openai: The providers.
+        media: Stores clips, and has those to transcribe.
     """
 
     def __init__(self, openai: OpenAIService, media: MediaStore) -> None:

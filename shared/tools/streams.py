@@ -1,4 +1,4 @@
-"""Streams of bytes whose beginning says what they are."""
+"""Streams of bytes whose format shows at their beginning."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -13,8 +13,8 @@ async def peek(
 
     Args:
         chunks: The stream.
-        max_bytes: How long it may be.
-        too_large: Makes the error that is raised while the stream is read, where it is longer.
+        max_bytes: Maximum bytes of the stream.
+        too_large: Makes the error that is raised while a longer stream is read.
     """
     head = b""
     async for chunk in chunks:

@@ -24,7 +24,7 @@ StatusFilter = Literal["all", "pending", "completed"]
 
 
 class TaskChange(TypedDict):
-    """What was done to a task."""
+    """Result of the tools that change a task."""
 
     task_id: str
     status: Literal["created", "completed", "updated", "deleted"]
@@ -59,10 +59,10 @@ class _TaskRecord(Record):
 
 
 class TaskTools:
-    """Tools that keep a to-do list for whoever calls.
+    """Tools that keep a to-do list for each principal.
 
     Args:
-        storage: Where the lists are.
+        storage: The storage of the lists.
     """
 
     def __init__(self, storage: Storage) -> None:

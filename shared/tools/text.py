@@ -51,8 +51,8 @@ class TextTools:
     """Tools that write text.
 
     Args:
-        openai: Where the models are.
-        temperature: Sampling temperature where a caller gives none; None leaves it to the model.
+        openai: The providers.
+        temperature: Default sampling temperature; None leaves it to the model.
     """
 
     def __init__(self, openai: OpenAIService, temperature: float | None = None) -> None:

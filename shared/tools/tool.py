@@ -1,4 +1,4 @@
-"""A tool is one typed async method; all that is said of it elsewhere is derived here.
+"""A tool is one typed async method: the route, the MCP tool and the function schema are derived from it.
 
 From the signature come the JSON Schema of the arguments and of the result, from the Google-style
 docstring the descriptions, from the decorator the title, MCP's hints and the other traits::
@@ -56,7 +56,7 @@ class ToolResource:
         uri: The URI.
         name: The name for programs.
         title: The name to show to people.
-        description: What it is.
+        description: The description for people and models.
     """
 
     uri: str
@@ -67,7 +67,7 @@ class ToolResource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """How a tool differs from others; see `tool`."""
+    """The traits of a tool, as `tool` describes them."""
 
     title: str
     read_only: bool
@@ -160,16 +160,16 @@ def tool(
 
 
 class Tool:
-    """One tool, ready to be called with arguments that nobody has checked yet.
+    """A tool that can be called.
 
     Args:
         handler: The marked method, bound to its services.
-        claims: Sees to it that it runs once for each idempotency key, and to its end.
+        claims: Claims calls by their idempotency keys, and completes detached ones.
 
     Attributes:
         name: The name to call it by.
-        traits: How it differs from other tools.
-        description: What it does, for models and people.
+        traits: The traits of the tool.
+        description: The description for models and people.
         arguments_model: The pydantic model of its arguments.
         result_type: The type of its result.
 
@@ -212,7 +212,7 @@ class Tool:
     async def call(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         """Runs the tool with checked arguments and returns its result as a JSON object."""
         if not self.traits.idempotent_by_key:
-            # What it returns differs from call to call, so there is nothing to remember.
+            # Its result differs from call to call, so none is remembered.
             context = replace(context, idempotency_key=None)
         if context.idempotency_key is None and not self.traits.detached:
             return await self._run(arguments, context)

@@ -1,4 +1,4 @@
-"""What the agent and the MCP server see of tools, wherever these run."""
+"""The protocol of toolsets: our own tools, and those of connections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ CONNECTION_SEPARATOR = "__"
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """What a caller is told about a tool.
+    """The description of a tool.
 
     Attributes:
         name: The name to call it by.
         title: The name to show to people.
-        description: What it does, for models and people.
+        description: The description for models and people.
         input_schema: JSON Schema of its arguments.
         output_schema: JSON Schema of its result; None where it declares none.
         annotations: MCP's hints, such as ``readOnlyHint``.
@@ -37,13 +37,13 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call.
+    """The result of a call, or its error.
 
     Attributes:
-        text: The result as text for models, or what went wrong.
+        text: The result as text for models, or the error.
         structured: The result as a JSON object; None for an error or a tool without one.
         is_error: Whether the tool failed.
-        failure: What the log says of it; None for a tool of another server, whose failures are its own.
+        failure: The failure for the log; None for a tool of another server, whose failures are its own.
     """
 
     text: str
@@ -60,7 +60,7 @@ class Toolset(Protocol):
         ...
 
     async def call(self, name: str, arguments: JsonObject, context: CallContext) -> ToolResult:
-        """Calls a tool; what goes wrong in it is a result with ``is_error``.
+        """Calls a tool; its error is a result with ``is_error``.
 
         Raises:
             NotFound: The toolset has no such tool.

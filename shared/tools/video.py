@@ -1,4 +1,4 @@
-"""Video tools: order a video, and ask how far it is."""
+"""Video tools: start a video job, and ask for its progress."""
 
 from typing import Annotated
 
@@ -20,9 +20,9 @@ class VideoTools:
     """Tools that make videos.
 
     Args:
-        openai: Where the models are.
-        media: Where pictures to begin with come from.
-        jobs: The jobs.
+        openai: The providers.
+        media: Has the images to begin with.
+        jobs: The video jobs.
     """
 
     def __init__(self, openai: OpenAIService, media: MediaStore, jobs: VideoJobs) -> None:
