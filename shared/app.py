@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from pydantic_core import to_json
 
 from shared import __version__
 from shared.agent import Agent, Chats
@@ -17,6 +18,7 @@ from shared.mcp_server import McpEndpoint
 from shared.routes.chat import chat_router
 from shared.routes.connections import connections_router
 from shared.routes.conversations import conversations_router
+from shared.routes.docs import DOCS_PATH, OPENAPI_PATH, REDOC_PATH, docs_router
 from shared.routes.errors import install_error_handlers
 from shared.routes.health import health_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
@@ -33,8 +35,8 @@ from shared.timing import Timing
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
-OPEN_PATHS = ("/health", "/openapi.json")
-"""Routes that answer even while a setting is malformed."""
+OPEN_PATHS = ("/health", OPENAPI_PATH, DOCS_PATH, REDOC_PATH)
+"""Routes that answer even while a setting is malformed, with what lies below them."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +84,8 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         title="OpenAI MCP Functions",
         version=__version__,
         description=f"Chat and tools of OpenAI-compatible providers. MCP clients connect to {MCP_PATH}.",
-        docs_url=None,
-        redoc_url=None,
+        # Our own routes show the document: from memory, and without another host.
+        openapi_url=None,
         # Behind the Functions host a redirect would name the scheme http, and carry keys over it.
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
@@ -102,6 +104,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     api.include_router(openai_router(services.openai, guard, timing.ping))
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins, settings.own_url)))
     complete_openapi(api)
+    api.include_router(docs_router(lambda: to_json(api.openapi())))
     # The last one added is the outermost.
     api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)
     api.add_middleware(HeadRequests)

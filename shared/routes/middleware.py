@@ -237,7 +237,7 @@ class ConfigurationGate:
         app: What answers otherwise.
         settings: Which settings are malformed.
         guard: The guard that authenticates callers; strangers are told the settings' names.
-        open_paths: Routes that work all the same.
+        open_paths: Routes that work all the same, with what lies below them.
     """
 
     def __init__(
@@ -246,18 +246,21 @@ class ConfigurationGate:
         self._app = app
         self._settings = settings
         self._guard = guard
-        self._open_paths = frozenset(open_paths)
+        self._open_paths = tuple(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         settings = self._settings
-        if scope["type"] != "http" or not settings.problems or scope["path"] in self._open_paths:
+        if scope["type"] != "http" or not settings.problems or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         request = Request(scope)
         is_known = await self._guard.knows(request.headers.get)
         problems = settings.problems if is_known else settings.public_problems
         await error_response(request, NotConfigured(" ".join(problems)))(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        return any(path == each or path.startswith(f"{each}/") for each in self._open_paths)
 
 
 class Cors:

@@ -185,7 +185,7 @@ async def test_open_routes_want_no_key(
     make_client: MakeClient, environment: dict[str, str]
 ) -> None:
     client = make_client(environment, {})
-    for path in ("/health", "/openapi.json"):
+    for path in ("/health", "/openapi.json", "/docs", "/redoc", "/docs/docs.js"):
         assert (await client.get(path)).status_code == 200
 
 

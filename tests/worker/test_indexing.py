@@ -12,6 +12,9 @@ from tests.worker.process import WorkerProcess, run_worker
 
 CONTRACT = {
     "openapi": "openapi.json",
+    "docs": "docs",
+    "redoc": "redoc",
+    "docs_file": "docs/{file}",
     "health": "health",
     "server_time": "server_time",
     "tools_list": "tools",
