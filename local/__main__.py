@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import errno
 import importlib
+import json
 import logging
 import os
 import socket
@@ -29,8 +30,9 @@ from local.server import (
 )
 from local.stand_in import VIDEO_MODEL, Rule, create_stand_in, load_script
 from local.stdio import serve_stdio
-from shared.auth import generate_key
-from shared.settings import Settings, load_settings
+from shared.auth import SHARED_KEY_PRINCIPAL
+from shared.key_text import digest_key, generate_key
+from shared.settings import DEFAULT_SCOPES, Settings, load_settings
 
 DEFAULT_PORT = 7071
 
@@ -135,7 +137,13 @@ def _key_for_this_run() -> str | None:
     if _has_key(load_settings()):
         return None
     key = generate_key()
-    os.environ["MCP_API_KEY"] = key
+    if "API_KEYS" in load_settings().malformed:
+        # It must stay as it is, for its author to be told.
+        os.environ["MCP_API_KEY"] = key
+    else:
+        scopes = sorted(DEFAULT_SCOPES | {"admin"})
+        entry = {"sha256": digest_key(key.encode()), "scopes": scopes}
+        os.environ["API_KEYS"] = json.dumps({SHARED_KEY_PRINCIPAL: entry})
     return key
 
 

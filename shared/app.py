@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -11,9 +12,10 @@ from pydantic_core import to_json
 
 from shared import __version__
 from shared.agent import Agent, Chats
-from shared.auth import Guard, KeyAuthenticator, generate_key
+from shared.auth import Guard, KeyAuthenticator
 from shared.context import CallContext
 from shared.housekeeping import Housekeeping
+from shared.key_text import generate_key
 from shared.mcp_server import McpEndpoint
 from shared.routes.chat import chat_router
 from shared.routes.connections import connections_router
@@ -123,14 +125,15 @@ def make_mcp_server(
 
 
 def _make_guard(settings: Settings) -> Guard:
-    authenticator = KeyAuthenticator.from_settings(settings)
-    if authenticator is None and not settings.in_azure and not settings.problems:
-        key = generate_key()
-        authenticator = KeyAuthenticator.from_settings(settings, key)
+    auth = settings.auth
+    generated = []
+    is_configured = auth.api_keys or auth.mcp_api_key or auth.mcp_server_api_key
+    if not is_configured and not settings.in_azure and not settings.problems:
+        generated.append(generate_key())
         # Not through a logger: logs are kept, and the key must not be.
-        sys.stdout.write(f"No API key is configured. For this run, use: {key}\n")
+        sys.stdout.write(f"No API key is configured. For this run, use: {generated[0]}\n")
         sys.stdout.flush()
-    return Guard([authenticator] if authenticator else [])
+    return Guard([KeyAuthenticator(settings, extra_keys=generated)])
 
 
 def configure_logging(settings: Settings) -> None:
@@ -140,5 +143,5 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.getLogger("azure").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").addFilter(lambda record: False)
-    for problem in settings.problems:
+    for problem in (*settings.problems, *settings.auth.api_keys.problems(datetime.now(UTC))):
         logger.error(problem)

@@ -9,6 +9,7 @@ from starlette.types import Receive
 from shared.auth import Principal
 from shared.deadline import Deadline
 from shared.disconnect import cancel_on_disconnect
+from shared.model_access import limit_models
 from shared.storage import Operation
 
 ReportProgress = Callable[[float, float | None, str | None], Awaitable[None]]
@@ -53,6 +54,7 @@ class CallContext:
             ClientDisconnect: On leaving the block, because the caller has disconnected.
         """
         async with AsyncExitStack() as stack:
+            stack.enter_context(limit_models(self.principal.models))
             await stack.enter_async_context(self.deadline.scope())
             if receive is not None:
                 await stack.enter_async_context(cancel_on_disconnect(receive))

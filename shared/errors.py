@@ -6,6 +6,7 @@ Exceptions of libraries do not leave the module that calls the library; they bec
     ├── Unauthorized             401  unauthorized
     ├── InsufficientScope        403  insufficient_scope
     ├── ForbiddenOrigin          403  forbidden_origin
+    ├── ModelNotAllowed          403  model_not_allowed
     ├── PriceUnknown             403  price_unknown
     ├── NotFound                 404  not_found
     ├── Conflict                 409  conflict
@@ -74,6 +75,7 @@ def failure_of(status: int, code: str | None = None) -> Failure:
 MAX_DETAIL_CHARS = 4000
 """Maximum characters of an error's sentence."""
 
+MAX_SHOWN_MODEL_CHARS = 128
 MAX_COMPLAINTS = 20
 MAX_COMPLAINT_CHARS = 1000
 MAX_STEPS = 10
@@ -155,6 +157,26 @@ class ForbiddenOrigin(GatewayError):
 
     status = 403
     code = "forbidden_origin"
+
+
+class ModelNotAllowed(GatewayError):
+    """Raised when a model is asked for, or configured, that the caller may not use.
+
+    Args:
+        model: The model.
+        patterns: What the caller may use, as far as they are told.
+    """
+
+    status = 403
+    code = "model_not_allowed"
+
+    def __init__(self, model: str, patterns: Sequence[str]) -> None:
+        shown = cut_text(model, MAX_SHOWN_MODEL_CHARS)
+        allowed = ", ".join(patterns[:MAX_COMPLAINTS]) or "none"
+        super().__init__(
+            f"The model '{shown}' may not be used here. Name one of these in 'model': {allowed}. The "
+            "key's 'models' and the setting ALLOWED_MODELS say which."
+        )
 
 
 class NotFound(GatewayError):

@@ -2,27 +2,10 @@
 // describes them, and tests/infra compares these lists with what the code reads.
 
 @export()
-@description('What a key may do.')
-type Scope = 'chat' | 'tools' | 'connections' | 'act-as'
-
-@export()
-@description('One key of a caller: its digest, never the key.')
-@sealed()
-type ApiKey = {
-  @description('SHA-256 of the key in hex digits.')
-  @minLength(64)
-  @maxLength(64)
-  sha256: string
-
-  @description('What the key may do; without it chat, tools and connections.')
-  scopes: Scope[]?
-}
-
-@export()
-@description('The keys of all callers by name. infra/new_key.py makes one.')
+@description('The keys of all callers by name, each with its digest or digests, never the key: an object with sha256 and, where wanted, scopes, expires, models and limits. infra/new_key.py makes one.')
 type ApiKeys = {
-  @description('The key of this caller.')
-  *: ApiKey
+  @description('The keys of this caller.')
+  *: object
 }
 
 @export()
@@ -127,6 +110,7 @@ type SecretSetting =
 @description('Settings of the app that an operator may choose. What is left out keeps its default.')
 @sealed()
 type OptionalSettings = {
+  ALLOWED_MODELS: string?
   AZURE_BLOB_AUDIO_ROOT: string?
   AZURE_BLOB_IMAGE_ROOT: string?
   AZURE_BLOB_PATH_PREFIX: string?

@@ -111,19 +111,20 @@ class Agent:
 
         Raises:
             InvalidRequest: A named tool does not exist.
+            ModelNotAllowed: The caller may not use the model.
             NotFound: The caller has no such conversation.
             Conflict: The conversation is being answered.
             DeadlineExceeded: The request's budget is used up.
             GatewayError: The provider failed or refused.
         """
-        target = self._openai.endpoints.get(Capability.CHAT).target
+        model = self._openai.endpoints.get(Capability.CHAT).choose_model(turn.model)
         offer, problems = await self._make_offer(turn, context)
         async with self._open_transcript(turn, context) as transcript:
             if (answer := transcript.answer) is not None:
                 yield ChatCreated(transcript.conversation_id, answer["model"])
                 yield ChatCompleted(answer)
                 return
-            yield ChatCreated(transcript.conversation_id, turn.model or target)
+            yield ChatCreated(transcript.conversation_id, model)
             async with aclosing(self._run(turn, offer, problems, transcript, context)) as events:
                 async for event in events:
                     yield event

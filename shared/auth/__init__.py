@@ -5,30 +5,45 @@ the Functions host; only this package stands between them and the provider's bil
 
 - A key counts only in ``Authorization: Bearer``, ``X-Api-Key`` or ``x-functions-key``, never in a URL
   or a body, where it would end up in logs.
-- Keys are compared by SHA-256 digest in constant time, all of them on every attempt, so that neither
-  the length of a match nor the position of a key in the settings can be measured.
+- A key is looked for by its SHA-256 digest at a place that depends on a secret of the process, and the
+  digest found there is compared in constant time: neither tells anything of the keys that there are.
 - Two different valid keys in one request are refused: who is calling must not hang on their order.
 - The answer to no key and to a wrong key is the same, and nothing of what was sent is logged.
 - In Azure keys of fewer than 20 characters do not count, whatever digest is configured: a digest does
   not show that its key can be guessed.
+- A malformed or expired entry lets nobody in under its name, and stops nobody else.
+- Keys of the settings never wait for storage. Whether a key is stored is answered from what was read of
+  them last: a wrong key makes no request to storage of its own.
 - Without any key configured nothing is open: in Azure every protected route answers 503, locally a
   key is generated at start.
-- Who may name another user (``X-User-Id``) needs the scope ``act-as``; the shared plain-text key
-  never has it.
+- Who may name another user (``X-User-Id``) needs the scope ``act-as``, and lends neither that scope nor
+  ``admin``; the shared plain-text key has neither.
 
 The guard reads headers through a function that it is given, so HTTPS routes and the MCP endpoint use
 the same one, and it knows neither.
 """
 
-from shared.auth.guard import Authenticator, Guard, HeaderGetter
-from shared.auth.keys import KeyAuthenticator, generate_key
+from shared.auth.guard import Authenticator, Guard, HeaderGetter, principal_name
+from shared.auth.keys import (
+    SHARED_KEY_PRINCIPAL,
+    Key,
+    KeyAuthenticator,
+    Keyring,
+    KeySource,
+    principal_of,
+)
 from shared.auth.principal import Principal
 
 __all__ = [
+    "SHARED_KEY_PRINCIPAL",
     "Authenticator",
     "Guard",
     "HeaderGetter",
+    "Key",
     "KeyAuthenticator",
+    "KeySource",
+    "Keyring",
     "Principal",
-    "generate_key",
+    "principal_name",
+    "principal_of",
 ]

@@ -1,89 +1,175 @@
-"""The one door through which every request is let in."""
+"""The guard: authenticates every caller, authorizes every call."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from shared.auth.principal import Principal
-from shared.errors import AuthNotConfigured, GatewayError, InsufficientScope, Unauthorized
-from shared.settings import Scope
+from shared.errors import (
+    AuthNotConfigured,
+    GatewayError,
+    InsufficientScope,
+    InvalidRequest,
+    Unauthorized,
+)
+from shared.settings import ENTRA_PATTERN, PRINCIPAL_PATTERN, Scope
 
 HeaderGetter = Callable[[str], str | None]
 """Returns the value of a header by its name in lower case, None where there is none."""
 
 USER_HEADER = "x-user-id"
 
+NEVER_LENT: frozenset[Scope] = frozenset({"act-as", "admin"})
+"""Scopes that a key does not lend to the users for whom it speaks."""
+
 
 class Authenticator(Protocol):
-    """One way to recognise a caller, such as keys or tokens of an identity provider."""
+    """One way to authenticate a caller, such as keys or tokens of an identity provider."""
+
+    async def is_configured(self) -> bool:
+        """Returns whether anybody can be let in this way."""
+        ...
 
     async def authenticate(self, header: HeaderGetter) -> Principal | None:
-        """Returns the caller, None where the headers hold nothing that this way recognises."""
+        """Returns the caller, None where the headers hold nothing that this way knows."""
+        ...
+
+    async def find_principal(self, name: str) -> Principal | None:
+        """Returns the principal of a name, None where this way knows none."""
         ...
 
 
 class Guard:
-    """Lets callers in by the first authenticator that recognises them.
+    """Lets callers in by the first authenticator that knows them.
 
     Args:
-        authenticators: The ways to recognise a caller, tried in order. None at all means that
+        authenticators: The ways to authenticate a caller, tried in order. None at all means that
             nobody configured any, and nobody is let in.
     """
 
     def __init__(self, authenticators: Sequence[Authenticator]) -> None:
         self._authenticators = tuple(authenticators)
 
-    @property
-    def is_configured(self) -> bool:
-        """Whether anybody can be let in."""
-        return bool(self._authenticators)
+    async def is_configured(self) -> bool:
+        """Returns whether anybody can be let in."""
+        for authenticator in self._authenticators:
+            try:
+                if await authenticator.is_configured():
+                    return True
+            except GatewayError:
+                continue
+        return False
 
-    async def recognise(self, header: HeaderGetter) -> Principal:
+    async def authenticate(self, header: HeaderGetter) -> Principal:
         """Returns who is calling, whatever they may do.
 
         Args:
             header: Reads the request's headers.
 
         Raises:
-            AuthNotConfigured: No way to recognise a caller is configured.
-            Unauthorized: The caller is not recognised.
+            AuthNotConfigured: No way to authenticate a caller is configured.
+            StorageUnavailable: Nobody can tell now, because stored keys cannot be read.
+            Unauthorized: The caller is not known.
         """
-        if not self._authenticators:
-            raise AuthNotConfigured
+        is_configured = False
         for authenticator in self._authenticators:
-            principal = await authenticator.authenticate(header)
+            try:
+                principal = await authenticator.authenticate(header)
+            except AuthNotConfigured:
+                continue
+            is_configured = True
             if principal is not None:
                 return principal
+        if not is_configured:
+            raise AuthNotConfigured
         raise Unauthorized
 
     async def knows(self, header: HeaderGetter) -> bool:
         """Returns whether somebody is calling who may be told more than a stranger."""
         try:
-            await self.recognise(header)
+            await self.authenticate(header)
         except GatewayError:
             return False
         return True
 
-    def admit(self, caller: Principal, header: HeaderGetter, scope: Scope | None) -> Principal:
+    async def authorize(
+        self, caller: Principal, header: HeaderGetter, scope: Scope | None
+    ) -> Principal:
         """Returns the caller, or the user whom the caller may and does speak for.
 
         Args:
-            caller: As `recognise` returned them.
+            caller: As `authenticate` returned them.
             header: Reads the request's headers.
             scope: What the caller needs to be allowed; None where any key will do.
 
         Raises:
             InsufficientScope: The caller lacks the scope, or names a user without ``act-as``.
             InvalidRequest: The ``X-User-Id`` header is malformed.
+            StorageUnavailable: Nobody can tell now what the user may do.
         """
+        user = header(USER_HEADER)
         if scope is not None:
             caller.require(scope)
-        user = header(USER_HEADER)
-        return caller if user is None else _speak_for(caller, user)
+        if user is None:
+            return caller
+        if "act-as" not in caller.scopes:
+            raise InsufficientScope(
+                "The header X-User-Id needs a key with the scope 'act-as'. Leave it out, or use such a "
+                "key."
+            )
+        if scope in NEVER_LENT:
+            raise InsufficientScope(
+                f"The scope '{scope}' is not lent to users. Leave out the header X-User-Id."
+            )
+        return await self._speak_for(caller, user, "The header X-User-Id")
 
+    async def impersonate(self, caller: Principal, user: str) -> Principal:
+        """Returns the principal of a user whom a route names: the caller, or one they may speak for.
 
-def _speak_for(principal: Principal, user: str) -> Principal:
-    if "act-as" not in principal.scopes:
-        raise InsufficientScope(
-            "The header X-User-Id needs a key with the scope 'act-as'. Leave it out, or use such a key."
+        Raises:
+            InsufficientScope: The user is somebody else, and the key may not speak for others or
+                speaks for one already.
+            InvalidRequest: It is no name.
+            StorageUnavailable: Nobody can tell now what the user may do.
+        """
+        if user == caller.name or (ENTRA_PATTERN.fullmatch(user) and user.lower() == caller.name):
+            return caller
+        if "act-as" not in caller.scopes:
+            raise InsufficientScope(
+                f"This request may not speak for '{user}'. Use that user's key, or one with the scope "
+                "'act-as' that names no other user in X-User-Id."
+            )
+        return await self._speak_for(caller, user, "The name of a user")
+
+    async def _speak_for(self, caller: Principal, user: str, what: str) -> Principal:
+        name = principal_name(user, what)
+        if name == caller.name:
+            return caller
+        principals = [await each.find_principal(name) for each in self._authenticators]
+        own = next(filter(None, principals), None)
+        return replace(
+            caller,
+            name=name,
+            scopes=caller.scopes - NEVER_LENT,
+            spoken_for_by=caller.name,
+            models=caller.models + (own.models if own else ()),
+            limits=own.limits if own else None,
+            speaker_limits=caller.limits,
         )
-    return principal.naming(user, "The header X-User-Id")
+
+
+def principal_name(text: str, what: str) -> str:
+    """Returns the name of a principal that a request names.
+
+    Args:
+        text: The name.
+        what: How to call it in a complaint.
+
+    Raises:
+        InvalidRequest: It is no name.
+    """
+    if ENTRA_PATTERN.fullmatch(text):
+        return text.lower()
+    if PRINCIPAL_PATTERN.fullmatch(text):
+        return text
+    raise InvalidRequest(f"{what} must be 1 to 128 of A-Z a-z 0-9 . _ @ -, or entra:GUID.")

@@ -58,8 +58,12 @@ class ProviderCall:
     def with_model(
         cls, capability: Capability, endpoint: Endpoint, model: str | None
     ) -> "ProviderCall":
-        """Returns the call of a model, None for the configured one."""
-        called = model or endpoint.target
+        """Returns the call of a model, None for the configured one.
+
+        Raises:
+            ModelNotAllowed: The caller may not use it.
+        """
+        called = endpoint.choose_model(model)
         return cls(capability, endpoint.config, called, called == endpoint.target)
 
 

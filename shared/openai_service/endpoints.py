@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from shared.errors import NotConfigured
-from shared.openai_service.named_providers import NamedProviders
+from shared.model_access import check_model
+from shared.openai_service.named_providers import NamedModel, NamedProviders
 from shared.openai_service.provider_config import (
     Provider,
     ProviderConfig,
     azure_token_scope,
     provider_of,
 )
-from shared.settings import Capability, Settings
+from shared.settings import Capability, ModelPatterns, Settings
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 GEMINI_BASE_URL = "https://generativelanguage.googleapis.com/v1beta/openai"
@@ -38,16 +39,35 @@ class Endpoint:
         config: How to reach the provider.
         model: The model; None in Azure where only the deployment is known.
         deployment: The deployment in Azure; None elsewhere.
+        allowed_models: Patterns of the models that callers may use; None for any.
     """
 
     config: ProviderConfig
     model: str | None
     deployment: str | None = None
+    allowed_models: ModelPatterns | None = None
 
     @property
     def target(self) -> str:
         """What the API's ``model`` parameter takes: in Azure the deployment, elsewhere the model."""
         return self.deployment or self.model or ""
+
+    def choose_model(self, name: str | None) -> str:
+        """Returns the model to ask the provider for.
+
+        Args:
+            name: The one that the caller names; None for the configured one.
+
+        Raises:
+            ModelNotAllowed: The caller may not use it.
+        """
+        chosen = name or self.target
+        known_as = [self.model] if chosen == self.target and self.model else []
+        if self.config.name:
+            known_as.append(f"{self.config.name}/{chosen}")
+        lists = () if self.allowed_models is None else (self.allowed_models,)
+        check_model(chosen, known_as, lists)
+        return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +93,7 @@ class Endpoints:
 
     def __init__(self, settings: Settings) -> None:
         self.named = NamedProviders(settings)
+        self._allowed_models = settings.allowed_models
         self._endpoints = {
             capability: _resolve(settings, capability, self.named) for capability in Capability
         }
@@ -106,7 +127,7 @@ class Endpoints:
             NotConfigured: The capability has no endpoint.
         """
         if model is not None and (found := self.named.find(model)):
-            return tuple(Endpoint(each.config, each.model) for each in found)
+            return self._named_endpoints(found)
         endpoint = self.get(capability)
         if model is None:
             return (endpoint, *self._fallbacks(endpoint))
@@ -118,7 +139,11 @@ class Endpoints:
         if endpoint.config.name is None or endpoint.model is None:
             return ()
         found = self.named.find(f"{endpoint.config.name}/{endpoint.model}")
-        return tuple(Endpoint(each.config, each.model) for each in found[1:])
+        return self._named_endpoints(found[1:])
+
+    def _named_endpoints(self, found: Sequence[NamedModel]) -> Sequence[Endpoint]:
+        allowed = self._allowed_models
+        return tuple(Endpoint(each.config, each.model, None, allowed) for each in found)
 
     def by_provider(self) -> Mapping[ProviderConfig, Sequence[Capability]]:
         """Returns the providers that are configured, each with the capabilities that it serves."""
@@ -132,8 +157,9 @@ class Endpoints:
 def _resolve(
     settings: Settings, capability: Capability, named: NamedProviders
 ) -> Endpoint | _Missing:
+    allowed = settings.allowed_models
     if found := named.find(settings.capabilities[capability].model or ""):
-        return Endpoint(found[0].config, found[0].model)
+        return Endpoint(found[0].config, found[0].model, None, allowed)
     config = _own_config(settings, capability) or _general_config(settings)
     upper = capability.upper()
     if config is None:
@@ -149,11 +175,11 @@ def _resolve(
     defaults = _DEFAULT_GEMINI_MODELS if config.provider is Provider.GEMINI else _DEFAULT_MODELS
     own = settings.capabilities[capability]
     model = own.model or defaults.get(capability)
-    endpoint = Endpoint(config, model)
+    endpoint = Endpoint(config, model, allowed_models=allowed)
     if config.provider is Provider.AZURE:
         # The default model says nothing of what an operator deployed under another name.
         known = own.model if own.deployment else model
-        endpoint = Endpoint(config, known, own.deployment or model)
+        endpoint = Endpoint(config, known, own.deployment or model, allowed)
     return endpoint if endpoint.target else _Missing(_no_model(config.provider, capability))
 
 

@@ -112,7 +112,7 @@ def chat_router(chats: Chats, guard: Guard, ping_seconds: float) -> APIRouter:
         user_id: str, body: UserChatRequest, context: Context, request: Request
     ) -> UserChatAnswer:
         """Answers a message of a user, who calls for themselves or is spoken for."""
-        user = context.principal.speak_for(user_id)
+        user = await guard.impersonate(context.principal, user_id)
         request.state.principal = user
         asked = f"user_chat {body.model_dump_json(exclude_unset=True)}".encode()
         turn = ChatTurn(body.message, body.conversation_id)

@@ -20,16 +20,16 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-async def admit(request: Request, guard: Guard, scope: Scope | None) -> Principal:
+async def authorize(request: Request, guard: Guard, scope: Scope | None) -> Principal:
     """Lets the caller in and notes it in the request's state, for the handler and the log.
 
     Raises:
         GatewayError: The caller may not come in, as `Guard` says.
     """
-    caller = await guard.recognise(request.headers.get)
+    caller = await guard.authenticate(request.headers.get)
     # Noted already, for the log of who was refused.
     request.state.principal = caller
-    principal = guard.admit(caller, request.headers.get, scope)
+    principal = await guard.authorize(caller, request.headers.get, scope)
     request.state.principal = principal
     return principal
 
@@ -56,7 +56,7 @@ def guarded(
             async def handle(request: Request) -> Response:
                 deadline = request_deadline(request)
                 async with deadline.scope():
-                    principal = await admit(request, guard, scope)
+                    principal = await authorize(request, guard, scope)
                     body = await read_body(request, max_body_bytes)
                 async with CallContext(principal, deadline).scope(request.receive):
                     return await handler(CheckedRequest(request, body))

@@ -15,13 +15,19 @@ from shared.auth import Guard
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, ProviderError
 from shared.routes.errors import COMMON_ERRORS, ErrorBody
-from shared.routes.guard import admit, request_deadline
+from shared.routes.guard import authorize, request_deadline
 from shared.services import Services
 from shared.settings import Settings
 from shared.telemetry import current_record
 
 DEEP_CHECK_SECONDS = 10
 UNHEALTHY_STATUS = 503
+
+UNUSABLE_ENTRIES = (
+    "The setting API_KEYS has entries that let nobody in. GET /health with a key and the app's log say "
+    "why."
+)
+"""What strangers are told of entries that are malformed or have expired."""
 
 
 class Checks(BaseModel):
@@ -38,9 +44,11 @@ class Health(BaseModel):
     Attributes:
         status: ``unhealthy``, with HTTP status 503, where the protected routes answer nothing but 503 (a
             malformed setting, no keys), or where the deep check found a part that does not answer;
-            ``degraded`` where some calls would be refused: no provider, no storage.
+            ``degraded`` where some calls would be refused: no provider, no storage, a malformed entry of
+            API_KEYS.
         active_clients: Live sessions of this instance with other MCP servers.
-        problems: A sentence for each malformed setting, with a key the reason too, and with
+        problems: A sentence for each malformed setting, with a key the reason too and one for each
+            entry of API_KEYS that is malformed or has expired, and with
             ``deep=true`` for each part that does not answer.
         deep: With ``deep=true``, for the provider and for storage: ``ok``, or the code of the error.
     """
@@ -95,18 +103,23 @@ def health_router(settings: Settings, guard: Guard, services: Services) -> APIRo
     ) -> Health:
         """Says what is configured: 200 for `healthy` and `degraded`, 503 for `unhealthy`."""
         if deep:
-            await admit(request, guard, None)
-        is_known = deep or (settings.problems and await guard.knows(request.headers.get))
+            await authorize(request, guard, None)
+        entries = settings.auth.api_keys
+        faults = entries.problems(datetime.now(UTC))
+        has_problems = bool(settings.problems or faults)
+        is_known = deep or (has_problems and await guard.knows(request.headers.get))
         problems = [*(settings.problems if is_known else settings.public_problems)]
+        problems += faults if is_known else [UNUSABLE_ENTRIES] if faults else []
         checks = Checks(
-            auth=guard.is_configured,
+            auth=await guard.is_configured(),
             openai=services.openai.is_configured,
             storage=services.storage.is_configured,
         )
         found = await _look_deep(services, request_deadline(request)) if deep else {}
         problems += [part.sentence for part in found.values() if part.sentence]
         status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
-        if not (checks.openai and checks.storage and all(part.is_fine for part in found.values())):
+        is_fine = all(part.is_fine for part in found.values())
+        if entries.faults or not (checks.openai and checks.storage and is_fine):
             status = "degraded"
         if settings.problems or not checks.auth or any(part.is_down for part in found.values()):
             status = "unhealthy"

@@ -15,7 +15,7 @@ from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson
 from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.routes.body import read_body
 from shared.routes.guard import (
-    admit,
+    authorize,
     check_idempotency_key,
     request_deadline,
 )
@@ -54,7 +54,7 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
             return Response(status_code=405, headers={"Allow": "POST"})
         _check_origin(request, allowed_origins)
         async with request_deadline(request).scope():
-            await admit(request, guard, "tools")
+            await authorize(request, guard, "tools")
             body = await read_body(request, MAX_MESSAGE_BYTES)
         try:
             read_json(body)

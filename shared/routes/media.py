@@ -30,7 +30,7 @@ from shared.routes.errors import (
 )
 from shared.routes.guard import (
     Context,
-    admit,
+    authorize,
     guarded,
     request_deadline,
 )
@@ -97,7 +97,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
     @router.post("/media", name="media_create", status_code=201, openapi_extra=_UPLOAD)
     async def create(request: Request, name: FileName | None = None) -> Media:
         """Stores an image, clip or video of the caller's, for tools that take media ids."""
-        principal = await admit(request, guard, "tools")
+        principal = await authorize(request, guard, "tools")
         check_declared_length(request, MAX_UPLOAD_BYTES, _too_large)
         async with request_deadline(request).scope():
             head, chunks = await peek(_body(request), MAX_UPLOAD_BYTES, _too_large)
@@ -130,7 +130,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
                 left = datetime.fromtimestamp(int(expires), UTC) - datetime.now(UTC)
                 return await _serve(downloads, storage, link_object, request, left)
         try:
-            principal = await admit(request, guard, None)
+            principal = await authorize(request, guard, None)
         except Unauthorized as error:
             raise refusal or error from error
         async with request_deadline(request).scope():

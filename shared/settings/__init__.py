@@ -5,14 +5,23 @@ A blank value counts as unset. A malformed value does not stop the process: it i
 """
 
 from shared.settings.groups import CapabilitySettings
+from shared.settings.keys import (
+    Expiry,
+    KeyEntries,
+    KeyEntry,
+    KeyGrant,
+    ModelPatterns,
+    read_expiry,
+)
 from shared.settings.limits import Limits, ModelPrice
 from shared.settings.load import ALIASES, SETTING_NAMES, load_settings
 from shared.settings.model import Capability, Settings
 from shared.settings.values import (
     DEFAULT_SCOPES,
+    ENTRA_PATTERN,
     MIN_KEY_CHARS,
     PRINCIPAL_PATTERN,
-    KeyRecord,
+    SCOPES,
     McpServer,
     ProviderEntry,
     Scope,
@@ -21,17 +30,24 @@ from shared.settings.values import (
 __all__ = [
     "ALIASES",
     "DEFAULT_SCOPES",
+    "ENTRA_PATTERN",
     "MIN_KEY_CHARS",
     "PRINCIPAL_PATTERN",
+    "SCOPES",
     "SETTING_NAMES",
     "Capability",
     "CapabilitySettings",
-    "KeyRecord",
+    "Expiry",
+    "KeyEntries",
+    "KeyEntry",
+    "KeyGrant",
     "Limits",
     "McpServer",
+    "ModelPatterns",
     "ModelPrice",
     "ProviderEntry",
     "Scope",
     "Settings",
     "load_settings",
+    "read_expiry",
 ]

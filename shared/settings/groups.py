@@ -4,17 +4,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from shared.settings.keys import KeyEntries
 from shared.settings.limits import Limits, ModelPrice
 from shared.settings.values import (
     JSON_OBJECT,
-    PRINCIPAL_PATTERN,
     AzureResource,
     BaseUrl,
     BlobPath,
     ConnectionString,
     ContainerName,
     EncryptionKeys,
-    KeyRecord,
     McpServer,
     malformed,
 )
@@ -29,10 +28,11 @@ class SettingsGroup(BaseModel):
 class AuthSettings(SettingsGroup):
     """Keys of callers."""
 
-    api_keys: Annotated[dict[str, KeyRecord], JSON_OBJECT] = Field(
-        default={},
+    api_keys: Annotated[KeyEntries, JSON_OBJECT] = Field(
+        default=KeyEntries(),
         alias="API_KEYS",
-        description='JSON object: name → SHA-256 hex digest of the key, or {"sha256", "scopes"}.',
+        description='JSON object: name → SHA-256 hex digest of the key, or {"sha256", "scopes"?, '
+        '"expires"?, "models"?, "limits"?}.',
     )
     mcp_api_key: SecretStr | None = Field(
         None, alias="MCP_API_KEY", description="One shared key in plain text."
@@ -40,15 +40,6 @@ class AuthSettings(SettingsGroup):
     mcp_server_api_key: SecretStr | None = Field(
         None, alias="MCP_SERVER_API_KEY", description="Another name of MCP_API_KEY."
     )
-
-    @field_validator("api_keys")
-    @classmethod
-    def _have_names_and_keys_of_their_own(cls, value: dict[str, KeyRecord]) -> dict[str, KeyRecord]:
-        if not all(PRINCIPAL_PATTERN.fullmatch(name) for name in value):
-            raise malformed("has a name that is not 1 to 128 of A-Z a-z 0-9 . _ @ -")
-        if len({record.sha256 for record in value.values()}) < len(value):
-            raise malformed("has one key under two names: make a key for each name")
-        return value
 
 
 class OpenAISettings(SettingsGroup):

@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 from shared.addresses import endpoint, forbidden_host
 from shared.settings.groups import SettingsGroup
 from shared.settings.model import Settings
-from shared.settings.values import MIN_KEY_CHARS
+from shared.settings.values import MIN_KEY_CHARS, describe_complaint
 
 
 def _described() -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -111,32 +111,13 @@ def _nested(values: Mapping[str, str]) -> dict[str, Any]:
     return nested
 
 
-_COMPLAINTS = {
-    "missing": "is missing",
-    "extra_forbidden": "is not known",
-    "model_type": "is not a JSON object",
-    "dict_type": "is not a JSON object",
-    "tuple_type": "is not a JSON list",
-    "frozen_set_type": "is not a JSON list",
-    "string_type": "is not a string",
-    "int_type": "is not a whole number",
-    "float_type": "is not a number",
-}
-"""Replaces sentences that speak of Python's types and classes."""
-
-
 def _explain(complaint: Mapping[str, Any]) -> tuple[str, str]:
     """Returns the name of the setting that is malformed, and the sentence that says why."""
     steps = tuple(str(step) for step in complaint["loc"])
     depth = 2 if steps[0] in _GROUPS else 1
     name, path = _NAMES[steps[:depth]], steps[depth:]
     where = f"{name}, entry {'.'.join(path)}," if path else name
-    message = str(complaint["msg"])
-    if complaint["type"] != "setting":
-        message = _COMPLAINTS.get(complaint["type"]) or (
-            f"is malformed: {message[:1].lower()}{message[1:]}"
-        )
-    return name, f"The setting {where} {message}."
+    return name, f"The setting {where} {describe_complaint(complaint)}."
 
 
 def _runs_in_azure(environ: Mapping[str, str]) -> bool:

@@ -17,7 +17,9 @@ from shared.settings.groups import (
     StorageSettings,
     UsageSettings,
 )
+from shared.settings.keys import ModelPatterns
 from shared.settings.values import (
+    COMMA_SEPARATED,
     JSON_OBJECT,
     LOWER_CASE,
     PROVIDER_NAME,
@@ -91,6 +93,11 @@ class Settings(BaseModel):
     storage: StorageSettings
     agent: AgentSettings
     usage: UsageSettings
+    allowed_models: Annotated[ModelPatterns | None, COMMA_SEPARATED] = Field(
+        None,
+        alias="ALLOWED_MODELS",
+        description="Comma-separated patterns, with *, of models that callers may use; unset: any.",
+    )
     public_base_url: Origin | None = Field(
         None,
         alias="PUBLIC_BASE_URL",

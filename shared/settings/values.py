@@ -3,7 +3,8 @@
 import base64
 import json
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -12,15 +13,16 @@ from pydantic import (
     ConfigDict,
     SecretBytes,
     SecretStr,
-    field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-Scope = Literal["chat", "tools", "connections", "openai", "act-as"]
+Scope = Literal["chat", "tools", "connections", "openai", "act-as", "admin"]
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+"""All scopes, in the order in which they are shown."""
 
 DEFAULT_SCOPES: frozenset[Scope] = frozenset({"chat", "tools", "connections", "openai"})
-"""Scopes of a key that lists none: all but act-as."""
+"""Scopes of a key that lists none: all but act-as and admin."""
 
 MIN_KEY_CHARS = 20
 """Shortest API key in Azure; a digest does not show how long its key is."""
@@ -29,7 +31,12 @@ ENCRYPTION_KEY_BYTES = 32
 """Length of an AES-256 key."""
 
 PRINCIPAL_PATTERN = re.compile(r"[A-Za-z0-9._@-]{1,128}")
-"""Names of principals, in API_KEYS, in the ``X-User-Id`` header and in routes."""
+"""Names that keys may have."""
+
+ENTRA_PATTERN = re.compile(
+    r"entra:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
+)
+"""Names of principals of Entra ID, which no key may have."""
 
 
 def malformed(sentence: str) -> PydanticCustomError:
@@ -40,6 +47,28 @@ def malformed(sentence: str) -> PydanticCustomError:
     """
     # A custom error's text reaches the operator as it is, without pydantic's "Value error, " before it.
     return PydanticCustomError("setting", "{sentence}", {"sentence": sentence})
+
+
+_COMPLAINTS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known",
+    "model_type": "is not a JSON object",
+    "dict_type": "is not a JSON object",
+    "tuple_type": "is not a JSON list",
+    "frozen_set_type": "is not a JSON list",
+    "string_type": "is not a string",
+    "int_type": "is not a whole number",
+    "float_type": "is not a number",
+}
+"""Replaces sentences that speak of Python's types and classes."""
+
+
+def describe_complaint(complaint: Mapping[str, Any]) -> str:
+    """Returns what pydantic complains of, as the end of a sentence about the setting."""
+    message = str(complaint["msg"])
+    if complaint["type"] == "setting":
+        return message
+    return _COMPLAINTS.get(complaint["type"]) or f"is malformed: {message[:1].lower()}{message[1:]}"
 
 
 def _json_object(value: object) -> object:
@@ -131,6 +160,15 @@ def _lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _comma_separated(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(filter(None, (part.strip() for part in value.split(","))))
+
+
+COMMA_SEPARATED = BeforeValidator(_comma_separated)
+"""Marks a type whose value is written as a comma-separated list."""
+
 JSON_OBJECT = BeforeValidator(_json_object)
 """Marks a type whose value is written as a JSON object."""
 
@@ -145,34 +183,6 @@ ContainerName = Annotated[str, BeforeValidator(_container_name)]
 EncryptionKeys = Annotated[tuple[SecretBytes, ...], BeforeValidator(_encryption_keys)]
 Origin = Annotated[str, BeforeValidator(_origin)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
-
-
-class KeyRecord(BaseModel):
-    """One entry of API_KEYS.
-
-    Attributes:
-        sha256: SHA-256 of the key, as 64 hex digits in lower case.
-        scopes: What the key may do.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sha256: str
-    scopes: frozenset[Scope] = DEFAULT_SCOPES
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_digest(cls, value: object) -> object:
-        if not isinstance(value, str | dict | KeyRecord):
-            raise malformed('is neither a digest nor an object with "sha256"')
-        return {"sha256": value} if isinstance(value, str) else value
-
-    @field_validator("sha256")
-    @classmethod
-    def _is_digest(cls, value: str) -> str:
-        if not re.fullmatch(r"[0-9a-f]{64}", value.lower()):
-            raise malformed("is not a SHA-256 digest of 64 hex digits")
-        return value.lower()
 
 
 class McpServer(BaseModel):

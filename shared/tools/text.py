@@ -140,7 +140,9 @@ class TextTools:
             max_tokens: Most tokens of the answer, reasoning included.
             extra: Further parameters of the provider's API, passed on as they are.
         """
-        if taken := sorted({"messages", "model", "stream"} & (extra or {}).keys()):
+        # The last three name further models to providers that fall back to them.
+        reserved = {"messages", "model", "stream", "models", "fallbacks", "route"}
+        if taken := sorted(reserved & (extra or {}).keys()):
             raise InvalidRequest.for_field("extra", f"must not contain {', '.join(taken)}")
         options = {
             "temperature": self._temperature if temperature is None else temperature,

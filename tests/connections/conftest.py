@@ -116,8 +116,7 @@ def deadline_seconds() -> float:
 async def api(
     connections: Connections, deadline_seconds: float
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    guard_keys = KeyAuthenticator.from_settings(load_settings({"MCP_API_KEY": API_KEY}))
-    assert guard_keys is not None
+    guard_keys = KeyAuthenticator(load_settings({"MCP_API_KEY": API_KEY}))
     app = FastAPI()
     install_error_handlers(app)
     app.include_router(connections_router(connections, Guard([guard_keys]), ORIGIN))

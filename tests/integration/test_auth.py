@@ -1,10 +1,13 @@
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
 
+from shared.auth import KeyAuthenticator
 from shared.errors import Unauthorized
+from shared.settings import load_settings
 from tests.conftest import KEY, MakeClient, digest
 
 PROTECTED = [
@@ -251,3 +254,105 @@ async def test_short_key_does_not_count_in_azure_although_its_digest_is_configur
     assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
     assert refused.json()["detail"].startswith("Keys of fewer than 20 characters do not count.")
     assert unknown.json()["detail"] == refused.json()["detail"]
+
+
+def entries(**values: object) -> dict[str, str]:
+    return {"API_KEYS": json.dumps(values)}
+
+
+async def test_malformed_and_expired_entries_let_nobody_in_and_stop_nobody_else(
+    make_client: MakeClient, environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = entries(
+        alice=digest("alice-key"),
+        bob={"sha256": digest("bob-key"), "expiry": "2027-01-31"},
+        carol={"sha256": digest("carol-key"), "expires": "2020-01-31"},
+    )
+    client = make_client(environment | keys, {})
+    problems = [
+        "The setting API_KEYS, entry bob.expiry, is not known.",
+        "The setting API_KEYS, entry carol, expired on 2020-01-31.",
+    ]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == problems
+    answers = {}
+    for name in ("alice", "bob", "carol"):
+        response = await client.get("/server_time", headers={"X-Api-Key": f"{name}-key"})
+        answers[name] = response.status_code
+    assert answers == {"alice": 200, "bob": 401, "carol": 401}
+    known = await client.get("/health", headers={"X-Api-Key": "alice-key"})
+    assert (known.status_code, known.json()["status"]) == (200, "degraded")
+    assert known.json()["problems"] == problems
+    strangers = [
+        await client.get("/health", headers=headers) for headers in ({}, {"X-Api-Key": "x"})
+    ]
+    for response in strangers:
+        (problem,) = response.json()["problems"]
+        assert problem.startswith("The setting API_KEYS has entries that let nobody in.")
+        assert "bob" not in response.text
+        assert "carol" not in response.text
+
+
+async def test_entries_that_are_all_malformed_do_not_open_the_app(
+    make_client: MakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = make_client(entries(alice=7), {"X-Api-Key": "alice"})
+    response = await client.get("/tools")
+    assert (response.status_code, response.json()["code"]) == (503, "auth_not_configured")
+    assert "alice" not in response.text
+    assert capsys.readouterr().out == ""
+
+
+async def test_several_keys_of_one_name_are_valid_side_by_side(make_client: MakeClient) -> None:
+    client = make_client(entries(web={"sha256": [digest("old"), digest("new")]}), {})
+    for key, status in (("old", 200), ("new", 200), ("older", 401)):
+        response = await client.get("/server_time", headers={"X-Api-Key": key})
+        assert response.status_code == status, key
+
+
+async def test_key_that_expires_while_the_app_runs_is_refused_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = datetime(2027, 1, 31, 23, 59, tzinfo=UTC)
+    settings = load_settings(entries(web={"sha256": digest("k"), "expires": "2027-01-31"}))
+    authenticator = KeyAuthenticator(settings, clock=lambda: now)
+    header = {"x-api-key": "k"}.get
+    assert await authenticator.authenticate(header)
+    now += timedelta(minutes=1)
+    for _ in range(2):
+        with pytest.raises(Unauthorized, match="This key has expired"):
+            await authenticator.authenticate(header)
+    assert caplog.messages == ["A key of web is used that has expired."]
+
+
+OID = "entra:0A1b2c3d-0000-4000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("user", "name"), [("ada", "ada"), (OID, OID.lower()), ("entra:ada", None), ("a:b", None)]
+)
+async def test_users_may_be_named_as_keys_or_as_entra_names_them(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    user: str,
+    name: str | None,
+) -> None:
+    caplog.set_level(logging.INFO, "shared")
+    web = {"sha256": digest("web-key"), "scopes": ["chat", "tools", "act-as"]}
+    client = make_client(environment | entries(web=web), {"X-Api-Key": "web-key"})
+    by_header = await call_as(client, user)
+    by_route = await client.post(f"/api/{user}/chat", json={"message": "hi"})
+    assert (by_header.status_code, by_route.status_code) == ((200, 200) if name else (422, 422))
+    lines = [json.loads(text.removeprefix("request ")) for text in caplog.messages]
+    assert {line["principal"] for line in lines} == {name or "web"}
+
+
+async def test_front_end_does_not_lend_its_own_powers_to_users(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    web = {"sha256": digest("web-key"), "scopes": ["chat", "act-as", "admin"]}
+    client = make_client(
+        environment | entries(web=web), {"X-Api-Key": "web-key", "X-User-Id": "ada"}
+    )
+    response = await client.post("/api/bob/chat", json={"message": "hi"})
+    assert (response.status_code, response.json()["code"]) == (403, "insufficient_scope")

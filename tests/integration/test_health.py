@@ -69,7 +69,6 @@ async def test_deep_check_asks_the_provider(
 
 
 SECRETS = {
-    "API_KEYS": '{"alice": {"sha256": "not-a-digest"}, "bob": 7}',
     "MCP_SERVERS": '{"payroll": {"url": "payroll.example"}}',
     "MCP_STDIO_COMMANDS": '{"payroll": "rm -rf"}',
 }

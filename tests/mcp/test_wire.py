@@ -77,7 +77,8 @@ async def test_key_without_the_scope_answers_403(wire: httpx2.AsyncClient) -> No
     response = await wire.post("/mcp", json=PING, headers=headers)
     assert response.status_code == 403
     assert error_body(response) == {
-        "detail": "This key lacks the scope 'tools'. Add it to the key's 'scopes' in API_KEYS.",
+        "detail": "This key lacks the scope 'tools'. Add it to the key's 'scopes' in API_KEYS, or with "
+        "PATCH /keys/{name} where the key is stored.",
         "code": "insufficient_scope",
     }
 

@@ -31,6 +31,7 @@ MALFORMED = {
     "REQUEST_DEADLINE_SECONDS": "231",
     "CORS_ALLOWED_ORIGINS": "example.com",
     "MCP_ALLOWED_ORIGINS": "https://a.example/path",
+    "ALLOWED_MODELS": "gpt 6",
     "LIMITS": '{"requests_per_hour": 5}',
     "PRICES": '{"gpt-6-luna": {"input": -1}}',
     "PROVIDERS": '{"a": {"base_url": "a.example"}}',

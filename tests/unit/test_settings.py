@@ -1,10 +1,11 @@
 import json
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
 
 from shared import __build__
-from shared.settings import SETTING_NAMES, KeyRecord, Limits, ModelPrice, load_settings
+from shared.settings import SETTING_NAMES, KeyEntry, Limits, ModelPrice, load_settings
 from tests.conftest import digest
 from tests.unit.malformed import MALFORMED
 
@@ -25,7 +26,7 @@ def test_nothing_set_gives_the_defaults() -> None:
         "providers": {},
         "malformed": (),
         "problems": (),
-        "auth": {"api_keys": {}},
+        "auth": {"api_keys": {"entries": {}, "faults": {}}},
         "openai": {},
         "azure_openai": {},
         "chat": {},
@@ -79,35 +80,98 @@ def test_each_malformed_setting_is_listed() -> None:
     assert len(load_settings(MALFORMED).problems) == len(MALFORMED)
 
 
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def key_problems(entries: object) -> tuple[str, ...]:
+    settings = load_settings({"API_KEYS": json.dumps(entries)})
+    assert (settings.problems, settings.malformed) == ((), ())
+    return settings.auth.api_keys.problems(NOW)
+
+
+def test_keys_that_are_no_json_object_stop_the_app() -> None:
+    (problem,) = load_settings({"API_KEYS": "{"}).problems
+    assert problem == "The setting API_KEYS is not a JSON object."
+
+
 @pytest.mark.parametrize(
-    "value",
+    ("entry", "complaint"),
     [
-        "{",
-        '{"name": "not-a-digest"}',
-        '{"name": 5}',
-        '{"a name with spaces": "%s"}' % ("0" * 64),
-        '{"name": {"sha256": "%s", "scopes": ["everything"]}}' % ("0" * 64),
-        '{"name": {"scopes": ["chat"]}}',
-        '{"name": {"sha256": "%s", "typo": 1}}' % ("0" * 64),
+        ("not-a-digest", ".sha256, is not a SHA-256 digest of 64 hex digits"),
+        (7, ', is neither a digest nor an object with "sha256"'),
+        ({}, ".sha256, is missing"),
+        ({"sha256": 5}, ".sha256, is neither a digest nor a list of digests"),
+        ({"sha256": []}, ".sha256, is malformed: tuple should have at least 1 item"),
+        (
+            {"sha256": digest("x"), "scopes": ["everything"]},
+            ".scopes.0, is malformed: input should be",
+        ),
+        ({"sha256": digest("x"), "scopes": "chat"}, ".scopes, is not a JSON list"),
+        ({"sha256": digest("x"), "typo": 1}, ".typo, is not known"),
+        ({"sha256": digest("x"), "expires": "soon"}, ".expires, is not a day as 2027-01-31"),
+        ({"sha256": digest("x"), "expires": 2027}, ".expires, is not a day as 2027-01-31"),
+        ({"sha256": digest("x"), "models": "gpt-6"}, ".models, is not a JSON list"),
+        ({"sha256": digest("x"), "models": ["a b"]}, ".models.0, is not the name of a model"),
+        (
+            {"sha256": digest("x"), "limits": {"usd_per_week": 1}},
+            ".limits.usd_per_week, is not known",
+        ),
     ],
 )
-def test_malformed_key_names_the_setting_and_not_the_digest(value: str) -> None:
-    problems = load_settings({"API_KEYS": value}).problems
-    assert [problem.split()[2].strip(",") for problem in problems] == ["API_KEYS"]
-    assert "0" * 64 not in problems[0]
+def test_malformed_entry_harms_no_other_and_is_named_without_its_digest(
+    entry: object, complaint: str
+) -> None:
+    entries = {"alice": digest("a"), "bob": entry}
+    (problem,) = key_problems(entries)
+    assert problem.startswith(f"The setting API_KEYS, entry bob{complaint}")
+    assert digest("x") not in problem
+    settings = load_settings({"API_KEYS": json.dumps(entries)})
+    assert settings.auth.api_keys.entries == {"alice": KeyEntry(sha256=(digest("a"),))}
 
 
-def test_keys_are_read_in_both_forms() -> None:
-    keys = {
-        "plain": digest("a").upper(),
-        "scoped": {"sha256": digest("b"), "scopes": ["chat", "act-as"]},
+@pytest.mark.parametrize("name", ["a b", "", "ä", "entra:" + "0" * 8, "a/b", "x" * 129, "a\nb"])
+def test_entry_with_a_name_that_no_key_may_have_lets_nobody_in(name: str) -> None:
+    (problem,) = key_problems({name: digest("a")})
+    assert "has a name that is not 1 to 128 of A-Z a-z 0-9 . _ @ -" in problem
+
+
+def test_expired_entry_is_named_from_the_day_after_its_last() -> None:
+    entries = {
+        "over": {"sha256": digest("a"), "expires": "2026-11-30"},
+        "today": {"sha256": digest("b"), "expires": "2026-12-01"},
+        "moment": {"sha256": digest("c"), "expires": "2026-12-01T01:00:00+01:00"},
     }
-    settings = load_settings({"API_KEYS": json.dumps(keys)})
+    assert key_problems(entries) == (
+        "The setting API_KEYS, entry over, expired on 2026-11-30.",
+        "The setting API_KEYS, entry moment, expired on 2026-12-01T01:00:00+01:00.",
+    )
+
+
+def test_keys_are_read_in_all_forms() -> None:
+    whole = {
+        "sha256": [digest("b"), digest("c").upper()],
+        "scopes": ["chat", "act-as"],
+        "expires": "2027-01-31",
+        "models": ["gpt-6-*", "o9"],
+        "limits": {"requests_per_day": 40, "usd_per_month": 5},
+    }
+    settings = load_settings(
+        {"API_KEYS": json.dumps({"plain": digest("a").upper(), "whole": whole})}
+    )
     assert settings.problems == ()
-    assert settings.auth.api_keys == {
-        "plain": KeyRecord(sha256=digest("a")),
-        "scoped": KeyRecord(sha256=digest("b"), scopes=frozenset({"chat", "act-as"})),
+    keys = settings.auth.api_keys
+    assert keys.faults == {}
+    assert keys.entries == {
+        "plain": KeyEntry(sha256=(digest("a"),)),
+        "whole": KeyEntry(
+            sha256=(digest("b"), digest("c")),
+            scopes=frozenset({"chat", "act-as"}),
+            expires="2027-01-31",
+            models=("gpt-6-*", "o9"),
+            limits=Limits(requests_per_day=40, usd_per_month=5),
+        ),
     }
+    assert keys.entries["plain"].scopes == {"chat", "tools", "connections", "openai"}
 
 
 def test_openai_model_is_another_name_of_the_chat_model() -> None:
@@ -167,10 +231,11 @@ def test_secret_that_azure_could_not_read_is_no_key() -> None:
     assert "kv.example" not in str(settings.problems)
 
 
-def test_one_key_under_two_names_is_a_mistake() -> None:
-    keys = json.dumps({"a": digest("k"), "b": {"sha256": digest("k").upper()}})
-    [problem] = load_settings({"API_KEYS": keys}).problems
-    assert "one key under two names" in problem
+def test_one_key_under_two_names_lets_neither_in() -> None:
+    entries = {"a": digest("k"), "b": {"sha256": digest("k").upper()}, "c": digest("c")}
+    problems = key_problems(entries)
+    assert [problem.split(",")[1] for problem in problems] == [" entry a", " entry b"]
+    assert all("a key that another name has too" in problem for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -270,13 +335,6 @@ def test_build_is_the_packages_unless_a_setting_overrides_it() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        (
-            "API_KEYS",
-            '{"alice": 7}',
-            'entry alice, is neither a digest nor an object with "sha256".',
-        ),
-        ("API_KEYS", '{"alice": {}}', "entry alice.sha256, is missing."),
-        ("API_KEYS", '{"alice": {"sha256": 5}}', "entry alice.sha256, is not a string."),
         ("MCP_SERVERS", '{"docs": "https://docs.example"}', "entry docs, is not a JSON object."),
         ("MCP_SERVERS", '{"docs": {}}', "entry docs.url, is missing."),
         ("LIMITS", '{"budget": 5}', "entry budget, is not known."),
@@ -317,8 +375,8 @@ def test_limits_and_prices_are_read_from_json() -> None:
 
 
 def test_strangers_are_told_names_of_settings_only() -> None:
-    settings = load_settings({"API_KEYS": '{"alice": 7}', "LOG_LEVEL": "loud"})
-    assert settings.malformed == ("API_KEYS", "LOG_LEVEL")
+    settings = load_settings({"MCP_SERVERS": '{"alice": 7}', "LOG_LEVEL": "loud"})
+    assert settings.malformed == ("MCP_SERVERS", "LOG_LEVEL")
     assert settings.public_problems == tuple(
         f"The setting {name} is malformed. GET /health with a key and the app's log say why."
         for name in settings.malformed

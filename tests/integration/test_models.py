@@ -1,0 +1,185 @@
+"""Which models callers may use, at every door."""
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared.errors import ModelNotAllowed
+from shared.model_access import check_model
+from tests.conftest import KEY, MakeClient, StandIn, digest
+
+HEADERS = {"X-Api-Key": "web-key"}
+
+
+def with_models(models: list[str] | None, **settings: str) -> dict[str, str]:
+    entry: dict[str, Any] = {"sha256": digest("web-key"), "scopes": ["chat", "tools", "act-as"]}
+    if models is not None:
+        entry["models"] = models
+    return {"API_KEYS": json.dumps({"web": entry}), "OPENAI_CHAT_MODEL": "gpt-6-luna", **settings}
+
+
+async def generate(client: httpx2.AsyncClient, **arguments: Any) -> httpx2.Response:
+    return await client.post("/tools/generate", json={"prompt": "hi", **arguments})
+
+
+def call_by_mcp(client: httpx2.AsyncClient, arguments: dict[str, Any]) -> Any:
+    params = {"name": "generate", "arguments": {"prompt": "hi", **arguments}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "Mcp-Protocol-Version": "2025-06-18",
+    }
+    return client.post("/mcp", json=message, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("models", "setting", "model", "is_allowed"),
+    [
+        (None, "", "any", True),
+        (["gpt-6-*"], "", "gpt-6-sol", True),
+        (["gpt-6-*"], "", None, True),
+        (["gpt-6-*"], "", "gpt-5", False),
+        (["o*"], "", None, False),
+        ([], "", None, False),
+        (None, "o9, gpt-6-*", "o9", True),
+        (None, "o9", None, False),
+        (["gpt-*"], "*-luna", "gpt-6-luna", True),
+        (["gpt-*"], "*-luna", "gpt-6-sol", False),
+        (["gpt-*"], "*-luna", "o9-luna", False),
+    ],
+)
+async def test_model_has_to_match_the_key_and_the_setting(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    models: list[str] | None,
+    setting: str,
+    model: str | None,
+    is_allowed: bool,
+) -> None:
+    client = make_client(environment | with_models(models, ALLOWED_MODELS=setting), HEADERS)
+    arguments = {} if model is None else {"model": model}
+    response = await generate(client, **arguments)
+    assert response.status_code == (200 if is_allowed else 403)
+    if not is_allowed:
+        assert response.json()["code"] == "model_not_allowed"
+    assert len(stand_in.requests()) == is_allowed
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tools/chat_completion", {"prompt": "hi"}),
+        ("/tools/generate", {"prompt": "hi"}),
+        ("/tools/generate_image", {"prompt": "hi"}),
+        ("/tools/synthesize_speech", {"text": "hi"}),
+        ("/tools/generate_video", {"prompt": "hi"}),
+        ("/chat", {"message": "hi"}),
+        ("/chat", {"message": "hi", "stream": True}),
+        ("/api/ada/chat", {"message": "hi"}),
+    ],
+)
+@pytest.mark.parametrize("is_named", [False, True])
+async def test_model_that_is_not_allowed_is_refused_before_anything_is_sent_or_stored(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    path: str,
+    body: dict[str, Any],
+    is_named: bool,
+) -> None:
+    client = make_client(environment | with_models(["none-of-them"]), HEADERS)
+    if is_named and path != "/api/ada/chat":
+        body = body | {"model": "another"}
+    response = await client.post(path, json=body)
+    assert (response.status_code, response.json()["code"]) == (403, "model_not_allowed")
+    assert stand_in.requests() == []
+    assert (await client.get("/conversations")).json()["conversations"] == []
+
+
+async def test_model_that_is_not_allowed_is_refused_over_mcp(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    client = make_client(environment | with_models(["gpt-6-*"]), HEADERS)
+    refused = await call_by_mcp(client, {"model": "o9"})
+    assert "may not be used here" in refused.text
+    assert '"isError":true' in refused.text.replace(" ", "")
+    assert stand_in.requests() == []
+    await call_by_mcp(client, {"model": "gpt-6-sol"})
+    assert [request["body"]["model"] for request in stand_in.requests()] == ["gpt-6-sol"]
+
+
+async def test_tool_that_a_chat_calls_obeys_the_models_of_its_caller(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    client = make_client(environment | with_models(["gpt-6-*"]), HEADERS)
+    response = await client.post("/chat", json={"message": "Draw an image of a hill"})
+    calls = response.json()["tool_calls"]
+    assert [(call["name"], call["is_error"]) for call in calls] == [("generate_image", True)]
+    assert "may not be used here" in str(calls[0]["result"])
+    assert {request["path"] for request in stand_in.requests()} == {"/v1/chat/completions"}
+
+
+async def test_user_may_use_what_both_the_front_end_and_the_user_may(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    keys = json.loads(with_models(["gpt-*"])["API_KEYS"])
+    keys["ada"] = {"sha256": digest("ada-key"), "models": ["*-luna"]}
+    client = make_client(environment | {"API_KEYS": json.dumps(keys)}, HEADERS)
+    statuses = {}
+    for model in ("gpt-6-luna", "gpt-6-sol", "o9-luna"):
+        for user in ("ada", "bob"):
+            client.headers["X-User-Id"] = user
+            statuses[user, model] = (await generate(client, model=model)).status_code
+    assert {named for named, status in statuses.items() if status == 200} == {
+        ("ada", "gpt-6-luna"),
+        ("bob", "gpt-6-luna"),
+        ("bob", "gpt-6-sol"),
+    }
+
+
+async def test_shared_key_obeys_the_setting(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    client = make_client(environment | {"ALLOWED_MODELS": "gpt-6-*"}, {"X-Api-Key": KEY})
+    assert (await generate(client, model="o9")).status_code == 403
+
+
+@pytest.mark.parametrize("field", ["model", "models", "fallbacks", "route"])
+async def test_further_parameters_name_no_other_model(
+    client: httpx2.AsyncClient, stand_in: StandIn, field: str
+) -> None:
+    response = await generate(client, extra={field: ["o9"]})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert stand_in.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("*", "", True),
+        ("*", "any", True),
+        ("a*", "a", True),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("*b*", "abc", True),
+        ("a**c", "abc", True),
+        ("a*b*b", "ab", False),
+        ("a*bc*c", "abcc", True),
+        ("gpt-6.1", "gpt-6x1", False),
+        ("[ab]", "a", False),
+        ("?", "a", False),
+        ("a", "A", False),
+        ("a" + "*a" * 90 + "b", "a" * 500_000, False),
+    ],
+)
+def test_star_is_any_part_of_a_name_and_nothing_else_is_special(
+    pattern: str, name: str, fits: bool
+) -> None:
+    if fits:
+        check_model(name, lists=[[pattern]])
+    else:
+        with pytest.raises(ModelNotAllowed):
+            check_model(name, lists=[[pattern]])
