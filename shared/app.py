@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from pydantic_core import to_json
 
 from shared import __version__
-from shared.agent import Agent, Chats
+from shared.agent import Agent
 from shared.auth import Guard, KeyAuthenticator
 from shared.context import CallContext
 from shared.housekeeping import Housekeeping
@@ -60,14 +60,12 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     services = Services.make(settings, timing=timing)
     tools = services.tools
     agent = Agent(
-        services.openai,
-        [tools],
+        settings,
+        openai=services.openai,
+        tools=tools,
         connections=services.connections,
-        system_prompt=settings.agent.system_prompt,
-        max_turns=settings.agent.max_turns,
-        temperature=settings.openai.temperature,
         conversations=services.conversations,
-        max_history_tokens=settings.agent.max_history_tokens,
+        claims=services.claims,
         tool_timeout=timing.tool,
     )
     mcp = McpEndpoint(lambda: make_mcp_server(services, mcp_context))
@@ -98,7 +96,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     api.include_router(health_router(settings, guard, services))
     api.include_router(tools_router(tools, guard))
     api.include_router(videos_router(services.video_jobs, guard))
-    api.include_router(chat_router(Chats(agent, services.claims), guard, timing.ping))
+    api.include_router(chat_router(agent, guard, timing.ping))
     api.include_router(conversations_router(services.conversations, guard))
     api.include_router(media_router(services.media, services.storage, guard))
     # The Functions host does not tell by which name and scheme it was called.

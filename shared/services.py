@@ -8,11 +8,11 @@ from shared.connections import (
     ConnectionsConfig,
     OperatorServer,
 )
+from shared.conversations import ConversationStore
 from shared.openai_service import OpenAIService
 from shared.outbound import Downloads
 from shared.settings import Settings
 from shared.storage import (
-    ConversationStore,
     IdempotencyStore,
     MediaStore,
     Storage,

@@ -1,16 +1,23 @@
-"""The chat agent: the loop, its events, and the tools it offers the model."""
+"""The chat agent: the loop of model calls and tool calls, its input, its answer and its events."""
 
-from shared.agent.chats import Chats
-from shared.agent.events import ChatAnswer, ChatCompleted, ChatEvent, ToolCallRecord, fold
-from shared.agent.loop import Agent, ChatTurn
+from shared.agent.agent import Agent
+from shared.agent.events import (
+    ChatAnswer,
+    ChatCompleted,
+    ChatEvent,
+    ChatInput,
+    MessageText,
+    ToolCallRecord,
+    fold,
+)
 
 __all__ = [
     "Agent",
     "ChatAnswer",
     "ChatCompleted",
     "ChatEvent",
-    "ChatTurn",
-    "Chats",
+    "ChatInput",
+    "MessageText",
     "ToolCallRecord",
     "fold",
 ]

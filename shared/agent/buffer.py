@@ -19,10 +19,14 @@ class EventBuffer:
     """Holds events until one reader takes them, in their order.
 
     It is bounded by what the agent holds anyway: pieces of text wait as they came, and of the progress
-    of a tool call only the newest report does. Who can wait for the reader waits for `room`.
+    of a tool call only the newest report does.
+
+    Args:
+        waits: Whether the writer waits for a slow reader.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, waits: bool) -> None:
+        self._waits = waits
         # An entry that is a deque is a run of pieces of text; one that is a string is the id of a call
         # whose newest progress is in `_progress`.
         self._waiting: deque[ChatEvent | deque[str] | str] = deque()
@@ -36,7 +40,7 @@ class EventBuffer:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many events wait that their writer should wait too, if it can."""
+        """Whether so many events wait that a writer that waits should wait."""
         return self._count >= MAX_WAITING or self._chars >= MAX_WAITING_CHARS
 
     def put(self, event: ChatEvent) -> None:
@@ -60,8 +64,8 @@ class EventBuffer:
         self._arrived.set()
 
     async def room(self) -> None:
-        """Waits until the buffer is not full, or closed."""
-        while self.is_full and not self._is_closed:
+        """Waits until the buffer is not full, or closed; not at all where its writer does not wait."""
+        while self._waits and self.is_full and not self._is_closed:
             self._taken.clear()
             await self._taken.wait()
 

@@ -1,13 +1,54 @@
-"""What happens while the agent answers; JSON answers are the last event, streams all of them."""
+"""The agent's input, its answer, and the events on the way: a JSON answer is the last of these."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from shared.openai_service import Usage
+from shared.strict_json import as_integer
+from shared.tools import NotBlank
+
+MAX_MESSAGE_CHARS = 1_000_000
+MAX_NAMES = 128
+
+MessageText = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS), NotBlank]
+Names = Annotated[list[str], Field(max_length=MAX_NAMES)]
+
+
+class ChatInput(BaseModel):
+    """A message to the agent, and how to answer it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    message: MessageText = Field(description="Message of the user.")
+    conversation_id: str | None = Field(
+        None, description="Conversation to continue; a new one when left out."
+    )
+    model: str | None = Field(
+        None, description="Model to use, in Azure the deployment; the configured one when left out."
+    )
+    system_prompt: str | None = Field(
+        None, description="Instructions in place of the configured ones."
+    )
+    tools: Names | Literal["none"] | None = Field(
+        None, description="Names of the tools that the model may call; all when left out."
+    )
+    connections: Names | Literal["none"] | None = Field(
+        None, description="Connections whose tools the model may call; all when left out."
+    )
+    max_turns: Annotated[int, BeforeValidator(as_integer), Field(ge=1, le=50)] | None = Field(
+        None,
+        description="Maximum model calls with tools, up to CHAT_MAX_TURNS; then one more without any.",
+    )
+
+    def fingerprint(self) -> bytes:
+        """Returns what tells this request apart from another one with the same idempotency key."""
+        given = self.model_dump_json(include=set(ChatInput.model_fields), exclude_unset=True)
+        return f"chat {given}".encode()
 
 
 class ToolCallRecord(TypedDict):
@@ -30,9 +71,9 @@ class ChatAnswer(TypedDict):
 
     Attributes:
         conversation_id: The stored conversation; null where none is stored.
-        turns: How often the model was called.
-        usage: Tokens of all turns; null where the provider reported none.
-        connection_problems: Connections whose tools were missing; absent where there was none.
+        turns: Number of model calls.
+        usage: Tokens of all model calls; null where the provider reported none.
+        connection_problems: Connections whose tools are missing; absent where there is none.
     """
 
     answer: str
@@ -47,7 +88,7 @@ class ChatAnswer(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class ChatCreated:
-    """The agent began to work."""
+    """The run has begun."""
 
     conversation_id: str | None
     model: str
@@ -71,7 +112,7 @@ class ToolCallStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolProgressed:
-    """A tool reported how far it has come."""
+    """A tool reported progress."""
 
     id: str
     progress: float
@@ -84,7 +125,7 @@ class ToolFinished:
     """A tool returned, or failed.
 
     Attributes:
-        text: The result as the model is told of it.
+        text: The result as the model reads it.
         is_own: Whether the tool is one of ours: only these return media that are stored here.
     """
 

@@ -1,24 +1,20 @@
-"""What the model is told of earlier turns: as much as its budget takes, newest turns first."""
+"""What the model is sent of earlier runs: as much as its budget takes, newest runs first."""
 
 import json
 from collections.abc import AsyncIterable, Mapping, Sequence
-from itertools import islice
 from math import ceil
 from typing import Any
 
-from pydantic_core import to_json
-
-from shared.storage import MAX_FRESH_MEDIA, Line, find_media
+from shared.agent.calls import stored_text
+from shared.conversations import AssistantLine, Line, ToolLine, UserLine
 
 Message = dict[str, Any]
 
 BYTES_PER_TOKEN = 4
 MESSAGE_TOKENS = 4
-"""Around each message, for its role."""
+"""Tokens around each message, for its role."""
 
-LARGE_RESULT_CHARS = 4000
-_MEDIA_KEYS = ("content_type", "expires_at", "id", "url")
-_UNKNOWN_OUTCOME = "Error: The call was broken off; what came of it is not known."
+_UNKNOWN_OUTCOME = "Error: The call was broken off; its outcome is not known."
 
 
 def estimate_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
@@ -30,23 +26,23 @@ def estimate_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     return sum(MESSAGE_TOKENS + ceil(_size(message) / BYTES_PER_TOKEN) for message in messages)
 
 
-async def select_history(turns: AsyncIterable[Sequence[Line]], max_tokens: int) -> list[Message]:
-    """Returns the newest whole turns that fit, in the order in which they were said.
+async def select_history(runs: AsyncIterable[Sequence[Line]], max_tokens: int) -> list[Message]:
+    """Returns the newest whole runs that fit, in the order of their writing.
 
-    Whole turns, so that no tool call is ever parted from its result. Large tool results shrink to
-    their media links, but in the newest turn only where it does not fit otherwise.
+    Whole runs, so that no tool call is separated from its result. Large tool results shrink to their
+    media links, but in the newest run only where it does not fit otherwise.
 
     Args:
-        turns: The turns as their lines, newest first; not read further than needed.
-        max_tokens: Most tokens by `estimate_tokens`.
+        runs: The runs as their lines, newest first; not read further than needed.
+        max_tokens: Maximum tokens by `estimate_tokens`.
     """
     chosen: list[list[Message]] = []
     left = max_tokens
     is_newest = True
-    async for turn in turns:
-        messages = messages_of(turn, shrink=not is_newest)
+    async for run in runs:
+        messages = messages_of(run, shrink=not is_newest)
         if is_newest and estimate_tokens(messages) > left:
-            messages = messages_of(turn, shrink=True)
+            messages = messages_of(run, shrink=True)
         left -= estimate_tokens(messages)
         if left < 0:
             break
@@ -56,46 +52,43 @@ async def select_history(turns: AsyncIterable[Sequence[Line]], max_tokens: int) 
     return [message for messages in reversed(chosen) for message in messages]
 
 
-def messages_of(turn: Sequence[Line], *, shrink: bool) -> list[Message]:
-    """Returns one turn as the Chat Completions API takes it; nothing where nothing was answered.
+def messages_of(run: Sequence[Line], *, shrink: bool) -> list[Message]:
+    """Returns one run as the Chat Completions API takes it; nothing where nothing was answered.
 
-    A turn that failed at once leaves no trace: its caller has heard of the failure and asks again.
+    A run that failed at once is left out: its caller was told of the failure and asks again.
     """
     messages: list[Message] = []
     results: dict[str, Message] = {}
-    for line in turn:
-        if line["type"] == "user":
-            messages.append({"role": "user", "content": line["content"]})
-        elif line["type"] == "assistant":
-            message, results = _assistant(line)
-            messages += [message, *results.values()]
-        elif line["type"] == "tool" and line["id"] in results:
-            results[line["id"]]["content"] = result_text(
-                line["result"], is_error=line["is_error"], shrink=shrink
-            )
+    for line in run:
+        match line:
+            case UserLine():
+                messages.append({"role": "user", "content": line.content})
+            case AssistantLine():
+                message, results = assistant_message(line, _UNKNOWN_OUTCOME)
+                messages += [message, *results.values()]
+            case ToolLine() if line.call_id in results:
+                results[line.call_id]["content"] = stored_text(
+                    line.result, is_error=line.is_error, shrink=shrink
+                )
     return messages if len(messages) > 1 else []
 
 
-def result_text(result: Any, *, is_error: bool, shrink: bool = False) -> str:
-    """Returns a tool's result as the model reads it.
+def assistant_message(line: AssistantLine, result: str = "") -> tuple[Message, dict[str, Message]]:
+    """Returns an answer of the model, and the messages for the results of its calls by their ids.
 
     Args:
-        result: Text, or a JSON value.
-        is_error: Whether the tool failed.
-        shrink: Whether a large one becomes its media links.
+        line: The answer.
+        result: Stands for the results until they are known.
     """
-    text = result if isinstance(result, str) else to_json(result).decode()
-    text = f"Error: {text}" if is_error else text
-    if shrink and len(text) > LARGE_RESULT_CHARS:
-        return to_json(media_links(result, len(text))).decode()
-    return text
-
-
-def media_links(result: Any, chars: int) -> dict[str, Any]:
-    """Returns what is kept of a large result: the media in it, up to 100, and a note of its length."""
-    found = islice(find_media(result), MAX_FRESH_MEDIA)
-    media = [{key: each[key] for key in _MEDIA_KEYS} for each in found]
-    return {"media": media, "note": f"Shortened: the result had {chars} characters."}
+    if not line.tool_calls:
+        return {"role": "assistant", "content": line.content}, {}
+    calls = [call.as_message_part() for call in line.tool_calls]
+    message = {"role": "assistant", "content": line.content or None, "tool_calls": calls}
+    results = {
+        call.id: {"role": "tool", "tool_call_id": call.id, "content": result}
+        for call in line.tool_calls
+    }
+    return message, results
 
 
 def _size(message: Mapping[str, Any]) -> int:
@@ -105,14 +98,3 @@ def _size(message: Mapping[str, Any]) -> int:
         if key != "role" and value
     )
     return sum(len(text.encode(errors="surrogatepass")) for text in texts)
-
-
-def _assistant(line: Line) -> tuple[Message, dict[str, Message]]:
-    message: Message = {"role": "assistant", "content": line["content"] or None}
-    if not line["tool_calls"]:
-        return {**message, "content": line["content"]}, {}
-    results = {
-        call["id"]: {"role": "tool", "tool_call_id": call["id"], "content": _UNKNOWN_OUTCOME}
-        for call in line["tool_calls"]
-    }
-    return {**message, "tool_calls": line["tool_calls"]}, results

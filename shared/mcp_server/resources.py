@@ -7,8 +7,9 @@ from mcp.shared.exceptions import MCPError
 from pydantic_core import to_json
 
 from shared.context import CallContext
+from shared.conversations import ConversationStore
 from shared.errors import BUG, InsufficientScope, NotFound, cut_text
-from shared.storage import ConversationStore, MediaStore, present_conversation
+from shared.storage import MediaStore
 from shared.telemetry import current_record
 from shared.tools import Tool, ToolRegistry
 
@@ -118,7 +119,7 @@ class Resources:
         page = await self._conversations.page(
             context.principal.name, uri.removeprefix(CONVERSATION_SCHEME), CONVERSATION_MESSAGES
         )
-        text = to_json(present_conversation(page)).decode()
+        text = to_json(page).decode()
         return types.TextResourceContents(uri=uri, mime_type=JSON, text=text)
 
     def _unknown(self, uri: str) -> MCPError:

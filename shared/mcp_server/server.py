@@ -13,9 +13,10 @@ from mcp.shared.exceptions import MCPError
 
 from shared import __version__
 from shared.context import CallContext
+from shared.conversations import ConversationStore
 from shared.errors import BUG, Failure, GatewayError, NotFound, failure_of
 from shared.mcp_server.resources import TEMPLATES, Resources
-from shared.storage import ConversationStore, MediaStore
+from shared.storage import MediaStore
 from shared.telemetry import current_record
 from shared.tools import ToolRegistry, ToolSpec
 

@@ -1,30 +1,13 @@
-"""`/conversations`: what was said in chats."""
+"""`/conversations`: the stored messages and answers of chats."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
 
 from shared.auth import Guard
+from shared.conversations import Conversation, ConversationList, ConversationStore
 from shared.routes.errors import COMMON_ERRORS, Cursor, cursor_errors
 from shared.routes.guard import Context, guarded
-from shared.storage import (
-    Conversation,
-    ConversationStore,
-    ConversationSummary,
-    present_conversation,
-)
-
-
-class ConversationList(BaseModel):
-    """Answer of `GET /conversations`.
-
-    Attributes:
-        cursor: Gives the next page; null at the end.
-    """
-
-    conversations: list[ConversationSummary]
-    cursor: str | None
 
 
 def conversations_router(conversations: ConversationStore, guard: Guard) -> APIRouter:
@@ -36,13 +19,12 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
     @router.get("/conversations", name="conversations_list")
     async def list_conversations(
         context: Context,
-        limit: Annotated[int, Query(ge=1, le=100, description="Most to return.")] = 20,
+        limit: Annotated[int, Query(ge=1, le=100, description="Maximum conversations.")] = 20,
         cursor: Cursor | None = None,
     ) -> ConversationList:
-        """Lists the caller's conversations, newest first; a page may hold fewer than asked for."""
+        """Lists the caller's conversations, newest first; a page may hold fewer than `limit`."""
         with cursor_errors():
-            page = await conversations.list(context.principal.name, limit, cursor)
-        return ConversationList(conversations=list(page.conversations), cursor=page.cursor)
+            return await conversations.list(context.principal.name, limit, cursor)
 
     @router.get(
         "/conversations/{conversation_id}",
@@ -53,18 +35,20 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
     async def get(
         conversation_id: str,
         context: Context,
-        limit: Annotated[int, Query(ge=1, le=100, description="Most messages.")] = 100,
+        limit: Annotated[int, Query(ge=1, le=100, description="Maximum messages.")] = 100,
         cursor: Cursor | None = None,
     ) -> Conversation:
-        """Returns the newest messages, oldest of them first; the cursor leads to earlier ones."""
+        """Returns the newest messages of a conversation, in the order of their writing.
+
+        The cursor returns those before them.
+        """
         principal = context.principal.name
         with cursor_errors():
-            page = await conversations.page(principal, conversation_id, limit, cursor)
-        return present_conversation(page)
+            return await conversations.page(principal, conversation_id, limit, cursor)
 
     @router.delete("/conversations/{conversation_id}", name="conversation_delete", status_code=204)
     async def delete(conversation_id: str, context: Context) -> None:
-        """Deletes a conversation; the media in it stay."""
+        """Deletes a conversation, but not the media in it."""
         await conversations.delete(context.principal.name, conversation_id)
 
     return router

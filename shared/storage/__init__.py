@@ -1,15 +1,11 @@
 """Everything durable: objects in Blob Storage or in a folder, and what is made of them."""
 
-from shared.storage.conversation_log import Line
-from shared.storage.conversation_pages import ConversationPage, ConversationSummary
-from shared.storage.conversation_view import Conversation, present_conversation
-from shared.storage.conversations import ConversationList, ConversationStore
 from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import Claim, IdempotencyStore
-from shared.storage.ids import Operation, is_id, made_at, new_id, owner_key
+from shared.storage.ids import Operation, is_id, iso_utc, made_at, new_id, owner_key
 from shared.storage.keys import SharedKey
-from shared.storage.leases import Lease, LeasedRecord, LeasedRecords
+from shared.storage.leases import Lease, LeasedRecord, LeasedRecords, Renewal
 from shared.storage.links import LinkSigner
 from shared.storage.media import MediaStore
 from shared.storage.media_index import MediaPage, MediaRecord, Origin
@@ -39,24 +35,17 @@ from shared.storage.records import (
 )
 from shared.storage.retries import keep_retrying, retry_write
 from shared.storage.service import Storage
-from shared.storage.turns import OpenTurn, TurnWriter
 from shared.storage.work_items import WorkItem, WorkItems
 
 __all__ = [
     "MAX_FRESH_MEDIA",
     "Claim",
     "ContentHeaders",
-    "Conversation",
-    "ConversationList",
-    "ConversationPage",
-    "ConversationStore",
-    "ConversationSummary",
     "FolderStore",
     "IdempotencyStore",
     "Lease",
     "LeasedRecord",
     "LeasedRecords",
-    "Line",
     "LinkSigner",
     "LogFull",
     "Media",
@@ -74,7 +63,6 @@ __all__ = [
     "ObjectPage",
     "ObjectStore",
     "ObjectStream",
-    "OpenTurn",
     "Operation",
     "Origin",
     "OrphanCounts",
@@ -83,9 +71,9 @@ __all__ = [
     "Record",
     "RecordPage",
     "Records",
+    "Renewal",
     "SharedKey",
     "Storage",
-    "TurnWriter",
     "Versioned",
     "WorkItem",
     "WorkItems",
@@ -94,10 +82,10 @@ __all__ = [
     "encode_cursor",
     "find_media",
     "is_id",
+    "iso_utc",
     "keep_retrying",
     "made_at",
     "new_id",
     "owner_key",
-    "present_conversation",
     "retry_write",
 ]

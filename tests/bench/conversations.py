@@ -22,9 +22,11 @@ import httpx2
 
 from local.stand_in import create_stand_in
 from shared.app import create_app
+from shared.conversations import AssistantLine, EndLine, Line, UserLine
+from shared.conversations.lines import ConversationLine, Summary
+from shared.conversations.log import ConversationLog, LogWriter
 from shared.settings import load_settings
-from shared.storage import Line, Operation, Storage
-from shared.storage.conversation_log import ConversationLog, LogWriter
+from shared.storage import Operation, Storage
 from tests.conftest import AUTH, KEY, ThreadServer
 from tests.ports import free_port
 from tests.storage import azurite as azurite_process
@@ -39,13 +41,15 @@ async def fill(settings: dict[str, str], messages: int) -> str:
     conversation_id = Operation.begin().id("conversation")
     log = ConversationLog(storage.state, "default", conversation_id)
     writer = LogWriter(log, None, storage)
-    head: list[Line] = [{"type": "conversation", "title": TEXT[:80], "turn": "", "attempt": 1}]
+    title = TEXT[:80]
+    summary = Summary(title=title, model=None, usage=None)
+    head: list[Line] = [ConversationLine(title=title)]
     for number in range(messages // 2):
-        stamp = {"turn": f"{number:044x}", "attempt": 1}
-        await writer.append(*head, {"type": "user", "content": f"{number} {TEXT}", **stamp})
+        run = f"{number:044x}"
+        await writer.append(*head, UserLine(run=run, content=f"{number} {TEXT}"))
         await writer.append(
-            {"type": "assistant", "content": TEXT, "tool_calls": [], **stamp},
-            {"type": "end", "status": "complete", **stamp},
+            AssistantLine(run=run, content=TEXT),
+            EndLine(run=run, status="complete", summary=summary),
         )
         head = []
     await storage.aclose()

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from pytest_mock import MockerFixture
 
-from shared.agent import loop
+from shared.agent import selection as agent_selection
 from shared.connections import selection
 from shared.storage import FolderStore
 from tests.conftest import TOOLS, MakeClient, StandIn, ThreadServer, digest
@@ -139,7 +139,7 @@ async def test_connection_that_goes_down_during_a_chat_is_reported(
 async def test_more_tools_than_models_take_are_left_out_and_named(
     api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "MAX_REMOTE_TOOLS", 1)
+    monkeypatch.setattr(agent_selection, "MAX_REMOTE_TOOLS", 1)
     client_id = await connect(api, server, "files")
     answer = await chat(api)
     functions = {tool["function"]["name"] for tool in stand_in.bodies()[-1]["tools"]}

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from pytest_mock import MockerFixture
 
-from shared.agent import Agent, Chats, ChatTurn
+from shared.agent import ChatInput
 from shared.agent.buffer import MAX_JOINED_CHARS, MAX_WAITING, EventBuffer
 from shared.agent.events import (
     ChatCreated,
@@ -25,8 +26,10 @@ from shared.app import create_app
 from shared.auth import Principal
 from shared.context import CallContext
 from shared.deadline import Deadline
+from shared.openai_service import CompletionRequest
+from shared.services import Services
 from shared.settings import load_settings
-from shared.tools import Claims
+from tests.agents import make_agent
 from tests.conftest import AUTH, KEY, ThreadServer
 from tests.torrent import Torrent
 from tests.waiting import until
@@ -113,30 +116,27 @@ async def test_who_reads_nothing_of_a_stream_is_cut_off_after_the_deadline(
     assert ended == dict.fromkeys(["stream", "kept"], (200, "deadline_exceeded"))
 
 
-class Talker(Agent):
-    """An agent that has all its words at once.
+async def test_agent_does_not_run_ahead_of_its_reader(
+    environment: dict[str, str], mocker: MockerFixture
+) -> None:
+    said = 0
 
-    Attributes:
-        said: How many of them were taken.
-    """
-
-    def __init__(self) -> None:
-        self.said = 0
-
-    async def events(self, turn: ChatTurn, context: CallContext) -> AsyncGenerator[ChatEvent, None]:
-        yield ChatCreated(None, "m")
+    async def talk(request: CompletionRequest) -> AsyncGenerator[str, None]:
+        nonlocal said
         for _ in range(10_000):
-            self.said += 1
-            yield ChatDelta("word ")
+            said += 1
+            yield "word "
 
-
-async def test_agent_does_not_run_ahead_of_its_reader(claims: Claims) -> None:
-    agent = Talker()
+    settings = load_settings(environment)
+    services = Services.make(settings)
+    mocker.patch.object(services.openai.chat, "stream", talk)
     context = CallContext(Principal("p", frozenset()), Deadline.after(60))
-    async with aclosing(Chats(agent, claims).events(b"", ChatTurn("hi"), context)) as events:
+    events = make_agent(settings, services).events(ChatInput(message="hi"), context)
+    async with aclosing(events):
         for taken in range(200):
             await anext(events)
-            assert agent.said <= taken + MAX_WAITING
+            assert said <= taken + MAX_WAITING
+    await services.aclose()
 
 
 @pytest.mark.parametrize("pause", [0, 0.05], ids=["fast reader", "slow reader"])
@@ -191,7 +191,7 @@ async def read_all(buffer: EventBuffer) -> list[ChatEvent]:
 
 
 async def test_pieces_that_wait_are_read_together_and_none_is_lost() -> None:
-    buffer = EventBuffer()
+    buffer = EventBuffer(waits=True)
     words = [f"{number} " for number in range(10_000)]
     for word in words:
         buffer.put(ChatDelta(word))
@@ -204,14 +204,14 @@ async def test_pieces_that_wait_are_read_together_and_none_is_lost() -> None:
 
 
 async def test_pieces_are_read_one_by_one_by_who_keeps_up() -> None:
-    buffer = EventBuffer()
+    buffer = EventBuffer(waits=True)
     for word in ("a", "b", "c"):
         buffer.put(ChatDelta(word))
     assert await read_all(buffer) == [ChatDelta("a"), ChatDelta("b"), ChatDelta("c")]
 
 
 async def test_of_the_progress_of_a_call_only_the_newest_waits() -> None:
-    buffer = EventBuffer()
+    buffer = EventBuffer(waits=True)
     for number in range(1000):
         for call in ("one", "two"):
             buffer.put(ToolProgressed(call, number, 1000, None))
@@ -223,7 +223,7 @@ async def test_of_the_progress_of_a_call_only_the_newest_waits() -> None:
 
 
 async def test_events_keep_their_order() -> None:
-    buffer = EventBuffer()
+    buffer = EventBuffer(waits=True)
     events: list[ChatEvent] = [
         ChatCreated(None, "m"),
         ChatDelta("a"),
@@ -236,7 +236,7 @@ async def test_events_keep_their_order() -> None:
 
 
 async def test_writer_waits_for_room_until_the_reader_takes_something_or_is_gone() -> None:
-    buffer = EventBuffer()
+    buffer = EventBuffer(waits=True)
     for _ in range(MAX_WAITING):
         buffer.put(ChatDelta("a"))
     waiting = asyncio.create_task(buffer.room())

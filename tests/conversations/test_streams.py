@@ -169,7 +169,7 @@ async def test_bug_in_the_middle_shows_nothing_but_the_request_id(
     def fail(*_: object) -> str:
         raise RuntimeError("a secret")
 
-    mocker.patch("shared.agent.transcript.estimate_tokens", fail)
+    mocker.patch("shared.agent.run.estimate_tokens", fail)
     conversation_id = (await local_talk.say("hello"))["conversation_id"]
     events = await stream(local_talk.http, message="hi", conversation_id=conversation_id)
     assert (events[-1][0], events[-1][1]["code"]) == ("chat.error", "internal_error")

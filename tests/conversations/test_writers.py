@@ -8,30 +8,31 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
+from shared.conversations import AssistantLine, ConversationStore, OpenRun, RunWriter, UserLine
+from shared.conversations.lines import HeartbeatLine, Line, NextPartLine
+from shared.conversations.log import ConversationLog, LogWriter
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.settings import load_settings
-from shared.storage import (
-    ConversationStore,
-    FolderStore,
-    MediaStore,
-    ObjectStore,
-    OpenTurn,
-    Operation,
-    Storage,
-    TurnWriter,
-)
-from shared.storage.conversation_log import ConversationLog, LogWriter
-from shared.storage.objects import ObjectMissing
+from shared.storage import FolderStore, MediaStore, ObjectMissing, ObjectStore, Operation, Storage
 from shared.timing import Timing
 from tests.conftest import MakeClient
 from tests.waiting import until
 
 OWNER = "alice"
-END = {"type": "end", "status": "complete"}
 
 
-def says(text: str) -> dict[str, Any]:
-    return {"type": "assistant", "content": text, "tool_calls": []}
+def says(text: str) -> AssistantLine:
+    return AssistantLine(content=text)
+
+
+def id_of(run: OpenRun) -> str:
+    assert run.conversation_id is not None
+    return run.conversation_id
+
+
+def content_of(line: Line) -> str:
+    assert isinstance(line, UserLine | AssistantLine)
+    return line.content
 
 
 @pytest.fixture
@@ -57,18 +58,18 @@ async def impatient(stored_environment: dict[str, str]) -> AsyncIterator[Convers
 
 async def read(store: ConversationStore, conversation_id: str) -> list[tuple[str, bool]]:
     page = await store.page(OWNER, conversation_id, 100)
-    return [(line["content"], line["incomplete"]) for line in page.messages]
+    return [(each["content"], each["incomplete"]) for each in page["messages"]]
 
 
 async def begin(
     store: ConversationStore, message: str, conversation_id: str | None = None
-) -> OpenTurn:
-    return await store.begin_turn(OWNER, conversation_id, message, Operation.begin())
+) -> OpenRun:
+    return await store.begin_run(OWNER, conversation_id, message, Operation.begin())
 
 
-def writer_of(turn: OpenTurn) -> TurnWriter:
-    assert turn.writer is not None
-    return turn.writer
+def writer_of(run: OpenRun) -> RunWriter:
+    assert run.writer is not None
+    return run.writer
 
 
 async def test_stalled_writer_is_taken_over_and_stops(
@@ -81,9 +82,9 @@ async def test_stalled_writer_is_taken_over_and_stops(
     with pytest.raises(Conflict):
         await writer_of(stalled).write(says("too late"))
     with pytest.raises(Conflict):
-        await writer_of(stalled).close(END)
-    await writer_of(second).close(says("in time"), END)
-    assert await read(store, stalled.conversation_id) == [
+        await writer_of(stalled).close(status="complete")
+    await writer_of(second).close(says("in time"), status="complete")
+    assert await read(store, id_of(stalled)) == [
         ("one", True),
         ("two", False),
         ("in time", False),
@@ -91,54 +92,54 @@ async def test_stalled_writer_is_taken_over_and_stops(
 
 
 async def test_turn_under_way_is_not_shown_as_broken_off(store: ConversationStore) -> None:
-    turn = await begin(store, "one")
-    assert await read(store, turn.conversation_id) == [("one", False)]
-    await writer_of(turn).close(END)
+    run = await begin(store, "one")
+    assert await read(store, id_of(run)) == [("one", False)]
+    await writer_of(run).close(status="complete")
 
 
 async def test_writer_keeps_its_turn_alive(
     store: ConversationStore, impatient: ConversationStore
 ) -> None:
-    turn = await begin(impatient, "one")
-    log = store._log(OWNER, turn.conversation_id)
-    await until(log.tail, lambda tail: tail.newest[0].line["type"] == "alive")
-    await writer_of(turn).close(says("answer"), END)
-    assert await read(store, turn.conversation_id) == [("one", False), ("answer", False)]
+    run = await begin(impatient, "one")
+    log = store._log(OWNER, id_of(run))
+    await until(log.tail, lambda tail: isinstance(tail.newest[0].line, HeartbeatLine))
+    await writer_of(run).close(says("answer"), status="complete")
+    assert await read(store, id_of(run)) == [("one", False), ("answer", False)]
 
 
 async def test_repeat_takes_its_own_turn_over_at_once(store: ConversationStore) -> None:
     operation = Operation.begin()
-    died = await store.begin_turn(OWNER, None, "one", operation)
+    died = await store.begin_run(OWNER, None, "one", operation)
     await writer_of(died).write(says("half"))
     again = Operation(operation.seed, operation.began_at, is_repeat=True)
-    repeat = await store.begin_turn(OWNER, None, "one", again)
+    repeat = await store.begin_run(OWNER, None, "one", again)
     assert repeat.conversation_id == died.conversation_id
     with pytest.raises(Conflict):
-        await writer_of(died).close(says("other half"), END)
-    await writer_of(repeat).close(says("whole"), END)
-    assert await read(store, repeat.conversation_id) == [("one", False), ("whole", False)]
-    third = await store.begin_turn(OWNER, None, "one", again)
+        await writer_of(died).close(says("other half"), status="complete")
+    await writer_of(repeat).close(says("whole"), status="complete")
+    assert await read(store, id_of(repeat)) == [("one", False), ("whole", False)]
+    third = await store.begin_run(OWNER, None, "one", again)
     assert third.writer is None
-    assert [line["type"] for line in third.finished] == ["user", "assistant", "end"]
+    assert [line.type for line in third.finished] == ["user", "assistant", "end"]
 
 
 async def test_repeat_whose_first_run_stored_nothing_begins(store: ConversationStore) -> None:
     operation = Operation.begin()
     again = Operation(operation.seed, operation.began_at, is_repeat=True)
-    turn = await store.begin_turn(OWNER, None, "one", again)
-    await writer_of(turn).close(says("answer"), END)
-    assert await read(store, turn.conversation_id) == [("one", False), ("answer", False)]
+    run = await store.begin_run(OWNER, None, "one", again)
+    await writer_of(run).close(says("answer"), status="complete")
+    assert await read(store, id_of(run)) == [("one", False), ("answer", False)]
 
 
 async def test_writer_of_a_deleted_conversation_stops(
     store: ConversationStore, impatient: ConversationStore
 ) -> None:
-    turn = await begin(store, "one")
-    await impatient.delete(OWNER, turn.conversation_id)
+    run = await begin(store, "one")
+    await impatient.delete(OWNER, id_of(run))
     with pytest.raises(Conflict):
-        await writer_of(turn).close(says("to nobody"), END)
+        await writer_of(run).close(says("to nobody"), status="complete")
     with pytest.raises(NotFound):
-        await store.page(OWNER, turn.conversation_id, 100)
+        await store.page(OWNER, id_of(run), 100)
 
 
 class Unreliable:
@@ -164,9 +165,9 @@ async def test_append_whose_answer_is_lost_is_done_once(storage: Storage) -> Non
     log = ConversationLog(state, OWNER, Operation.begin().id("conversation"))
     writer = LogWriter(log, None, storage)
     for number in range(4):
-        await writer.append({"type": "user", "content": str(number), "turn": "t", "attempt": 1})
+        await writer.append(UserLine(content=str(number)))
     async with aclosing(log.backwards(await log.tail())) as lines:
-        assert [placed.line["content"] async for placed in lines] == ["3", "2", "1", "0"]
+        assert [content_of(placed.line) async for placed in lines] == ["3", "2", "1", "0"]
 
 
 async def test_append_that_fails_is_told(storage: Storage) -> None:
@@ -177,7 +178,7 @@ async def test_append_that_fails_is_told(storage: Storage) -> None:
     state: Any = Unreachable(storage.state, 0)
     writer = LogWriter(ConversationLog(state, OWNER, "0" * 44), None, storage)
     with pytest.raises(StorageUnavailable):
-        await writer.append({"type": "user"})
+        await writer.append(UserLine(content=""))
 
 
 async def test_log_that_was_made_but_never_written_is_no_conversation(
@@ -196,41 +197,40 @@ async def test_log_that_was_made_but_never_written_is_no_conversation(
         await blobs._blob(log.name(1)).create_append_blob()
     with pytest.raises(ObjectMissing):
         await log.first_line()
-    assert (await store.list(OWNER, 10, None)).conversations == ()
+    assert await store.list(OWNER, 10, None) == {"conversations": [], "cursor": None}
     with pytest.raises(NotFound):
         await begin(store, "two", conversation_id)
     again = Operation(operation.seed, operation.began_at, is_repeat=True)
-    turn = await store.begin_turn(OWNER, None, "one", again)
-    await writer_of(turn).close(END)
+    run = await store.begin_run(OWNER, None, "one", again)
+    await writer_of(run).close(status="complete")
     assert await read(store, conversation_id) == [("one", False)]
 
 
 async def test_next_part_that_was_announced_but_not_begun_is_begun(storage: Storage) -> None:
     log = ConversationLog(storage.state, OWNER, Operation.begin().id("conversation"))
-    line = {"type": "user", "turn": "t", "attempt": 1}
-    await LogWriter(log, None, storage).append({**line, "content": "1"})
+    await LogWriter(log, None, storage).append(UserLine(content="1"))
     writer = LogWriter(log, await log.tail(), storage)
-    await writer._put([{"type": "next"}])
+    await writer._put([NextPartLine()])
     tail = await log.tail()
     assert (tail.end.part, tail.end.offset, tail.appends, tail.newest) == (2, 0, 0, ())
-    await LogWriter(log, tail, storage).append({**line, "content": "2"})
+    await LogWriter(log, tail, storage).append(UserLine(content="2"))
     async with aclosing(log.backwards(await log.tail())) as lines:
-        assert [placed.line["content"] async for placed in lines] == ["2", "1"]
+        assert [content_of(placed.line) async for placed in lines] == ["2", "1"]
 
 
 async def test_any_text_is_stored_as_it_is(store: ConversationStore) -> None:
     text = "\u2028 line\r\n\x00 and 😀"
-    turn = await begin(store, text)
-    await writer_of(turn).close(says(text * 1000), END)
-    assert await read(store, turn.conversation_id) == [(text, False), (text * 1000, False)]
+    run = await begin(store, text)
+    await writer_of(run).close(says(text * 1000), status="complete")
+    assert await read(store, id_of(run)) == [(text, False), (text * 1000, False)]
 
 
 async def test_longest_message_fits(store: ConversationStore) -> None:
     text = "😀" * 1_000_000
-    turn = await begin(store, text)
-    await writer_of(turn).close(END)
-    assert await read(store, turn.conversation_id) == [(text, False)]
-    await writer_of(await begin(store, "next", turn.conversation_id)).close(END)
+    run = await begin(store, text)
+    await writer_of(run).close(status="complete")
+    assert await read(store, id_of(run)) == [(text, False)]
+    await writer_of(await begin(store, "next", run.conversation_id)).close(status="complete")
 
 
 async def test_append_that_nobody_knows_of_is_found_by_the_next(storage: Storage) -> None:
@@ -251,15 +251,15 @@ async def test_append_that_nobody_knows_of_is_found_by_the_next(storage: Storage
     state: Any = Away(storage.state, 0)
     log = ConversationLog(state, OWNER, Operation.begin().id("conversation"))
     writer = LogWriter(log, None, storage)
-    await writer.append({"type": "user", "content": "1"})
+    await writer.append(UserLine(content="1"))
     state.is_away = True
     for _ in range(2):
         with pytest.raises(StorageUnavailable):
-            await writer.append({"type": "assistant", "content": "2"})
+            await writer.append(AssistantLine(content="2"))
     state.is_away = False
-    await writer.append({"type": "user", "content": "3"})
+    await writer.append(UserLine(content="3"))
     async with aclosing(log.backwards(await log.tail())) as lines:
-        assert [placed.line["content"] async for placed in lines] == ["3", "2", "1"]
+        assert [content_of(placed.line) async for placed in lines] == ["3", "2", "1"]
 
 
 async def test_storage_that_hangs_does_not_hold_the_answer_back(

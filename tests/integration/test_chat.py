@@ -7,8 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.agent import Agent, ChatCompleted, ChatEvent, ChatTurn, fold
-from shared.agent import calls as agent_calls
+from shared.agent import Agent, ChatCompleted, ChatEvent, ChatInput, calls, fold
 from shared.agent.events import (
     ChatCreated,
     ChatDelta,
@@ -16,14 +15,16 @@ from shared.agent.events import (
     ToolFinished,
     ToolProgressed,
 )
+from shared.agent.executor import MAX_PARALLEL_CALLS
 from shared.app import create_app
 from shared.auth import Principal
 from shared.context import CallContext
 from shared.deadline import Deadline
-from shared.openai_service import OpenAIService
+from shared.services import Services
 from shared.settings import load_settings
-from shared.tools import Claims, ToolRegistry, tool
+from shared.tools import tool
 from shared.tools.clock import ServerTime
+from tests.agents import make_agent
 from tests.conftest import AUTH, TOOLS, MakeClient, StandIn, ThreadServer
 from tests.waiting import until
 
@@ -253,16 +254,19 @@ class Rendezvous:
 
 @pytest.fixture
 def tools() -> Rendezvous:
-    return Rendezvous(agent_calls.MAX_PARALLEL_CALLS)
+    return Rendezvous(MAX_PARALLEL_CALLS)
 
 
 @pytest.fixture
-async def agent(
-    environment: dict[str, str], tools: Rendezvous, claims: Claims
-) -> AsyncIterator[Agent]:
-    openai = OpenAIService(load_settings(environment))
-    yield Agent(openai, [ToolRegistry([tools], claims)], system_prompt=None, max_turns=5)
-    await openai.aclose()
+async def services(environment: dict[str, str]) -> AsyncIterator[Services]:
+    services = Services.make(load_settings(environment))
+    yield services
+    await services.aclose()
+
+
+@pytest.fixture
+def agent(environment: dict[str, str], services: Services, tools: Rendezvous) -> Agent:
+    return make_agent(load_settings(environment), services, tools)
 
 
 def make_context(seconds: float = 20) -> CallContext:
@@ -270,18 +274,18 @@ def make_context(seconds: float = 20) -> CallContext:
 
 
 async def test_parallel_calls_run_together(agent: Agent, stand_in: StandIn) -> None:
-    stand_in.fault(call_tools=["meet"] * agent_calls.MAX_PARALLEL_CALLS)
-    answer = await fold(agent.events(ChatTurn("go"), make_context()))
-    assert len(answer["tool_calls"]) == agent_calls.MAX_PARALLEL_CALLS
+    stand_in.fault(call_tools=["meet"] * MAX_PARALLEL_CALLS)
+    answer = await fold(agent.events(ChatInput(message="go"), make_context()))
+    assert len(answer["tool_calls"]) == MAX_PARALLEL_CALLS
 
 
 async def test_parallel_calls_are_bounded(
     agent: Agent, stand_in: StandIn, tools: Rendezvous
 ) -> None:
-    one_too_many = agent_calls.MAX_PARALLEL_CALLS + 1
+    one_too_many = MAX_PARALLEL_CALLS + 1
     tools.barrier = asyncio.Barrier(one_too_many)
     stand_in.fault(call_tools=["meet"] * one_too_many)
-    answer = await fold(agent.events(ChatTurn("go"), make_context(3)))
+    answer = await fold(agent.events(ChatInput(message="go"), make_context(6)))
     assert [call["is_error"] for call in answer["tool_calls"]] == [True] * one_too_many
 
 
@@ -289,7 +293,7 @@ async def test_hanging_tools_do_not_hang_the_chat(
     agent: Agent, stand_in: StandIn, tools: Rendezvous
 ) -> None:
     stand_in.fault(call_tools=["hang", "hang", "report"])
-    answer = await fold(agent.events(ChatTurn("go"), make_context(8)))
+    answer = await fold(agent.events(ChatInput(message="go"), make_context(8)))
     assert tools.cancelled == 2
     calls = {call["name"]: call for call in answer["tool_calls"]}
     assert calls["hang"]["is_error"] is True
@@ -302,23 +306,20 @@ async def test_hanging_tools_do_not_hang_the_chat(
 
 
 async def test_one_tool_call_has_its_own_limit(
-    environment: dict[str, str], tools: Rendezvous, claims: Claims, stand_in: StandIn
+    environment: dict[str, str], services: Services, tools: Rendezvous, stand_in: StandIn
 ) -> None:
-    openai = OpenAIService(load_settings(environment))
-    toolsets = [ToolRegistry([tools], claims)]
-    agent = Agent(openai, toolsets, system_prompt=None, max_turns=5, tool_timeout=1)
+    agent = make_agent(load_settings(environment), services, tools, tool_timeout=1)
     stand_in.fault(call_tools=["hang"])
-    answer = await fold(agent.events(ChatTurn("go"), make_context(200)))
+    answer = await fold(agent.events(ChatInput(message="go"), make_context(200)))
     (call,) = answer["tool_calls"]
     assert call["result"] == "The tool 'hang' did not finish within 1 seconds."
-    await openai.aclose()
 
 
 async def test_leaving_cancels_the_tools(
     agent: Agent, stand_in: StandIn, tools: Rendezvous
 ) -> None:
     stand_in.fault(call_tools=["hang"])
-    events = agent.events(ChatTurn("go"), make_context())
+    events = agent.events(ChatInput(message="go"), make_context())
     async for event in events:
         if isinstance(event, ToolCallStarted):
             break
@@ -329,13 +330,13 @@ async def test_leaving_cancels_the_tools(
 async def test_events_tell_what_happens_as_it_happens(agent: Agent, stand_in: StandIn) -> None:
     stand_in.fault(call_tools=["report"])
     events: list[ChatEvent] = [
-        event async for event in agent.events(ChatTurn("go"), make_context())
+        event async for event in agent.events(ChatInput(message="go"), make_context())
     ]
     created, started, progressed, finished, *deltas, completed = events
     assert isinstance(started, ToolCallStarted)
     assert isinstance(finished, ToolFinished)
     assert isinstance(completed, ChatCompleted)
-    assert created == ChatCreated(None, "gpt-6-luna")
+    assert created == ChatCreated(completed.answer["conversation_id"], "gpt-6-luna")
     assert (started.name, started.arguments) == ("report", {})
     assert progressed == ToolProgressed(started.id, 1, 2, "half")
     assert (finished.id, finished.record) == (started.id, completed.answer["tool_calls"][0])
@@ -347,9 +348,9 @@ async def test_events_tell_what_happens_as_it_happens(agent: Agent, stand_in: St
 async def test_large_result_is_cut_for_the_model(
     agent: Agent, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_calls, "MAX_RESULT_CHARS", 10)
+    monkeypatch.setattr(calls, "MAX_RESULT_CHARS", 10)
     stand_in.fault(call_tools=["report"])
-    answer = await fold(agent.events(ChatTurn("go"), make_context()))
+    answer = await fold(agent.events(ChatInput(message="go"), make_context()))
     assert answer["tool_calls"][0]["result"] == {"server_time": "done"}
     message = stand_in.bodies()[1]["messages"][-1]["content"]
     assert message == '{"server_t\n[cut: the result has 22 characters]'

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx2
 
-from shared.agent.calls import MAX_CALLS, MAX_PAID_CALLS
+from shared.agent.executor import MAX_CALLS, MAX_PAID_CALLS
 from tests.conftest import MakeClient, StandIn
 
 PAID = {

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
+from shared.conversations import ConversationStore, OpenRun
 from shared.deadline import time_limit
 from shared.errors import Conflict
 from shared.settings import load_settings
 from shared.storage import (
-    ConversationStore,
     IdempotencyStore,
     MediaStore,
-    OpenTurn,
     Operation,
     Storage,
 )
@@ -111,23 +110,23 @@ async def test_turn_is_taken_over_when_its_lease_is_over_and_not_before(
         storage = make_storage(ahead, own)
         return ConversationStore(storage, MediaStore(storage, settings))
 
-    dead = await store(skew, timing).begin_turn("alice", None, "one", Operation.begin())
+    dead = await store(skew, timing).begin_run("alice", None, "one", Operation.begin())
     for ahead in (0, -skew):
         with pytest.raises(Conflict):
-            await store(ahead, Timing()).begin_turn(
+            await store(ahead, Timing()).begin_run(
                 "alice", dead.conversation_id, "two", Operation.begin()
             )
     patient = store(0, timing)
 
-    async def take_over() -> OpenTurn | None:
+    async def take_over() -> OpenRun | None:
         with suppress(Conflict):
-            return await patient.begin_turn("alice", dead.conversation_id, "two", Operation.begin())
+            return await patient.begin_run("alice", dead.conversation_id, "two", Operation.begin())
         return None
 
-    turn = await until(take_over)
-    assert turn is not None
-    assert turn.writer is not None
-    await turn.writer.close({"type": "end", "status": "complete"})
+    run = await until(take_over)
+    assert run is not None
+    assert run.writer is not None
+    await run.writer.close(status="complete")
 
 
 @SKEWS
@@ -142,11 +141,11 @@ async def test_repeat_finds_the_turn_of_an_instance_whose_clock_differs(
 
     now = datetime.now(UTC)
     operation = Operation.begin(now + timedelta(seconds=skew))
-    first = await store(0).begin_turn("alice", None, "one", operation)
+    first = await store(0).begin_run("alice", None, "one", operation)
     again = Operation(operation.seed, operation.began_at, is_repeat=True)
-    second = await store(-skew).begin_turn("alice", None, "one", again)
+    second = await store(-skew).begin_run("alice", None, "one", again)
     assert (first.writer is None, second.writer is None) == (False, False)
     assert second.writer is not None
-    await second.writer.close({"type": "end", "status": "complete"})
-    page = await store(0).page("alice", second.conversation_id, 100)
-    assert [line["content"] for line in page.messages] == ["one"]
+    await second.writer.close(status="complete")
+    page = await store(0).page("alice", second.conversation_id or "", 100)
+    assert [each["content"] for each in page["messages"]] == ["one"]

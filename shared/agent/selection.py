@@ -1,13 +1,18 @@
-"""Which tools the model is offered in one request, and where each of them runs."""
+"""The tools that the model may call in one run, and the toolset that each is part of."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from shared.agent.events import ChatInput
+from shared.connections import ConnectionProblem, Connections, open_toolset
 from shared.context import CallContext
 from shared.errors import InvalidRequest
 from shared.tools import Toolset, ToolSpec
+
+MAX_REMOTE_TOOLS = 100
+"""Maximum tools of connections where a caller names none: providers take 128 in all, ours included."""
 
 MAX_SHOWN = 5
 MAX_SHOWN_CHARS = 64
@@ -15,14 +20,16 @@ MAX_SHOWN_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class ToolOffer:
-    """The tools of one request.
+class ToolSelection:
+    """The tools of one run.
 
     Attributes:
-        tools: Each tool's description and where it runs, by name.
+        tools: Each tool's description and toolset, by name.
+        problems: Connections whose tools are missing.
     """
 
     tools: Mapping[str, tuple[ToolSpec, Toolset]]
+    problems: Sequence[ConnectionProblem] = ()
 
     @property
     def names(self) -> Sequence[str]:
@@ -30,7 +37,7 @@ class ToolOffer:
         return list(self.tools)
 
     def find(self, name: str) -> Toolset | None:
-        """Returns where a tool runs, None where it is not offered."""
+        """Returns the toolset of a tool; None where the tool is not selected."""
         found = self.tools.get(name)
         return found[1] if found else None
 
@@ -54,23 +61,28 @@ class ToolOffer:
         ]
 
 
-async def make_offer(
-    toolsets: Sequence[Toolset],
-    wanted: Sequence[str] | Literal["none"] | None,
-    context: CallContext,
-) -> ToolOffer:
-    """Lists the toolsets and picks the wanted tools.
+async def select_tools(
+    own: Toolset, connections: Connections, chat: ChatInput, context: CallContext
+) -> ToolSelection:
+    """Lists our own tools and those of the caller's connections, and selects the named ones.
 
     Args:
-        toolsets: Where tools come from.
-        wanted: Names to offer; None for all.
-        context: Whose tools, and until when.
+        own: Our own tools.
+        connections: The tools of other MCP servers.
+        chat: Names the tools and connections.
+        context: The caller.
 
     Raises:
-        InvalidRequest: A wanted tool does not exist.
+        InvalidRequest: A named tool does not exist.
+        NotFound: A named connection does not exist.
+        DeadlineExceeded: The request's budget is used up.
     """
+    wanted = chat.tools
     if wanted == "none":
-        return ToolOffer({})
+        return ToolSelection({})
+    limit = MAX_REMOTE_TOOLS if wanted is None else None
+    remote = await open_toolset(connections, context, chat.connections, named=wanted, limit=limit)
+    toolsets: tuple[Toolset, ...] = (own, remote)
     listed = await asyncio.gather(*(toolset.list(context) for toolset in toolsets))
     tools = {
         spec.name: (spec, toolset)
@@ -78,7 +90,7 @@ async def make_offer(
         for spec in specs
     }
     if wanted is None:
-        return ToolOffer(tools)
+        return ToolSelection(tools, remote.problems)
     if unknown := [name for name in wanted if name not in tools]:
         named = ", ".join(name[:MAX_SHOWN_CHARS] for name in unknown[:MAX_SHOWN])
         raise InvalidRequest.for_field(
@@ -86,4 +98,4 @@ async def make_offer(
             f"unknown: {named}. The tools are: {', '.join(tools)}; those of connections are named "
             "CONNECTION__TOOL.",
         )
-    return ToolOffer({name: tools[name] for name in wanted})
+    return ToolSelection({name: tools[name] for name in wanted}, remote.problems)

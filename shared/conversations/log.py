@@ -1,41 +1,46 @@
 """One conversation as JSON lines in append blobs: written under a fence, read from its end.
 
-The log is also its own lease. A writer's lines say whose turn it is; while the last append is young by
-the clock of storage and does not end a turn, nobody else may write. Every append names the position that
-it expects, so that of two writers one fails and nothing of it lands between the other's lines.
+The log is also its own lease. While the last append is young by the clock of storage and does not end a
+run, only that run may write. Every append names the position that it expects, so that of two writers one
+fails and none of its lines is stored between the other's.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from shared.storage.ids import iso_utc, owner_key
-from shared.storage.objects import (
+from shared.conversations.lines import (
+    ConversationLine,
+    EndLine,
+    Line,
+    NextPartLine,
+    decode,
+    encode,
+)
+from shared.storage import (
     ObjectChanged,
     ObjectMissing,
     ObjectStore,
     RangeNotSatisfiable,
+    Storage,
+    iso_utc,
+    owner_key,
+    retry_write,
 )
-from shared.storage.retries import retry_write
-from shared.storage.service import Storage
 
 MAX_APPENDS = 49_000
-"""Maximum appends to one part of a log, then the next begins: append blobs take 50,000 blocks."""
+"""Maximum appends to one part of a log; then the next part begins: append blobs take 50,000 blocks."""
 
 FIRST_READ_BYTES = 64 * 1024
 MAX_READ_BYTES = 1024 * 1024
 FIRST_LINE_BYTES = 2048
-"""Bytes at the start of a log that hold its first line whole."""
-
-Line = dict[str, Any]
+"""Bytes at the start of a log that hold its whole first line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a line begins or ends: the part, counted from 1, and the byte in it."""
+    """The beginning or end of a line: the part, counted from 1, and the byte in it."""
 
     part: int
     offset: int
@@ -43,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class PlacedLine:
-    """A line and where it begins."""
+    """A line and the place where it begins."""
 
     place: Place
     line: Line
@@ -54,10 +59,10 @@ class Tail:
     """The end of a log as it was read.
 
     Attributes:
-        end: Where the next append goes.
-        appends: How many there have been to the last part.
+        end: The place of the next append.
+        appends: Number of appends to the last part.
         newest: The last lines, newest first.
-        age_seconds: How long ago the last append was, by the clock of storage.
+        age_seconds: Seconds since the last append, by the clock of storage.
     """
 
     end: Place
@@ -66,35 +71,40 @@ class Tail:
     age_seconds: float = 0.0
 
     def is_under_way(self, lease_seconds: float) -> bool:
-        """Returns whether a writer is in the middle of the turn that the newest line belongs to.
+        """Returns whether the run of the newest line is under way.
 
         Args:
-            lease_seconds: How long a turn counts as under way after its last append.
+            lease_seconds: Seconds after its last append for which a run counts as under way.
         """
-        if not self.newest or self.newest[0].line["type"] == "end":
+        if not self.newest or isinstance(self.newest[0].line, EndLine):
             return False
         return self.age_seconds < lease_seconds
+
+
+def folder_of(principal: str) -> str:
+    """Returns the prefix of the names of a principal's logs."""
+    return f"conversations/{owner_key(principal)}/"
 
 
 class ConversationLog:
     """The lines of one conversation.
 
     Args:
-        state: Where they are.
-        principal: Whose they are.
-        conversation_id: An id, as `is_id` knows them.
+        state: The container of the log.
+        principal: The principal whose conversation it is.
+        conversation_id: An id as `is_id` checks it.
     """
 
     def __init__(self, state: ObjectStore, principal: str, conversation_id: str) -> None:
         self.state = state
-        self._folder = owner_key(principal)
+        self._principal = principal
         self._id = conversation_id
 
     def name(self, part: int) -> str:
-        """Returns the object of a part; only first parts are among what a listing finds."""
+        """Returns the name of a part's object; a listing finds first parts only."""
         if part == 1:
-            return f"conversations/{self._folder}/{self._id}.jsonl"
-        return f"conversation-parts/{self._folder}/{self._id}/{part}.jsonl"
+            return f"{folder_of(self._principal)}{self._id}.jsonl"
+        return f"conversation-parts/{owner_key(self._principal)}/{self._id}/{part}.jsonl"
 
     async def tail(self) -> Tail:
         """Reads the end.
@@ -109,12 +119,12 @@ class ConversationLog:
             except ObjectMissing:
                 if part == 1:
                     raise
-                # Whoever announced this part died before it began it.
+                # The instance that announced this part died before it wrote to it.
                 return Tail(Place(part, 0), 0)
             end = Place(part, info.size)
             newest = await self._lines_before(end, FIRST_READ_BYTES)
-            if not newest or newest[0].line["type"] != "next":
-                appends = newest[0].line["append"] if newest else 0
+            if not newest or not isinstance(newest[0].line, NextPartLine):
+                appends = newest[0].line.append if newest else 0
                 return Tail(end, appends, newest, info.age_seconds)
             part += 1
 
@@ -124,15 +134,15 @@ class ConversationLog:
         """Yields lines, newest first.
 
         Args:
-            tail: Begin with what was read there.
-            before: Begin before this place; else at the tail's end.
+            tail: The end of the log, whose lines are not read again.
+            before: The place to begin before; None for the tail's end.
         """
         lines = tail.newest if tail else ()
         place = before or (tail.end if tail else Place(1, 0))
         size = FIRST_READ_BYTES
         while True:
             for each in lines:
-                if each.line["type"] != "next":
+                if not isinstance(each.line, NextPartLine):
                     yield each
                 place = each.place
             if place.offset == 0:
@@ -143,29 +153,45 @@ class ConversationLog:
             lines = await self._lines_before(place, size)
             size = min(size * 4, MAX_READ_BYTES)
 
-    async def first_line(self) -> Line:
-        """Returns the line that a conversation begins with.
+    async def first_line(self) -> ConversationLine:
+        """Returns the line that the conversation begins with.
 
         Raises:
             ObjectMissing: There is no such conversation.
         """
-        try:
+        data = b""
+        with suppress(RangeNotSatisfiable):
             data = await self.read_range(1, 0, FIRST_LINE_BYTES)
-        except RangeNotSatisfiable:
-            data = b""
-        if b"\n" not in data:
-            # Whoever began it died between making the object and its first append.
-            raise ObjectMissing(self.name(1))
-        line: Line = json.loads(data.partition(b"\n")[0])
-        return line
+        first, line_feed, _ = data.partition(b"\n")
+        if line_feed and isinstance(line := decode(first), ConversationLine):
+            return line
+        # The instance died between the creation of the object and its first append.
+        raise ObjectMissing(self.name(1))
+
+    async def last_lines(self, size: int, most: int) -> Sequence[Line]:
+        """Reads whole lines at the end of the first part, newest first.
+
+        Args:
+            size: Size of the first part.
+            most: Maximum bytes to read.
+
+        Raises:
+            ObjectMissing: There is no such conversation.
+        """
+        start = max(0, size - most)
+        data = await self.read_range(1, start, size)
+        skipped = 0 if start == 0 else data.find(b"\n") + 1
+        if start and not skipped:
+            return ()
+        return [each.line for each in _place(data[skipped:], 1, start + skipped)]
 
     async def delete(self, last_part: int) -> None:
-        """Deletes all parts, the one that makes the conversation known last."""
+        """Deletes all parts, the first part last: as long as it is there, the rest can be found."""
         for part in range(last_part, 0, -1):
             await self.state.delete(self.name(part))
 
     async def _lines_before(self, end: Place, size: int) -> Sequence[PlacedLine]:
-        """Reads whole lines up to a place, newest first; none only at the beginning."""
+        """Reads whole lines up to a place, newest first; there are none only at the beginning."""
         while end.offset:
             start = max(0, end.offset - size)
             data = await self.read_range(end.part, start, end.offset)
@@ -176,21 +202,21 @@ class ConversationLog:
         return ()
 
     async def read_range(self, part: int, start: int, end: int) -> bytes:
-        """Returns the bytes of a part from ``start`` up to ``end``, as far as there are any."""
+        """Returns the bytes of a part from ``start`` up to ``end``, or to its end."""
         while True:
-            # What is there does not change, but a long range is not read in one go while the log grows.
+            # Bytes never change, but a long range cannot be read in one go while the log grows.
             with suppress(ObjectChanged):
                 async with self.state.open(self.name(part), start, end - 1) as stream:
                     return b"".join([chunk async for chunk in stream.chunks])
 
 
 class LogWriter:
-    """Appends to a log whose end the writer knows; fails once somebody else has appended.
+    """Appends to a log whose end the writer knows; fails once another writer has appended.
 
     Args:
         log: The log.
         tail: Its end; None for one that does not exist yet.
-        storage: Tells the time that lines say, and how often to try.
+        storage: Gives the time that lines say, and the number of attempts.
     """
 
     def __init__(self, log: ConversationLog, tail: Tail | None, storage: Storage) -> None:
@@ -199,16 +225,16 @@ class LogWriter:
         self._attempts = storage.timing.storage_attempts
         self._end = tail.end if tail else Place(1, 0)
         self._appends = tail.appends if tail else 0
-        self._turns = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._uncertain = b""
 
     async def append(self, *lines: Line) -> None:
         """Appends lines together: either all of them are stored or none.
 
-        A caller who is cancelled does not end the append, or nobody would know where the log ends.
+        Cancelling the caller does not end the append, or nobody would know where the log ends.
 
         Args:
-            lines: What to append.
+            lines: The lines.
 
         Raises:
             ObjectChanged: Another writer has appended, or deleted the log.
@@ -216,52 +242,45 @@ class LogWriter:
         """
         await asyncio.shield(asyncio.create_task(self._append(lines)))
 
-    async def settle(self) -> bool:
-        """Finds out whether the last append was done after all, though it failed.
+    async def was_stored(self) -> bool:
+        """Finds out whether the last append was stored after all, though it failed.
 
         Raises:
             StorageUnavailable: It is still not known.
         """
-        async with self._turns:
-            return await retry_write(self._settle, self._attempts)
+        async with self._lock:
+            return await retry_write(self._confirm, self._attempts)
 
     async def _append(self, lines: Sequence[Line]) -> None:
-        async with self._turns:
-            await retry_write(self._settle, self._attempts)
+        async with self._lock:
+            await retry_write(self._confirm, self._attempts)
             if self._appends >= MAX_APPENDS:
-                await self._put([{"type": "next"}])
+                await self._put([NextPartLine()])
                 self._end, self._appends = Place(self._end.part + 1, 0), 0
             await self._put(lines)
 
     async def _put(self, lines: Sequence[Line]) -> None:
-        stamp = {"append": self._appends + 1, "at": iso_utc(self._clock())}
-        data = b"".join(
-            # Halves of characters could be stored, but never be shown.
-            json.dumps({**line, **stamp}, ensure_ascii=False, separators=(",", ":")).encode(
-                errors="replace"
-            )
-            + b"\n"
-            for line in lines
-        )
-        # The position makes a repeat safe: after an append whose answer was lost it does not hold.
+        append, at = self._appends + 1, iso_utc(self._clock())
+        data = b"".join(encode(replace(line, append=append, at=at)) for line in lines)
+        # The position makes a repeat safe: after an append whose answer was lost it no longer holds.
         await retry_write(lambda: self._put_once(data), self._attempts)
 
     async def _put_once(self, data: bytes) -> None:
-        if await self._settle():
+        if await self._confirm():
             return
         name = self._log.name(self._end.part)
         self._uncertain = data
         try:
             await self._log.state.append(name, data, self._end.offset)
         except ObjectChanged:
-            if not await self._settle():
+            if not await self._confirm():
                 raise
         else:
             self._uncertain = b""
             self._advance(data)
 
-    async def _settle(self) -> bool:
-        """Finds out whether an append was done whose answer was lost.
+    async def _confirm(self) -> bool:
+        """Finds out whether an append was stored whose answer was lost.
 
         Raises:
             StorageUnavailable: It is still not known.
@@ -287,6 +306,6 @@ class LogWriter:
 def _place(data: bytes, part: int, offset: int) -> Sequence[PlacedLine]:
     placed = []
     for text in data.splitlines(keepends=True):
-        placed.append(PlacedLine(Place(part, offset), json.loads(text)))
+        placed.append(PlacedLine(Place(part, offset), decode(text)))
         offset += len(text)
     return placed[::-1]

@@ -1,0 +1,171 @@
+"""The chat agent: a loop of model calls and the tool calls that the model asks for."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, cast
+
+from shared.agent.buffer import EventBuffer
+from shared.agent.events import (
+    ChatAnswer,
+    ChatCompleted,
+    ChatCreated,
+    ChatDelta,
+    ChatEvent,
+    ChatInput,
+)
+from shared.agent.executor import ToolExecutor
+from shared.agent.run import ChatRun
+from shared.agent.selection import ToolSelection, select_tools
+from shared.connections import Connections
+from shared.context import CallContext
+from shared.conversations import ConversationStore
+from shared.openai_service import Capability, Completion, CompletionRequest, OpenAIService
+from shared.settings import Settings
+from shared.tools import CONNECTION_SEPARATOR, Claims, Toolset
+
+DEFAULT_SYSTEM_PROMPT = (
+    "You are a helpful assistant. Use the tools that you are offered when they help, and only then; "
+    "call several at once where they do not depend on each other. Never make up what a tool would "
+    "tell you. Quote marks such as [MCP Server Time] and links as the tools return them."
+)
+
+
+class Agent:
+    """Answers messages with a model and tools, each once for each idempotency key.
+
+    A caller who disconnects ends the run, unless the request has a key: then it goes on, and a repeat
+    gets its answer. In the same way the run waits for a slow reader, or goes on without.
+
+    Args:
+        settings: The instructions, limits and temperature.
+        openai: The providers.
+        tools: Our own tools.
+        connections: The tools of other MCP servers.
+        conversations: Stores messages and answers.
+        claims: Remembers answers by key.
+        tool_timeout: Maximum seconds of one tool call.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        openai: OpenAIService,
+        tools: Toolset,
+        connections: Connections,
+        conversations: ConversationStore,
+        claims: Claims,
+        tool_timeout: float,
+    ) -> None:
+        self._openai = openai
+        self._tools = tools
+        self._connections = connections
+        self._conversations = conversations
+        self._claims = claims
+        self._system_prompt = settings.agent.system_prompt or DEFAULT_SYSTEM_PROMPT
+        self._max_turns = settings.agent.max_turns
+        self._max_history_tokens = settings.agent.max_history_tokens
+        self._temperature = settings.openai.temperature
+        self._tool_timeout = tool_timeout
+
+    async def events(
+        self, chat: ChatInput, context: CallContext
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """Yields what happens until the answer is complete; the last event is `ChatCompleted`.
+
+        A remembered answer comes without the events that led to it. Closing the generator cancels the
+        run, unless the request has an idempotency key.
+
+        Raises:
+            NotConfigured: There is no provider for chat.
+            InvalidRequest: A named tool does not exist.
+            ModelNotAllowed: The caller may not use the model.
+            NotFound: The caller has no such conversation.
+            Conflict: The conversation is being answered, or the key is in use.
+            DeadlineExceeded: The request's budget is used up.
+            GatewayError: The provider failed or refused.
+        """
+        has_key = context.idempotency_key is not None
+        buffer = EventBuffer(waits=not has_key)
+        answering = self._answer(chat, context, buffer)
+        # In a task, because a stream outlives the scope of its route, and with a key its reader, too.
+        running = asyncio.create_task(self._claims.complete(answering) if has_key else answering)
+        running.add_done_callback(lambda _: buffer.close())
+        was_created = False
+        try:
+            async for event in buffer:
+                was_created = was_created or isinstance(event, ChatCreated)
+                yield event
+            answer = cast(ChatAnswer, await running)
+        finally:
+            buffer.discard()
+            if context.deadline.remaining():
+                running.cancel()
+            # Else its scope has cancelled it, and it may still end its run.
+            await asyncio.gather(running, return_exceptions=True)
+        if not was_created:
+            yield ChatCreated(answer["conversation_id"], answer["model"])
+        # Only now: a repeat after this finds the same answer.
+        yield ChatCompleted(answer)
+
+    async def _answer(
+        self, chat: ChatInput, context: CallContext, buffer: EventBuffer
+    ) -> dict[str, Any]:
+        claiming = self._claims.claim(chat.fingerprint(), context, _own_results)
+        async with context.scope(), claiming as claim:
+            if not claim.is_done:
+                context = replace(context, operation=claim.operation)
+                claim.result = {**await self._run(chat, context, buffer)}
+        answer: dict[str, Any] = claim.result
+        return answer
+
+    async def _run(self, chat: ChatInput, context: CallContext, buffer: EventBuffer) -> ChatAnswer:
+        """Calls the model, and the tools that it asks for, until it answers.
+
+        When the model still wants tools after the maximum of turns, it is called once more without any,
+        so that there is always an answer.
+        """
+        model = self._openai.endpoints.get(Capability.CHAT).choose_model(chat.model)
+        selection = await select_tools(self._tools, self._connections, chat, context)
+        async with ChatRun(self._conversations, chat, context) as run:
+            if run.answer is not None:
+                return run.answer
+            buffer.put(ChatCreated(run.conversation_id, model))
+            system_prompt = chat.system_prompt or self._system_prompt
+            warnings = [problem.for_model for problem in selection.problems]
+            await run.load("\n\n".join([system_prompt, *warnings]), self._max_history_tokens)
+            executor = ToolExecutor(selection, run, buffer, context, self._tool_timeout)
+            max_turns = min(chat.max_turns or self._max_turns, self._max_turns)
+            while True:
+                may_call = bool(selection.names) and run.turns < max_turns
+                completion = await self._ask(run, selection if may_call else None, buffer)
+                if not (may_call and completion.tool_calls):
+                    return await run.complete(completion, selection.problems)
+                await run.add_calls(completion)
+                await executor.execute(completion.tool_calls)
+
+    async def _ask(
+        self, run: ChatRun, selection: ToolSelection | None, buffer: EventBuffer
+    ) -> Completion:
+        """Calls the model, and tells the caller each piece of its text."""
+        options: dict[str, Any] = {"temperature": self._temperature}
+        if selection is not None:
+            options["tools"] = selection.as_functions()
+        request = CompletionRequest(messages=run.messages, model=run.chat.model, options=options)
+        async with aclosing(self._openai.chat.stream(request)) as stream:
+            async for piece in stream:
+                if isinstance(piece, Completion):
+                    return piece
+                run.add_text(piece)
+                buffer.put(ChatDelta(piece))
+                await buffer.room()
+        raise AssertionError("unreachable: the stream ends with a completion or raises")
+
+
+def _own_results(answer: ChatAnswer) -> list[Any]:
+    """Returns the results of our own tools: those of connections may name any number of media."""
+    return [
+        call["result"] for call in answer["tool_calls"] if CONNECTION_SEPARATOR not in call["name"]
+    ]

@@ -1,0 +1,310 @@
+"""Conversations as their principals see them: summaries, and pages from the newest message back."""
+
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from shared.conversations.lines import (
+    AssistantLine,
+    ConversationLine,
+    EndLine,
+    Line,
+    Message,
+    Summary,
+    ToolLine,
+    UserLine,
+    find_summary,
+)
+from shared.conversations.log import ConversationLog, Place, PlacedLine, Tail
+from shared.openai_service import Usage
+from shared.storage import (
+    ObjectInfo,
+    ObjectMissing,
+    decode_cursor,
+    encode_cursor,
+    iso_utc,
+    made_at,
+)
+
+LAST_LINE_BYTES = 2048
+"""Bytes at the end of a log that hold its last line whole, where this ends a run."""
+
+WRONG_CURSOR = "This cursor is not one that a page returned."
+_CURSOR = re.compile(r"(\d{1,9})-(\d{1,18})((?:-[0-9a-f]{44}:\d{1,9})*)")
+
+
+class ConversationSummary(TypedDict):
+    """A conversation in a listing.
+
+    Attributes:
+        title: The beginning of the first message.
+        updated_at: When something was last added, in ISO 8601.
+        model: The model that answered last; null where none has.
+        usage: Tokens of all answers; null where no provider reported any.
+    """
+
+    id: str
+    title: str
+    created_at: str
+    updated_at: str
+    model: str | None
+    usage: Usage | None
+
+
+class CalledTool(TypedDict):
+    """A tool call of the model.
+
+    Attributes:
+        arguments: As the model wrote them: a JSON object as text, unless the model made a mistake.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ConversationMessage(TypedDict):
+    """One message; its role decides which fields there are.
+
+    Attributes:
+        turn_id: The same for a message of the user and all that answers it.
+        at: When it was stored, in ISO 8601.
+        incomplete: Whether the answer was broken off after this message.
+        content: The text of the user or the model.
+        tool_calls: The tool calls of the model.
+        tool_call_id: In a tool's message, the id of the call.
+        result: A JSON value, or text.
+    """
+
+    role: Literal["user", "assistant", "tool"]
+    turn_id: str
+    at: str
+    incomplete: bool
+    content: NotRequired[str]
+    tool_calls: NotRequired[list[CalledTool]]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
+    result: NotRequired[Any]
+    is_error: NotRequired[bool]
+    duration_ms: NotRequired[int]
+
+
+class Conversation(ConversationSummary):
+    """A conversation, or a part of it.
+
+    Attributes:
+        messages: In the order of their writing.
+        cursor: Returns the messages before them; null at the beginning.
+    """
+
+    messages: list[ConversationMessage]
+    cursor: str | None
+
+
+class ConversationList(TypedDict):
+    """A part of a principal's conversations, newest first.
+
+    Attributes:
+        cursor: Returns the next part; null at the end.
+    """
+
+    conversations: list[ConversationSummary]
+    cursor: str | None
+
+
+@dataclass
+class PageCursor:
+    """The place where a page ends, and what later lines say about those before it.
+
+    Attributes:
+        before: The page ends before this place; None for the end of the log.
+        attempts: The last attempt of each run that lines before ``before`` may still belong to.
+    """
+
+    before: Place | None = None
+    attempts: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, cursor: str | None) -> "PageCursor":
+        """Reads a cursor.
+
+        Raises:
+            ValueError: It is none.
+        """
+        if cursor is None:
+            return cls()
+        match = _CURSOR.fullmatch(decode_cursor(cursor))
+        if match is None or int(match[1]) == 0:
+            raise ValueError(WRONG_CURSOR)
+        pairs = (pair.split(":") for pair in match[3].split("-")[1:])
+        place = Place(int(match[1]), int(match[2]))
+        return cls(place, {run: int(attempt) for run, attempt in pairs})
+
+    def move_to(self, place: Place, run: str) -> str:
+        """Returns the cursor of the page before a message of a run."""
+        pairs = [
+            f"-{each}:{attempt}"
+            for each, attempt in self.attempts.items()
+            # A first attempt replaces no other: it matters only while the place is in its run.
+            if each == run or attempt > 1
+        ]
+        return encode_cursor(f"{place.part}-{place.offset}{''.join(pairs)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages of a conversation.
+
+    Attributes:
+        messages: In the order of their writing, and of each whether the run was broken off after it.
+        cursor: Returns the messages before them; None at the beginning.
+    """
+
+    messages: Sequence[tuple[Message, bool]]
+    cursor: str | None
+
+
+async def read_page(
+    log: ConversationLog, tail: Tail, limit: int, cursor: PageCursor, lease_seconds: float
+) -> Page:
+    """Reads a page.
+
+    Args:
+        log: The conversation.
+        tail: Its end.
+        limit: Maximum messages to return.
+        cursor: The end of the page.
+        lease_seconds: Seconds after its last append for which a run counts as under way.
+
+    Raises:
+        ObjectMissing: The log is not there, or not where the cursor says.
+    """
+    # Only the newest run can be under way: the next one begins when it is over.
+    is_under_way = cursor.before is None and tail.is_under_way(lease_seconds)
+    active = tail.newest[0].line.run if is_under_way else None
+    found: list[tuple[Message, bool]] = []
+    following = None
+    lines = log.backwards(tail if cursor.before is None else None, cursor.before)
+    async with aclosing(_messages(lines, cursor, active)) as messages:
+        async for place, message, is_broken_off in messages:
+            if len(found) == limit:
+                return Page(found[::-1], following)
+            found.append((message, is_broken_off))
+            following = cursor.move_to(place, message.run)
+    return Page(found[::-1], None)
+
+
+async def summarize(log: ConversationLog, tail: Tail) -> Summary:
+    """Returns the summary of a conversation, from its end alone where this ends a run.
+
+    Raises:
+        ObjectMissing: The log is not there.
+    """
+    if summary := find_summary(each.line for each in tail.newest):
+        return summary
+    # A run that never ended is longer than what was read.
+    lines: list[Line] = []
+    async with aclosing(log.backwards(tail)) as placed:
+        async for each in placed:
+            if isinstance(each.line, AssistantLine | EndLine | ConversationLine):
+                lines.append(each.line)
+            if isinstance(each.line, EndLine):
+                break
+    if summary := find_summary(lines):
+        return summary
+    raise ObjectMissing(log.name(1))
+
+
+async def summarize_listed(
+    log: ConversationLog, conversation_id: str, info: ObjectInfo
+) -> ConversationSummary | None:
+    """Returns a conversation as a listing shows it; None where there is none any more.
+
+    It takes one read of storage where the log ends with the end of a run, and up to four more where a
+    run is under way, has never ended, or where the log has several parts.
+
+    Args:
+        log: The conversation.
+        conversation_id: Its id.
+        info: Its first part, as the listing found it.
+    """
+    if not info.size:
+        # The instance that made the log died before it wrote the first line.
+        return None
+    try:
+        lines = await log.last_lines(info.size, LAST_LINE_BYTES)
+        if lines and isinstance(lines[0], EndLine):
+            return present_summary(conversation_id, lines[0].summary, lines[0].at)
+        tail = await log.tail()
+        summary = find_summary(each.line for each in tail.newest)
+        if summary is None:
+            # Not known without reading more of a run that never ended.
+            first = await log.first_line()
+            summary = Summary(title=first.title, model=None, usage=None)
+    except ObjectMissing:
+        return None
+    return present_summary(conversation_id, summary, last_change(conversation_id, tail))
+
+
+def present_summary(conversation_id: str, summary: Summary, updated_at: str) -> ConversationSummary:
+    """Returns a summary as callers see it."""
+    return ConversationSummary(
+        id=conversation_id,
+        title=summary["title"],
+        created_at=iso_utc(made_at(conversation_id)),
+        updated_at=updated_at,
+        model=summary["model"],
+        usage=summary["usage"],
+    )
+
+
+def last_change(conversation_id: str, tail: Tail) -> str:
+    """Returns when a conversation was last added to."""
+    return tail.newest[0].line.at if tail.newest else iso_utc(made_at(conversation_id))
+
+
+def present_message(line: Message, *, incomplete: bool) -> ConversationMessage:
+    """Returns a message as callers see it."""
+    message = ConversationMessage(
+        role=line.type, turn_id=line.run, at=line.at, incomplete=incomplete
+    )
+    match line:
+        case UserLine():
+            message["content"] = line.content
+        case AssistantLine():
+            message["content"] = line.content
+            message["tool_calls"] = [
+                CalledTool(id=call.id, name=call.name, arguments=call.arguments)
+                for call in line.tool_calls
+            ]
+        case ToolLine():
+            message["tool_call_id"] = line.call_id
+            message["name"] = line.name
+            message["result"] = line.result
+            message["is_error"] = line.is_error
+            message["duration_ms"] = line.duration_ms
+    return message
+
+
+async def _messages(
+    lines: AsyncGenerator[PlacedLine, None], cursor: PageCursor, active: str | None
+) -> AsyncGenerator[tuple[Place, Message, bool], None]:
+    """Yields messages, newest first, without those of attempts that another one replaced."""
+    is_broken_off = False
+    async with aclosing(lines):
+        async for placed in lines:
+            line = placed.line
+            if line.run not in cursor.attempts:
+                cursor.attempts[line.run] = line.attempt
+                # Read from the end: the first line of a run says how the run ended.
+                if isinstance(line, EndLine):
+                    is_broken_off = line.status != "complete"
+                else:
+                    is_broken_off = line.run != active
+            if line.attempt == cursor.attempts[line.run] and isinstance(line, Message):
+                yield placed.place, line, is_broken_off
+                is_broken_off = False
