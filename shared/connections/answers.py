@@ -1,4 +1,4 @@
-"""What the HTTP answers of a server may cost before the MCP SDK reads them.
+"""What the HTTP answers of a server may cost before the MCP SDK reads them, and what became of them.
 
 The SDK parses and validates on the event loop, so a server must not be able to make that long: the
 number of values in an answer is limited, and how fast the events of a stream are passed on.
@@ -7,6 +7,8 @@ number of values in an answer is limited, and how fast the events of a stream ar
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from time import monotonic
 
 from shared.connections.errors import ServerAnswerTooLarge
@@ -45,6 +47,40 @@ def check_values(body: bytes, limit: int = MAX_VALUES) -> None:
 
 def _at_most(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+@dataclass(slots=True)
+class HttpTrace:
+    """What became of the HTTP requests of one operation, which the MCP SDK keeps to itself.
+
+    The SDK sends from tasks of its own: an exception there ends the whole session, and of a status from
+    400 on nothing but "an error response" is left. But it sends in the context of whoever called it, so
+    the transport can note here what happened.
+
+    Attributes:
+        failed: Has the error that kept a request from being answered, once there is one.
+        status: Status of the last answer.
+        received: Bytes of all answers.
+    """
+
+    failed: "asyncio.Future[Exception]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    status: int | None = None
+    received: int = 0
+
+    @property
+    def failure(self) -> Exception | None:
+        """The error that came first; None while there is none."""
+        return self.failed.result() if self.failed.done() else None
+
+    def fail(self, error: Exception) -> None:
+        """Notes an error, unless there is one already."""
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+
+current_trace: ContextVar[HttpTrace | None] = ContextVar("current_trace", default=None)
 
 
 class Rate:

@@ -212,7 +212,7 @@ class Connector:
 
     async def _undo(self, owner: str, record: ConnectionRecord) -> None:
         key = key_of(owner, record.id)
-        self._sessions.drop(key)
+        self._sessions.end(key)
         self._targets.forget(key)
         # What storage does not delete now counts as abandoned some minutes later.
         await self._try(self._store.delete(owner, record))

@@ -5,9 +5,14 @@ from functools import partial
 
 import httpx2
 
-from shared.connections.answers import EventFilter, Rate, check_values
+from shared.connections.answers import (
+    EventFilter,
+    HttpTrace,
+    Rate,
+    check_values,
+    current_trace,
+)
 from shared.connections.errors import ServerAnswerTooLarge, refusal
-from shared.connections.exchange import Exchange, current_exchange
 from shared.connections.oauth.source import TokenSource
 from shared.connections.targets import Target
 from shared.errors import GatewayError
@@ -77,8 +82,8 @@ class TokenAuth(httpx2.Auth):
         """Is told the last word on a request."""
 
     async def _token(self, rejected: str | None) -> str | None:
-        exchange = current_exchange.get()
-        if exchange is not None and exchange.failure is not None:
+        trace = current_trace.get()
+        if trace is not None and trace.failure is not None:
             return None  # Nothing more is sent, so nobody need be asked for a token.
         try:
             return await self._tokens.token(rejected)
@@ -108,9 +113,9 @@ class SseAuth(TokenAuth):
 
 
 def _note(error: Exception) -> None:
-    exchange = current_exchange.get()
-    if exchange is not None:
-        exchange.fail(error)
+    trace = current_trace.get()
+    if trace is not None:
+        trace.fail(error)
 
 
 class _NotingTransport(httpx2.AsyncBaseTransport):
@@ -128,8 +133,8 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
         self._cookies_left = MAX_COOKIES
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        exchange = current_exchange.get()
-        if exchange is not None and exchange.failure is not None:
+        trace = current_trace.get()
+        if trace is not None and trace.failure is not None:
             return httpx2.Response(502)
         if request.method == "GET":
             # The SDK asks again whenever a stream ends, as fast as the server likes.
@@ -139,18 +144,18 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
             self._limit_cookies(response.headers)
             if response.headers.get("content-type") == EVENT_STREAM:
                 # Streams that are no answer to a request belong to the session.
-                asked = exchange if request.method == "POST" else None
+                asked = trace if request.method == "POST" else None
                 response = _with_events(response, self._max_event_bytes, asked)
             else:
-                response = await _read(response, exchange)
+                response = await _read(response, trace)
         except AnswerTooLarge as error:
             _note(ServerAnswerTooLarge(error.detail))
             return httpx2.Response(502)
         except (httpx2.HTTPError, GatewayError) as error:
             _note(error)
             return httpx2.Response(502)
-        if exchange is not None:
-            exchange.status = response.status_code
+        if trace is not None:
+            trace.status = response.status_code
         return response
 
     async def aclose(self) -> None:
@@ -163,35 +168,35 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
             del headers["set-cookie"]
 
 
-async def _read(response: httpx2.Response, exchange: Exchange | None) -> httpx2.Response:
+async def _read(response: httpx2.Response, trace: HttpTrace | None) -> httpx2.Response:
     try:
         body = await response.aread()
     finally:
         await response.aclose()
-    _count(body, exchange)
+    _count(body, trace)
     check_values(body)
     return httpx2.Response(response.status_code, headers=response.headers, content=body)
 
 
-def _count(data: bytes, exchange: Exchange | None) -> None:
-    if exchange is None:
+def _count(data: bytes, trace: HttpTrace | None) -> None:
+    if trace is None:
         return
-    exchange.received += len(data)
-    if exchange.received > MAX_OPERATION_BYTES:
+    trace.received += len(data)
+    if trace.received > MAX_OPERATION_BYTES:
         raise ServerAnswerTooLarge(
             f"The server's answers to one call are larger than {MAX_OPERATION_BYTES} bytes."
         )
 
 
 def _with_events(
-    response: httpx2.Response, max_event_bytes: int, exchange: Exchange | None
+    response: httpx2.Response, max_event_bytes: int, trace: HttpTrace | None
 ) -> httpx2.Response:
     if not isinstance(response.stream, httpx2.AsyncByteStream):
         raise TypeError("An answer must be an asynchronous stream.")
     return httpx2.Response(
         response.status_code,
         headers=response.headers,
-        stream=_Events(response.stream, max_event_bytes, exchange),
+        stream=_Events(response.stream, max_event_bytes, trace),
         extensions=response.extensions,
     )
 
@@ -203,16 +208,16 @@ class _Events(httpx2.AsyncByteStream):
     """
 
     def __init__(
-        self, stream: httpx2.AsyncByteStream, max_event_bytes: int, exchange: Exchange | None
+        self, stream: httpx2.AsyncByteStream, max_event_bytes: int, trace: HttpTrace | None
     ) -> None:
         self._stream = stream
-        self._exchange = exchange
+        self._trace = trace
         self._filter = EventFilter(max_event_bytes)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for event in self._filter.events(aiter(self._stream)):
-                _count(event, self._exchange)
+                _count(event, self._trace)
                 yield event
         except AnswerTooLarge as error:
             _note(error)

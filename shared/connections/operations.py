@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.connections.exchange import current_exchange
+from shared.connections.answers import current_trace
 from shared.connections.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS, MAX_LIST_BYTES
+from shared.connections.sessions import Operation
 from shared.context import ReportProgress
 from shared.tools import ToolResult
 
@@ -82,7 +83,7 @@ async def list_all(client: "Client") -> Offer:
     return Offer(await list_tools(client), await list_resources(client), await list_prompts(client))
 
 
-def reading_resource(uri: str) -> Callable[["Client"], Awaitable[JsonObject]]:
+def reading_resource(uri: str) -> Operation[JsonObject]:
     """Returns the operation that reads a resource."""
 
     async def operate(client: "Client") -> JsonObject:
@@ -91,9 +92,7 @@ def reading_resource(uri: str) -> Callable[["Client"], Awaitable[JsonObject]]:
     return operate
 
 
-def getting_prompt(
-    name: str, arguments: dict[str, str]
-) -> Callable[["Client"], Awaitable[JsonObject]]:
+def getting_prompt(name: str, arguments: dict[str, str]) -> Operation[JsonObject]:
     """Returns the operation that gets a prompt."""
 
     async def operate(client: "Client") -> JsonObject:
@@ -104,7 +103,7 @@ def getting_prompt(
 
 def calling_tool(
     name: str, arguments: JsonObject, report_progress: ReportProgress
-) -> Callable[["Client"], Awaitable[JsonObject]]:
+) -> Operation[JsonObject]:
     """Returns the operation that calls a tool."""
 
     async def operate(client: "Client") -> JsonObject:
@@ -189,8 +188,8 @@ async def _all_pages(fetch: Callable[..., Awaitable[Any]], field: str) -> Listin
 
 
 def _received() -> int:
-    exchange = current_exchange.get()
-    return exchange.received if exchange else 0
+    trace = current_trace.get()
+    return trace.received if trace else 0
 
 
 def _plain(model: Any) -> JsonObject:

@@ -1,7 +1,7 @@
 """The manager of connections: everything that `/mcp/…` does, free of HTTP."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,7 +27,7 @@ from shared.connections.operations import (
 )
 from shared.connections.records import ConnectionRecord, Stored, key_of, owner_of
 from shared.connections.requests import ConnectRequest
-from shared.connections.sessions import SessionCache
+from shared.connections.sessions import Operation, SessionCache
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import Target, TargetResolver
 from shared.context import ReportProgress, discard_progress
@@ -36,7 +36,7 @@ from shared.storage import ObjectStore
 from shared.timing import Timing
 
 if TYPE_CHECKING:
-    from mcp import Client
+    pass
 
 T = TypeVar("T")
 
@@ -230,7 +230,7 @@ class Connections:
         self,
         principal: str,
         connection_id: str,
-        operation: Callable[["Client"], Awaitable[T]],
+        operation: Operation[T],
     ) -> T:
         target = await self._find(principal, connection_id)
         return await self._sessions.run(target, operation, timeout=LIST_SECONDS, is_repeatable=True)

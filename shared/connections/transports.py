@@ -30,7 +30,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from shared import __version__
-from shared.connections.answers import Rate
+from shared.connections.answers import HttpTrace, Rate
 from shared.connections.errors import (
     ConnectionTimeout,
     ServerRefused,
@@ -38,7 +38,6 @@ from shared.connections.errors import (
     closed,
     refusal,
 )
-from shared.connections.exchange import Exchange
 from shared.connections.http_client import MAX_ANSWER_BYTES, SseAuth, TokenAuth, open_http
 from shared.connections.incoming import tidy
 from shared.connections.records import Negotiated
@@ -196,21 +195,21 @@ async def _transport(target: Target, stack: AsyncExitStack, retire: Callable[[],
     return streamable_http_client(url, http_client=client, max_sse_event_size=None)
 
 
-def translated(error: BaseException, exchange: Exchange) -> Exception:
+def translated(error: BaseException, trace: HttpTrace) -> Exception:
     """Returns the house's error for what the SDK raised, or noted."""
-    causes = [cause for cause in (exchange.failure, *_leaves(error)) if cause is not None]
+    causes = [cause for cause in (trace.failure, *_leaves(error)) if cause is not None]
     for cause in causes:
         if isinstance(cause, GatewayError):
             return cause
-    if exchange.status in (401, 403):
-        return refusal(exchange.status)
+    if trace.status in (401, 403):
+        return refusal(trace.status)
     first = causes[0]
-    if isinstance(first, httpx2.HTTPStatusError) or exchange.status == 405:
+    if isinstance(first, httpx2.HTTPStatusError) or trace.status == 405:
         return ServerUnavailable(
-            f"The MCP server answered with status {exchange.status}. Check its URL and the transport."
+            f"The MCP server answered with status {trace.status}. Check its URL and the transport."
         )
     if isinstance(first, MCPError):
-        return _from_protocol(first, exchange)
+        return _from_protocol(first, trace)
     if isinstance(first, httpx2.ConnectError | httpx2.ConnectTimeout | OSError):
         return ServerUnavailable("The MCP server cannot be reached. Check its address.")
     if isinstance(first, httpx2.DecodingError):
@@ -228,17 +227,17 @@ def _leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
-def _from_protocol(error: MCPError, exchange: Exchange) -> Exception:
+def _from_protocol(error: MCPError, trace: HttpTrace) -> Exception:
     if error.code == CONNECTION_CLOSED:
         return closed()
     if error.code == REQUEST_TIMEOUT:
         return ConnectionTimeout("The MCP server did not answer in time.")
-    if exchange.status is not None and exchange.status >= 500:
-        return refusal(exchange.status)
+    if trace.status is not None and trace.status >= 500:
+        return refusal(trace.status)
     return ServerRefused(f"The MCP server says: {clean(error.message, MAX_MESSAGE_CHARS)}")
 
 
-def has_lost_session(error: BaseException, exchange: Exchange, client: Client) -> bool:
+def has_lost_session(error: BaseException, trace: HttpTrace, client: Client) -> bool:
     """Whether the server refused a request unprocessed, because it does not know our session any more.
 
     That is so when it has restarted, or speaks another revision of the protocol now.
@@ -251,12 +250,12 @@ def has_lost_session(error: BaseException, exchange: Exchange, client: Client) -
     is_modern = client.session.discover_result is not None
     if is_modern and leaf.code in (METHOD_NOT_FOUND, INVALID_PARAMS):
         return False
-    return exchange.status in (400, 404)
+    return trace.status in (400, 404)
 
 
-def has_dropped(error: BaseException, exchange: Exchange) -> bool:
+def has_dropped(error: BaseException, trace: HttpTrace) -> bool:
     """Whether the connection broke, so that nobody knows whether the request was processed."""
     leaf = _leaves(error)[0]
-    if isinstance(leaf, MCPError) and leaf.code == CONNECTION_CLOSED and exchange.failure is None:
+    if isinstance(leaf, MCPError) and leaf.code == CONNECTION_CLOSED and trace.failure is None:
         return True
-    return isinstance(exchange.failure, httpx2.ReadError | httpx2.RemoteProtocolError)
+    return isinstance(trace.failure, httpx2.ReadError | httpx2.RemoteProtocolError)
