@@ -22,8 +22,19 @@ from shared.context import CallContext
 from shared.deadline import Deadline, remaining_seconds, time_limit
 from shared.errors import GatewayError, NotFound
 from shared.services import Services
-from shared.storage import ObjectConflict, Orphans, Record, Records, Versioned, WorkItem, WorkItems
-from shared.storage.work_items import WORK_KINDS, WorkKind, due_at, owner_in
+from shared.storage import (
+    WORK_KINDS,
+    ObjectConflict,
+    Orphans,
+    Record,
+    Records,
+    Versioned,
+    WorkItem,
+    WorkItems,
+    WorkKind,
+    due_at,
+    owner_in,
+)
 
 SCHEDULE = "0 */5 * * * *"
 """Every five minutes, as an NCRONTAB expression."""

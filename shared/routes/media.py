@@ -43,9 +43,9 @@ from shared.storage import (
     Origin,
     Storage,
     cache_control,
+    formats,
     new_id,
 )
-from shared.storage.formats import FORMATS, PCM, SVG, format_of_name, sniff
 from shared.tools.streams import peek
 
 MAX_UPLOAD_BYTES = 95 * 1024 * 1024
@@ -101,9 +101,9 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         check_declared_length(request, MAX_UPLOAD_BYTES, _too_large)
         async with request_deadline(request).scope():
             head, chunks = await peek(_body(request), MAX_UPLOAD_BYTES, _too_large)
-            found = PCM if head and _is_pcm(request) else sniff(head)
+            found = formats.PCM if head and _is_pcm(request) else formats.sniff(head)
             if found is None:
-                known = ", ".join(sorted({each.content_type for each in FORMATS}))
+                known = ", ".join(sorted({each.content_type for each in formats.FORMATS}))
                 raise InvalidRequest(
                     "The body is not a file in a known format. Send its bytes alone, as curl does with "
                     f"--data-binary @FILE, in one of {known}. "
@@ -185,7 +185,7 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
 def _is_pcm(request: Request) -> bool:
     # Samples have no beginning that would tell them apart.
     content_type = request.headers.get("content-type", "").partition(";")[0]
-    return content_type.strip().lower() == PCM.content_type
+    return content_type.strip().lower() == formats.PCM.content_type
 
 
 def _too_large() -> TooLarge:
@@ -228,7 +228,7 @@ async def _serve(
     lifetime: timedelta,
     more_headers: Mapping[str, str] | None = None,
 ) -> Response:
-    media_format = format_of_name(name)
+    media_format = formats.format_of_name(name)
     if media_format is None:
         raise _gone()
     request.state.send.allow_download()
@@ -237,7 +237,7 @@ async def _serve(
         "X-Content-Type-Options": "nosniff",
         **(more_headers or {}),
     }
-    if media_format is SVG:
+    if media_format is formats.SVG:
         headers["Content-Security-Policy"] = SVG_POLICY
     headers["ETag"] = etag_of(name)
     is_known = has_etag(request, headers["ETag"])

@@ -35,10 +35,11 @@ from shared.storage.records import (
 )
 from shared.storage.retries import keep_retrying, retry_write
 from shared.storage.service import Storage
-from shared.storage.work_items import WorkItem, WorkItems
+from shared.storage.work_items import WORK_KINDS, WorkItem, WorkItems, WorkKind, due_at, owner_in
 
 __all__ = [
     "MAX_FRESH_MEDIA",
+    "WORK_KINDS",
     "Claim",
     "ContentHeaders",
     "FolderStore",
@@ -77,8 +78,10 @@ __all__ = [
     "Versioned",
     "WorkItem",
     "WorkItems",
+    "WorkKind",
     "cache_control",
     "decode_cursor",
+    "due_at",
     "encode_cursor",
     "find_media",
     "is_id",
@@ -86,6 +89,7 @@ __all__ = [
     "keep_retrying",
     "made_at",
     "new_id",
+    "owner_in",
     "owner_key",
     "retry_write",
 ]

@@ -25,11 +25,11 @@ from shared.storage import (
     Storage,
     WorkItem,
     WorkItems,
+    iso_utc,
     keep_retrying,
     made_at,
     owner_key,
 )
-from shared.storage.ids import iso_utc
 from shared.tools.video_copies import VideoCopies
 from shared.tools.video_records import (
     VideoError,

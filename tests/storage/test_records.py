@@ -1,6 +1,7 @@
 """Records of several instances in one store, on each kind of storage."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from pytest_mock import MockerFixture
 
 from shared.background import Background
-from shared.deadline import time_limit
+from shared.deadline import remaining_seconds, time_limit
 from shared.errors import Conflict, StorageUnavailable
 from shared.storage import (
     Lease,
@@ -23,6 +24,7 @@ from shared.storage import (
     Record,
     Records,
 )
+from shared.storage.leases import Renewal
 from shared.timing import Timing
 
 NAME = "records/one.json"
@@ -321,3 +323,16 @@ async def test_record_that_must_exist_is_not_made_to_be_held(
         assert isinstance(lease, Lease)
         lease.finish(result="done")
     assert (await jobs.get(NAME)).record == Job(result="done", note="here")
+
+
+async def test_renewal_does_not_end_with_the_scope_that_it_began_in() -> None:
+    left: list[float] = []
+
+    async def renew() -> bool:
+        left.append(remaining_seconds())
+        return False
+
+    async with time_limit(60):
+        renewal = Renewal(renew, 0)
+    await renewal.wait()
+    assert left == [math.inf]
