@@ -4,10 +4,15 @@ from shared.agent.agent import Agent
 from shared.agent.events import (
     ChatAnswer,
     ChatCompleted,
+    ChatCreated,
+    ChatDelta,
     ChatEvent,
     ChatInput,
     MessageText,
     ToolCallRecord,
+    ToolCallStarted,
+    ToolFinished,
+    ToolProgressed,
     fold,
 )
 
@@ -15,9 +20,14 @@ __all__ = [
     "Agent",
     "ChatAnswer",
     "ChatCompleted",
+    "ChatCreated",
+    "ChatDelta",
     "ChatEvent",
     "ChatInput",
     "MessageText",
     "ToolCallRecord",
+    "ToolCallStarted",
+    "ToolFinished",
+    "ToolProgressed",
     "fold",
 ]

@@ -89,7 +89,24 @@ def chat_router(agent: Agent, guard: Guard, ping_seconds: float) -> APIRouter:
     return router
 
 
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": """The answer; or, as `text/event-stream`, the events that lead to it. The data of
+each is a JSON object with its name as `type`:
+
+- `chat.created`: `conversation_id`, `model`
+- `chat.delta`: `text`, the next piece of the answer
+- `chat.tool_call`: `id`, `name`, `arguments`
+- `chat.tool_progress`: `id`, `progress`, `total`, `message`
+- `chat.tool_result`: `id`, `name`, `result`, `is_error`, `duration_ms`
+- `chat.completed`: the whole answer
+- `chat.error`: `detail`, `code`, `request_id`
+
+The last event is always `chat.completed` or `chat.error`. In a silence, a comment is sent every
+15 seconds.""",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
 
 
 def _accepts_events(request: Request) -> bool:

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from shared.agent.events import (
+from shared.agent import (
     ChatCompleted,
     ChatCreated,
     ChatDelta,

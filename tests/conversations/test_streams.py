@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -34,6 +35,15 @@ async def stream(
     events = parse(response.text)
     assert all(data["type"] == kind for kind, data in events)
     return events
+
+
+async def test_events_of_the_stream_are_documented(talk: Talk, stand_in: StandIn) -> None:
+    document = (await talk.http.get("/openapi.json")).json()
+    answer = document["paths"]["/chat"]["post"]["responses"]["200"]
+    assert set(answer["content"]) == {"application/json", "text/event-stream"}
+    documented = set(re.findall(r"^- `(chat\.\w+)`", answer["description"], re.MULTILINE))
+    kinds = {kind for kind, _ in await stream(talk.http, message=TIME)}
+    assert documented == kinds | {"chat.tool_progress", "chat.error"}
 
 
 @pytest.fixture

@@ -194,7 +194,7 @@ async def test_log_that_was_made_but_never_written_is_no_conversation(
     else:
         blobs: Any = state
         await state.create("makes-the-container", b"")
-        await blobs._blob(log.name(1)).create_append_blob()
+        await blobs._container.blob(log.name(1)).create_append_blob()
     with pytest.raises(ObjectMissing):
         await log.first_line()
     assert await store.list(OWNER, 10, None) == {"conversations": [], "cursor": None}
