@@ -46,7 +46,7 @@ from shared.storage import (
     formats,
     new_id,
 )
-from shared.tools.streams import peek
+from shared.tools import peek
 
 MAX_UPLOAD_BYTES = 95 * 1024 * 1024
 """Maximum bytes of an upload, below the 100 MiB of the Functions host, which answers more with 500."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from shared.auth import Guard
 from shared.routes.errors import COMMON_ERRORS, Cursor, cursor_errors
 from shared.routes.guard import Context, guarded
-from shared.tools.video_jobs import VideoJobInfo, VideoJobs
+from shared.tools import VideoJobInfo, VideoJobs
 
 
 class VideoList(BaseModel):

@@ -7,13 +7,14 @@ from shared.tools.inputs import NotBlank
 from shared.tools.models import ModelTools
 from shared.tools.registry import ToolRegistry
 from shared.tools.speech import SpeechTools
+from shared.tools.streams import peek
 from shared.tools.tasks import TaskTools
 from shared.tools.text import TextTools
 from shared.tools.tool import GetRoute, Tool, ToolResource, tool
 from shared.tools.toolset import CONNECTION_SEPARATOR, JsonObject, ToolResult, Toolset, ToolSpec
 from shared.tools.video import VideoTools
 from shared.tools.video_copies import VideoCopies
-from shared.tools.video_jobs import VideoJobs
+from shared.tools.video_jobs import VideoJobInfo, VideoJobs
 
 __all__ = [
     "CONNECTION_SEPARATOR",
@@ -34,7 +35,9 @@ __all__ = [
     "ToolSpec",
     "Toolset",
     "VideoCopies",
+    "VideoJobInfo",
     "VideoJobs",
     "VideoTools",
+    "peek",
     "tool",
 ]

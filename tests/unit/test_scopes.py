@@ -1,5 +1,6 @@
 import asyncio
 import math
+from dataclasses import replace
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -125,7 +126,8 @@ def client() -> Client:
 
 @pytest.fixture
 def context() -> CallContext:
-    return CallContext(Principal("somebody", frozenset()), Deadline.after(FOREVER))
+    """Of a call that ends by something else than its deadline, unless the test fails."""
+    return CallContext(Principal("somebody", frozenset()), Deadline.after(10))
 
 
 async def test_block_whose_caller_disconnects_is_cancelled(
@@ -204,3 +206,27 @@ async def test_detached_task_goes_on_when_its_caller_disconnects(
         await call()
     may_end.set()
     assert await task == "done"
+
+
+async def test_progress_of_a_detached_call_reaches_its_caller_while_it_waits(
+    context: CallContext,
+) -> None:
+    reports: list[float] = []
+
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        reports.append(progress)
+
+    with replace(context, report_progress=report).detached() as detached:
+        await detached.report_progress(1, 2, None)
+    await detached.report_progress(2, 2, None)
+    assert reports == [1]
+
+
+async def test_progress_that_cannot_be_delivered_does_not_end_a_detached_call(
+    context: CallContext,
+) -> None:
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        raise ConnectionError("closed")
+
+    with replace(context, report_progress=report).detached() as detached:
+        await detached.report_progress(1, 2, None)
