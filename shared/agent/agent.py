@@ -113,12 +113,13 @@ class Agent:
     async def _answer(
         self, chat: ChatInput, context: CallContext, buffer: EventBuffer
     ) -> dict[str, Any]:
-        claiming = self._claims.claim(chat.fingerprint(), context, _own_results)
-        async with context.scope(), claiming as claim:
-            if not claim.is_done:
-                context = replace(context, operation=claim.operation)
-                claim.result = {**await self._run(chat, context, buffer)}
-        answer: dict[str, Any] = claim.result
+        async with context.scope(), self._claims.claim(chat.fingerprint(), context) as claim:
+            if claim.is_done:
+                parts = _own_results(claim.result)
+                return await self._claims.refresh(claim.result, parts, context)
+            context = replace(context, operation=claim.operation)
+            answer = {**await self._run(chat, context, buffer)}
+            claim.result = answer
         return answer
 
     async def _run(self, chat: ChatInput, context: CallContext, buffer: EventBuffer) -> ChatAnswer:

@@ -1,6 +1,6 @@
 """Claims of calls: each is made once for its idempotency key, and can go on without its caller."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,21 +24,16 @@ class Claims:
         self._background = Background()
 
     @asynccontextmanager
-    async def claim(
-        self,
-        request: bytes,
-        context: CallContext,
-        media_in: Callable[[Any], Any] = lambda result: result,
-    ) -> AsyncIterator[Claim]:
+    async def claim(self, request: bytes, context: CallContext) -> AsyncIterator[Claim]:
         """Claims a call for the block, which sets its result; without a key nothing is remembered.
 
         Args:
             request: The request, byte for byte the same in a repeat.
             context: The principal and the key.
-            media_in: Returns the parts of a remembered result whose media get fresh links.
 
         Yields:
-            The claim; where it ``is_done`` an earlier call with the key returned its result.
+            The claim; where it ``is_done`` an earlier call with the key returned its result, of which
+            `refresh` makes that of this call.
 
         Raises:
             Conflict: The key is in use, or was used for something else.
@@ -50,11 +45,18 @@ class Claims:
             yield Claim(Operation.begin())
             return
         async with self._idempotency.claim(principal, key, request) as claim:
-            if claim.is_done:
-                claim.result = await self._media.refresh(
-                    principal, claim.result, media_in(claim.result)
-                )
             yield claim
+
+    async def refresh(self, result: JsonObject, within: Any, context: CallContext) -> JsonObject:
+        """Returns a remembered result with fresh links to its media.
+
+        Args:
+            result: The result.
+            within: The parts of it whose media get fresh links.
+            context: Of the call.
+        """
+        fresh: JsonObject = await self._media.refresh(context.principal.name, result, within)
+        return fresh
 
     async def complete(self, call: Coroutine[Any, Any, JsonObject]) -> JsonObject:
         """Completes a call though its caller may disconnect; the call opens a scope of its own."""

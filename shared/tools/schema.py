@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model
 from pydantic.fields import FieldInfo
 
 from shared.errors import InvalidRequest, shorten
-from shared.strict_json import as_integer, check_limits
+from shared.strict_json import as_integer
 
 
 class ToolArguments(BaseModel):
@@ -79,20 +79,8 @@ def _field(
     return info.annotation, info
 
 
-def check_arguments(model: type[ToolArguments], arguments: Mapping[str, Any]) -> ToolArguments:
-    """Returns arguments as their model.
-
-    Raises:
-        InvalidRequest: They are wrong; the text names each field.
-    """
-    check_limits(arguments)
-    try:
-        return model.model_validate(arguments)
-    except ValidationError as error:
-        raise _invalid(error) from error
-
-
-def _invalid(error: ValidationError) -> InvalidRequest:
+def invalid_arguments(error: ValidationError) -> InvalidRequest:
+    """Returns the error for arguments that do not fit their model; it names each field."""
     complaints = shorten(
         error.errors(include_url=False, include_context=False, include_input=False)
     )

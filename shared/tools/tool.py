@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar, get_type_hints
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from shared.context import CallContext
+from shared.strict_json import check_limits
 from shared.tools.claims import Claims
 from shared.tools.schema import (
     ToolArguments,
-    check_arguments,
+    invalid_arguments,
     make_arguments_model,
     parse_docstring,
     tidy,
@@ -207,7 +208,11 @@ class Tool:
         Raises:
             InvalidRequest: They are wrong; the text names each field.
         """
-        return check_arguments(self.arguments_model, arguments)
+        check_limits(arguments)
+        try:
+            return self.arguments_model.model_validate(arguments)
+        except ValidationError as error:
+            raise invalid_arguments(error) from error
 
     async def call(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         """Runs the tool with checked arguments and returns its result as a JSON object."""
@@ -222,12 +227,13 @@ class Tool:
     async def _run(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
         async with context.scope(), self._claims.claim(request, context) as claim:
-            if not claim.is_done:
-                its_context = replace(context, operation=claim.operation)
-                values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
-                result = await self._handler(**values, context=its_context)
-                claim.result = self._result.dump_python(result, mode="json")
-        structured: JsonObject = claim.result
+            if claim.is_done:
+                return await self._claims.refresh(claim.result, claim.result, context)
+            its_context = replace(context, operation=claim.operation)
+            values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
+            result = await self._handler(**values, context=its_context)
+            structured: JsonObject = self._result.dump_python(result, mode="json")
+            claim.result = structured
         return structured
 
 
