@@ -5,7 +5,9 @@ number of values in an answer is limited, and how fast the events of a stream ar
 """
 
 import asyncio
+import json
 import re
+from collections import deque
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -23,6 +25,9 @@ MAX_DROPPED_EVENTS = 20_000
 """After how many superfluous events a stream ends."""
 
 MAX_NOTIFICATION_BYTES = 64 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+MAX_SENT_ERRORS = 100
+"""Maximum bytes of an error whose words are passed on, and maximum errors of a session known at once."""
 
 _GAP = re.compile(rb"\n{2,}")
 _EVENTS_BETWEEN_YIELDS = 100
@@ -81,6 +86,37 @@ class HttpTrace:
 
 
 current_trace: ContextVar[HttpTrace | None] = ContextVar("current_trace", default=None)
+
+
+class SentErrors:
+    """The errors that a server sent: by them its own words are told from those of the MCP SDK.
+
+    The SDK makes errors too, of the same class, where it finds no readable answer.
+    """
+
+    def __init__(self) -> None:
+        self._messages: deque[str] = deque(maxlen=MAX_SENT_ERRORS)
+
+    def note(self, body: bytes) -> None:
+        """Notes the message of an answer that is an error of JSON-RPC, unless it is very long."""
+        if len(body) > MAX_ERROR_BYTES or b'"error"' not in body:
+            return
+        try:
+            message = json.loads(body)["error"]["message"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return
+        if isinstance(message, str):
+            self._messages.append(message)
+
+    def note_event(self, event: bytes) -> None:
+        """Notes the same of an event of a stream."""
+        if b'"error"' in event:
+            lines = (line for line in event.split(b"\n") if line.startswith(b"data:"))
+            self.note(b"\n".join(line.removeprefix(b"data:") for line in lines))
+
+    def has(self, message: str) -> bool:
+        """Returns whether the server sent an error with this message."""
+        return message in self._messages
 
 
 class Rate:

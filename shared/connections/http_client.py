@@ -9,6 +9,7 @@ from shared.connections.answers import (
     EventFilter,
     HttpTrace,
     Rate,
+    SentErrors,
     check_values,
     current_trace,
 )
@@ -29,13 +30,16 @@ STREAMS_AT_ONCE, STREAMS_PER_SECOND = 30, 1.0
 """How often a session may open a stream of events, or resume one."""
 
 
-def open_http(target: Target, auth: httpx2.Auth, max_event_bytes: int) -> httpx2.AsyncClient:
+def open_http(
+    target: Target, auth: httpx2.Auth, max_event_bytes: int, errors: SentErrors
+) -> httpx2.AsyncClient:
     """Makes the client of one session.
 
     Args:
         target: The server.
         auth: Signs its requests.
-        max_event_bytes: How long one event of a stream may be.
+        max_event_bytes: Maximum bytes of one event of a stream.
+        errors: Where the errors that the server sends are noted.
     """
     return open_client(
         allow_private=target.allow_private,
@@ -44,7 +48,7 @@ def open_http(target: Target, auth: httpx2.Auth, max_event_bytes: int) -> httpx2
         auth=auth,
         max_body_bytes=MAX_ANSWER_BYTES,
         limits_events=True,
-        wrap=partial(_NotingTransport, max_event_bytes=max_event_bytes),
+        wrap=partial(_NotingTransport, max_event_bytes=max_event_bytes, errors=errors),
     )
 
 
@@ -123,10 +127,14 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
 
     Args:
         inner: What sends requests.
-        max_event_bytes: How long one event of a stream may be.
+        max_event_bytes: Maximum bytes of one event of a stream.
+        errors: Where the errors that the server sends are noted.
     """
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, max_event_bytes: int) -> None:
+    def __init__(
+        self, inner: httpx2.AsyncBaseTransport, max_event_bytes: int, errors: SentErrors
+    ) -> None:
+        self._errors = errors
         self._inner = inner
         self._max_event_bytes = max_event_bytes
         self._streams = Rate(STREAMS_AT_ONCE, STREAMS_PER_SECOND)
@@ -145,9 +153,10 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
             if response.headers.get("content-type") == EVENT_STREAM:
                 # Streams that are no answer to a request belong to the session.
                 asked = trace if request.method == "POST" else None
-                response = _with_events(response, self._max_event_bytes, asked)
+                response = _with_events(response, self._max_event_bytes, asked, self._errors)
             else:
                 response = await _read(response, trace)
+                self._errors.note(response.content)
         except AnswerTooLarge as error:
             _note(ServerAnswerTooLarge(error.detail))
             return httpx2.Response(502)
@@ -189,14 +198,17 @@ def _count(data: bytes, trace: HttpTrace | None) -> None:
 
 
 def _with_events(
-    response: httpx2.Response, max_event_bytes: int, trace: HttpTrace | None
+    response: httpx2.Response,
+    max_event_bytes: int,
+    trace: HttpTrace | None,
+    errors: SentErrors,
 ) -> httpx2.Response:
     if not isinstance(response.stream, httpx2.AsyncByteStream):
         raise TypeError("An answer must be an asynchronous stream.")
     return httpx2.Response(
         response.status_code,
         headers=response.headers,
-        stream=_Events(response.stream, max_event_bytes, trace),
+        stream=_Events(response.stream, max_event_bytes, trace, errors),
         extensions=response.extensions,
     )
 
@@ -208,8 +220,13 @@ class _Events(httpx2.AsyncByteStream):
     """
 
     def __init__(
-        self, stream: httpx2.AsyncByteStream, max_event_bytes: int, trace: HttpTrace | None
+        self,
+        stream: httpx2.AsyncByteStream,
+        max_event_bytes: int,
+        trace: HttpTrace | None,
+        errors: SentErrors,
     ) -> None:
+        self._errors = errors
         self._stream = stream
         self._trace = trace
         self._filter = EventFilter(max_event_bytes)
@@ -218,6 +235,7 @@ class _Events(httpx2.AsyncByteStream):
         try:
             async for event in self._filter.events(aiter(self._stream)):
                 _count(event, self._trace)
+                self._errors.note_event(event)
                 yield event
         except AnswerTooLarge as error:
             _note(error)

@@ -42,37 +42,37 @@ _BASE64 = ("data", "blob")
 _HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 
 
-async def tidy(result: JsonObject) -> JsonObject:
+async def clean_result(result: JsonObject) -> JsonObject:
     """Returns a result of which every part is short enough, clean, and of the form that it should have.
 
     Args:
         result: What a server sent.
     """
-    walk = _Walk()
+    cleaner = _Cleaner()
     notes = Notes()
-    tidied: JsonObject = {}
+    cleaned: JsonObject = {}
     is_cut = False
     for key, value in list(result.items())[:MAX_ITEMS]:
         if key in _LISTS and isinstance(value, list):
-            tidied[key], is_cut = await _entries(value, _LISTS[key], notes)
+            cleaned[key], is_cut = await _entries(value, _LISTS[key], notes)
         elif key == "inputRequests" and isinstance(value, dict):
             # The first one is refused, and with it all of them.
-            tidied[key] = await walk.clean(dict(list(value.items())[:1]))
+            cleaned[key] = await cleaner.clean(dict(list(value.items())[:1]))
         elif key in _PARTS and isinstance(value, list):
-            tidied[key] = await walk.clean(value[:MAX_ITEMS])
+            cleaned[key] = await cleaner.clean(value[:MAX_ITEMS])
         elif key in _FIELDS:
-            tidied[key] = _FIELDS[key](value)
+            cleaned[key] = _FIELDS[key](value)
         else:
-            tidied[key] = await walk.clean(value)
+            cleaned[key] = await cleaner.clean(value)
     if notes.left_out or notes.changed or is_cut:
-        meta = tidied.get("_meta")
-        tidied["_meta"] = {
+        meta = cleaned.get("_meta")
+        cleaned["_meta"] = {
             **(meta if isinstance(meta, dict) else {}),
             LEFT_OUT: notes.left_out[:MAX_NOTES],
             CHANGED: notes.changed[:MAX_NOTES],
             IS_CUT: is_cut,
         }
-    return {key: value for key, value in tidied.items() if value is not _NOTHING}
+    return {key: value for key, value in cleaned.items() if value is not _NOTHING}
 
 
 @dataclass
@@ -88,7 +88,7 @@ class Notes:
     changed: list[str] = field(default_factory=list)
 
 
-class _Walk:
+class _Cleaner:
     """Cleans data of any form, and lets others work meanwhile."""
 
     def __init__(self) -> None:
@@ -121,11 +121,11 @@ async def _entries(
     taken: list[JsonObject] = []
     size = 0
     for one in entries[:MAX_ITEMS]:
-        if isinstance(one, dict) and (tidied := entry(one, notes)) is not None:
-            size += len(json.dumps(tidied, ensure_ascii=False).encode())
+        if isinstance(one, dict) and (cleaned := entry(one, notes)) is not None:
+            size += len(json.dumps(cleaned, ensure_ascii=False).encode())
             if size > MAX_LIST_BYTES:
                 return taken, True
-            taken.append(tidied)
+            taken.append(cleaned)
         await asyncio.sleep(0)
     return taken, len(entries) > MAX_ITEMS
 
@@ -134,20 +134,20 @@ def _tool(tool: JsonObject, notes: Notes) -> JsonObject | None:
     name = _key(tool, "name", MAX_NAME_CHARS, "tool", notes)
     if name is None:
         return None
-    tidied = _described(tool, ("name", "inputSchema", "outputSchema", "annotations"))
+    cleaned = _described(tool, ("name", "inputSchema", "outputSchema", "annotations"))
     schema, fault = plain_schema(tool.get("inputSchema"))
     if schema is None:
         notes.changed.append(
             f"The tool '{_shown(name)}' is offered with any arguments: its schema {fault}."
         )
-    tidied |= {"name": name, "inputSchema": schema or any_object()}
+    cleaned |= {"name": name, "inputSchema": schema or any_object()}
     if "outputSchema" in tool:
         output, _ = plain_schema(tool["outputSchema"])
-        tidied |= {} if output is None else {"outputSchema": output}
+        cleaned |= {} if output is None else {"outputSchema": output}
     if isinstance(annotations := tool.get("annotations"), dict):
         hints = {key: annotations[key] for key in _HINTS if isinstance(annotations.get(key), bool)}
-        tidied["annotations"] = {**hints, **_texts(annotations, {"title": MAX_TITLE_CHARS})}
-    return tidied
+        cleaned["annotations"] = {**hints, **_texts(annotations, {"title": MAX_TITLE_CHARS})}
+    return cleaned
 
 
 def _resource(resource: JsonObject, notes: Notes) -> JsonObject | None:
@@ -162,14 +162,14 @@ def _prompt(prompt: JsonObject, notes: Notes) -> JsonObject | None:
     name = _key(prompt, "name", MAX_NAME_CHARS, "prompt", notes)
     if name is None:
         return None
-    tidied = _described(prompt, ("name", "arguments"))
+    cleaned = _described(prompt, ("name", "arguments"))
     if isinstance(arguments := prompt.get("arguments"), list):
-        tidied["arguments"] = [
+        cleaned["arguments"] = [
             {**_described(each, ("name",)), "name": each["name"]}
             for each in arguments[:100]
             if isinstance(each, dict) and _is_key(each.get("name"), MAX_NAME_CHARS)
         ]
-    return {**tidied, "name": name}
+    return {**cleaned, "name": name}
 
 
 def _key(entry: JsonObject, known_by: str, limit: int, kind: str, notes: Notes) -> str | None:
@@ -195,10 +195,10 @@ def _shown(name: str) -> str:
 
 def _described(entry: JsonObject, apart: Iterable[str]) -> JsonObject:
     """Returns title and description of an entry, and what else of it is small."""
-    tidied = _texts(entry, {"title": MAX_TITLE_CHARS, "description": MAX_DESCRIPTION_CHARS})
+    cleaned = _texts(entry, {"title": MAX_TITLE_CHARS, "description": MAX_DESCRIPTION_CHARS})
     others = [key for key in entry if key not in (*apart, "title", "description") and is_clean(key)]
     small = {key: _small(entry[key]) for key in others[:20] if len(key) <= MAX_NAME_CHARS}
-    return {**tidied, **{key: value for key, value in small.items() if value is not _NOTHING}}
+    return {**cleaned, **{key: value for key, value in small.items() if value is not _NOTHING}}
 
 
 def _texts(entry: JsonObject, limits: dict[str, int]) -> JsonObject:

@@ -30,7 +30,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from shared import __version__
-from shared.connections.answers import HttpTrace, Rate
+from shared.connections.answers import HttpTrace, Rate, SentErrors
 from shared.connections.errors import (
     ConnectionTimeout,
     ServerRefused,
@@ -39,7 +39,7 @@ from shared.connections.errors import (
     refusal,
 )
 from shared.connections.http_client import MAX_ANSWER_BYTES, SseAuth, TokenAuth, open_http
-from shared.connections.incoming import tidy
+from shared.connections.incoming import clean_result
 from shared.connections.records import Negotiated
 from shared.connections.targets import Target
 from shared.connections.text import clean
@@ -59,6 +59,16 @@ logger = logging.getLogger(__name__)
 logging.getLogger("mcp.client").setLevel(logging.CRITICAL)
 logging.getLogger("client").setLevel(logging.CRITICAL)
 
+_SENT = object()
+"""The data of errors that the server sent, in place of its own."""
+
+_REFUSED_REQUESTS = (
+    "Sampling not supported",
+    "Elicitation not supported",
+    "List roots not supported",
+)
+"""What the SDK's client says to a server that asks for input in the course of a request."""
+
 _CLIENT = Implementation(name="openai-mcp-functions", version=__version__)
 
 
@@ -76,9 +86,14 @@ async def open_mcp(target: Target, retire: Callable[[], None]) -> AsyncIterator[
     """
     async with AsyncExitStack() as stack:
         mode, discovered = _mode(target)
+        errors = SentErrors()
         client = await stack.enter_async_context(
             Client(
-                _watched(await _transport(target, stack, retire), retire),
+                _watched(
+                    await _transport(target, stack, retire, errors),
+                    retire,
+                    None if target.transport == "stdio" else errors,
+                ),
                 mode=mode,
                 prior_discover=discovered,
                 client_info=_CLIENT,
@@ -96,19 +111,29 @@ async def _accept(name: str, result: CallToolResult) -> None:
 
 
 @asynccontextmanager
-async def _watched(transport: Any, retire: Callable[[], None]) -> AsyncIterator[Any]:
+async def _watched(
+    transport: Any, retire: Callable[[], None], errors: SentErrors | None
+) -> AsyncIterator[Any]:
     async with transport as (incoming, outgoing):
-        yield _Incoming(incoming, retire), outgoing
+        yield _Incoming(incoming, retire, errors), outgoing
 
 
 class _Incoming:
-    """A stream of tidy messages that says when it has ended; all else is the stream's own.
+    """A stream of cleaned messages that says when it has ended; all else is the stream's own.
 
     Notifications are left out but for progress, and progress and requests of the server's where they
     come faster than anybody needs them: the SDK starts tasks for each.
+
+    Args:
+        stream: The stream of the SDK's transport.
+        note_end: Called when it has ended.
+        errors: Has the errors that the server sent; None where the SDK's transport makes none.
     """
 
-    def __init__(self, stream: Any, note_end: Callable[[], None]) -> None:
+    def __init__(
+        self, stream: Any, note_end: Callable[[], None], errors: SentErrors | None
+    ) -> None:
+        self._errors = errors
         self._stream = stream
         self._note_end = note_end
         self._rate = Rate(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND)
@@ -126,19 +151,21 @@ class _Incoming:
             except StopAsyncIteration:
                 self._note_end()
                 raise
-            if await self._tidy(item):
+            if await self._clean(item):
                 return item
 
-    async def _tidy(self, item: Any) -> bool:
-        """Cuts and cleans a message; False for one that nobody needs."""
+    async def _clean(self, item: Any) -> bool:
+        """Cuts and cleans a message; returns False for one that nobody needs."""
         message = getattr(item, "message", None)
         if isinstance(message, JSONRPCResponse):
-            message.result = await tidy(message.result)
+            message.result = await clean_result(message.result)
             return True
         if isinstance(message, JSONRPCError):
-            message.error.message = clean(message.error.message, MAX_MESSAGE_CHARS)
-            if message.error.code != UNSUPPORTED_PROTOCOL_VERSION:
-                message.error.data = None
+            error = message.error
+            is_sent = self._errors is None or self._errors.has(error.message)
+            error.message = clean(error.message, MAX_MESSAGE_CHARS)
+            if error.code != UNSUPPORTED_PROTOCOL_VERSION:
+                error.data = _SENT if is_sent else None
             return True
         if isinstance(message, JSONRPCNotification):
             if message.method != "notifications/progress" or not message.params:
@@ -179,7 +206,9 @@ def _mode(target: Target) -> tuple[str, DiscoverResult | None]:
     return known.protocol_version, DiscoverResult.model_validate(known.discover)
 
 
-async def _transport(target: Target, stack: AsyncExitStack, retire: Callable[[], None]) -> Any:
+async def _transport(
+    target: Target, stack: AsyncExitStack, retire: Callable[[], None], errors: SentErrors
+) -> Any:
     if target.transport == "stdio":
         command, *arguments = target.argv
         # What a server writes to stderr may hold anything, and would end up in our log.
@@ -188,10 +217,10 @@ async def _transport(target: Target, stack: AsyncExitStack, retire: Callable[[],
     url = str(target.url)
     if target.transport == "sse":
         sse_auth = SseAuth(target.tokens, httpx2.URL(url), retire)
-        client = open_http(target, sse_auth, MAX_SSE_EVENT_BYTES)
+        client = open_http(target, sse_auth, MAX_SSE_EVENT_BYTES, errors)
         return sse_client(url, httpx_client_factory=lambda *_, **__: client)
     auth = TokenAuth(target.tokens, httpx2.URL(url))
-    client = await stack.enter_async_context(open_http(target, auth, MAX_ANSWER_BYTES))
+    client = await stack.enter_async_context(open_http(target, auth, MAX_ANSWER_BYTES, errors))
     return streamable_http_client(url, http_client=client, max_sse_event_size=None)
 
 
@@ -228,13 +257,23 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 
 def _from_protocol(error: MCPError, trace: HttpTrace) -> Exception:
-    if error.code == CONNECTION_CLOSED:
+    is_sent = error.data is _SENT or error.code == UNSUPPORTED_PROTOCOL_VERSION
+    if error.code == CONNECTION_CLOSED and not is_sent:
         return closed()
-    if error.code == REQUEST_TIMEOUT:
+    if error.code == REQUEST_TIMEOUT and not is_sent:
         return ConnectionTimeout("The MCP server did not answer in time.")
     if trace.status is not None and trace.status >= 500:
         return refusal(trace.status)
-    return ServerRefused(f"The MCP server says: {clean(error.message, MAX_MESSAGE_CHARS)}")
+    if is_sent:
+        return ServerRefused(f"The MCP server says: {clean(error.message, MAX_MESSAGE_CHARS)}")
+    if error.message in _REFUSED_REQUESTS:
+        return ServerRefused(
+            "The MCP server asks for input that this app does not give to servers."
+        )
+    # The SDK's words may quote what was not sent as an error.
+    return ServerUnavailable(
+        "The MCP server's answer does not follow the protocol. Check its URL and the transport."
+    )
 
 
 def has_lost_session(error: BaseException, trace: HttpTrace, client: Client) -> bool:
@@ -257,5 +296,6 @@ def has_dropped(error: BaseException, trace: HttpTrace) -> bool:
     """Whether the connection broke, so that nobody knows whether the request was processed."""
     leaf = _leaves(error)[0]
     if isinstance(leaf, MCPError) and leaf.code == CONNECTION_CLOSED and trace.failure is None:
-        return True
+        # Servers send errors of this code, too.
+        return leaf.data is not _SENT
     return isinstance(trace.failure, httpx2.ReadError | httpx2.RemoteProtocolError)

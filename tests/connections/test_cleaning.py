@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.connections.incoming import LEFT_OUT, MAX_DESCRIPTION_CHARS, tidy
+from shared.connections.incoming import LEFT_OUT, MAX_DESCRIPTION_CHARS, clean_result
 from shared.connections.schemas import any_object, plain_schema
 from shared.connections.text import SLICE_CHARS, clean, clean_long
 
@@ -131,7 +131,7 @@ async def test_lists_are_cut_entry_by_entry() -> None:
             "_meta": {"small": f"y{TAGS}"},
         },
     ]
-    tidied = await tidy({"tools": tools, "nextCursor": f"c{TAGS}"})
+    tidied = await clean_result({"tools": tools, "nextCursor": f"c{TAGS}"})
     (tool,) = tidied["tools"]
     assert tool == {
         "name": "kept",
@@ -157,7 +157,7 @@ async def test_results_are_cleaned_to_their_depth_and_numbers_are_those_of_json(
         "content": [{"type": "text", "text": f"a{TAGS}"}, {"type": "image", "data": "QUJD"}],
         "structuredContent": {"deep": deep, "numbers": [float("nan"), float("inf"), 1.5]},
     }
-    tidied = await tidy(result)
+    tidied = await clean_result(result)
     assert TAGS not in json.dumps(tidied, ensure_ascii=False)
     assert tidied["structuredContent"]["numbers"] == [None, None, 1.5]
     assert tidied["content"][1]["data"] == "QUJD"

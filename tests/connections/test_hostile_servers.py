@@ -14,7 +14,7 @@ from pytest_mock import MockerFixture
 
 from shared.connections import Connections, ConnectRequest
 from shared.connections.answers import MAX_VALUES
-from shared.connections.errors import ServerUnavailable
+from shared.connections.errors import ServerRefused, ServerUnavailable
 from shared.connections.http_client import MAX_COOKIES, STREAMS_AT_ONCE
 from shared.connections.incoming import MAX_LIST_BYTES
 from shared.errors import GatewayError
@@ -426,3 +426,54 @@ async def test_list_of_heavy_entries_is_cut_where_it_is_too_long(connections: Co
         offer = (await connect(connections, url)).offer
     assert offer.tools.is_cut
     assert 0 < len(json.dumps(offer.tools)) <= MAX_LIST_BYTES
+
+
+def error_of(exchange: Exchange, message: str) -> bytes:
+    error = {"code": -32000, "message": message}
+    return json.dumps({"jsonrpc": "2.0", "id": exchange.message.get("id"), "error": error}).encode()
+
+
+@pytest.mark.parametrize("kind", ["answer", "event", "status"])
+async def test_error_that_a_server_sends_is_told_in_its_words(
+    connections: Connections, kind: str
+) -> None:
+    @on_call
+    async def refusing(exchange: Exchange) -> None:
+        error = error_of(exchange, "no such luck")
+        if kind == "event":
+            await exchange.respond(event(error), "text/event-stream")
+        else:
+            await exchange.respond(error, status=400 if kind == "status" else 200)
+
+    with serving(refusing) as (_, url), pytest.raises(ServerRefused) as raised:
+        await call(connections, url)
+    assert raised.value.detail == "The MCP server says: no such luck"
+
+
+@pytest.mark.parametrize("kind", ["no JSON", "page", "accepted"])
+async def test_words_of_the_sdk_are_not_told_as_the_servers(
+    connections: Connections, kind: str
+) -> None:
+    @on_call
+    async def broken(exchange: Exchange) -> None:
+        if kind == "no JSON":
+            await exchange.respond(b'{"jsonrpc": "2.0", "id": 1, "result"')
+        elif kind == "page":
+            await exchange.respond(b"<html>", "text/html")
+        else:
+            await exchange.respond(b"", "text/plain", 202)
+
+    with serving(broken) as (_, url), pytest.raises(GatewayError) as raised:
+        await call(connections, url)
+    assert raised.value.detail == (
+        "The MCP server's answer does not follow the protocol. Check its URL and the transport."
+    )
+
+
+async def test_server_that_asks_for_input_of_a_user_gets_none(connections: Connections) -> None:
+    asking = {"resultType": "input_required", "inputRequests": {"a": {"method": "roots/list"}}}
+    with serving(results(tools_call=asking)) as (_, url), pytest.raises(ServerRefused) as raised:
+        await call(connections, url)
+    assert raised.value.detail == (
+        "The MCP server asks for input that this app does not give to servers."
+    )
