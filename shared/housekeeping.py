@@ -217,7 +217,7 @@ class Housekeeping:
     async def _settle(self, item: WorkItem, age: timedelta, counts: Counter[str]) -> bool:
         """Works on what an item names, and says whether there is nothing more to do."""
         if item.kind == "connection":
-            was_deleted = await self._services.connections.settle(item.owner, item.id)
+            was_deleted = await self._services.connections.remove_abandoned(item.owner, item.id)
             counts["connections_removed"] += bool(was_deleted)
             return was_deleted is not None
         if item.kind == "media":

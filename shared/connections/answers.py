@@ -16,13 +16,13 @@ from time import monotonic
 from shared.connections.errors import ServerAnswerTooLarge
 
 MAX_VALUES = 20_000
-"""How many values an answer's JSON may hold: what parsing it costs goes by these."""
+"""Maximum values in the JSON of an answer, by which the cost of parsing it goes."""
 
 MAX_EVENT_LINES = 1000
 EVENTS_AT_ONCE, EVENTS_PER_SECOND = 500, 100.0
 BYTES_AT_ONCE, BYTES_PER_SECOND = 16 * 1024 * 1024, 4.0 * 1024 * 1024
 MAX_DROPPED_EVENTS = 20_000
-"""After how many superfluous events a stream ends."""
+"""Maximum superfluous events of a stream; after them it ends."""
 
 MAX_NOTIFICATION_BYTES = 64 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -123,8 +123,8 @@ class Rate:
     """A token bucket: so many at once, and so many a second in the long run.
 
     Args:
-        burst: How many may come at once.
-        per_second: How many come back each second.
+        burst: Maximum events at once.
+        per_second: Events that are added each second.
     """
 
     def __init__(self, burst: float, per_second: float) -> None:
@@ -161,7 +161,7 @@ class EventFilter:
     they may be the answer to a request.
 
     Args:
-        max_event_bytes: How long an event may be.
+        max_event_bytes: Maximum bytes of an event.
     """
 
     def __init__(self, max_event_bytes: int) -> None:

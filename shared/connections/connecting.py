@@ -75,7 +75,7 @@ class Connector:
     """Makes connections of principals to MCP servers.
 
     Args:
-        config: What the operator decides.
+        config: The settings of connections.
         store: Where connections are.
         flow: What asks authorization servers.
         targets: What makes a connection ready to be used.

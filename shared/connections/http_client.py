@@ -21,13 +21,13 @@ from shared.outbound import EVENT_STREAM, AnswerTooLarge, open_client
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_OPERATION_BYTES = 4 * MAX_ANSWER_BYTES
-"""How long all answers to one operation may be, the pages of a list for example."""
+"""Maximum bytes of all answers to one operation, such as the pages of a list."""
 
 MAX_COOKIES = 50
-"""How many cookies a session takes."""
+"""Maximum cookies of a session."""
 
 STREAMS_AT_ONCE, STREAMS_PER_SECOND = 30, 1.0
-"""How often a session may open a stream of events, or resume one."""
+"""Maximum rate at which a session opens and resumes streams of events."""
 
 
 def open_http(
@@ -88,7 +88,7 @@ class TokenAuth(httpx2.Auth):
     async def _token(self, rejected: str | None) -> str | None:
         trace = current_trace.get()
         if trace is not None and trace.failure is not None:
-            return None  # Nothing more is sent, so nobody need be asked for a token.
+            return None  # Nothing more is sent, so no token is needed.
         try:
             return await self._tokens.token(rejected)
         except GatewayError as error:
@@ -98,7 +98,7 @@ class TokenAuth(httpx2.Auth):
 
 
 class SseAuth(TokenAuth):
-    """Notices as well where a server refuses a message: the SDK then gives up sending, and tells nobody.
+    """Also detects a refused message, after which the SDK stops sending without raising.
 
     Args:
         tokens: Has the token.

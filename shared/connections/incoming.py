@@ -17,17 +17,17 @@ from shared.connections.text import clean, clean_data, clean_long, excess, is_cl
 JsonObject = dict[str, Any]
 
 MAX_ITEMS = 1000
-"""How many entries of a list, or parts of a result, are taken."""
+"""Maximum entries of a list, or parts of a result; further ones are left out."""
 
 MAX_LIST_BYTES = 1024 * 1024
-"""How long a list may be: entries beyond are not taken."""
+"""Maximum bytes of a list; further entries are left out."""
 
 MAX_NAME_CHARS = 256
 MAX_URI_CHARS = 2048
 MAX_TITLE_CHARS = 200
 MAX_DESCRIPTION_CHARS = 2000
 MAX_EXTRA_BYTES = 4096
-"""How long ``_meta``, ``icons`` and fields that this app does not know may be, or they are left out."""
+"""Maximum bytes of ``_meta``, ``icons`` and unknown fields; longer ones are left out."""
 
 MAX_EXTRA_DEPTH = 20
 MAX_OPAQUE_CHARS = 64 * 1024

@@ -36,19 +36,19 @@ class Negotiated(BaseModel):
 
 
 class OAuthClient(BaseModel):
-    """How tokens are got; nothing of it is secret.
+    """The OAuth client that gets tokens; nothing of it is secret.
 
     Attributes:
-        grant: Whose behalf it is on: the user's, or the client's own.
+        grant: The grant type: on behalf of the user, or of the client itself.
         client_id: The client that the authorization server knows.
-        authorization_endpoint: Where the user agrees; None for the client's own behalf.
+        authorization_endpoint: Where the user agrees; None for client credentials.
         token_endpoint: Where tokens come from.
         redirect_uri: Where the user's browser comes back to.
         scopes: What to ask for.
-        resource: The server's identifier (RFC 8707); None where nobody asked for it.
-        issuer: Who must be named by the answer (RFC 9207); None where endpoints were given.
+        resource: The server's identifier (RFC 8707); None where it is not asked for.
+        issuer: The issuer that the answer must name (RFC 9207); None where endpoints were given.
         requires_issuer: Whether the answer must name it.
-        auth_methods: How the token endpoint lets clients prove themselves; empty where unknown.
+        auth_methods: Authentication methods of the token endpoint; empty where unknown.
         renew_at: When the access token is to be replaced, somewhat before its end; None where the
             server did not say when that is.
     """
@@ -85,19 +85,19 @@ class ConnectionRecord(LeasedRecord):
 
     Attributes:
         id: Random; the callers' ``client_id``.
-        name: What its owner calls it.
+        name: Its name, which the principal gave it.
         tool_prefix: What the names of its tools begin with in chat. It stays while the connection lasts,
             so that no name of a tool comes to mean another connection's.
-        transport: How it is spoken to.
+        transport: The transport of the protocol.
         mcp_url: Where the server is, without its query; None for a command.
         command: Name of the operator's command; None for a URL.
-        auth_type: How the server knows us.
+        auth_type: The kind of credentials that the server is sent.
         status: Whether it can be used.
         created_at: When it was made.
         last_activity: When it was used last, up to a minute behind.
         timeout: Seconds that connecting may take.
         negotiated: What the server said of itself.
-        oauth: How tokens are got.
+        oauth: The OAuth client; None for other kinds of credentials.
         pending: The authorization under way.
         work_due_at: From when housekeeping looks after what is being made; None where it need not.
         sealed: The encrypted secrets.
@@ -128,7 +128,7 @@ class ConnectionRecord(LeasedRecord):
         return self.status == "authorization_failed" and self.pending is not None
 
     def end_authorization_in_time(self) -> None:
-        """Counts an authorization that nobody can finish any more as failed."""
+        """Marks an authorization whose time is over as failed."""
         if self.status not in ("authorizing", "confirming"):
             return
         if self.pending is None or self.pending.expires_at < now():
@@ -183,7 +183,7 @@ def object_name(owner: str, connection_id: str) -> str:
 def seal_binding(owner: str, record: ConnectionRecord) -> str:
     """Returns what sealed secrets belong to: the record, and the addresses that they are sent to.
 
-    Whoever can write records, but does not have the key, cannot have secrets sent elsewhere.
+    So that a writer of records without the key cannot have secrets sent elsewhere.
     """
     token_endpoint = record.oauth and record.oauth.token_endpoint
     return json.dumps([object_name(owner, record.id), record.mcp_url, token_endpoint])

@@ -1,4 +1,4 @@
-"""What a caller says to connect: the fields of `POST /mcp/connect`, checked."""
+"""The request to connect: the body of `POST /mcp/connect`."""
 
 import re
 from typing import Annotated, Literal
@@ -18,40 +18,46 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 class ConnectRequest(BaseModel):
-    """A server to connect to, and how it shall know us."""
+    """The MCP server to connect to, and the credentials to use."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    transport: TransportName = Field("http", description="How the server is spoken to.")
+    transport: TransportName = Field("http", description="Transport of the protocol.")
     mcp_url: Url | None = Field(
-        None, description="Where the server is, for http and sse; its query is never shown."
+        None, description="URL of the server, for http and sse; its query is never shown."
     )
     command: Text | list[Text] | None = Field(
-        None, description="Name of one of the operator's commands, for stdio."
+        None, description="Name of a command of MCP_STDIO_COMMANDS, for stdio."
     )
-    auth_type: AuthType = Field("none", description="How the server knows us.")
-    bearer_token: Secret | None = Field(None, description="The token, for bearer.")
+    auth_type: AuthType = Field("none", description="Kind of credentials.")
+    bearer_token: Secret | None = Field(
+        None, description="Token that the server is sent, for auth_type bearer."
+    )
     oauth_grant_type: Literal["authorization_code", "client_credentials"] | None = Field(
         None,
-        description="On whose behalf: the user's or the client's own. Without it, the client's own "
-        "where only a token URL is given, else the user's.",
+        description="Grant type. Default: client_credentials where only a token URL is given, else "
+        "authorization_code.",
     )
-    oauth_client_id: Text | None = Field(None, description="The client; unset: registered.")
-    oauth_client_secret: Secret | None = Field(None, description="Its secret.")
-    oauth_auth_url: Url | None = Field(None, description="Where users agree; unset: discovered.")
-    oauth_token_url: Url | None = Field(
-        None, description="Where tokens come from; unset: discovered."
+    oauth_client_id: Text | None = Field(
+        None, description="Client id; default: the app registers itself."
     )
+    oauth_client_secret: Secret | None = Field(None, description="Client secret.")
+    oauth_auth_url: Url | None = Field(
+        None, description="Authorization endpoint; default: discovered."
+    )
+    oauth_token_url: Url | None = Field(None, description="Token endpoint; default: discovered.")
     oauth_redirect_uri: Url | None = Field(
         None,
-        description="Where browsers come back to: this app's own GET /mcp/oauth/callback. Where the app "
+        description="Redirect URI: this app's own GET /mcp/oauth/callback. Where the app "
         "runs on your own machine also a page there that sends them on to it with the same query.",
     )
     oauth_scopes: Annotated[list[Text], Field(max_length=100)] = Field(
-        default=[], description="What to ask for; unset: what the server wants."
+        default=[], description="Scopes to ask for; default: those that the server names."
     )
     name: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
-        None, description="Stands before the names of its tools in chat; unset: the host's name."
+        None,
+        description="Name of the connection, which the names of its tools in chat begin with; default: "
+        "the host.",
     )
     timeout: float = Field(30, gt=0, le=120, description="Seconds that connecting may take.")
 

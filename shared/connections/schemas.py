@@ -10,7 +10,7 @@ JsonObject = dict[str, Any]
 MAX_SCHEMA_BYTES = 16 * 1024
 MAX_SCHEMA_DEPTH = 40
 MAX_EXPANDED_VALUES = 20_000
-"""How many values a schema may have once its references are put in their places."""
+"""Maximum values of a schema whose references are resolved."""
 
 
 class _UnfitError(Exception):

@@ -1,4 +1,4 @@
-"""The manager of connections: everything that `/mcp/…` does, free of HTTP."""
+"""The manager of connections: what the routes under `/mcp/` do, free of HTTP."""
 
 import asyncio
 from collections.abc import Sequence
@@ -48,13 +48,13 @@ MAX_KNOWN_BYTES = 4 * 1024 * 1024
 
 
 class Connections:
-    """Makes, uses and ends connections of principals to MCP servers.
+    """Makes, uses and ends the connections of principals to MCP servers.
 
     Args:
-        config: What the operator decides.
+        config: The settings of connections.
         state: The container of state: `Storage.state`.
         sessions: Live sessions of this instance.
-        max_known_bytes: How long all lists of tools in memory may be, as JSON; as objects they take
+        max_known_bytes: Maximum bytes of all lists of tools in memory, as JSON; as objects they take
             several times that.
         timing: The lengths of leases.
     """
@@ -82,7 +82,7 @@ class Connections:
 
     @property
     def live_sessions(self) -> int:
-        """How many sessions this instance has open."""
+        """Number of open sessions of this instance."""
         return len(self._sessions)
 
     async def connect(
@@ -91,8 +91,8 @@ class Connections:
         """Makes a connection.
 
         Args:
-            principal: Whose it will be.
-            request: What to connect to.
+            principal: The principal that it will belong to.
+            request: The server, and the credentials to use.
             callback_url: This app's own `GET /mcp/oauth/callback`.
 
         Raises:
@@ -129,9 +129,9 @@ class Connections:
         owner = owner_of(principal)
         return (await self._flow.confirm(owner, connection_id, typed)).record
 
-    async def settle(self, owner: str, connection_id: str) -> bool | None:
-        """Deletes a connection that was abandoned while it was made; see `ConnectionStore.settle`."""
-        return await self._store.settle(owner, connection_id)
+    async def remove_abandoned(self, owner: str, connection_id: str) -> bool | None:
+        """Deletes an abandoned connection; see `ConnectionStore.remove_abandoned`."""
+        return await self._store.remove_abandoned(owner, connection_id)
 
     async def disconnect(self, principal: str, connection_id: str) -> None:
         """Ends a connection."""

@@ -66,7 +66,7 @@ class Session:
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # In a context of its own: it outlives the call that opens it, and logs nothing in its name.
         holder = self.holder = _start(self._hold_open(opened), self._trace, Context())
-        # Running operations report how it ends; without any, nobody needs to know.
+        # Retrieves the exception, so that asyncio does not log it; running operations report it.
         holder.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await self._result_of(opened, self._trace)
@@ -132,7 +132,7 @@ class Session:
 
     async def _hold_open(self, opened: "asyncio.Future[None]") -> None:
         async with asyncio.timeout(None) as limit:
-            # A server that ends the stream ends the session, so that nobody sends it a request in vain.
+            # A server that ends the stream ends the session, so that no request is sent in vain.
             async with self._sdk.open_mcp(self._target, self.retire) as client:
                 self.client = client
                 opened.set_result(None)

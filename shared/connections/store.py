@@ -89,14 +89,14 @@ class ConnectionStore:
         return len((await self._state.list(f"connections/{owner}/", 1000)).objects)
 
     async def replace(self, stored: Stored, secrets: Secrets | None = None) -> Stored:
-        """Writes a record that nobody has changed since it was read, its secrets under the current key.
+        """Replaces an unchanged record, and seals its secrets with the current key.
 
         Args:
             stored: The record, changed.
             secrets: New secrets; None to keep those that it has.
 
         Raises:
-            ObjectChanged: Somebody has.
+            ObjectChanged: It has changed.
         """
         if secrets is None and await self.has_old_seal(stored):
             secrets = await self.secrets(stored)
@@ -143,14 +143,14 @@ class ConnectionStore:
         return self._records.hold(stored.object_name, needs_work, None, _BUSY)
 
     async def delete(self, owner: str, record: ConnectionRecord) -> None:
-        """Deletes a connection, if there is one, and what housekeeping finds it by."""
+        """Deletes a connection, if there is one, and its work item."""
         await self._records.delete(object_name(owner, record.id))
         await self.forget_work(owner, record)
 
     async def delete_abandoned(self, stored: Stored) -> bool:
         """Deletes a connection unless it was changed since it was read, and says whether it did."""
         try:
-            # Whoever changes it from now on finds that it is over.
+            # Changes that others make from now on fail.
             before = Versioned(stored.object_name, stored.record, stored.etag)
             await self._records.replace(before, stored.record)
         except ObjectChanged:
@@ -159,7 +159,7 @@ class ConnectionStore:
         return True
 
     async def plan_work(self, owner: str, record: ConnectionRecord, due: datetime) -> None:
-        """Makes housekeeping look after a connection that is about to be made.
+        """Adds a work item, by which housekeeping finds a connection that is not made to its end.
 
         Args:
             owner: Whose it is.
@@ -170,13 +170,13 @@ class ConnectionStore:
         await self._work_items.add(_work_item(owner, record), due)
 
     async def forget_work(self, owner: str, record: ConnectionRecord) -> None:
-        """Removes what housekeeping finds a connection by, if there is something."""
+        """Removes the work item of a connection, if there is one."""
         if record.work_due_at is not None:
-            # Where that fails, housekeeping sees that there is nothing to do.
+            # Housekeeping removes it where this fails.
             with suppress(StorageUnavailable):
                 await self._work_items.remove(_work_item(owner, record), record.work_due_at)
 
-    async def settle(self, owner: str, connection_id: str) -> bool | None:
+    async def remove_abandoned(self, owner: str, connection_id: str) -> bool | None:
         """Deletes a connection that was abandoned while it was being made.
 
         Returns:

@@ -74,7 +74,7 @@ class TargetResolver:
     """Finds connections and makes them ready to be used.
 
     Args:
-        config: What the operator decides.
+        config: The settings of connections.
         store: Where connections are.
         activity: Where uses are noted.
         background: Keeps renewals of tokens.

@@ -212,7 +212,7 @@ async def _clients(connections: Connections, context: CallContext) -> Sequence[C
     try:
         return await connections.clients(context.principal.name)
     except NotConfigured:
-        # Without storage nobody has connections, and chat goes on with the operator's.
+        # Without storage there are no stored connections, and chat goes on with the operator's.
         return []
 
 

@@ -46,12 +46,12 @@ from shared.connections.text import clean
 from shared.errors import GatewayError
 
 MAX_SSE_EVENT_BYTES = 1024 * 1024
-"""How long an answer of the older transport may be: the SDK's limit, which it takes no other for."""
+"""Maximum bytes of an answer over SSE: a fixed limit of the SDK."""
 
 MAX_MESSAGE_CHARS = 2000
 MAX_PROGRESS_CHARS = 500
 MESSAGES_AT_ONCE, MESSAGES_PER_SECOND = 100, 50.0
-"""How many progress notifications and requests of a server's are taken in a session."""
+"""Maximum rate of progress notifications and requests that a session takes of a server."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ async def open_mcp(target: Target, retire: Callable[[], None]) -> AsyncIterator[
             its messages or the SDK has given up sending.
 
     Raises:
-        Exception: Whatever the SDK raises; `translated` makes sense of it.
+        Exception: Whatever the SDK raises; `translated` turns it into an error of this app.
     """
     async with AsyncExitStack() as stack:
         mode, discovered = _mode(target)
@@ -155,7 +155,7 @@ class _Incoming:
                 return item
 
     async def _clean(self, item: Any) -> bool:
-        """Cuts and cleans a message; returns False for one that nobody needs."""
+        """Cuts and cleans a message; returns False for one to leave out."""
         message = getattr(item, "message", None)
         if isinstance(message, JSONRPCResponse):
             message.result = await clean_result(message.result)
@@ -225,7 +225,7 @@ async def _transport(
 
 
 def translated(error: BaseException, trace: HttpTrace) -> Exception:
-    """Returns the house's error for what the SDK raised, or noted."""
+    """Returns this app's error for what the SDK raised or the trace noted."""
     causes = [cause for cause in (trace.failure, *_leaves(error)) if cause is not None]
     for cause in causes:
         if isinstance(cause, GatewayError):
@@ -293,7 +293,7 @@ def has_lost_session(error: BaseException, trace: HttpTrace, client: Client) -> 
 
 
 def has_dropped(error: BaseException, trace: HttpTrace) -> bool:
-    """Whether the connection broke, so that nobody knows whether the request was processed."""
+    """Returns whether the connection broke, so that the request may have been processed."""
     leaf = _leaves(error)[0]
     if isinstance(leaf, MCPError) and leaf.code == CONNECTION_CLOSED and trace.failure is None:
         # Servers send errors of this code, too.

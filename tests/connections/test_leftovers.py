@@ -31,11 +31,11 @@ async def test_abandoned_authorization_is_found_when_its_time_is_over(
     assert await due(store, timedelta(minutes=9)) == []
     [item] = await due(store, timedelta(minutes=11))
     assert item.kind == "connection"
-    assert await connections.settle(item.owner, item.id) is None
+    assert await connections.remove_abandoned(item.owner, item.id) is None
     store.edit(pending={"expires_at": in_seconds(-1).isoformat()})
-    assert await connections.settle(item.owner, item.id) is True
+    assert await connections.remove_abandoned(item.owner, item.id) is True
     assert store.connections == {}
-    assert await connections.settle(item.owner, item.id) is False
+    assert await connections.remove_abandoned(item.owner, item.id) is False
 
 
 async def test_authorization_that_its_owner_gives_up_leaves_no_work(

@@ -149,7 +149,7 @@ async def _register(
 
 
 async def _challenge(client: "httpx2.AsyncClient", server_url: str) -> "httpx2.Response":
-    """Returns what the server says to somebody without a token; its body is not read."""
+    """Returns the answer to a request without a token; its body is not read."""
     async with client.stream("POST", server_url, json=_PROBE, headers=_HEADERS) as response:
         return response
 

@@ -60,11 +60,11 @@ def well_formed(given: str) -> str | None:
 
 
 class OAuthFlow:
-    """Begins and ends authorizations.
+    """Runs authorizations by users.
 
     Args:
         store: Where connections are.
-        config: What the operator decides.
+        config: The settings of connections.
         background: Notes what failed, whoever stops to wait for it.
     """
 
@@ -117,7 +117,7 @@ class OAuthFlow:
 
         Raises:
             NotFound: No such authorization is under way: it is over, too old, or never was.
-            NotAuthorized: It was declined, or comes from somebody else.
+            NotAuthorized: It was declined, or another server answers.
             StorageUnavailable: Storage does not take it.
         """
         stored = await self._begun(state)
@@ -185,7 +185,7 @@ class OAuthFlow:
         return stored
 
     async def _replace(self, stored: Stored, kept: Secrets | None = None) -> Stored:
-        """Writes the record, unless somebody was faster: a state and a code are good once."""
+        """Replaces the record unless it has changed: a state and a code are good once."""
         try:
             return await self._store.replace(stored, kept)
         except ObjectChanged as error:
@@ -209,7 +209,7 @@ class OAuthFlow:
             if not is_right and left <= 0:
                 stored.record.status = "authorization_failed"
             if is_right:
-                # Nobody is to remove the connection while its code is being spent.
+                # So that housekeeping does not remove the connection while its code is being spent.
                 pending.expires_at = max(pending.expires_at, in_seconds(CONNECTING_SECONDS))
             without = kept.model_copy(update={"parked_code": None, "characters": None})
             try:
@@ -279,7 +279,7 @@ def _checked_code(
 
 
 def _check_issuer(oauth: OAuthClient, issuer: str | None) -> None:
-    # With endpoints that the caller gave nobody knows the issuer, and any may be named.
+    # The issuer of endpoints that the caller gave is unknown, and any may be named.
     if oauth.issuer is None or (issuer is None and not oauth.requires_issuer):
         return
     if issuer != oauth.issuer:

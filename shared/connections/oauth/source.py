@@ -43,7 +43,7 @@ class OAuthTokens:
 
     Args:
         store: Where the connection is.
-        config: What the operator decides.
+        config: The settings of connections.
         background: Keeps a renewal that has begun, whoever stops to wait for it.
         owner: Whose connection it is.
         connection_id: Which one.

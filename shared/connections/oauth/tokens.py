@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 256 * 1024
 MAX_ANSWER_VALUES = 5000
-"""How long an answer may be, and how many values it may hold: it is parsed on the event loop."""
+"""Maximum bytes and values of an answer, which is parsed on the event loop."""
 
 MAX_TOKEN_CHARS = 16 * 1024
 
 EARLY_SECONDS = 60.0
-"""How long before its end a token is replaced."""
+"""Seconds before its end at which a token is renewed."""
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _TIMEOUT_SECONDS = 20.0
@@ -52,7 +52,7 @@ class Tokens:
     Attributes:
         access_token: For the server.
         refresh_token: For the next token; None where there is none.
-        renew_at: When the access token is to be replaced; None where nobody said when it ends.
+        renew_at: When the access token is to be replaced; None where its end is unknown.
     """
 
     access_token: str = field(repr=False)
