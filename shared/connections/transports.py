@@ -270,6 +270,11 @@ def _from_protocol(error: MCPError, trace: HttpTrace) -> Exception:
         return ServerRefused(
             "The MCP server asks for input that this app does not give to servers."
         )
+    if trace.status is not None and trace.status >= 400:
+        return ServerRefused(
+            f"The MCP server refused the request with status {trace.status}. "
+            "Check its URL and the transport."
+        )
     # The SDK's words may quote what was not sent as an error.
     return ServerUnavailable(
         "The MCP server's answer does not follow the protocol. Check its URL and the transport."
