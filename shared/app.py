@@ -12,22 +12,26 @@ from pydantic_core import to_json
 
 from shared import __version__
 from shared.agent import Agent
-from shared.auth import Guard, KeyAuthenticator
+from shared.auth import Guard, KeyAuthenticator, KeySource
 from shared.context import CallContext
 from shared.housekeeping import Housekeeping
 from shared.key_text import generate_key
+from shared.keys import AdminChanges, KeyStore
 from shared.mcp_server import McpEndpoint
+from shared.principal_data import PrincipalData
 from shared.routes.chat import chat_router
 from shared.routes.connections import connections_router
 from shared.routes.conversations import conversations_router
 from shared.routes.docs import DOCS_PATH, OPENAPI_PATH, REDOC_PATH, docs_router
 from shared.routes.errors import install_error_handlers
 from shared.routes.health import health_router
+from shared.routes.keys import keys_router, me_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
 from shared.routes.media import media_router
 from shared.routes.middleware import ConfigurationGate, Cors, HeadRequests, RequestMiddleware
 from shared.routes.openai import openai_router
 from shared.routes.openapi import complete_openapi
+from shared.routes.principals import principals_router
 from shared.routes.tools import tools_router
 from shared.routes.videos import videos_router
 from shared.services import Services
@@ -55,9 +59,11 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     """
     settings = settings or load_settings()
     configure_logging(settings)
-    guard = _make_guard(settings)
     timing = timing or Timing()
     services = Services.make(settings, timing=timing)
+    state = services.storage.state
+    keys, changes = KeyStore(state, settings.auth.api_keys, timing.key_refresh), AdminChanges(state)
+    guard = _make_guard(settings, keys.snapshot if services.storage.is_configured else None)
     tools = services.tools
     agent = Agent(
         settings,
@@ -78,6 +84,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         # clean end.
         yield
         await mcp.aclose()
+        await keys.snapshot.aclose()
         await services.aclose()
 
     api = FastAPI(
@@ -101,6 +108,9 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     api.include_router(media_router(services.media, services.storage, guard))
     # The Functions host does not tell by which name and scheme it was called.
     api.include_router(connections_router(services.connections, guard, settings.own_url))
+    api.include_router(keys_router(keys, changes, settings, guard))
+    api.include_router(me_router(settings, guard, None))
+    api.include_router(principals_router(PrincipalData(state, services.media), changes, guard))
     api.include_router(openai_router(services.openai, guard, timing.ping))
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins, settings.own_url)))
     complete_openapi(api)
@@ -122,7 +132,7 @@ def make_mcp_server(
     return build_server(services.tools, services.media, services.conversations, make_context)
 
 
-def _make_guard(settings: Settings) -> Guard:
+def _make_guard(settings: Settings, stored: KeySource | None) -> Guard:
     auth = settings.auth
     generated = []
     is_configured = auth.api_keys or auth.mcp_api_key or auth.mcp_server_api_key
@@ -131,7 +141,7 @@ def _make_guard(settings: Settings) -> Guard:
         # Not through a logger: logs are kept, and the key must not be.
         sys.stdout.write(f"No API key is configured. For this run, use: {generated[0]}\n")
         sys.stdout.flush()
-    return Guard([KeyAuthenticator(settings, extra_keys=generated)])
+    return Guard([KeyAuthenticator(settings, stored, generated)])
 
 
 def configure_logging(settings: Settings) -> None:

@@ -293,7 +293,7 @@ def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         app,
         allow_origins=["*"] if "*" in origins else list(origins),
         allow_credentials="*" not in origins,
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
         allow_headers=["*"],
         expose_headers=["X-Request-Id", "Retry-After", "Location", "WWW-Authenticate"],
     )
