@@ -224,8 +224,8 @@ async def summarize_listed(
 ) -> ConversationSummary | None:
     """Returns a conversation as a listing shows it; None where there is none any more.
 
-    It takes one read of storage where the log ends with the end of a run, and up to four more where a
-    run is under way, has never ended, or where the log has several parts.
+    It takes one read of storage where the log ends with the end of a run, and up to three more where a
+    run is under way or never ended. Each further part of a log takes two more.
 
     Args:
         log: The conversation.
