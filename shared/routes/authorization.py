@@ -57,6 +57,7 @@ def authorization_router(connections: Connections, public_origin: str | None) ->
     @router.get(
         CALLBACK_PATH,
         name="mcp_oauth_callback",
+        summary="Return from an authorization",
         response_class=HTMLResponse,
         responses=_REFUSALS,
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.agent import Agent, ChatAnswer, ChatInput, MessageText, ToolCallRecord, fold
 from shared.auth import Guard
 from shared.routes.body import MAX_LONG_BODY_BYTES
-from shared.routes.errors import COMMON_ERRORS
+from shared.routes.errors import PROVIDER_STATUSES, document_errors
 from shared.routes.guard import Context, guarded
 from shared.routes.sse import EventStream
 
@@ -55,10 +55,17 @@ def chat_router(agent: Agent, guard: Guard, ping_seconds: float) -> APIRouter:
     router = APIRouter(
         tags=["chat"],
         route_class=guarded(guard, "chat", MAX_LONG_BODY_BYTES),
-        responses=COMMON_ERRORS,
+        responses=document_errors(404, 409, *PROVIDER_STATUSES),
     )
 
-    @router.post("/chat", name="chat", response_model=ChatAnswer, responses=_STREAM)
+    @router.post(
+        "/chat",
+        name="chat",
+        summary="Chat with the agent",
+        openapi_extra={"x-idempotency-key": True},
+        response_model=ChatAnswer,
+        responses=_STREAM,
+    )
     async def chat(body: ChatRequest, context: Context, request: Request) -> object:
         """Answers a message, and calls tools where they help.
 
@@ -71,7 +78,12 @@ def chat_router(agent: Agent, guard: Guard, ping_seconds: float) -> APIRouter:
             return EventStream(request, await anext(events), events, ping_seconds)
         return await fold(events)
 
-    @router.post("/api/{user_id}/chat", name="user_chat")
+    @router.post(
+        "/api/{user_id}/chat",
+        name="user_chat",
+        summary="Chat as a user",
+        openapi_extra={"x-idempotency-key": True},
+    )
     async def user_chat(
         user_id: str, body: UserChatRequest, context: Context, request: Request
     ) -> UserChatAnswer:
@@ -91,20 +103,8 @@ def chat_router(agent: Agent, guard: Guard, ping_seconds: float) -> APIRouter:
 
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": """The answer; or, as `text/event-stream`, the events that lead to it. The data of
-each is a JSON object with its name as `type`:
-
-- `chat.created`: `conversation_id`, `model`
-- `chat.delta`: `text`, the next piece of the answer
-- `chat.tool_call`: `id`, `name`, `arguments`
-- `chat.tool_progress`: `id`, `progress`, `total`, `message`
-- `chat.tool_result`: `id`, `name`, `result`, `is_error`, `duration_ms`
-- `chat.completed`: the whole answer
-- `chat.error`: `detail`, `code`, `request_id`
-
-The last event is always `chat.completed` or `chat.error`. In a silence, a comment is sent every
-15 seconds.""",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "The answer; or, as `text/event-stream`, the events that lead to it.",
+        "content": {"text/event-stream": {"schema": {"$ref": "#/components/schemas/ChatEvent"}}},
     }
 }
 

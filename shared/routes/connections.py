@@ -40,17 +40,14 @@ from shared.routes.connection_bodies import (
     ResourcesAnswer,
     ToolsAnswer,
 )
-from shared.routes.errors import COMMON_ERRORS, document_error
+from shared.routes.errors import document_errors
 from shared.routes.guard import (
     Context,
     RouteHandler,
     guarded,
 )
 
-_ERRORS = {
-    **COMMON_ERRORS,
-    408: document_error("The server did not answer in time."),
-}
+_ERRORS = document_errors(404, 408, 409, 502)
 _CUT = "; it offers more than is listed here"
 
 
@@ -101,6 +98,7 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
     @router.post(
         "/mcp/connect",
         name="mcp_connect",
+        summary="Connect to an MCP server",
         status_code=201,
         responses={202: {"model": AuthorizationAnswer}},
     )
@@ -126,7 +124,7 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
             message=CONNECTED + (_CUT if made.offer.is_cut else ""),
         )
 
-    @router.post("/mcp/oauth/confirm", name="mcp_oauth_confirm")
+    @router.post("/mcp/oauth/confirm", name="mcp_oauth_confirm", summary="Confirm an authorization")
     async def confirm(body: ConfirmRequest, context: Context) -> ClientAnswer:
         """Ends an authorization with the 8 characters that the browser was shown.
 
@@ -137,13 +135,13 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
         )
         return ClientAnswer(client_id=record.id, metadata=ClientMetadata.of(record))
 
-    @router.post("/mcp/disconnect", name="mcp_disconnect")
+    @router.post("/mcp/disconnect", name="mcp_disconnect", summary="Disconnect from an MCP server")
     async def disconnect(body: DisconnectRequest, context: Context) -> DisconnectAnswer:
         """Ends a connection."""
         await connections.disconnect(context.principal.name, body.client_id)
         return DisconnectAnswer(client_id=body.client_id)
 
-    @router.get("/mcp/clients", name="mcp_clients")
+    @router.get("/mcp/clients", name="mcp_clients", summary="List connections")
     async def clients(context: Context) -> ClientsAnswer:
         """Lists the caller's connections, oldest first."""
         records = await connections.clients(context.principal.name)
@@ -153,7 +151,7 @@ def _manager_router(connections: Connections, guard: Guard, public_origin: str |
         ]
         return ClientsAnswer(clients=summaries, count=len(summaries))
 
-    @router.get("/mcp/client/{client_id}", name="mcp_client")
+    @router.get("/mcp/client/{client_id}", name="mcp_client", summary="Show a connection")
     async def client(client_id: str, context: Context) -> ClientAnswer:
         """Shows one connection."""
         record = await connections.client(context.principal.name, client_id)
@@ -166,13 +164,20 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
     router = _guarded_router(guard)
     router_for_calls = _guarded_router(guard, MAX_LONG_BODY_BYTES)
 
-    @router.get("/mcp/list_tools", name="mcp_list_tools", response_model_exclude_none=True)
+    @router.get(
+        "/mcp/list_tools",
+        name="mcp_list_tools",
+        summary="List a connection's tools",
+        response_model_exclude_none=True,
+    )
     async def list_tools(client_id: ClientId, context: Context) -> ToolsAnswer:
         """Lists the tools of a connection's server."""
         tools = await connections.list_tools(context.principal.name, client_id)
         return ToolsAnswer(tools=tools, **_about(client_id, tools))
 
-    @router_for_calls.post("/mcp/call_tool", name="mcp_call_tool")
+    @router_for_calls.post(
+        "/mcp/call_tool", name="mcp_call_tool", summary="Call a connection's tool"
+    )
     async def call_tool(body: CallToolRequest, context: Context) -> CallToolAnswer:
         """Calls a tool of a connection's server."""
         started = monotonic()
@@ -185,13 +190,20 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
         )
         return _call_answer(result, monotonic() - started)
 
-    @router.get("/mcp/list_resources", name="mcp_list_resources", response_model_exclude_none=True)
+    @router.get(
+        "/mcp/list_resources",
+        name="mcp_list_resources",
+        summary="List a connection's resources",
+        response_model_exclude_none=True,
+    )
     async def list_resources(client_id: ClientId, context: Context) -> ResourcesAnswer:
         """Lists the resources of a connection's server."""
         resources = await connections.list_resources(context.principal.name, client_id)
         return ResourcesAnswer(resources=resources, **_about(client_id, resources))
 
-    @router.post("/mcp/read_resource", name="mcp_read_resource")
+    @router.post(
+        "/mcp/read_resource", name="mcp_read_resource", summary="Read a connection's resource"
+    )
     async def read_resource(body: ReadResourceRequest, context: Context) -> ResourceAnswer:
         """Reads a resource of a connection's server."""
         result = await connections.read_resource(context.principal.name, body.client_id, body.uri)
@@ -203,13 +215,18 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
             contents=contents,
         )
 
-    @router.get("/mcp/list_prompts", name="mcp_list_prompts", response_model_exclude_none=True)
+    @router.get(
+        "/mcp/list_prompts",
+        name="mcp_list_prompts",
+        summary="List a connection's prompts",
+        response_model_exclude_none=True,
+    )
     async def list_prompts(client_id: ClientId, context: Context) -> PromptsAnswer:
         """Lists the prompts of a connection's server."""
         prompts = await connections.list_prompts(context.principal.name, client_id)
         return PromptsAnswer(prompts=prompts, **_about(client_id, prompts))
 
-    @router.post("/mcp/get_prompt", name="mcp_get_prompt")
+    @router.post("/mcp/get_prompt", name="mcp_get_prompt", summary="Get a connection's prompt")
     async def get_prompt(body: GetPromptRequest, context: Context) -> PromptAnswer:
         """Gets a prompt of a connection's server."""
         content = await connections.get_prompt(

@@ -6,17 +6,15 @@ from fastapi import APIRouter, Query
 
 from shared.auth import Guard
 from shared.conversations import Conversation, ConversationList, ConversationStore
-from shared.routes.errors import COMMON_ERRORS, Cursor, cursor_errors
+from shared.routes.errors import Cursor, cursor_errors, document_errors
 from shared.routes.guard import Context, guarded
 
 
 def conversations_router(conversations: ConversationStore, guard: Guard) -> APIRouter:
     """Returns the routes of conversations."""
-    router = APIRouter(
-        tags=["conversations"], route_class=guarded(guard, "chat"), responses=COMMON_ERRORS
-    )
+    router = APIRouter(tags=["conversations"], route_class=guarded(guard, "chat"))
 
-    @router.get("/conversations", name="conversations_list")
+    @router.get("/conversations", name="conversations_list", summary="List conversations")
     async def list_conversations(
         context: Context,
         limit: Annotated[int, Query(ge=1, le=100, description="Maximum conversations.")] = 20,
@@ -29,6 +27,7 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
     @router.get(
         "/conversations/{conversation_id}",
         name="conversation_get",
+        summary="Read a conversation",
         response_model=Conversation,
         response_model_exclude_unset=True,
     )
@@ -46,7 +45,13 @@ def conversations_router(conversations: ConversationStore, guard: Guard) -> APIR
         with cursor_errors():
             return await conversations.page(principal, conversation_id, limit, cursor)
 
-    @router.delete("/conversations/{conversation_id}", name="conversation_delete", status_code=204)
+    @router.delete(
+        "/conversations/{conversation_id}",
+        name="conversation_delete",
+        summary="Delete a conversation",
+        responses=document_errors(409),
+        status_code=204,
+    )
     async def delete(conversation_id: str, context: Context) -> None:
         """Deletes a conversation, but not the media in it."""
         await conversations.delete(context.principal.name, conversation_id)

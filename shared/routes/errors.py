@@ -48,33 +48,39 @@ class ErrorBody(BaseModel):
     request_id: str
 
 
-def document_error(description: str) -> dict[str, Any]:
-    """Returns what a route's documentation says of an error."""
+STATUSES: Mapping[int, str] = {
+    400: "Malformed JSON, or the provider or its content filter rejected the request.",
+    401: "No valid API key.",
+    403: "The key lacks a scope.",
+    404: "Unknown id, or the id of another principal.",
+    408: "The connected server did not answer in time.",
+    409: "The resource is being modified concurrently, or the idempotency key was used for another "
+    "request.",
+    413: "The body is too large.",
+    416: "The range is beyond the end of the file.",
+    422: "A field is wrong.",
+    429: "The provider limits the rate, or its quota is spent.",
+    500: "Internal error.",
+    502: "The provider or the connected server failed.",
+    503: "A setting is missing, or storage is unavailable.",
+    504: "The deadline is over.",
+}
+"""What each status of an error means, for the documentation."""
+
+PROVIDER_STATUSES = (400, 429, 502)
+"""What an operation can answer that asks a provider."""
+
+
+def document_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns the error answers of a route for its documentation.
+
+    What follows from the route itself is added to the document: see `shared.routes.openapi`.
+    """
     # By reference: of a model FastAPI makes a validator for each status of each route, a fifth of the
     # time in which the app starts.
     schema = {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-COMMON_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: document_error(description)
-    for status, description in {
-        400: "Malformed JSON, or the provider or its content filter rejected the request.",
-        401: "No valid API key.",
-        403: "The key lacks a scope.",
-        404: "Unknown id.",
-        409: "The resource is being modified concurrently, or the idempotency key was used for "
-        "another request.",
-        413: "The body is too large.",
-        422: "A field is wrong.",
-        429: "The provider limits the rate, or its quota is spent.",
-        500: "Internal error.",
-        502: "The provider failed.",
-        503: "A setting is missing, or storage is unavailable.",
-        504: "The deadline is over.",
-    }.items()
-}
-"""The error answers that any guarded route can give, for its documentation."""
+    content = {"application/json": {"schema": schema}}
+    return {status: {"description": STATUSES[status], "content": content} for status in statuses}
 
 
 Cursor = Annotated[

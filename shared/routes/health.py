@@ -14,7 +14,7 @@ from shared import __version__
 from shared.auth import Guard
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, ProviderError
-from shared.routes.errors import COMMON_ERRORS, ErrorBody
+from shared.routes.errors import ErrorBody, document_errors
 from shared.routes.guard import authorize, request_deadline
 from shared.services import Services
 from shared.settings import Settings
@@ -88,8 +88,9 @@ def health_router(settings: Settings, guard: Guard, services: Services) -> APIRo
     @router.get(
         "/health",
         name="health",
+        summary="Show the app's health",
         responses={
-            **{status: COMMON_ERRORS[status] for status in (401, 422)},
+            **document_errors(401),
             UNHEALTHY_STATUS: _UNHEALTHY,
         },
         response_model_exclude_none=True,

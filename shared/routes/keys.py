@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.auth import Guard, Principal
 from shared.keys import AdminChanges, KeyStore, StoredKey
-from shared.routes.errors import COMMON_ERRORS
+from shared.routes.errors import document_errors
 from shared.routes.guard import Context, guarded
 from shared.settings import (
     DEFAULT_SCOPES,
@@ -155,9 +155,9 @@ def keys_router(
     store: KeyStore, changes: AdminChanges, settings: Settings, guard: Guard
 ) -> APIRouter:
     """Returns the routes by which ``admin`` manages stored keys."""
-    router = APIRouter(tags=["keys"], route_class=guarded(guard, "admin"), responses=COMMON_ERRORS)
+    router = APIRouter(tags=["keys"], route_class=guarded(guard, "admin"))
 
-    @router.get("/keys", name="keys_list")
+    @router.get("/keys", name="keys_list", summary="List keys")
     async def list_keys() -> KeyList:
         """Lists the stored keys and those of the settings, without the keys themselves."""
         now = datetime.now(UTC)
@@ -171,7 +171,13 @@ def keys_router(
             problems=list(entries.problems(now)),
         )
 
-    @router.post("/keys", name="keys_create", status_code=201)
+    @router.post(
+        "/keys",
+        name="keys_create",
+        summary="Make a key",
+        responses=document_errors(409),
+        status_code=201,
+    )
     async def create(body: NewKey, context: Context, response: Response) -> ShownKey:
         """Makes a key. It is shown only now; storage has its digest."""
         admin = context.principal
@@ -180,7 +186,12 @@ def keys_router(
         _keep_secret(response)
         return ShownKey(**_view(body.name, body), key=key)
 
-    @router.post("/keys/{name}/rotate", name="key_rotate")
+    @router.post(
+        "/keys/{name}/rotate",
+        name="key_rotate",
+        summary="Rotate a key",
+        responses=document_errors(409),
+    )
     async def rotate(
         name: str, context: Context, response: Response, body: Rotation | None = None
     ) -> ShownKey:
@@ -192,7 +203,9 @@ def keys_router(
         _keep_secret(response)
         return ShownKey(**_view(name, stored), key=key)
 
-    @router.patch("/keys/{name}", name="key_update")
+    @router.patch(
+        "/keys/{name}", name="key_update", summary="Change a key", responses=document_errors(409)
+    )
     async def update(name: str, body: KeyChanges, context: Context) -> KeyView:
         """Changes what the keys of a name may do; they stay the same."""
         wanted = {field: getattr(body, field) for field in body.model_fields_set}
@@ -203,7 +216,13 @@ def keys_router(
             stored = await store.update(name, wanted)
         return KeyView(**_view(name, stored))
 
-    @router.delete("/keys/{name}", name="key_delete", status_code=204)
+    @router.delete(
+        "/keys/{name}",
+        name="key_delete",
+        summary="Delete a key",
+        responses=document_errors(409),
+        status_code=204,
+    )
     async def delete(name: str, context: Context) -> None:
         """Takes the keys of a name away; what is stored under the name stays."""
         async with changes.record(context.principal, "key_delete", name):
@@ -220,9 +239,9 @@ def me_router(settings: Settings, guard: Guard, find_standings: FindStandings | 
         guard: The guard that authenticates.
         find_standings: Says how much is used of the limits; None where nothing counts.
     """
-    router = APIRouter(tags=["keys"], route_class=guarded(guard, None), responses=COMMON_ERRORS)
+    router = APIRouter(tags=["keys"], route_class=guarded(guard, None))
 
-    @router.get("/me", name="me")
+    @router.get("/me", name="me", summary="Show who is calling")
     async def me(context: Context) -> Me:
         """Says who is calling, and what they may do and use."""
         principal = context.principal

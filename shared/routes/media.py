@@ -22,10 +22,9 @@ from shared.errors import (
 from shared.routes.body import check_declared_length
 from shared.routes.downloads import Downloads, etag_of, has_etag, stream_object
 from shared.routes.errors import (
-    COMMON_ERRORS,
     Cursor,
     cursor_errors,
-    document_error,
+    document_errors,
     error_response,
 )
 from shared.routes.guard import (
@@ -77,11 +76,11 @@ class MediaList(BaseModel):
 
 def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter:
     """Returns the routes of media."""
-    router = APIRouter(tags=["media"], responses=COMMON_ERRORS)
+    router = APIRouter(tags=["media"])
     downloads = Downloads()
     behind_guard = APIRouter(route_class=guarded(guard, None))
 
-    @behind_guard.get("/media", name="media_list")
+    @behind_guard.get("/media", name="media_list", summary="List media")
     async def list_media(
         context: Context,
         kind: Annotated[MediaKind | None, Query(description="Only these.")] = None,
@@ -94,8 +93,17 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         shown = [await media.info(record) for record in page.records]
         return MediaList(media=shown, cursor=page.cursor)
 
-    @router.post("/media", name="media_create", status_code=201, openapi_extra=_UPLOAD)
-    async def create(request: Request, name: FileName | None = None) -> Media:
+    @router.post(
+        "/media",
+        name="media_create",
+        summary="Upload a medium",
+        status_code=201,
+        openapi_extra=_UPLOAD,
+    )
+    async def create(
+        request: Request,
+        name: Annotated[FileName | None, Query(description="File name of the upload.")] = None,
+    ) -> Media:
         """Stores an image, clip or video of the caller's, for tools that take media ids."""
         principal = await authorize(request, guard, "tools")
         check_declared_length(request, MAX_UPLOAD_BYTES, _too_large)
@@ -114,11 +122,17 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
             )
             return await media.present(record)
 
-    @router.get("/media/{media_id}", name="media_get", response_class=Response, responses=_DOWNLOAD)
+    @router.get(
+        "/media/{media_id}",
+        name="media_get",
+        summary="Download a medium",
+        response_class=Response,
+        responses=_DOWNLOAD,
+    )
     async def get(
         request: Request,
         media_id: str,
-        link_object: Annotated[_LinkField, Query(alias="object")] = None,
+        link_object: Annotated[_LinkField, Query(alias="object", include_in_schema=False)] = None,
         expires: _LinkField = None,
         signature: _LinkField = None,
     ) -> Response:
@@ -143,12 +157,18 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
             url, _ = await media.link(record.object)
         return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
 
-    @behind_guard.get("/media/{media_id}/info", name="media_info")
+    @behind_guard.get("/media/{media_id}/info", name="media_info", summary="Describe a medium")
     async def info(context: Context, media_id: str) -> MediaInfo:
         """Returns a medium as JSON, with a fresh link and with where it comes from."""
         return await media.info(await media.find(context.principal.name, media_id))
 
-    @behind_guard.delete("/media/{media_id}", name="media_delete", status_code=204)
+    @behind_guard.delete(
+        "/media/{media_id}",
+        name="media_delete",
+        summary="Delete a medium",
+        responses=document_errors(409),
+        status_code=204,
+    )
     async def delete(context: Context, media_id: str) -> None:
         """Deletes a medium and its bytes."""
         await media.delete(context.principal.name, media_id)
@@ -178,7 +198,7 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
         "description": "A redirect to the file in Blob Storage.",
         "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
     },
-    416: document_error("The range is beyond the end of the file."),
+    **document_errors(400, 416),
 }
 
 

@@ -71,12 +71,12 @@ def openai_router(openai: OpenAIService, guard: Guard, ping_seconds: float) -> A
     form_route = guarded(guard, SCOPE, MAX_FORM_BYTES)
     forwarding = _Forwarding(openai, ping_seconds)
 
-    @router.get("/models", name="openai_models")
+    @router.get("/models", name="openai_models", summary="List models")
     async def list_models() -> JSONResponse:
         """Lists the models that may be used."""
         return JSONResponse({"object": "list", "data": await _models(openai)})
 
-    @router.get("/models/{model:path}", name="openai_model")
+    @router.get("/models/{model:path}", name="openai_model", summary="Show a model")
     async def get_model(model: str) -> JSONResponse:
         """Returns one model."""
         for row in await _models(openai):
@@ -88,6 +88,7 @@ def openai_router(openai: OpenAIService, guard: Guard, ping_seconds: float) -> A
         path: str, name: str, capability: Capability, summary: str, adapt: Adapt | None = None
     ) -> None:
         async def forward(request: Request) -> Response:
+            """Forwards the JSON body to the provider; OpenAI's reference describes its fields."""
             return await forwarding.send_json(request, capability, path, adapt)
 
         router.add_api_route(
@@ -103,6 +104,7 @@ def openai_router(openai: OpenAIService, guard: Guard, ping_seconds: float) -> A
 
     def forward_form(path: str, name: str, capability: Capability, summary: str) -> None:
         async def forward(request: Request) -> Response:
+            """Forwards the form to the provider; OpenAI's reference describes its fields."""
             return await forwarding.send_form(request, capability, path)
 
         router.add_api_route(

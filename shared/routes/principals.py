@@ -8,20 +8,36 @@ from fastapi.responses import JSONResponse
 from shared.auth import Guard, principal_name
 from shared.keys import AdminChanges
 from shared.principal_data import PrincipalData
-from shared.routes.errors import COMMON_ERRORS, document_error
 from shared.routes.guard import Context, guarded
 
+_MORE = {"detail": "There is more to delete. Repeat the request until it answers 204."}
 _NOT_DONE: dict[int | str, dict[str, Any]] = {
-    202: document_error("There was no time for all of it: repeat the request until it answers 204.")
+    202: {
+        "description": "There was no time for all of it: repeat the request until it answers 204.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["detail"],
+                    "properties": {"detail": {"type": "string"}},
+                },
+                "example": _MORE,
+            }
+        },
+    }
 }
 
 
 def principals_router(data: PrincipalData, changes: AdminChanges, guard: Guard) -> APIRouter:
     """Returns the route by which ``admin`` removes what is stored of a principal."""
-    router = APIRouter(tags=["keys"], route_class=guarded(guard, "admin"), responses=COMMON_ERRORS)
+    router = APIRouter(tags=["keys"], route_class=guarded(guard, "admin"))
 
     @router.delete(
-        "/principals/{name}", name="principal_delete", status_code=204, responses=_NOT_DONE
+        "/principals/{name}",
+        name="principal_delete",
+        summary="Delete what is stored of a principal",
+        status_code=204,
+        responses=_NOT_DONE,
     )
     async def delete(name: str, context: Context) -> Response:
         """Deletes conversations, media, tasks, connections, jobs and kept results of a principal.
@@ -34,7 +50,6 @@ def principals_router(data: PrincipalData, changes: AdminChanges, guard: Guard) 
             is_done = await data.delete(principal)
         if is_done:
             return Response(status_code=204)
-        body = {"detail": "There is more to delete. Repeat the request until it answers 204."}
-        return JSONResponse(body, status_code=202)
+        return JSONResponse(_MORE, status_code=202)
 
     return router

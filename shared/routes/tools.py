@@ -1,5 +1,6 @@
 """`GET /tools`, `POST /tools/<name>` for each tool, and the GET routes that tools have."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -10,10 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.auth import Guard
 from shared.routes.body import MAX_LONG_BODY_BYTES
-from shared.routes.errors import COMMON_ERRORS
+from shared.routes.errors import PROVIDER_STATUSES, document_errors
 from shared.routes.guard import Context, guarded
 from shared.telemetry import current_record
 from shared.tools import GetRoute, Tool, ToolRegistry
+
+_IDS = re.compile(r"\bids?\b", re.IGNORECASE)
+"""Says that a parameter names something stored, which may be unknown."""
 
 
 class ToolDescription(BaseModel):
@@ -39,9 +43,9 @@ class ToolList(BaseModel):
 
 def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
     """Returns the routes on our own tools; they follow from the tools and their traits."""
-    router = APIRouter(route_class=guarded(guard, "tools"), responses=COMMON_ERRORS)
+    router = APIRouter(route_class=guarded(guard, "tools"))
 
-    @router.get("/tools", name="tools_list", tags=["tools"])
+    @router.get("/tools", name="tools_list", summary="List tools", tags=["tools"])
     async def list_tools(context: Context) -> ToolList:
         """Lists the tools with their schemas."""
         specs = await registry.list(context)
@@ -92,6 +96,8 @@ def _add_post_route(router: APIRouter, tool: Tool, route_class: type[APIRoute] |
         response_model=tool.result_type,
         dependencies=[Depends(_record(tool))],
         status_code=status,
+        responses=_errors(tool),
+        openapi_extra={"x-idempotency-key": True} if tool.traits.idempotent_by_key else None,
     )
 
 
@@ -113,8 +119,22 @@ def _add_get_route(router: APIRouter, tool: Tool, route: GetRoute) -> None:
         summary=tool.traits.title,
         description=tool.description,
         response_model=tool.result_type,
+        responses=_errors(tool),
         openapi_extra={"parameters": parameters} if parameters else None,
     )
+
+
+def _errors(tool: Tool) -> dict[int | str, dict[str, Any]]:
+    """Returns the errors that follow from the traits and parameters of a tool."""
+    annotations, properties = tool.spec.annotations, tool.spec.input_schema.get("properties", {})
+    statuses: set[int] = set()
+    if annotations["openWorldHint"]:
+        statuses |= {*PROVIDER_STATUSES}
+    if tool.traits.idempotent_by_key or not annotations["readOnlyHint"]:
+        statuses.add(409)
+    if any(_IDS.search(each.get("description", "")) for each in properties.values()):
+        statuses.add(404)
+    return document_errors(*sorted(statuses))
 
 
 def _location(tool: Tool, result: dict[str, Any]) -> dict[str, str]:

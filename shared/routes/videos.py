@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from shared.auth import Guard
-from shared.routes.errors import COMMON_ERRORS, Cursor, cursor_errors
+from shared.routes.errors import Cursor, cursor_errors
 from shared.routes.guard import Context, guarded
 from shared.tools import VideoJobInfo, VideoJobs
 
@@ -24,11 +24,9 @@ class VideoList(BaseModel):
 
 def videos_router(jobs: VideoJobs, guard: Guard) -> APIRouter:
     """Returns the route that lists video jobs."""
-    router = APIRouter(
-        tags=["videos"], route_class=guarded(guard, "tools"), responses=COMMON_ERRORS
-    )
+    router = APIRouter(tags=["videos"], route_class=guarded(guard, "tools"))
 
-    @router.get("/videos", name="videos_list")
+    @router.get("/videos", name="videos_list", summary="List video jobs")
     async def list_videos(
         context: Context,
         limit: Annotated[int, Query(ge=1, le=100, description="Maximum jobs to return.")] = 20,
