@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from local.server import LOOPBACK, LoopbackServer
+from local.server import LOOPBACK, LoopbackServer, bind
 from local.stand_in import VIDEO_MODEL, create_stand_in
 from shared.app import create_app
 from shared.services import Services
@@ -62,10 +62,19 @@ def anyio_backend() -> str:
 
 
 class ThreadServer:
-    """Serves an ASGI application on loopback from a thread of its own."""
+    """Serves an ASGI application on loopback from a thread of its own.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._server = LoopbackServer(app, grace_seconds=0)
+    Args:
+        app: What to serve.
+        send_buffer: Bytes that the system takes for a client that does not read; None for its default,
+            which may be megabytes.
+    """
+
+    def __init__(self, app: ASGIApp, send_buffer: int | None = None) -> None:
+        bound = bind(0)
+        if send_buffer is not None:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        self._server = LoopbackServer(app, bound, grace_seconds=0)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.origin = f"http://{LOOPBACK}:{self._server.port}"
 

@@ -6,6 +6,9 @@ from local.server import bind
 
 _held: list[socket.socket] = []
 
+SMALL_BUFFER = 64 * 1024
+"""Bytes that the system holds for a reader, where its default of megabytes would take long to fill."""
+
 
 def free_port() -> int:
     """Returns a port that nobody else is given while this process runs.

@@ -17,13 +17,15 @@ class Torrent:
         piece_chars: How long each piece of it is.
 
     Attributes:
+        chars: The same, for the next request.
+        piece_chars: The same, for the next request.
         sent: Characters of all answers that were taken.
         left: How many of those who asked have left.
     """
 
     def __init__(self, chars: int | None, piece_chars: int = 1000) -> None:
-        self._chars = chars
-        self._piece = (WORD * piece_chars)[:piece_chars]
+        self.chars = chars
+        self.piece_chars = piece_chars
         self.sent = 0
         self.left = 0
 
@@ -36,12 +38,13 @@ class Torrent:
         leaving = asyncio.ensure_future(receive())
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        piece = _event({"content": self._piece}, None)
-        said = 0
-        while (self._chars is None or said < self._chars) and not leaving.done():
+        piece_chars = self.piece_chars
+        piece = _event({"content": (WORD * piece_chars)[:piece_chars]}, None)
+        said, chars = 0, self.chars
+        while (chars is None or said < chars) and not leaving.done():
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-            said += len(self._piece)
-            self.sent += len(self._piece)
+            said += piece_chars
+            self.sent += piece_chars
             # The server never suspends while its client reads, and would not learn of its leaving.
             await asyncio.sleep(0)
         if leaving.done():

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterable
 from contextlib import aclosing
@@ -28,7 +29,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from local.config import PROJECT, route_prefix
-from local.server import LoopbackServer
+from local.server import LoopbackServer, bind
+from tests.ports import SMALL_BUFFER
 from tests.worker.host_log import ContextEnabledTask, HostLog, make_task
 from tests.worker.messages import (
     Message,
@@ -188,7 +190,9 @@ class Front:
         self._routes = [(_pattern(prefix, function.route), function) for function in functions]
         # The worker's server may be still starting; the real host tries again too.
         self._transport = httpx2.AsyncHTTPTransport(
-            retries=5, limits=httpx2.Limits(max_connections=None)
+            retries=5,
+            limits=httpx2.Limits(max_connections=None),
+            socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -328,7 +332,9 @@ async def main(project: Path) -> int:
         await worker.load(project)
     except WorkerFailure as failure:
         errors.append(str(failure))
-    server = LoopbackServer(Front(worker, route_prefix()))
+    bound = bind(0)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
+    server = LoopbackServer(Front(worker, route_prefix()), bound)
     server.listen()
     document = {
         "origin": f"http://127.0.0.1:{server.port}",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import httpx2
 
 from local.config import PROJECT
 from tests.conftest import AUTH
+from tests.ports import SMALL_BUFFER
 
 TIMEOUT_SECONDS = 60
 """Patience with anything that must happen: far more than it takes on a slow machine."""
@@ -85,10 +87,12 @@ class WorkerProcess:
 
     def client(self, headers: dict[str, str] | None = None) -> httpx2.AsyncClient:
         """Returns a client, with the key unless told otherwise."""
+        options = [(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)]
         return httpx2.AsyncClient(
             base_url=self.origin,
             headers=AUTH if headers is None else headers,
             timeout=TIMEOUT_SECONDS,
+            transport=httpx2.AsyncHTTPTransport(socket_options=options),
         )
 
     async def state(self) -> dict[str, int]:

@@ -11,9 +11,9 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from shared.routes.middleware import CLIENT_CLOSED_REQUEST
-from tests.conftest import ThreadServer
+from tests.conftest import AUTH, ThreadServer
 from tests.torrent import Torrent
-from tests.waiting import until
+from tests.waiting import block_until, until
 from tests.worker.gate import Gate, happened
 from tests.worker.process import TIMEOUT_SECONDS, WorkerProcess, run_worker
 
@@ -141,14 +141,24 @@ async def leave_while_held(exchange: Coroutine[Any, Any, Any], gate: Gate) -> No
 @pytest.fixture(scope="module")
 def flooded(app_settings: dict[str, str]) -> Iterator[tuple[WorkerProcess, Torrent]]:
     """An app whose provider never ends an answer, with a short deadline."""
-    torrent = Torrent(None, piece_chars=100_000)
+    torrent = Torrent(10, piece_chars=10)
     with ThreadServer(torrent) as server:
         settings = app_settings | {
             "OPENAI_BASE_URL": f"{server.origin}/v1",
             "REQUEST_DEADLINE_SECONDS": "5",
         }
         with run_worker(settings) as process:
+            # What the first call loads may take longer than the deadline.
+            block_until(lambda: _ask(process), lambda status: status == 200)
+            torrent.chars, torrent.piece_chars = None, 100_000
             yield process, torrent
+
+
+def _ask(process: WorkerProcess) -> int:
+    url = f"{process.origin}/chat"
+    return httpx2.post(
+        url, json={"message": "Hi."}, headers=AUTH, timeout=TIMEOUT_SECONDS
+    ).status_code
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
