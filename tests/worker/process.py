@@ -21,6 +21,8 @@ from tests.ports import SMALL_BUFFER
 
 TIMEOUT_SECONDS = 60
 """Patience with anything that must happen: far more than it takes on a slow machine."""
+START_SECONDS = 150
+"""Patience with a start, which imports and indexes everything."""
 
 
 class Lines:
@@ -50,14 +52,16 @@ class Lines:
         with self._changed:
             return "".join(self._lines)
 
-    def first(self, is_wanted: Callable[[str], bool]) -> str | None:
+    def first(
+        self, is_wanted: Callable[[str], bool], seconds: float = TIMEOUT_SECONDS
+    ) -> str | None:
         """Waits for a line; None where the stream ends without it, or the time is up."""
 
         def found() -> str | None:
             return next(filter(is_wanted, self._lines), None)
 
         with self._changed:
-            self._changed.wait_for(lambda: found() or self._has_ended, TIMEOUT_SECONDS)
+            self._changed.wait_for(lambda: found() or self._has_ended, seconds)
             return found()
 
     def join(self) -> None:
@@ -157,7 +161,7 @@ def run_worker(settings: dict[str, str], project: Path = PROJECT) -> Iterator[Wo
 
 
 def _worker(report: Lines, log: Lines) -> WorkerProcess:
-    line = report.first(lambda line: True)
+    line = report.first(lambda line: True, START_SECONDS)
     assert line, f"The host did not come up:\n{log}"
     document = json.loads(line)
     assert document["errors"] == [], "\n".join(document["errors"])
