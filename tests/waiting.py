@@ -18,6 +18,7 @@ async def until(
     look: Callable[[], Awaitable[T]],
     accept: Callable[[T], object] = ...,
     seconds: float = ...,
+    pause: float = ...,
 ) -> T: ...
 
 
@@ -26,6 +27,7 @@ async def until(
     look: Callable[[], T],
     accept: Callable[[T], object] = ...,
     seconds: float = ...,
+    pause: float = ...,
 ) -> T: ...
 
 
@@ -33,6 +35,7 @@ async def until(
     look: Callable[[], object],
     accept: Callable[..., object] = bool,
     seconds: float = LIMIT_SECONDS,
+    pause: float = _PAUSE_SECONDS,
 ) -> object:
     """Looks until what is seen is accepted, and returns it.
 
@@ -40,6 +43,7 @@ async def until(
         look: Returns or awaits what is to change.
         accept: Whether the wait is over; without it, whatever is true ends it.
         seconds: How long to wait at most.
+        pause: Seconds between two looks, longer where a look costs much.
 
     Raises:
         AssertionError: It was not accepted in time.
@@ -53,7 +57,7 @@ async def until(
                     seen = await seen
                 if accept(seen):
                     return seen
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(pause)
     except TimeoutError:
         if not limit.expired():
             raise

@@ -66,7 +66,7 @@ async def repeat(times: int, work: Callable[[], Awaitable[object]]) -> None:
 
 def held(app: AppProcess) -> str:
     """Returns what the app's process holds, as Linux counts it."""
-    descriptors = Path(f"/proc/{app.process.pid}/fd")
+    descriptors = Path(f"/proc/{app.pid}/fd")
     targets = []
     for descriptor in os.listdir(descriptors):
         try:

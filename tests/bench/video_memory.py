@@ -19,7 +19,7 @@ SIZE = 100 * MEGABYTE
 
 def resident_megabytes(app: AppProcess) -> float:
     """Returns the resident memory of the app's process, as Linux counts it."""
-    pages = int(Path(f"/proc/{app.process.pid}/statm").read_text().split()[1])
+    pages = int(Path(f"/proc/{app.pid}/statm").read_text().split()[1])
     return pages * 4096 / MEGABYTE
 
 

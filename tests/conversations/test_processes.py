@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tests.conftest import AUTH, StandIn
-from tests.media.kills import kill_after_every_write
+from tests.media.kills import LEASE_PAUSE, kill_after_every_write
 from tests.waiting import until
 
 pytestmark = pytest.mark.any_python
@@ -28,6 +28,7 @@ async def talk(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
         response = await until(
             partial(client.post, "/chat", json=body, headers=headers),
             lambda response: response.status_code != 409,
+            pause=LEASE_PAUSE,
         )
         assert response.status_code == 200, response.text
         text = response.text.rpartition("data: ")[2]

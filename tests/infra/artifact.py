@@ -21,7 +21,7 @@ from infra.package import SITE_PACKAGES
 from tests.worker.process import TIMEOUT_SECONDS, Lines
 
 PROJECT = Path(__file__).parent.parent.parent
-HARNESS = ("local", "tests/__init__.py", "tests/worker")
+HARNESS = ("local", "tests/__init__.py", "tests/ports.py", "tests/worker")
 COMPILED = "COMPILED "
 
 _LAUNCHER = """

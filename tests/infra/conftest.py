@@ -27,6 +27,11 @@ if f"{sys.version_info.major}.{sys.version_info.minor}" != runtime_python():
     leave_out("tests/infra/test_package.py and test_azd_up.py", reason)
 
 
+@pytest.fixture(autouse=True)
+def no_authorities() -> None:
+    """Leaves the system's authorities to the commands that are run here."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

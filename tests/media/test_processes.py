@@ -14,7 +14,7 @@ from shared.storage.blob import BlobStore
 from shared.storage.blob_account import BlobAccount
 from tests.conftest import AUTH, StandIn
 from tests.media.app_process import running
-from tests.media.kills import kill_after_every_write
+from tests.media.kills import LEASE_PAUSE, kill_after_every_write
 from tests.media.support import without_links
 from tests.waiting import until
 
@@ -31,6 +31,7 @@ async def post(client: httpx2.AsyncClient, tool: str, arguments: dict[str, Any])
     response = await until(
         lambda: client.post(f"/tools/{tool}", json=arguments),
         lambda response: response.status_code != 409,
+        pause=LEASE_PAUSE,
     )
     assert response.status_code in (200, 202), response.text
     return response.json()
@@ -56,7 +57,7 @@ async def film(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
         assert response.status_code == 200, response.text
         return response.json()
 
-    done = await until(look, lambda job: job["status"] == "completed")
+    done = await until(look, lambda job: job["status"] == "completed", pause=LEASE_PAUSE)
     return [done["media"]]
 
 
