@@ -10,8 +10,8 @@ from shared.storage import MediaStore, ObjectStore, owner_in, owner_key
 
 FOLDERS = ("connections", "jobs", "conversations", "conversation-parts", "idempotency")
 """Where the state container has what belongs to a principal, in folders of its hash."""
-LAST_SECONDS = 15.0
-"""What a call leaves of its budget, so that it can still answer."""
+KEPT_SHARE = 0.25
+"""Share of its budget that a call keeps, so that it can still answer."""
 
 _PAGE = 100
 _PARALLEL_DELETIONS = 16
@@ -32,14 +32,20 @@ class PrincipalData:
         state: The container of everything but media.
         media: Media.
         forget: What else has to forget the principal.
+        kept_share: Share of its budget that a call keeps, so that it can still answer.
     """
 
     def __init__(
-        self, state: ObjectStore, media: MediaStore, forget: Sequence[Forget] = ()
+        self,
+        state: ObjectStore,
+        media: MediaStore,
+        forget: Sequence[Forget] = (),
+        kept_share: float = KEPT_SHARE,
     ) -> None:
         self._state = state
         self._media = media
         self._forget = tuple(forget)
+        self._kept_share = kept_share
 
     async def delete(self, principal: str) -> bool:
         """Deletes conversations, media, tasks, connections, jobs, kept results and work items.
@@ -50,16 +56,18 @@ class PrincipalData:
         Returns:
             Whether nothing is left; else there was no time for more, and the next call goes on.
         """
-        owner = owner_key(principal)
+        owner, kept = owner_key(principal), min(60.0, remaining_seconds() * self._kept_share)
         folders: list[tuple[str, _Delete]] = [
             (f"{folder}/{owner}/", self._state.delete) for folder in FOLDERS
         ]
         folders.append((f"media/{owner}/", self._media_deletion(principal)))
         for prefix, delete in folders:
-            if not await self._delete_all(prefix, delete):
+            if not await self._delete_all(prefix, delete, kept):
                 return False
         await self._state.delete(f"tasks/{owner}.json")
-        if not await self._delete_all("work/", self._state.delete, lambda n: owner_in(n) == owner):
+        if not await self._delete_all(
+            "work/", self._state.delete, kept, lambda n: owner_in(n) == owner
+        ):
             return False
         for forget in self._forget:
             await forget(principal)
@@ -79,10 +87,11 @@ class PrincipalData:
         self,
         prefix: str,
         delete: _Delete,
+        kept_seconds: float,
         is_meant: Callable[[str], bool] = lambda name: True,
     ) -> bool:
         cursor: str | None = None
-        while remaining_seconds() > LAST_SECONDS:
+        while remaining_seconds() > kept_seconds:
             page = await self._state.list(prefix, _PAGE, cursor)
             names = [each.name for each in page.objects if is_meant(each.name)]
             await gather_limited(_PARALLEL_DELETIONS, (delete(name) for name in names))

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from shared.agent.events import ChatInput
+from shared.auth import Principal
 from shared.connections import ConnectionProblem, Connections, open_toolset
 from shared.context import CallContext
 from shared.errors import InvalidRequest
@@ -74,6 +75,8 @@ async def select_tools(
 
     Raises:
         InvalidRequest: A named tool does not exist.
+        InsufficientScope: A named tool costs money and the caller lacks ``tools``, or connections are
+            named and it lacks ``connections``.
         NotFound: A named connection does not exist.
         DeadlineExceeded: The request's budget is used up.
     """
@@ -81,7 +84,8 @@ async def select_tools(
     if wanted == "none":
         return ToolSelection({})
     limit = MAX_REMOTE_TOOLS if wanted is None else None
-    remote = await open_toolset(connections, context, chat.connections, named=wanted, limit=limit)
+    sources = _allowed_sources(chat, context.principal)
+    remote = await open_toolset(connections, context, sources, named=wanted, limit=limit)
     toolsets: tuple[Toolset, ...] = (own, remote)
     listed = await asyncio.gather(*(toolset.list(context) for toolset in toolsets))
     tools = {
@@ -89,6 +93,10 @@ async def select_tools(
         for toolset, specs in zip(toolsets, listed, strict=True)
         for spec in specs
     }
+    if "tools" not in context.principal.scopes:
+        if any(name in tools and tools[name][0].is_paid for name in wanted or ()):
+            context.principal.require("tools")
+        tools = {name: found for name, found in tools.items() if not found[0].is_paid}
     if wanted is None:
         return ToolSelection(tools, remote.problems)
     if unknown := [name for name in wanted if name not in tools]:
@@ -99,3 +107,14 @@ async def select_tools(
             "CONNECTION__TOOL.",
         )
     return ToolSelection({name: tools[name] for name in wanted}, remote.problems)
+
+
+def _allowed_sources(
+    chat: ChatInput, principal: Principal
+) -> Sequence[str] | Literal["none"] | None:
+    """Returns the connections to list; without ``connections`` none, not the operator's either."""
+    if "connections" in principal.scopes:
+        return chat.connections
+    if chat.connections and chat.connections != "none":
+        principal.require("connections")
+    return "none"

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
-from shared.errors import NotConfigured
-from shared.model_access import check_model
+from shared.errors import ModelNotAllowed, NotConfigured
+from shared.model_access import check_model, is_limited
 from shared.openai_service.named_providers import NamedModel, NamedProviders
 from shared.openai_service.provider_config import (
     Provider,
@@ -113,6 +113,19 @@ class Endpoints:
         if isinstance(endpoint, _Missing):
             raise NotConfigured(endpoint.detail)
         return endpoint
+
+    @property
+    def limits_models(self) -> bool:
+        """Whether the caller may not use every model."""
+        return self._allowed_models is not None or is_limited()
+
+    def may_use(self, config: ProviderConfig, model: str) -> bool:
+        """Returns whether the caller may use a model of a provider."""
+        try:
+            Endpoint(config, model, None, self._allowed_models).choose_model(None)
+        except ModelNotAllowed:
+            return False
+        return True
 
     def route(self, capability: Capability, model: str | None) -> Sequence[Endpoint]:
         """Returns where to call a model, and where to call it if the first one fails.

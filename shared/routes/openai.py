@@ -20,6 +20,7 @@ from pydantic_core import from_json, to_json
 from shared.auth import Guard
 from shared.deadline import time_limit
 from shared.errors import GatewayError, InvalidRequest, NotFound, ProviderError, ProviderUnavailable
+from shared.model_access import check_model
 from shared.openai_service import Capability, OpenAIService
 from shared.openai_service.client import ProviderCall
 from shared.openai_service.event_streams import StreamReader
@@ -176,6 +177,8 @@ class _Forwarding:
             return ForwardedRequest(path=path, body=body, content_type=JSON)
 
         calls = self._route(capability, fields.get("model"))
+        if self._openai.endpoints.limits_models:
+            _check_other_models(fields)
         hides_usage = "stream_options" in changes
         return await self._send(request, calls, build, hides_usage=hides_usage)
 
@@ -202,7 +205,7 @@ class _Forwarding:
         configured = endpoints.find(capability)
         is_configured = configured is not None and model in (None, configured.model)
         return [
-            ProviderCall(capability, endpoint.config, endpoint.target, is_configured)
+            ProviderCall(capability, endpoint.config, endpoint.choose_model(None), is_configured)
             for endpoint in endpoints.route(capability, model)
         ]
 
@@ -262,6 +265,24 @@ async def _fields(request: Request) -> Body:
     return fields
 
 
+def _check_other_models(fields: Body) -> None:
+    """Refuses fields by which some providers fall back to other models than the one that was checked.
+
+    Raises:
+        InvalidRequest: There is one.
+        ModelNotAllowed: A tool that the provider runs uses a model that the caller may not use.
+    """
+    for name in ("models", "fallbacks", "route"):
+        if name in fields:
+            raise InvalidRequest.for_field(
+                name, "Name the model in 'model' only: this key may not use every model"
+            )
+    tools = fields.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and isinstance(tool.get("model"), str):
+            check_model(tool["model"])
+
+
 def _ask_for_usage(fields: Body) -> Body:
     """Asks for the usage of a stream in any case: without it nobody knows what it costs."""
     options = fields.get("stream_options")
@@ -315,6 +336,8 @@ async def _models(openai: OpenAIService) -> list[dict[str, Any]]:
     for config, listed in zip(configs, listings, strict=True):
         configured = [endpoints.get(each) for each in served.get(config, ())]
         for name in [*listed, *(each.model or each.target for each in configured)]:
+            if not endpoints.may_use(config, name):
+                continue
             shown = name
             if config.name is not None and not endpoints.named.serves(config, name):
                 shown = f"{config.name}/{name}"

@@ -147,6 +147,64 @@ async def test_shared_key_obeys_the_setting(
     assert (await generate(client, model="o9")).status_code == 403
 
 
+V1 = [
+    ("chat/completions", {"messages": []}),
+    ("responses", {"input": "hi"}),
+    ("embeddings", {"input": "hi"}),
+    ("images/generations", {"prompt": "hi"}),
+    ("audio/speech", {"input": "hi", "voice": "alloy"}),
+]
+
+
+def for_openai(models: list[str], **settings: str) -> dict[str, str]:
+    entry = {"sha256": digest("web-key"), "models": models}
+    return {"API_KEYS": json.dumps({"web": entry}), "OPENAI_CHAT_MODEL": "gpt-6-luna", **settings}
+
+
+@pytest.mark.parametrize(("path", "body"), V1)
+@pytest.mark.parametrize("named", [{}, {"model": "o9"}])
+async def test_model_that_is_not_allowed_is_refused_under_v1(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    path: str,
+    body: dict[str, Any],
+    named: dict[str, str],
+) -> None:
+    client = make_client(environment | for_openai(["none-of-them"]), HEADERS)
+    response = await client.post(f"/v1/{path}", json=body | named)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "model_not_allowed")
+    assert stand_in.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({}, 200),
+        ({"models": ["o9"]}, 400),
+        ({"fallbacks": ["o9"]}, 400),
+        ({"route": "fallback"}, 400),
+        ({"tools": [{"type": "image_generation", "model": "o9"}]}, 403),
+    ],
+)
+async def test_fields_of_providers_name_no_other_model_under_v1(
+    make_client: MakeClient, environment: dict[str, str], more: dict[str, Any], status: int
+) -> None:
+    client = make_client(environment | for_openai(["gpt-6-*"]), HEADERS)
+    message = {"role": "user", "content": "hi"}
+    body = {"model": "gpt-6-luna", "messages": [message], **more}
+    response = await client.post("/v1/chat/completions", json=body)
+    assert response.status_code == status, response.text
+
+
+async def test_list_of_models_has_those_that_the_caller_may_use(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    client = make_client(environment | for_openai(["*-luna"]), HEADERS)
+    rows = (await client.get("/v1/models")).json()["data"]
+    assert [row["id"] for row in rows] == ["gpt-6-luna"]
+
+
 @pytest.mark.parametrize("field", ["model", "models", "fallbacks", "route"])
 async def test_further_parameters_name_no_other_model(
     client: httpx2.AsyncClient, stand_in: StandIn, field: str
