@@ -2,11 +2,19 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from types import ModuleType
 
 import shared
-from shared.errors import Conflict, ProviderUnavailable, RateLimited, StorageUnavailable
+from shared import errors
+from shared.errors import (
+    Conflict,
+    GatewayError,
+    ProviderUnavailable,
+    RateLimited,
+    StorageUnavailable,
+)
 
 
 def modules() -> Iterator[ModuleType]:
@@ -42,3 +50,40 @@ def test_errors_say_in_whole_seconds_when_to_try_again() -> None:
         assert kind("Try again.", 0.2).headers == {"Retry-After": "1"}
     assert Conflict("Try again.").headers == {}
     assert RateLimited("Try again.").headers == {"Retry-After": "5"}
+
+
+def drawn() -> dict[str, tuple[str, str, str, str]]:
+    """Returns the tree at the top of the module: parent, status, code and module of each class."""
+    found: dict[str, tuple[str, str, str, str]] = {}
+    above: list[str] = []
+    line = re.compile(r"    ((?:[│ ] {3})*(?:[├└]── )?)(\w+) *(\d{3})? *([a-z_]+)? *([a-z_.]+)?")
+    for text in (errors.__doc__ or "").splitlines():
+        if (match := line.fullmatch(text)) is None:
+            continue
+        indent, name, status, code, module = match.groups("")
+        above[len(indent) // 4 :] = [name]
+        found[name] = (above[-2] if len(above) > 1 else "", status, code, module)
+    return found
+
+
+def subclasses(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:
+    for each in kind.__subclasses__():
+        if each.__module__.startswith("shared."):
+            yield each
+            yield from subclasses(each)
+
+
+def test_the_drawn_tree_of_errors_is_the_tree() -> None:
+    assert list(modules())
+    expected = {}
+    kinds: set[type[GatewayError]] = {GatewayError, *subclasses(GatewayError)}
+    for kind in kinds:
+        base = "" if kind is GatewayError else kind.__bases__[0].__name__
+        module = "" if kind.__module__ == "shared.errors" else kind.__module__
+        expected[kind.__name__] = (base, str(kind.status), kind.code, module)
+    tree = drawn()
+    for name in ("LimitReached", "ProviderError", "ForwardedError"):
+        # None of these is answered as what it is.
+        assert tree[name][1:3] == ("", "")
+        tree[name] = (tree[name][0], *expected[name][1:])
+    assert tree == expected
