@@ -59,6 +59,9 @@ async def _housekeeping(timer: func.TimerRequest) -> None:
 
 def _template(path: str) -> str:
     """Returns a path as the Functions host writes it, where ``{*name}`` takes the rest of the path."""
+    if path == "/":
+        # An empty route would become the function's name (Azure/azure-functions-host#2473).
+        return "{ignored:maxlength(0)?}"
     return re.sub(r"{(\w+):path}", r"{*\1}", path).lstrip("/")
 
 

@@ -20,6 +20,7 @@ def banner(base_url: str, key: str | None, *, is_stand_in: bool) -> str:
     return f"""
 OpenAI MCP Functions is running. Press Ctrl-C to stop.
 
+  Page       {base_url}/{f"#key={key}" if key else ""}
   API        {base_url}
   MCP        {base_url}/mcp
   Key        {_key(key, settings)}

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Request], Awaitable[Response]]
 
 _CATCH_ALL = re.compile(r"\{\*(\w+)\}")
+_NOTHING = re.compile(r"\{\w+:maxlength\(0\)\?\}")
+"""A parameter that can only be left out: how a template of the host says the empty path."""
 
 
 def create_host(
@@ -72,7 +74,7 @@ async def _run_regularly(housekeeping: Housekeeping, seconds: float) -> None:
 def _route(function: Any, prefix: str) -> Route:
     trigger = function.get_trigger()
     handler: Handler = function.get_user_function()
-    template = _CATCH_ALL.sub(r"{\1:path}", trigger.route)
+    template = _CATCH_ALL.sub(r"{\1:path}", _NOTHING.sub("", trigger.route))
     path = "/" + "/".join(part for part in (prefix, template) if part)
 
     async def endpoint(request: Request) -> Response:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from local.server import LOOPBACK, LoopbackServer
 from local.stand_in import VIDEO_MODEL, create_stand_in
 from shared.openai_service import OpenAIService
+from shared.routes.pages import STAND_IN
 from shared.settings import load_settings
 
 
@@ -23,6 +24,8 @@ async def stand_in_if_needed() -> AsyncIterator[bool]:
         return
     server = LoopbackServer(create_stand_in(), grace_seconds=0)
     os.environ["OPENAI_BASE_URL"] = f"http://{LOOPBACK}:{server.port}/v1"
+    # By this key the page knows that no model answers.
+    os.environ.setdefault("OPENAI_API_KEY", STAND_IN)
     if settings.video.model is None:
         os.environ["OPENAI_VIDEO_MODEL"] = VIDEO_MODEL
     async with server.running():

@@ -31,6 +31,7 @@ from shared.routes.media import media_router
 from shared.routes.middleware import ConfigurationGate, Cors, HeadRequests, RequestMiddleware
 from shared.routes.openai import openai_router
 from shared.routes.openapi import complete_openapi
+from shared.routes.pages import PAGE_PATH, pages_router
 from shared.routes.principals import principals_router
 from shared.routes.tools import tools_router
 from shared.routes.videos import videos_router
@@ -41,7 +42,7 @@ from shared.timing import Timing
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
-OPEN_PATHS = ("/health", OPENAPI_PATH, DOCS_PATH, REDOC_PATH)
+OPEN_PATHS = ("/health", OPENAPI_PATH, DOCS_PATH, REDOC_PATH, PAGE_PATH, "/pages")
 """Routes that answer even while a setting is malformed, with what lies below them."""
 
 logger = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     api.include_router(openai_router(services.openai, guard, timing.ping))
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins, settings.own_url)))
     complete_openapi(api)
+    api.include_router(pages_router(settings, services.openai))
     api.include_router(docs_router(lambda: to_json(api.openapi())))
     # The last one added is the outermost.
     api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)

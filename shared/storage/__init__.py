@@ -11,6 +11,7 @@ from shared.storage.media import MediaStore
 from shared.storage.media_index import MediaPage, MediaRecord, Origin
 from shared.storage.media_json import MAX_FRESH_MEDIA, Media, MediaInfo, find_media
 from shared.storage.media_objects import cache_control
+from shared.storage.media_origin import media_origin
 from shared.storage.objects import (
     ContentHeaders,
     LogFull,
@@ -88,6 +89,7 @@ __all__ = [
     "iso_utc",
     "keep_retrying",
     "made_at",
+    "media_origin",
     "new_id",
     "owner_in",
     "owner_key",

@@ -306,6 +306,9 @@ def _routed_path(raw: bytes) -> str:
 
 
 def _segment(template: str) -> str:
+    if template.endswith(":maxlength(0)?}"):
+        # May be left out, and cannot be anything else.
+        return ""
     if template.startswith("{*"):
         return f"(?:/(?P<{template[2:-1]}>.*))?"
     if template.startswith("{"):

@@ -1,0 +1,117 @@
+"""`GET /`: the page of the app, its files, and what it has to know before anybody signs in."""
+
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from shared import __version__
+from shared.errors import NotFound
+from shared.openai_service import Capability, OpenAIService
+from shared.routes.docs import HTML, JAVASCRIPT
+from shared.routes.static_files import StaticFile
+from shared.settings import Settings
+from shared.storage import media_origin
+
+PAGE_PATH = "/"
+CONFIG_PATH = "/pages/config.json"
+
+PAGES = Path(__file__).parent.parent / "pages"
+
+STAND_IN = "stand-in"
+"""The key that the local host gives to the stand-in for OpenAI."""
+
+_MEDIA_TYPES = {
+    ".js": JAVASCRIPT,
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+"""What the page is made of, beside its HTML."""
+
+
+class EntraSignIn(BaseModel):
+    """How the page signs people in with Microsoft Entra ID."""
+
+    authority: str
+    client_id: str
+    scope: str
+
+
+class PageConfig(BaseModel):
+    """What the page has to know before anybody signs in."""
+
+    version: str
+    build: str
+    provider: str | None
+    entra: EntraSignIn | None = None
+
+
+def pages_router(settings: Settings, openai: OpenAIService) -> APIRouter:
+    """Returns the routes of the page, which need no key: what it shows it asks for with the visitor's.
+
+    Args:
+        settings: The settings.
+        openai: Tells which provider answers.
+    """
+    router = APIRouter(include_in_schema=False)
+    headers = page_headers(media_origin(settings))
+    index = StaticFile(partial(_read, "index.html"), HTML, headers)
+    files = {
+        path.name: StaticFile(partial(_read, path.name), _MEDIA_TYPES[path.suffix], headers)
+        for path in PAGES.iterdir()
+        if path.suffix in _MEDIA_TYPES
+    }
+
+    @router.get(PAGE_PATH, name="page")
+    async def get_page(request: Request) -> Response:
+        return await index.respond(request)
+
+    @router.get(CONFIG_PATH, name="page_config")
+    async def get_config() -> PageConfig:
+        return PageConfig(version=__version__, build=settings.build_id, provider=_provider(openai))
+
+    @router.get("/pages/{file}", name="page_file")
+    async def get_file(request: Request, file: str) -> Response:
+        found = files.get(file)
+        if found is None:
+            raise NotFound("The page has no such file.")
+        return await found.respond(request)
+
+    return router
+
+
+def page_headers(storage: str | None) -> dict[str, str]:
+    """Returns the headers of the page and its files.
+
+    Args:
+        storage: Origin of the links to media, where it is another than the app's.
+    """
+    media = " ".join(filter(None, ("'self' blob:", storage)))
+    policy = (
+        f"default-src 'self'; img-src {media}; media-src {media}; connect-src 'self'; "
+        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'"
+    )
+    return {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "no-cache",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _provider(openai: OpenAIService) -> str | None:
+    endpoint = openai.endpoints.find(Capability.CHAT)
+    if endpoint is None:
+        return None
+    key = endpoint.config.api_key
+    is_local = urlsplit(endpoint.config.base_url).hostname in ("127.0.0.1", "localhost")
+    is_stand_in = is_local and key is not None and key.get_secret_value() == STAND_IN
+    return STAND_IN if is_stand_in else endpoint.config.label
+
+
+def _read(name: str) -> bytes:
+    return (PAGES / name).read_bytes()
