@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import KEY, digest
+from shared.app import create_app
+from shared.settings import load_settings
+from tests.conftest import KEY, ThreadServer, digest
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -20,6 +22,7 @@ CURLS = [
     command
     for block in blocks("sh")
     for command in re.findall(r"^curl (?:.*\\\n)*.*$", block, re.MULTILINE)
+    if "$ADMIN_KEY" not in command
 ]
 
 
@@ -56,3 +59,21 @@ def test_keys_are_made_as_written() -> None:
         "alice": digest(alice),
         "web": {"sha256": digest(web), "scopes": ["chat", "act-as"]},
     }
+
+
+def test_stored_keys_are_made_and_rotated_as_written(environment: dict[str, str]) -> None:
+    (block,) = [block for block in blocks("sh") if "$ADMIN_KEY" in block]
+    keys = {"boss": {"sha256": digest(KEY), "scopes": ["admin"]}}
+    settings = environment | {"MCP_API_KEY": "", "API_KEYS": json.dumps(keys)}
+    with ThreadServer(create_app(load_settings(settings))) as server:
+        completed = subprocess.run(
+            ["bash", "-c", block.replace("http://localhost:7071", server.origin)],
+            env={"ADMIN_KEY": KEY, "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    made, end = json.JSONDecoder().raw_decode(completed.stdout)
+    rotated = json.loads(completed.stdout[end:])
+    assert made["name"] == rotated["name"] == "alice"
+    assert made["key"] != rotated["key"]
