@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from shared.auth import Guard, Principal
 from shared.context import CallContext
 from shared.deadline import Deadline
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, Unauthorized
 from shared.routes.body import MAX_BODY_BYTES, CheckedRequest, read_body
 from shared.settings import Scope
 
@@ -26,12 +26,27 @@ async def authorize(request: Request, guard: Guard, scope: Scope | None) -> Prin
     Raises:
         GatewayError: The caller may not come in, as `Guard` says.
     """
-    caller = await guard.authenticate(request.headers.get)
+    header = _header_of(request)
+    caller = await guard.authenticate(header)
     # Noted already, for the log of who was refused.
     request.state.principal = caller
-    principal = await guard.authorize(caller, request.headers.get, scope)
+    principal = await guard.authorize(caller, header, scope)
     request.state.principal = principal
     return principal
+
+
+def _header_of(request: Request) -> Callable[[str], str | None]:
+    """Returns what reads a header that may be there once, so that no second one says somebody else."""
+
+    def read(name: str) -> str | None:
+        values = set(request.headers.getlist(name))
+        if len(values) > 1:
+            raise Unauthorized(
+                f"The header {name} is there twice with different values. Send one. "
+            )
+        return next(iter(values), None)
+
+    return read
 
 
 def guarded(

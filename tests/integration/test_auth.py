@@ -356,3 +356,25 @@ async def test_front_end_does_not_lend_its_own_powers_to_users(
     )
     response = await client.post("/api/bob/chat", json={"message": "hi"})
     assert (response.status_code, response.json()["code"]) == (403, "insufficient_scope")
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "X-User-Id"])
+async def test_header_that_says_two_things_lets_nobody_in(
+    make_client: MakeClient, environment: dict[str, str], name: str
+) -> None:
+    keys = {"one": "key-number-one", "two": "key-number-two"}
+    records = {
+        principal: {"sha256": digest(key), "scopes": ["tools", "act-as"]}
+        for principal, key in keys.items()
+    }
+    settings = environment | {"MCP_API_KEY": "", "API_KEYS": json.dumps(records)}
+    client = make_client(settings, headers={})
+    prefix = "Bearer " if name == "Authorization" else ""
+    given = [(name, f"{prefix}{key}") for key in keys.values()]
+    if name == "X-User-Id":
+        given.append(("X-Api-Key", keys["one"]))
+    refused = await client.get("/tools", headers=given)
+    assert refused.status_code == 401
+    assert f"The header {name.lower()} is there twice" in refused.json()["detail"]
+    once = await client.get("/tools", headers=[given[0], given[0], *given[2:]])
+    assert once.status_code == 200
