@@ -15,6 +15,7 @@ class Torrent:
     Args:
         chars: How long the answer is; None for one without end.
         piece_chars: How long each piece of it is.
+        pause: Seconds between two pieces.
 
     Attributes:
         chars: The same, for the next request.
@@ -23,9 +24,10 @@ class Torrent:
         left: How many of those who asked have left.
     """
 
-    def __init__(self, chars: int | None, piece_chars: int = 1000) -> None:
+    def __init__(self, chars: int | None, piece_chars: int = 1000, pause: float = 0) -> None:
         self.chars = chars
         self.piece_chars = piece_chars
+        self._pause = pause
         self.sent = 0
         self.left = 0
 
@@ -46,7 +48,7 @@ class Torrent:
             said += piece_chars
             self.sent += piece_chars
             # The server never suspends while its client reads, and would not learn of its leaving.
-            await asyncio.sleep(0)
+            await asyncio.sleep(self._pause)
         if leaving.done():
             self.left += 1
             return

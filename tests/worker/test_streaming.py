@@ -141,7 +141,8 @@ async def leave_while_held(exchange: Coroutine[Any, Any, Any], gate: Gate) -> No
 @pytest.fixture(scope="module")
 def flooded(app_settings: dict[str, str]) -> Iterator[tuple[WorkerProcess, Torrent]]:
     """An app whose provider never ends an answer, with a short deadline."""
-    torrent = Torrent(10, piece_chars=10)
+    # Megabytes each second are enough; more would only cost the tests time.
+    torrent = Torrent(10, piece_chars=10, pause=0.02)
     with ThreadServer(torrent) as server:
         settings = app_settings | {
             "OPENAI_BASE_URL": f"{server.origin}/v1",
