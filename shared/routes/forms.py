@@ -31,14 +31,16 @@ def find_field(body: bytes, content_type: str, name: str) -> tuple[int, int] | N
         name: The field.
 
     Raises:
-        InvalidRequest: It is no form.
+        InvalidRequest: It is no form, or has the field twice.
     """
-    parts = _parse(body, _boundary(content_type))
-    for part in parts:
-        if _name(part) == name:
-            # An empty value has no data.
-            return None if part.start is None else (part.start, part.end)
-    return None
+    found = [part for part in _parse(body, _boundary(content_type)) if _name(part) == name]
+    if len(found) > 1:
+        # The provider may read another one of them than we do.
+        raise InvalidRequest.for_field(name, "The form has this field twice. Send it once")
+    # An empty value has no data.
+    if not found or found[0].start is None:
+        return None
+    return found[0].start, found[0].end
 
 
 def _boundary(content_type: str) -> bytes:

@@ -173,11 +173,13 @@ class _Forwarding:
 
         def build(model: str) -> ForwardedRequest:
             changed = changes if fields.get("model") == model else changes | {"model": model}
-            body = to_json(fields | changed) if changed else raw
+            # Of a field that comes twice the provider may read the other one.
+            body = to_json(fields | changed) if changed or is_limited else raw
             return ForwardedRequest(path=path, body=body, content_type=JSON)
 
         calls = self._route(capability, fields.get("model"))
-        if self._openai.endpoints.limits_models:
+        is_limited = self._openai.endpoints.limits_models
+        if is_limited:
             _check_other_models(fields)
         hides_usage = "stream_options" in changes
         return await self._send(request, calls, build, hides_usage=hides_usage)
@@ -188,6 +190,10 @@ class _Forwarding:
         content_type = request.headers.get("content-type", "")
         found = find_field(body, content_type, "model")
         asked = None if found is None else body[slice(*found)].decode("utf-8", "replace")
+        if asked is None and self._openai.endpoints.limits_models:
+            raise InvalidRequest.for_field(
+                "model", "Name the model: this key may not use every model"
+            )
 
         def build(model: str) -> ForwardedRequest:
             changed = body

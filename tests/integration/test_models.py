@@ -197,6 +197,33 @@ async def test_fields_of_providers_name_no_other_model_under_v1(
     assert response.status_code == status, response.text
 
 
+async def test_model_that_a_body_names_twice_is_sent_on_as_the_one_that_was_checked(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    client = make_client(environment | for_openai(["gpt-6-*"]), HEADERS)
+    body = '{"model": "o9", "messages": [{"role": "user", "content": "hi"}], "model": "gpt-6-luna"}'
+    headers = {"Content-Type": "application/json"}
+    response = await client.post("/v1/chat/completions", content=body, headers=headers)
+    assert response.status_code == 200, response.text
+    (sent,) = stand_in.requests()
+    assert sent["body"]["model"] == "gpt-6-luna"
+    # The stand-in reads the last one as we do: that the first one is gone shows in the length.
+    assert int(sent["headers"]["content-length"]) < len(body) - len('"model": "o9"')
+
+
+@pytest.mark.parametrize(
+    ("models", "status"),
+    [([], 400), (["gpt-6-luna", "o9"], 400), (["o9"], 403), (["gpt-6-luna"], 200)],
+)
+async def test_form_names_one_model_that_the_caller_may_use(
+    make_client: MakeClient, environment: dict[str, str], models: list[str], status: int
+) -> None:
+    client = make_client(environment | for_openai(["gpt-6-*"]), HEADERS)
+    files = [("file", ("a.wav", b"RIFF", "audio/wav"))]
+    response = await client.post("/v1/audio/transcriptions", data={"model": models}, files=files)
+    assert response.status_code == status, response.text
+
+
 async def test_list_of_models_has_those_that_the_caller_may_use(
     make_client: MakeClient, environment: dict[str, str]
 ) -> None:
