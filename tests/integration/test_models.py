@@ -216,12 +216,17 @@ async def test_model_that_a_body_names_twice_is_sent_on_as_the_one_that_was_chec
     [([], 400), (["gpt-6-luna", "o9"], 400), (["o9"], 403), (["gpt-6-luna"], 200)],
 )
 async def test_form_names_one_model_that_the_caller_may_use(
-    make_client: MakeClient, environment: dict[str, str], models: list[str], status: int
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    models: list[str],
+    status: int,
 ) -> None:
     client = make_client(environment | for_openai(["gpt-6-*"]), HEADERS)
     files = [("file", ("a.wav", b"RIFF", "audio/wav"))]
     response = await client.post("/v1/audio/transcriptions", data={"model": models}, files=files)
     assert response.status_code == status, response.text
+    assert len(stand_in.requests()) == (status == 200)
 
 
 async def test_list_of_models_has_those_that_the_caller_may_use(
