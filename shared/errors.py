@@ -17,6 +17,7 @@ are here where no module is named. Those without a status are never answered the
     │   ├── MalformedRange                   400  invalid_request
     │   ├── UnsatisfiableRange               416  invalid_request
     │   └── ForbiddenAddress                 422  invalid_request
+    ├── MethodNotAllowed                     405  method_not_allowed
     ├── TooLarge                             413  too_large
     ├── PriceUnknown                         403  price_unknown
     ├── LimitReached
@@ -87,10 +88,12 @@ MAX_DETAIL_CHARS = 4000
 
 MAX_SHOWN_MODEL_CHARS = 128
 MAX_COMPLAINTS = 20
+MAX_DESCRIBED = 5
 MAX_COMPLAINT_CHARS = 1000
 MAX_STEPS = 10
 MAX_STEP_CHARS = 64
-"""What an answer to an invalid request holds at most: complaints, and steps to the field of each."""
+"""What an answer to an invalid request holds at most: complaints, how many its sentence has, and steps
+to the field of each."""
 
 
 def cut_text(text: str, chars: int) -> str:
@@ -104,11 +107,15 @@ class GatewayError(Exception):
     Args:
         detail: One sentence that names the field or setting and says what to do.
         retry_after: Seconds after which to try again; None if unknown, or if that would not help.
+
+    Attributes:
+        errors: The fields that are wrong, each with ``loc``, ``msg`` and ``type``.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     default_retry_after: ClassVar[float | None] = None
+    errors: tuple[Mapping[str, Any], ...] = ()
 
     def __init__(self, detail: str, retry_after: float | None = None) -> None:
         # A sentence may quote what the caller sent, such as an id of a megabyte.
@@ -126,11 +133,6 @@ class GatewayError(Exception):
         """Headers of the HTTP answer: when to try again, in whole seconds (RFC 9110, 10.2.3)."""
         seconds = self.default_retry_after if self.retry_after is None else self.retry_after
         return {} if seconds is None else {"Retry-After": str(max(1, ceil(seconds)))}
-
-    @property
-    def body_detail(self) -> Any:
-        """What stands in ``detail`` of the HTTP answer."""
-        return self.detail
 
 
 class Unauthorized(GatewayError):
@@ -238,10 +240,26 @@ class InvalidRequest(GatewayError):
         [error] = shorten([{"type": "value_error", "loc": (place, field), "msg": complaint}])
         return cls(f"{field}: {error['msg']}", [error])
 
-    @property
-    def body_detail(self) -> Any:
-        """FastAPI's list where there is one, else the sentence."""
-        return list(self.errors) if self.errors else self.detail
+    @classmethod
+    def for_fields(cls, complaints: Sequence[Mapping[str, Any]]) -> "InvalidRequest":
+        """Builds the error for several fields.
+
+        Args:
+            complaints: As FastAPI lists them.
+        """
+        errors = shorten(complaints)
+        return cls(describe_complaints(errors), errors)
+
+
+def describe_complaints(complaints: Sequence[Mapping[str, Any]]) -> str:
+    """Returns complaints as one text: of the first ones the field and what is wrong with it."""
+    sentences = []
+    for complaint in complaints[:MAX_DESCRIBED]:
+        field = ".".join(str(step) for step in complaint["loc"][1:])
+        sentences.append(f"{field}: {complaint['msg']}" if field else complaint["msg"])
+    if len(complaints) > MAX_DESCRIBED:
+        sentences.append("the others are in 'errors'")
+    return "; ".join(sentences)
 
 
 def shorten(complaints: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -303,6 +321,27 @@ class UnsatisfiableRange(InvalidRequest):
 
 class ForbiddenAddress(InvalidRequest):
     """Raised when a URL that somebody else names leads where this app does not call."""
+
+
+class MethodNotAllowed(GatewayError):
+    """Raised when a path has routes, but none with the method of the request.
+
+    Args:
+        method: The method.
+        allowed: The methods of the path.
+    """
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"This path does not take {method}. Send {' or '.join(allowed)}.")
+        self._allowed = allowed
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The methods that are right (RFC 9110, section 15.5.6)."""
+        return {"Allow": ", ".join(self._allowed)}
 
 
 class TooLarge(GatewayError):

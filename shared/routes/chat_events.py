@@ -87,6 +87,7 @@ class ChatErrorEvent(_Event):
     detail: str
     code: str
     request_id: str
+    errors: list[dict[str, Any]] | None = None
 
 
 ChatStreamEvent = Annotated[

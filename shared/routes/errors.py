@@ -1,6 +1,6 @@
 """What errors look like on the wire, and which ones a route documents."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -20,9 +20,9 @@ from shared.errors import (
     ForwardedError,
     GatewayError,
     InvalidRequest,
+    MethodNotAllowed,
     NotFound,
     failure_of,
-    shorten,
 )
 from shared.routes.openai_errors import (
     forwarded_body,
@@ -38,14 +38,17 @@ class ErrorBody(BaseModel):
     """Body of every answer that is an error.
 
     Attributes:
-        detail: A sentence that says what to do; for 422 a list with one entry for each wrong field.
+        detail: A sentence that says what to do.
         code: What happened, for programs.
         request_id: The id to look for in the log.
+        errors: The fields that are wrong, each with its place (``loc``), what is wrong (``msg``) and the
+            kind of mistake (``type``); absent where no field is.
     """
 
-    detail: str | list[dict[str, Any]]
+    detail: str
     code: str
     request_id: str
+    errors: list[dict[str, Any]] | None = None
 
 
 STATUSES: Mapping[int, str] = {
@@ -94,6 +97,9 @@ Cursor = Annotated[
 """Without control characters, which storage could not be sent."""
 
 
+_NO_ROUTE = "There is no route at this path. GET /openapi.json lists the routes."
+
+
 @contextmanager
 def cursor_errors() -> Iterator[None]:
     """Turns the complaint about a cursor into the error of the query's field.
@@ -121,7 +127,7 @@ def error_body(request: Request, error: GatewayError) -> dict[str, Any]:
     if isinstance(error, ForwardedError):
         current_record().fail(error.failure)
         return forwarded_body(error)
-    return _body(request, error.status, error.failure, error.body_detail)
+    return _body(request, error.status, error.failure, error.detail, error.errors)
 
 
 def internal_error_response(request: Request) -> JSONResponse:
@@ -146,21 +152,20 @@ def install_error_handlers(api: FastAPI) -> None:
     async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, RequestValidationError):
             raise error
-        complaints = [_plain(complaint) for complaint in shorten(error.errors())]
-        return error_response(request, InvalidRequest("The request is invalid.", complaints))
+        complaints = [_plain(complaint) for complaint in error.errors()]
+        return error_response(request, InvalidRequest.for_fields(complaints))
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):
             raise error
-        headers = dict(error.headers or {})
-        if error.status_code == 405:
-            headers["Allow"] = ", ".join(_methods_of(api, request.scope))
-        code = {404: NotFound.code, 405: "method_not_allowed"}.get(
-            error.status_code, InvalidRequest.code
-        )
-        failure = failure_of(error.status_code, code)
+        if error.status_code == NotFound.status:
+            return error_response(request, NotFound(_NO_ROUTE))
+        if error.status_code == MethodNotAllowed.status:
+            allowed = _methods_of(api, request.scope)
+            return error_response(request, MethodNotAllowed(request.method, allowed))
+        failure = failure_of(error.status_code, InvalidRequest.code)
         body = _body(request, error.status_code, failure, error.detail)
-        return _respond(error.status_code, body, headers)
+        return _respond(error.status_code, body, dict(error.headers or {}))
 
     api.add_exception_handler(GatewayError, on_gateway_error)
     api.add_exception_handler(RequestValidationError, on_validation_error)
@@ -189,8 +194,15 @@ def _respond(status: int, body: dict[str, Any], headers: dict[str, str]) -> JSON
     return JSONResponse(jsonable_encoder(body), status_code=status, headers=headers)
 
 
-def _body(request: Request, status: int, failure: Failure, detail: Any) -> dict[str, Any]:
+def _body(
+    request: Request,
+    status: int,
+    failure: Failure,
+    detail: str,
+    errors: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     current_record().fail(failure)
     if speaks_openai(request.scope["path"]):
-        return openai_body(openai_status(status), failure.code or "", detail)
-    return {"detail": detail, "code": failure.code, "request_id": request.state.request_id}
+        return openai_body(openai_status(status), failure.code or "", detail, errors)
+    body = {"detail": detail, "code": failure.code, "request_id": request.state.request_id}
+    return {**body, "errors": list(errors)} if errors else body

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from shared.asgi import AsgiResponse
 from shared.auth import Guard
 from shared.context import CallContext
-from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson
+from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson, MethodNotAllowed
 from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.routes.body import read_body
 from shared.routes.guard import (
@@ -51,7 +51,7 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
     )
     async def mcp(request: Request) -> Response:
         if request.method != "POST":
-            return Response(status_code=405, headers={"Allow": "POST"})
+            raise MethodNotAllowed(request.method, ["POST"])
         _check_origin(request, allowed_origins)
         async with request_deadline(request).scope():
             await authorize(request, guard, "tools")

@@ -3,14 +3,13 @@
 Source: https://platform.openai.com/docs/guides/error-codes
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.errors import (
     FIRST_SERVER_ERROR,
     ForwardedError,
     GatewayError,
-    InvalidRequest,
     QuotaExceeded,
 )
 from shared.openai_service.forwarding import error_of
@@ -37,21 +36,25 @@ def openai_status(status: int) -> int:
     return 400 if status == _VALIDATION_FAILED else status
 
 
-def openai_body(status: int, code: str, detail: Any) -> dict[str, Any]:
+def openai_body(
+    status: int, code: str, detail: str, errors: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Returns the body of an error.
 
     Args:
         status: Its HTTP status.
         code: What happened, for programs.
-        detail: A sentence, or a list with one entry for each wrong field.
+        detail: A sentence.
+        errors: The fields that are wrong.
     """
-    message, param = _sentence(detail)
+    steps = errors[0]["loc"][1:] if errors else ()
+    param = ".".join(str(step) for step in steps) or None
     kind = _TYPES.get(status, "invalid_request_error")
     if status >= FIRST_SERVER_ERROR:
         kind = "server_error"
     if code == QuotaExceeded.code:
         kind = code = _INSUFFICIENT_QUOTA
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return {"error": {"message": detail, "type": kind, "param": param, "code": code}}
 
 
 def openai_headers(error: GatewayError) -> dict[str, str]:
@@ -71,15 +74,3 @@ def forwarded_body(error: ForwardedError) -> dict[str, Any]:
     if found := error_of(error.body):
         return {"error": dict(found)}
     return openai_body(error.provider_status, error.error.code, error.error.detail)
-
-
-def _sentence(detail: Any) -> tuple[str, str | None]:
-    if not isinstance(detail, list):
-        return str(detail), None
-    complaints = [each for each in detail if isinstance(each, Mapping)]
-    steps = [".".join(str(step) for step in each.get("loc", ())[1:]) for each in complaints]
-    parts = [
-        f"{step}: {each.get('msg')}" if step else str(each.get("msg"))
-        for step, each in zip(steps, complaints, strict=True)
-    ]
-    return "; ".join(parts) or InvalidRequest.code, (steps[0] or None) if steps else None

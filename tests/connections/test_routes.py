@@ -220,7 +220,7 @@ async def test_wrong_field_answers_422_and_names_it(
 ) -> None:
     response = await api.post("/mcp/connect", json=fields)
     assert response.status_code == 422
-    assert response.json()["detail"][0]["loc"][:2] == ["body", field]
+    assert response.json()["errors"][0]["loc"][:2] == ["body", field]
     assert SECRET not in response.text
 
 

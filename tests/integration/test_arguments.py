@@ -78,7 +78,7 @@ async def test_blank_text_is_refused_and_not_paid_for(
     body = {field: text} | ({"images": ["x"]} if path == "/tools/edit_image" else {})
     response = await client.post(path, json=body)
     assert response.status_code == 422
-    [complaint] = response.json()["detail"]
+    [complaint] = response.json()["errors"]
     assert (complaint["loc"], complaint["type"]) == (["body", field], "blank")
     assert complaint["msg"].startswith("Must not be blank")
     assert stand_in.requests() == []

@@ -14,9 +14,9 @@ from fastapi.routing import iter_route_contexts
 from shared.app import create_app
 from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES
 from shared.routes.openai import MAX_BODY_BYTES as MAX_OPENAI_BODY_BYTES
-from shared.settings import load_settings
+from shared.settings import SCOPES, load_settings
 from shared.strict_json import MAX_DEPTH, MAX_KEYS, MAX_VALUES
-from tests.conftest import KEY, ThreadServer
+from tests.conftest import KEY, ThreadServer, digest
 
 UPLOAD = "/media"
 """Takes bytes."""
@@ -37,12 +37,22 @@ LONG = {
 def posts(app: FastAPI) -> list[str]:
     """Paths of all routes that take a body."""
     found = [
-        (each.path or "").replace("{user_id}", "default").replace("{path:path}", "unknown")
+        (each.path or "")
+        .replace("{user_id}", "default")
+        .replace("{name}", "default")
+        .replace("{path:path}", "unknown")
         for each in iter_route_contexts(app.routes)
         if "POST" in (each.methods or ())
     ]
     assert {*LONG, UPLOAD, "/tools/server_time", "/mcp/connect"} <= {*found}
     return found
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    """With a key that every route lets in."""
+    keys = {"default": {"sha256": digest(KEY), "scopes": list(SCOPES)}}
+    return environment | {"API_KEYS": json.dumps(keys)}
 
 
 @pytest.fixture
@@ -132,7 +142,7 @@ async def test_of_many_complaints_the_first_are_told_and_the_others_counted(
     names = [f"{number:03}" + "x" * 300 for number in range(500)]
     response = await client.post("/tools/server_time", json=dict.fromkeys(names, 0))
     assert response.status_code == 422
-    *told, last = response.json()["detail"]
+    *told, last = response.json()["errors"]
     assert [each["loc"] for each in told] == [["body", f"{name[:64]}…"] for name in names[:20]]
     assert last["msg"] == "480 more errors are not listed"
     assert len(response.content) < 5000
@@ -148,10 +158,10 @@ async def test_complaint_does_not_repeat_a_long_name(client: httpx2.AsyncClient)
 async def test_parts_of_a_message_get_one_complaint(client: httpx2.AsyncClient) -> None:
     message = {"role": "user", "content": [0] * 50_000}
     response = await client.post("/tools/chat_completion", json={"messages": [message]})
-    assert {tuple(each["loc"][:4]) for each in response.json()["detail"]} == {
+    assert {tuple(each["loc"][:4]) for each in response.json()["errors"]} == {
         ("body", "messages", 0, "content")
     }
-    assert len(response.json()["detail"]) == 2
+    assert len(response.json()["errors"]) == 2
 
 
 async def test_arguments_at_mcp_get_as_few_complaints(client: httpx2.AsyncClient) -> None:
@@ -205,7 +215,7 @@ async def test_longest_prompt_for_a_picture_fits_with_its_escapes(
     content = json.dumps({"prompt": "\N{GRINNING FACE}" * 32_000, "n": 11}).encode()
     headers = {"Content-Type": "application/json"}
     response = await client.post("/tools/generate_image", content=content, headers=headers)
-    assert [each["loc"] for each in response.json()["detail"]] == [["body", "n"]]
+    assert [each["loc"] for each in response.json()["errors"]] == [["body", "n"]]
 
 
 @pytest.fixture

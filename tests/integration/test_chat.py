@@ -114,7 +114,7 @@ async def test_named_tools_are_all_that_is_offered(
 async def test_unknown_named_tool_answers_422(client: httpx2.AsyncClient) -> None:
     response = await client.post("/chat", json={"message": "hi", "tools": ["nope"]})
     assert response.status_code == 422
-    (error,) = response.json()["detail"]
+    (error,) = response.json()["errors"]
     assert error["loc"] == ["body", "tools"]
     assert "nope" in error["msg"]
     assert "server_time" in error["msg"]

@@ -52,7 +52,7 @@ async def test_unknown_route_has_the_error_shape(client: httpx2.AsyncClient) -> 
     response = await client.get("/.well-known/oauth-protected-resource")
     assert response.status_code == 404
     assert response.json() == {
-        "detail": "Not Found",
+        "detail": "There is no route at this path. GET /openapi.json lists the routes.",
         "code": "not_found",
         "request_id": response.headers["x-request-id"],
     }
@@ -110,16 +110,20 @@ async def test_body_that_is_no_json_object_says_how_to_send_one(
 ) -> None:
     response = await client.post("/chat", content=content, headers={"Content-Type": content_type})
     assert response.status_code == 422
-    (complaint,) = response.json()["detail"]
+    (complaint,) = response.json()["errors"]
     assert complaint["loc"] == ["body"]
     assert "Content-Type: application/json" in complaint["msg"]
 
 
-async def test_wrong_field_answers_422_with_fastapis_list(client: httpx2.AsyncClient) -> None:
+async def test_wrong_fields_answer_422_with_a_sentence_and_a_list(
+    client: httpx2.AsyncClient,
+) -> None:
     response = await client.post("/chat", json={"mesage": "hi", "max_turns": 0})
     assert response.status_code == 422
     assert response.json() == {
-        "detail": [
+        "detail": "message: Field required; max_turns: Input should be greater than or equal to 1; "
+        "mesage: Extra inputs are not permitted",
+        "errors": [
             {"type": "missing", "loc": ["body", "message"], "msg": "Field required"},
             {
                 "type": "greater_than_equal",
@@ -246,6 +250,8 @@ async def test_wrong_method_is_told_which_ones_there_are(
     response = await client.request("PATCH", path)
     assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
     assert response.headers["allow"] == allowed
+    sentence = f"This path does not take PATCH. Send {allowed.replace(', ', ' or ')}."
+    assert response.json()["detail"] == sentence
 
 
 @pytest.mark.parametrize("path", ["/health", "/tools", "/nowhere"])

@@ -275,11 +275,15 @@ async def test_refused_request_has_code_and_outcome_but_no_tool_that_ran(
     assert line == {"status": 422} | failure
 
 
-async def test_status_alone_tells_of_answers_without_a_code(
+async def test_wrong_method_has_its_code(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.get("/mcp")
-    assert await only_line(caplog) == {"status": 405, "outcome": "client_error"}
+    assert await only_line(caplog) == {
+        "status": 405,
+        "code": "method_not_allowed",
+        "outcome": "client_error",
+    }
 
 
 async def test_configured_model_that_the_provider_does_not_know_is_an_outage(

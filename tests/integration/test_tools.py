@@ -212,7 +212,7 @@ async def test_bad_argument_answers_422_and_names_the_field(
     response = await client.post("/tools/chat_completion", json=arguments)
     assert response.status_code == 422
     assert response.json()["code"] == "invalid_request"
-    assert response.json()["detail"][0]["loc"][:2] == ["body", field]
+    assert response.json()["errors"][0]["loc"][:2] == ["body", field]
     assert stand_in.requests() == []
 
 
@@ -244,7 +244,7 @@ async def test_number_that_json_does_not_have_is_refused(
 async def test_extra_cannot_take_over_the_request(client: httpx2.AsyncClient, taken: str) -> None:
     response = await client.post("/tools/generate", json={"prompt": "Hi", "extra": {taken: 1}})
     assert response.status_code == 422
-    assert response.json()["detail"] == [
+    assert response.json()["errors"] == [
         {"type": "value_error", "loc": ["body", "extra"], "msg": f"must not contain {taken}"}
     ]
 

@@ -43,6 +43,10 @@ async def test_other_methods_end_with_405_that_names_post(
 ) -> None:
     response = await wire.request(method, "/mcp", headers={"Accept": accept})
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert error_body(response) == {
+        "detail": f"This path does not take {method}. Send POST.",
+        "code": "method_not_allowed",
+    }
 
 
 # Keys
@@ -101,7 +105,10 @@ async def test_unknown_caller_learns_nothing_of_the_limits(wire: httpx2.AsyncCli
 async def test_no_oauth_metadata_is_published(wire: httpx2.AsyncClient, path: str) -> None:
     response = await wire.get(path)
     assert response.status_code == 404
-    assert error_body(response) == {"detail": "Not Found", "code": "not_found"}
+    assert error_body(response) == {
+        "detail": "There is no route at this path. GET /openapi.json lists the routes.",
+        "code": "not_found",
+    }
 
 
 # Origins

@@ -25,10 +25,10 @@ class Api:
         return result
 
     async def refuse(self, tool: str, **arguments: Any) -> tuple[int, str, Any]:
-        """Calls a tool that has to fail and returns status, code and detail."""
+        """Calls a tool that has to fail; returns status, code and the wrong fields, else the detail."""
         response = await self.http.post(f"/tools/{tool}", json=arguments)
         body = response.json()
-        return response.status_code, body["code"], body["detail"]
+        return response.status_code, body["code"], body.get("errors", body["detail"])
 
     async def open(self, url: str) -> httpx2.Response:
         """Opens a link without a key, as a browser does."""

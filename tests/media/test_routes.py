@@ -52,7 +52,7 @@ async def test_media_are_listed_newest_first_in_pages(api: Api) -> None:
 async def test_wrong_query_is_named(api: Api, query: str) -> None:
     response = await api.http.get(f"/media?{query}")
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
-    assert response.json()["detail"][0]["loc"] == ["query", query.split("=")[0]]
+    assert response.json()["errors"][0]["loc"] == ["query", query.split("=")[0]]
 
 
 async def test_link_of_the_app_is_refused_when_it_is_not_ours_any_more(local_api: Api) -> None:

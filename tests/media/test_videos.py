@@ -116,7 +116,7 @@ async def test_jobs_are_listed_newest_first_without_asking_the_provider(
 async def test_wrong_query_of_the_list_of_jobs_is_named(local_api: Api, query: str) -> None:
     response = await local_api.http.get(f"/videos?{query}")
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
-    assert response.json()["detail"][0]["loc"] == ["query", query.split("=")[0]]
+    assert response.json()["errors"][0]["loc"] == ["query", query.split("=")[0]]
 
 
 async def test_video_can_begin_with_a_picture(local_api: Api, stand_in: StandIn) -> None:
