@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -41,7 +40,9 @@ async def test_events_of_the_stream_are_documented(talk: Talk, stand_in: StandIn
     document = (await talk.http.get("/openapi.json")).json()
     answer = document["paths"]["/chat"]["post"]["responses"]["200"]
     assert set(answer["content"]) == {"application/json", "text/event-stream"}
-    documented = set(re.findall(r"^- `(chat\.\w+)`", answer["description"], re.MULTILINE))
+    assert answer["content"]["text/event-stream"]["schema"]["$ref"].endswith("/ChatEvent")
+    union = document["components"]["schemas"]["ChatEvent"]
+    documented = set(union["discriminator"]["mapping"])
     kinds = {kind for kind, _ in await stream(talk.http, message=TIME)}
     assert documented == kinds | {"chat.tool_progress", "chat.error"}
 

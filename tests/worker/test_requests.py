@@ -87,7 +87,8 @@ async def test_wrong_body_answers_422_and_names_the_field(caller: httpx2.AsyncCl
     response = await caller.post("/chat", json={}, headers={"X-Request-Id": "wrong-body"})
     assert response.status_code == 422
     assert response.json() == {
-        "detail": [{"type": "missing", "loc": ["body", "message"], "msg": "Field required"}],
+        "detail": "message: Field required",
+        "errors": [{"type": "missing", "loc": ["body", "message"], "msg": "Field required"}],
         "code": "invalid_request",
         "request_id": "wrong-body",
     }
@@ -96,7 +97,7 @@ async def test_wrong_body_answers_422_and_names_the_field(caller: httpx2.AsyncCl
 async def test_every_function_is_answered_by_the_application(worker: WorkerProcess) -> None:
     # The worker's own HTTP server is a FastAPI application too, with routes of its own.
     calls = [
-        (method, "/" + re.sub(r"\{[^}]+\}", "x", function["route"]))
+        (method, "/" + re.sub(r"\{[^}]+\}", "x", re.sub(r"\{[^}]+\?\}", "", function["route"])))
         for function in worker.functions
         for method in function["methods"]
     ]
