@@ -35,9 +35,6 @@ from tests.connections.hostile import (
 )
 from tests.connections.world import StateFolder
 
-# Servers that break off leave transports of theirs to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @contextmanager
 def serving(trick: Trick) -> Iterator[tuple[Hostile, str]]:
