@@ -42,7 +42,7 @@ PARAMETERS = {
     "cursor": "The `cursor` of the page before; left out for the first page.",
     "error": "Why the authorization server refused, in the place of a code.",
     "iss": "The authorization server (RFC 9207).",
-    "job_id": "Id of the video job, as `generate_video` returned it.",
+    "job_id": "Id of the video job, as the tool that ordered the video returned it.",
     "media_id": "Id of the medium, as the tool that made it returned it.",
     "model": "Name of the model; it may hold slashes.",
     "name": "Name of the principal.",

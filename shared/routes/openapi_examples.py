@@ -32,7 +32,6 @@ VALUES: Mapping[str, Any] = {
     "prompt": "A lighthouse in the fog, in watercolour",
     "prompt_name": "summarize",
     "response": "It is two o'clock.",
-    "server_time": "[MCP Server Time] 2026-11-29T13:57:32 (UTC)",
     "task_id": "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ff",
     "text": "The lighthouse is open today.",
     "timestamp": "2026-11-29T13:57:32Z",

@@ -97,9 +97,13 @@ async def test_lists_of_many_connections_are_not_held_together(
     deadline: Deadline,
     store: StateFolder,
     named: list[str] | None,
+    request: pytest.FixtureRequest,
 ) -> None:
     for number in range(12):
         await connect(connections, server.url, name=f"c{number}")
+    # What other tests have left is not looked through for each list, while servers wait for answers.
+    gc.freeze()
+    request.addfinalizer(gc.unfreeze)
     config = ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
     watched = Watched(config, store, max_known_bytes=0)
     context = CallContext(Principal("alice", frozenset({"chat"})), deadline)

@@ -95,7 +95,7 @@ async def test_slow_provider_ends_with_the_deadline(
     make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, tool: str
 ) -> None:
     client = make_client(environment | {"REQUEST_DEADLINE_SECONDS": "4"})
-    arguments = await arguments_of(tool, client)
+    arguments = await arguments_of(tool, make_client(environment))
     stand_in.fault(delay=20)
     response = await client.post(f"/tools/{tool}", json=arguments)
     assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
