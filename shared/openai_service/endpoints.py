@@ -1,11 +1,12 @@
 """Which provider, URL, credentials and model serve each capability, resolved from the settings."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
-from shared.errors import ModelNotAllowed, NotConfigured
+from shared.errors import InvalidRequest, ModelNotAllowed, NotConfigured
 from shared.model_access import check_model, is_limited
 from shared.openai_service.named_providers import NamedModel, NamedProviders
 from shared.openai_service.provider_config import (
@@ -29,6 +30,9 @@ _DEFAULT_MODELS: Mapping[Capability, str] = {
     Capability.TRANSCRIPTION: "gpt-transcribe",
 }
 _DEFAULT_GEMINI_MODELS: Mapping[Capability, str] = {Capability.CHAT: "gemini-flash-latest"}
+
+
+_DEPLOYMENT = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,15 @@ class Endpoint:
             name: The one that the caller names; None for the configured one.
 
         Raises:
+            InvalidRequest: It cannot be the name of a deployment, where that stands in the URL.
             ModelNotAllowed: The caller may not use it.
         """
         chosen = name or self.target
+        if self.config.api_version and not _DEPLOYMENT.fullmatch(chosen):
+            # It becomes a part of the URL's path.
+            raise InvalidRequest.for_field(
+                "model", "Give the name of a deployment: 1 to 64 of A-Z a-z 0-9 . _ -"
+            )
         known_as = [self.model] if chosen == self.target and self.model else []
         if self.config.name:
             known_as.append(f"{self.config.name}/{chosen}")

@@ -50,8 +50,10 @@ class StreamReader:
     def feed(self, data: bytes) -> bytes:
         """Takes what has come and returns what may go on: whole events."""
         held = self._held
+        # What was held before has no end of an event, but perhaps the beginning of one.
+        start = max(0, len(held) - 3)
         held += data
-        end = _last_end(held)
+        end = _last_end(held, start)
         if not end and len(held) < MAX_EVENT_BYTES:
             return b""
         events = bytes(held[:end] if end else held)
@@ -100,9 +102,9 @@ class StreamReader:
         return not (self._hides_usage and data.get("choices") == [])
 
 
-def _last_end(data: bytearray) -> int:
-    """Returns where the last whole event ends, 0 where there is none."""
-    lines, windows = data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")
+def _last_end(data: bytearray, start: int) -> int:
+    """Returns where the last whole event ends, 0 where none ends after ``start``."""
+    lines, windows = data.rfind(b"\n\n", start), data.rfind(b"\r\n\r\n", start)
     return max(lines + 2 if lines >= 0 else 0, windows + 4 if windows >= 0 else 0)
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pydantic_core import from_json
 
@@ -246,7 +247,11 @@ def _url(call: ProviderCall, path: str) -> str:
     if config.api_version is None:
         return f"{config.base_url}/{path}"
     # Azure's dated API has the deployment in the path, but for responses.
-    place = f"openai/{path}" if path == "responses" else f"openai/deployments/{call.model}/{path}"
+    place = (
+        f"openai/{path}"
+        if path == "responses"
+        else f"openai/deployments/{quote(call.model or '', safe='')}/{path}"
+    )
     return f"{config.base_url}/{place}?api-version={config.api_version}"
 
 

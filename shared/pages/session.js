@@ -5,11 +5,16 @@ const STORE = "key";
 /** @type {{key: string|null, me: any, config: any}} */
 export const session = { key: sessionStorage.getItem(STORE), me: null, config: {} };
 
-/** Takes a key out of the address before anything is asked, and leaves no trace of it there. */
+const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
+
+/**
+ * Takes a key out of the address before anything is asked, and leaves no trace of it there. On one's own
+ * machine only: elsewhere a link could sign people in with a stranger's key.
+ */
 export function takeKeyFromAddress() {
-  const found = /^#key=([^&]+)/.exec(location.hash);
+  const found = /^#key=([\w.~-]+)$/.exec(location.hash);
   if (!found) return;
-  keep(decodeURIComponent(found[1]));
+  if (LOOPBACK.has(location.hostname)) keep(found[1]);
   history.replaceState(null, "", `${location.pathname}#/chat`);
 }
 

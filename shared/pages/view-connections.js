@@ -70,7 +70,8 @@ function authorize(made) {
   let address = null;
   try {
     const url = new URL(made.authorization_url);
-    if (url.protocol === "https:" || url.hostname === "localhost" || url.hostname === "127.0.0.1") address = url.href;
+    const isLocal = url.protocol === "http:" && (url.hostname === "localhost" || url.hostname === "127.0.0.1");
+    if (url.protocol === "https:" || isLocal) address = url.href;
   } catch {
     address = null;
   }

@@ -1,5 +1,6 @@
 """Forms that go on as they are: where one of their fields stands."""
 
+import re
 from dataclasses import dataclass, field
 from email.message import Message
 
@@ -15,9 +16,19 @@ MAX_HEADER_BYTES = 4096
 """Maximum bytes of the headers of one part."""
 
 
+_DISPOSITION = re.compile(
+    rb'form-data; *name="([^"\\\r\n]*)"(?:; *filename="[^"\r\n]*")?(?:; *filename\*=[^;"\s]+)?',
+    re.IGNORECASE,
+)
+"""RFC 7578, section 4.2, as HTTP clients write it: one spelling, so that all parsers agree."""
+
+_ONE_BOUNDARY = re.compile(r"[^;]+;[^;]*boundary=[^;]*(?:;(?![^;]*boundary=)[^;]*)*", re.IGNORECASE)
+
+
 @dataclass(slots=True)
 class _Part:
-    header: bytearray = field(default_factory=bytearray)
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    header_bytes: int = 0
     start: int | None = None
     end: int = 0
 
@@ -47,7 +58,8 @@ def _boundary(content_type: str) -> bytes:
     message = Message()
     message["content-type"] = content_type
     boundary = message.get_boundary()
-    if message.get_content_type() != "multipart/form-data" or not boundary:
+    is_form = message.get_content_type() == "multipart/form-data"
+    if not is_form or not boundary or not _ONE_BOUNDARY.fullmatch(content_type):
         raise InvalidRequest("Send the request as multipart/form-data, with its boundary.")
     return boundary.encode("latin-1", "replace")
 
@@ -61,9 +73,18 @@ def _parse(body: bytes, boundary: bytes) -> list[_Part]:
             raise InvalidRequest(f"The form has more than {MAX_PARTS} parts. Send fewer.")
         parts.append(_Part())
 
-    def add_header(data: bytes, start: int, end: int) -> None:
-        parts[-1].header += data[start:end] + b"\n"
-        if len(parts[-1].header) > MAX_HEADER_BYTES:
+    def add_name(data: bytes, start: int, end: int) -> None:
+        count(end - start)
+        parts[-1].headers.append((data[start:end], b""))
+
+    def add_value(data: bytes, start: int, end: int) -> None:
+        count(end - start)
+        name, value = parts[-1].headers[-1]
+        parts[-1].headers[-1] = (name, value + data[start:end])
+
+    def count(size: int) -> None:
+        parts[-1].header_bytes += size
+        if parts[-1].header_bytes > MAX_HEADER_BYTES:
             raise InvalidRequest(
                 f"A part of the form has more than {MAX_HEADER_BYTES} bytes of headers. Send fewer."
             )
@@ -81,7 +102,8 @@ def _parse(body: bytes, boundary: bytes) -> list[_Part]:
         boundary,
         {
             "on_part_begin": begin,
-            "on_header_value": add_header,
+            "on_header_field": add_name,
+            "on_header_value": add_value,
             "on_part_data": add_data,
             "on_end": finish,
         },
@@ -95,11 +117,21 @@ def _parse(body: bytes, boundary: bytes) -> list[_Part]:
     return parts
 
 
-def _name(part: _Part) -> str | None:
-    message = Message()
-    # Of the headers only this one has a name.
-    for line in part.header.split(b"\n"):
-        if line.lower().startswith(b"form-data"):
-            message["content-disposition"] = line.decode("latin-1")
-            return message.get_param("name", header="content-disposition")  # type: ignore[return-value]
-    return None
+def _name(part: _Part) -> str:
+    """Returns the name of a part, which every parser has to read in the same way.
+
+    Raises:
+        InvalidRequest: One could read another name, so that the provider got another field than we saw.
+    """
+    found = [
+        value.strip()
+        for name, value in part.headers
+        if name.strip().lower() == b"content-disposition"
+    ]
+    matched = _DISPOSITION.fullmatch(found[0]) if len(found) == 1 else None
+    if matched is None:
+        raise InvalidRequest(
+            "Give each part of the form one header 'Content-Disposition: form-data; name=\"NAME\"', "
+            "with a filename where it is a file."
+        )
+    return matched[1].decode("utf-8", "replace")

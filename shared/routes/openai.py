@@ -292,6 +292,8 @@ def _check_other_models(fields: Body) -> None:
 def _ask_for_usage(fields: Body) -> Body:
     """Asks for the usage of a stream in any case: without it nobody knows what it costs."""
     options = fields.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise InvalidRequest.for_field("stream_options", "Give an object")
     if not fields.get("stream") or (isinstance(options, dict) and options.get("include_usage")):
         return {}
     return {"stream_options": {**(options or {}), "include_usage": True}}

@@ -40,7 +40,7 @@ class StaticFile:
         if has_etag(request, content.etag):
             return Response(status_code=304, headers=headers)
         body = content.plain
-        if content.zipped and "gzip" in request.headers.get("accept-encoding", ""):
+        if content.zipped and _takes_gzip(request):
             headers["Content-Encoding"] = "gzip"
             body = content.zipped
         return Response(body, media_type=self._media_type, headers=headers)
@@ -63,3 +63,8 @@ def _prepare(read: Callable[[], bytes]) -> _Content:
     plain = read()
     zipped = gzip.compress(plain, mtime=0) if len(plain) >= MIN_ZIPPED_BYTES else None
     return _Content(plain, zipped, f'"{sha256(plain).hexdigest()[:32]}"')
+
+
+def _takes_gzip(request: Request) -> bool:
+    accepted = request.headers.get("accept-encoding", "").lower().replace(" ", "").split(",")
+    return any(each.partition(";")[0] == "gzip" and not each.endswith(";q=0") for each in accepted)

@@ -79,3 +79,16 @@ async def test_dated_api_has_its_own_paths(
     assert response.status_code == 200
     (seen,) = provider.upstream.seen
     assert (seen.path, seen.query) == (sent, "api-version=2026-04-01")
+
+
+@pytest.mark.parametrize("model", ["a/../b", "..", "a?x=", "a#", "a%2fb", "a\r\nX: y"])
+async def test_model_cannot_change_the_path_of_the_dated_api(
+    make_client: MakeClient, azure_environment: dict[str, str], provider: Provider, model: str
+) -> None:
+    dated = azure_environment | {"AZURE_OPENAI_API_VERSION": "2026-04-01"}
+    client = make_client(dated)
+    response = await client.post("/v1/chat/completions", json={"model": model})
+    assert response.status_code == 400
+    tool = await client.post("/tools/generate", json={"prompt": "x", "model": model})
+    assert tool.status_code == 422
+    assert provider.upstream.seen == []

@@ -65,6 +65,7 @@ async def test_unknown_route_is_not_found(
         (CHAT, b"[]", None),
         (CHAT, b'{"model": 7}', "model"),
         (CHAT, b'{"model": ""}', "model"),
+        (CHAT, b'{"model": "m", "stream": true, "stream_options": "x"}', "stream_options"),
         ("/v1/responses", b'{"model": "m", "previous_response_id": "r"}', "previous_response_id"),
         ("/v1/responses", b'{"model": "m", "conversation": "c"}', "conversation"),
         ("/v1/responses", b'{"model": "m", "background": true}', "background"),
@@ -78,6 +79,51 @@ async def test_wrong_body_is_an_invalid_request(
     error = error_of(response)
     assert (response.status_code, error["type"]) == (400, "invalid_request_error")
     assert error["param"] == param
+    assert provider.upstream.seen == []
+
+
+def form(*headers: str) -> bytes:
+    """A form whose first part names the model, and whose second one has these headers."""
+    honest = 'Content-Disposition: form-data; name="model"'
+    parts = [f"--b\r\n{honest}\r\n\r\nm", "--b\r\n" + "\r\n".join(headers) + "\r\n\r\nother"]
+    return ("\r\n".join(parts) + "\r\n--b--\r\n").encode()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ('X-A: form-data; name="x"', 'Content-Disposition: form-data; name="model"'),
+        ('Content-Disposition: attachment; name="model"',),
+        ('Content-Disposition: form-data; name="x"; name="model"',),
+        (
+            'Content-Disposition: form-data; name="x"',
+            'Content-Disposition: form-data; name="model"',
+        ),
+        ("Content-Disposition: form-data; name*=utf-8''model",),
+        ("Content-Disposition: form-data; name=model",),
+        ('Content-Disposition:\tform-data; name="model"',),
+        ("X-A: b",),
+    ],
+)
+async def test_second_model_cannot_be_hidden_in_a_form(
+    gateway: httpx2.AsyncClient, provider: Provider, headers: tuple[str, ...]
+) -> None:
+    response = await gateway.post(
+        "/v1/images/edits",
+        content=form(*headers),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert (response.status_code, error_of(response)["type"]) == (400, "invalid_request_error")
+    assert provider.upstream.seen == []
+
+
+async def test_form_has_one_boundary(gateway: httpx2.AsyncClient, provider: Provider) -> None:
+    content_type = "multipart/form-data; boundary=b; boundary=c"
+    content = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nm\r\n--b--\r\n'
+    response = await gateway.post(
+        "/v1/images/edits", content=content, headers={"Content-Type": content_type}
+    )
+    assert response.status_code == 400
     assert provider.upstream.seen == []
 
 
