@@ -36,7 +36,9 @@ async def serve_stdio() -> int:
 
         def make_context(request: Any) -> CallContext:
             deadline = Deadline.after(settings.request_deadline_seconds)
-            return CallContext(LOCAL_PRINCIPAL, deadline, request.session.report_progress)
+            return CallContext(
+                LOCAL_PRINCIPAL, deadline, request.session.report_progress, door="mcp"
+            )
 
         services = Services.make(settings, serves_links=False)
         server = make_mcp_server(services, make_context)

@@ -34,6 +34,7 @@ from shared.routes.openapi import complete_openapi
 from shared.routes.pages import PAGE_PATH, pages_router
 from shared.routes.principals import principals_router
 from shared.routes.tools import tools_router
+from shared.routes.usage import usage_router
 from shared.routes.videos import videos_router
 from shared.services import Services
 from shared.settings import Settings, load_settings
@@ -107,11 +108,16 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     api.include_router(chat_router(agent, guard, timing.ping))
     api.include_router(conversations_router(services.conversations, guard))
     api.include_router(media_router(services.media, services.storage, guard))
+    api.include_router(usage_router(services.reports, guard))
     # The Functions host does not tell by which name and scheme it was called.
     api.include_router(connections_router(services.connections, guard, settings.own_url))
     api.include_router(keys_router(keys, changes, settings, guard))
-    api.include_router(me_router(settings, guard, None))
-    api.include_router(principals_router(PrincipalData(state, services.media), changes, guard))
+    api.include_router(me_router(settings, guard, services.ledger.standings))
+    api.include_router(
+        principals_router(
+            PrincipalData(state, services.media, [services.reports.forget]), changes, guard
+        )
+    )
     api.include_router(openai_router(services.openai, guard, timing.ping))
     api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins, settings.own_url)))
     complete_openapi(api)

@@ -1,8 +1,12 @@
 """The context of a call: principal, deadline, progress, idempotency key, and its scope."""
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from starlette.types import Receive
 
@@ -12,12 +16,105 @@ from shared.disconnect import cancel_on_disconnect
 from shared.model_access import limit_models
 from shared.storage import Operation
 
+Door = Literal["tools", "mcp", "chat", "openai"]
+"""Where calls come in that ask a provider for something."""
+
+DOORS: frozenset[str] = frozenset(get_args(Door))
+
 ReportProgress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Takes the progress, the total where it is known, and a message."""
 
 
 async def discard_progress(progress: float, total: float | None, message: str | None) -> None:
     """Discards progress, for callers who get nothing before the result."""
+
+
+COST_HEADER = "x-cost-usd"
+USAGE_HEADERS = (
+    COST_HEADER,
+    *(
+        f"x-ratelimit-{kind}-{unit}"
+        for kind in ("limit", "remaining", "reset")
+        for unit in ("requests", "tokens")
+    ),
+)
+"""Headers by which a caller learns what a call cost and what is left of its limits."""
+
+
+USD_PLACES = 10
+"""Decimal places of US dollars: a cached token costs a hundred-millionth and more."""
+
+
+def format_usd(usd: float) -> str:
+    """Returns US dollars as a plain decimal number."""
+    return f"{usd:.{USD_PLACES}f}".rstrip("0").rstrip(".")
+
+
+class CallUsage:
+    """What one call at a door has used so far, with all its parts.
+
+    Attributes:
+        id: Of the call.
+        is_counted: Whether it counts as a request already.
+        provider_calls: Calls of providers that were let through.
+        cost: US dollars of those that have ended; None where one has no known price.
+        headers: Headers that tell the caller what is left of its limits.
+        admitted: Set when the first call of a provider was let through.
+    """
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(8)
+        self.is_counted = False
+        self.provider_calls = 0
+        self.cost: float | None = 0.0
+        self.headers: dict[str, str] = {}
+        self.admitted = asyncio.Event()
+        self._open_calls = 0
+        self._open_scopes = 0
+        self._at_end: list[Callable[[], None]] = []
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all calls of providers have ended."""
+        return not self._open_calls
+
+    def begin_call(self) -> None:
+        """Notes that a call of a provider was let through."""
+        self.provider_calls += 1
+        self._open_calls += 1
+        self.admitted.set()
+
+    def end_call(self, cost: float | None) -> None:
+        """Notes that a call of a provider has ended.
+
+        Args:
+            cost: US dollars; None where nobody knows.
+        """
+        self._open_calls -= 1
+        self.cost = None if cost is None or self.cost is None else self.cost + cost
+
+    def answer_headers(self) -> dict[str, str]:
+        """Returns what the answer's headers say: what is left of limits, and the cost where known."""
+        if not self.provider_calls or not self.is_settled or self.cost is None:
+            return self.headers
+        return self.headers | {COST_HEADER: format_usd(self.cost)}
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Has something done when the call ends."""
+        self._at_end.append(act)
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Makes the block a part of the call, which ends with the last of them."""
+        self._open_scopes += 1
+        try:
+            yield
+        finally:
+            self._open_scopes -= 1
+            if not self._open_scopes:
+                acts, self._at_end = self._at_end, []
+                for act in acts:
+                    act()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +127,9 @@ class CallContext:
         report_progress: Reports progress to the caller.
         idempotency_key: The caller's Idempotency-Key: a repeat returns the first result, unpaid.
         operation: Gives ids to what the call stores.
+        door: Where the call came in; None where nobody called, as in housekeeping.
+        tool: The tool that runs; None outside of tools.
+        usage: What the call has used so far.
     """
 
     principal: Principal
@@ -37,6 +137,9 @@ class CallContext:
     report_progress: ReportProgress = discard_progress
     idempotency_key: str | None = None
     operation: Operation = field(default_factory=Operation.begin)
+    door: Door | None = None
+    tool: str | None = None
+    usage: CallUsage = field(default_factory=CallUsage, compare=False, repr=False)
 
     @asynccontextmanager
     async def scope(self, receive: Receive | None = None) -> AsyncIterator[None]:
@@ -53,12 +156,17 @@ class CallContext:
             DeadlineExceeded: On leaving the block, because it did not end in time.
             ClientDisconnect: On leaving the block, because the caller has disconnected.
         """
-        async with AsyncExitStack() as stack:
-            stack.enter_context(limit_models(self.principal.models))
-            await stack.enter_async_context(self.deadline.scope())
-            if receive is not None:
-                await stack.enter_async_context(cancel_on_disconnect(receive))
-            yield
+        token = _current.set(self)
+        try:
+            async with AsyncExitStack() as stack:
+                stack.enter_context(limit_models(self.principal.models))
+                stack.enter_context(self.usage.part())
+                await stack.enter_async_context(self.deadline.scope())
+                if receive is not None:
+                    await stack.enter_async_context(cancel_on_disconnect(receive))
+                yield
+        finally:
+            _current.reset(token)
 
     @contextmanager
     def detached(self) -> Iterator["CallContext"]:
@@ -78,3 +186,11 @@ class CallContext:
             yield replace(self, report_progress=report)
         finally:
             is_waiting = False
+
+
+_current: ContextVar[CallContext | None] = ContextVar("call", default=None)
+
+
+def current_call() -> CallContext | None:
+    """Returns the context of the innermost scope that this task runs in, None outside of any."""
+    return _current.get()

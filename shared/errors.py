@@ -451,9 +451,11 @@ class ProviderError(GatewayError):
 
     Attributes:
         reason: For the operator: the status or the error of the network, never what the provider wrote.
+        is_before_output: Whether it is the whole answer, so that the provider bills nothing.
     """
 
     reason: str | None = None
+    is_before_output = False
 
     @property
     def failure(self) -> Failure:
@@ -492,6 +494,8 @@ class ForwardedError(ProviderError):
         headers: What the provider says of when to try again.
         body: The provider's body.
     """
+
+    is_before_output = True
 
     def __init__(
         self, error: ProviderError, status: int, headers: Mapping[str, str], body: bytes

@@ -49,6 +49,12 @@ ORDER_SECONDS = timedelta(hours=1)
 RESULTS_KEPT = timedelta(days=2)
 """Age at which results of idempotency keys go from a folder; Blob Storage has a lifecycle rule."""
 
+ROLLED_UP_DAYS = 3
+"""Days whose usage each run rolls up, again where calls were settled late."""
+
+FIRST_ROLLED_UP_DAYS = 35
+"""Days whose usage the first run of a process rolls up, for those on which none ran."""
+
 _POSITION = "housekeeping/work.json"
 
 _COUNTED = (
@@ -61,6 +67,7 @@ _COUNTED = (
     "orphans_removed",
     "orphans_unknown",
     "results_removed",
+    "days_rolled_up",
     "errors",
 )
 
@@ -125,6 +132,7 @@ class Housekeeping:
         self._state = services.storage.state
         self._positions = Records(self._state, _Position)
         self._items = WorkItems(self._state)
+        self._has_rolled_up = False
         self._orphans = orphans or Orphans(services.storage, services.media)
 
     async def run(self) -> Counter[str]:
@@ -166,6 +174,7 @@ class Housekeeping:
         turns = [self._work_off(kind, position.cursors.get(kind), counts) for kind in WORK_KINDS]
         cursors = dict(zip(WORK_KINDS, await _all_of(turns), strict=True))
         await self._attempt(self._settle_orphans(counts), counts, "on media without a record")
+        await self._attempt(self._roll_up(counts), counts, "on usage")
         results = None
         if self._services.storage.is_local:
             results = await self._remove_results(position.results, counts)
@@ -242,6 +251,12 @@ class Housekeeping:
         counts["orphans_adopted"] += settled.adopted
         counts["orphans_removed"] += settled.removed
         counts["orphans_unknown"] += settled.unknown
+
+    async def _roll_up(self, counts: Counter[str]) -> None:
+        days = ROLLED_UP_DAYS if self._has_rolled_up else FIRST_ROLLED_UP_DAYS
+        async with time_limit(self._bounds.object_seconds):
+            counts["days_rolled_up"] += await self._services.ledger.rollups.roll_up(days)
+        self._has_rolled_up = True
 
     async def _remove_results(self, cursor: str | None, counts: Counter[str]) -> str | None:
         """Removes old results of idempotency keys, and returns where the next run goes on."""

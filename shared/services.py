@@ -31,6 +31,7 @@ from shared.tools import (
     VideoJobs,
     VideoTools,
 )
+from shared.usage import Ledger, Prices, Reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Services:
     downloads: Downloads
     tools: ToolRegistry
     connections: Connections
+    ledger: Ledger
+    reports: Reports
 
     @classmethod
     def make(
@@ -70,8 +73,9 @@ class Services:
             serves_links: Whether the app's own routes can be reached.
             timing: How long leases, pauses and waits are.
         """
-        openai = OpenAIService(settings, timing)
         storage = Storage(settings, serves_links=serves_links, timing=timing)
+        ledger = Ledger(storage, Prices(settings.usage.prices), settings.usage.limits)
+        openai = OpenAIService(settings, timing, ledger)
         media = MediaStore(storage, settings)
         idempotency = IdempotencyStore(storage)
         claims = Claims(idempotency, media)
@@ -97,6 +101,8 @@ class Services:
             downloads=downloads,
             tools=ToolRegistry(families, claims),
             connections=Connections(_connections_config(settings), storage.state, timing=timing),
+            ledger=ledger,
+            reports=Reports(storage, ledger),
         )
 
     async def aclose(self) -> None:
@@ -105,6 +111,7 @@ class Services:
         await self.connections.aclose()
         await self.downloads.aclose()
         await self.openai.aclose()
+        await self.ledger.aclose()
         await self.storage.aclose()
 
 

@@ -36,6 +36,8 @@ class RequestRecord:
         self._provider: str | None = None
         self._model: str | None = None
         self._tokens: dict[str, int] = {}
+        self._provider_calls = 0
+        self._cost: float | None = 0.0
         self._failure: Failure | None = None
         self._events: set[str] = set()
 
@@ -58,6 +60,20 @@ class RequestRecord:
         for name, count in (("input_tokens", input_tokens), ("output_tokens", output_tokens)):
             if count is not None:
                 self._tokens[name] = self._tokens.get(name, 0) + count
+
+    def begin_provider_call(self) -> None:
+        """Notes that a paid call of a provider was let through."""
+        self._provider_calls += 1
+
+    def end_provider_call(self, usd: float | None, *, was_reached: bool) -> None:
+        """Notes how a paid call ended.
+
+        Args:
+            usd: What it costs in US dollars; None where nobody knows.
+            was_reached: Whether the provider was reached; else it is no call of a provider.
+        """
+        self._provider_calls -= not was_reached
+        self._cost = None if usd is None or self._cost is None else self._cost + usd
 
     def fail(self, failure: Failure, tool: str | None = None) -> None:
         """Notes a failure; of several the worst counts, and of equal ones the first.
@@ -87,6 +103,9 @@ class RequestRecord:
             "model": self._model,
             **self._tokens,
         }
+        if self._provider_calls:
+            facts["provider_calls"] = self._provider_calls
+            facts["cost_usd"] = None if self._cost is None else round(self._cost, 10)
         return {name: fact for name, fact in facts.items() if fact is not None}
 
 

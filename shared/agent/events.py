@@ -66,13 +66,23 @@ class ToolCallRecord(TypedDict):
     duration_ms: int
 
 
+class ChatUsage(Usage):
+    """Tokens of all model calls of a chat, and the US dollars that it cost with its tools.
+
+    Attributes:
+        cost_usd: US dollars; null where nobody knows the price of a call.
+    """
+
+    cost_usd: float | None
+
+
 class ChatAnswer(TypedDict):
     """The whole answer to one message.
 
     Attributes:
         conversation_id: The stored conversation; null where none is stored.
         turns: Number of model calls.
-        usage: Tokens of all model calls; null where the provider reported none.
+        usage: Tokens of all model calls and the cost; null where the provider reported no tokens.
         connection_problems: Connections whose tools are missing; absent where there is none.
     """
 
@@ -81,9 +91,14 @@ class ChatAnswer(TypedDict):
     model: str
     finish_reason: str | None
     tool_calls: list[ToolCallRecord]
-    usage: Usage | None
+    usage: ChatUsage | None
     turns: int
     connection_problems: NotRequired[list[dict[str, str]]]
+
+
+def with_cost(usage: Usage | None, cost_usd: float | None) -> ChatUsage | None:
+    """Returns the tokens of a chat with its cost; None where no provider reported tokens."""
+    return None if usage is None else ChatUsage(**usage, cost_usd=cost_usd)
 
 
 @dataclass(frozen=True, slots=True)

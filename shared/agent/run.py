@@ -14,10 +14,11 @@ from shared.agent.events import (
     ChatInput,
     ToolCallRecord,
     ToolFinished,
+    with_cost,
 )
 from shared.agent.history import Message, assistant_message, estimate_tokens, select_history
 from shared.connections import ConnectionProblem
-from shared.context import CallContext
+from shared.context import USD_PLACES, CallContext
 from shared.conversations import (
     AssistantLine,
     ConversationStore,
@@ -80,6 +81,11 @@ class ChatRun:
     def turns(self) -> int:
         """Number of model calls so far."""
         return len(self._usages)
+
+    @property
+    def _cost(self) -> float | None:
+        cost = self._context.usage.cost
+        return None if cost is None else round(cost, USD_PLACES)
 
     @property
     def messages(self) -> Sequence[Message]:
@@ -163,7 +169,7 @@ class ChatRun:
             model=completion.model,
             finish_reason=completion.finish_reason,
             tool_calls=self._records,
-            usage=sum_usage(self._usages),
+            usage=with_cost(sum_usage(self._usages), self._cost),
             turns=self.turns,
         )
         if problems:
@@ -200,8 +206,9 @@ class ChatRun:
                 status="complete",
                 model=answer["model"],
                 finish_reason=answer["finish_reason"],
-                usage=answer["usage"],
+                usage=sum_usage(self._usages),
                 turns=answer["turns"],
+                cost_usd=self._cost,
             )
         except StorageUnavailable as error:
             await self._give_up(error)
@@ -235,6 +242,7 @@ class ChatRun:
                     model=self._model,
                     usage=sum_usage(self._usages),
                     turns=self.turns,
+                    cost_usd=self._cost,
                 )
         except Conflict:
             logger.warning("A run was broken off because another one took its conversation over")
@@ -269,7 +277,7 @@ def answer_of(lines: Sequence[Line], conversation_id: str | None) -> ChatAnswer:
                     model=line.model or "",
                     finish_reason=line.finish_reason,
                     tool_calls=records,
-                    usage=line.usage,
+                    usage=with_cost(line.usage, line.cost_usd),
                     turns=line.turns,
                 )
     raise ValueError("the run has no end")

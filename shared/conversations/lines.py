@@ -126,6 +126,7 @@ class EndLine(_Line):
         finish_reason: Why it stopped.
         usage: Tokens of the run's model calls.
         turns: Number of model calls.
+        cost_usd: US dollars of the run with its tools; null where nobody knows.
         summary: The conversation's summary at this line.
     """
 
@@ -136,6 +137,7 @@ class EndLine(_Line):
     finish_reason: str | None = None
     usage: Usage | None = None
     turns: int = 0
+    cost_usd: float | None = None
     summary: Summary
 
 

@@ -79,6 +79,7 @@ class RunWriter:
         finish_reason: str | None = None,
         usage: Usage | None = None,
         turns: int = 0,
+        cost_usd: float | None = None,
     ) -> None:
         """Writes the last lines; afterwards the next run may begin.
 
@@ -93,6 +94,7 @@ class RunWriter:
             finish_reason: Why it stopped.
             usage: Tokens of the run's model calls; None where the provider reported none.
             turns: Number of model calls.
+            cost_usd: US dollars of the run; None where nobody knows.
 
         Raises:
             Conflict: Another request has taken the conversation over, or deleted it.
@@ -105,6 +107,7 @@ class RunWriter:
             finish_reason=finish_reason,
             usage=usage,
             turns=turns,
+            cost_usd=cost_usd,
             summary=extend_summary(self._summary, model, usage),
         )
         is_repeat, self._is_closed = self._is_closed, True

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import ProviderUnavailable
+from shared.openai_service import estimates
 from shared.openai_service.client import (
     Clients,
     InputFile,
@@ -17,9 +18,9 @@ from shared.openai_service.client import (
     idempotency_headers,
     receive,
 )
+from shared.openai_service.metering import Consumption
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
-from shared.telemetry import current_record
 
 if TYPE_CHECKING:
     from openai import AsyncAPIResponse, AsyncOpenAI
@@ -113,10 +114,12 @@ class Transcription:
     Attributes:
         text: Its words.
         model: The model or deployment that was asked.
+        consumption: What the call used; None where the provider did not report it.
     """
 
     text: str
     model: str
+    consumption: Consumption | None
 
 
 class Audio:
@@ -138,8 +141,11 @@ class Audio:
         parameters = request.parameters(endpoint.target)
         call = ProviderCall.with_model(Capability.AUDIO, endpoint, request.model)
         async with AsyncExitStack() as stack:
+            estimate = estimates.of_speech(request.text)
+            charge = await stack.enter_async_context(self._clients.charge(call, estimate))
             send = partial(_speak, stack, parameters)
-            answer = await self._clients.call(call, send, repeatable=False)
+            answer = await self._clients.call(call, send, charge, repeatable=False)
+            charge.has_output = True
             pieces = answer.iter_bytes(CHUNK_BYTES)
             yield SpeechStream(parameters["model"], receive(pieces, call))
 
@@ -153,7 +159,12 @@ class Audio:
         endpoint = self._clients.endpoints.get(Capability.TRANSCRIPTION)
         call = ProviderCall.with_model(Capability.TRANSCRIPTION, endpoint, request.model)
         send = partial(_transcribe, request.parameters(endpoint.target))
-        return await self._clients.call(call, send, repeatable=False)
+        clip = request.clip
+        estimate = estimates.of_recording(len(clip.data), clip.content_type)
+        async with self._clients.charge(call, estimate) as charge:
+            transcription = await self._clients.call(call, send, charge, repeatable=False)
+            charge.report(transcription.consumption)
+        return transcription
 
 
 async def _speak(
@@ -176,8 +187,20 @@ async def _transcribe(parameters: Mapping[str, Any], api: "AsyncOpenAI") -> Tran
         raise ProviderUnavailable(
             "The provider's answer is not a transcription. Check its base URL, or try again."
         )
-    usage = getattr(answer, "usage", None)
-    current_record().add_tokens(
-        getattr(usage, "input_tokens", None), getattr(usage, "output_tokens", None)
+    consumption = _consumption(getattr(answer, "usage", None))
+    return Transcription(repair_surrogates(text), parameters["model"], consumption)
+
+
+def _consumption(usage: object) -> Consumption | None:
+    """Returns what a transcription used: providers report tokens or seconds, by the model."""
+    seconds = getattr(usage, "seconds", None)
+    tokens = getattr(usage, "input_tokens", None)
+    if seconds is None and tokens is None:
+        return None
+    details = getattr(usage, "input_token_details", None)
+    return Consumption(
+        seconds=seconds,
+        input_tokens=tokens,
+        input_audio_tokens=getattr(details, "audio_tokens", None),
+        output_tokens=getattr(usage, "output_tokens", None),
     )
-    return Transcription(repair_surrogates(text), parameters["model"])

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.deadline import check_deadline
 from shared.errors import ContentFiltered, ProviderRejected
+from shared.openai_service import estimates
+from shared.openai_service.charge import Charge
 from shared.openai_service.client import Clients, ProviderCall, observed
 from shared.openai_service.completions import (
     Completion,
     CompletionReader,
     CompletionRequest,
     CompletionStream,
+    Usage,
     read_completion,
     unfiltered,
 )
 from shared.openai_service.fallbacks import ParameterFallbacks
+from shared.openai_service.metering import Consumption
 from shared.settings import Capability
-from shared.telemetry import current_record
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
@@ -42,7 +45,10 @@ class Chat:
             ProviderError: The provider failed or refused.
         """
         call, parameters = self._prepare(request)
-        return _counted(await self._create(call, parameters, _complete))
+        async with self._clients.charge(call, estimates.of_chat(parameters)) as charge:
+            completion = await self._create(call, parameters, _complete, charge)
+            charge.report(_consumption(completion.usage), completion.model)
+            return unfiltered(completion)
 
     async def stream(self, request: CompletionRequest) -> CompletionStream:
         """Yields a chat completion as it comes: pieces of text, then the whole `Completion`.
@@ -57,25 +63,31 @@ class Chat:
         """
         call, parameters = self._prepare(request)
         parameters |= {"stream": True, "stream_options": {"include_usage": True}}
-        stream = await self._create(call, parameters, _open_stream)
-        from shared.openai_service.failures import truncated
-        from shared.openai_service.sdk import provider_errors
+        async with self._clients.charge(call, estimates.of_chat(parameters)) as charge:
+            stream = await self._create(call, parameters, _open_stream, charge)
+            from shared.openai_service.failures import truncated
+            from shared.openai_service.sdk import provider_errors
 
-        reader = CompletionReader()
-        with observed(call):
-            try:
-                with provider_errors(call.config):
-                    while (chunk := await anext(stream, None)) is not None:
-                        check_deadline()
-                        if text := reader.add(chunk):
-                            yield text
-            except ContentFiltered:
-                reader.end_by_filter()
-            finally:
-                await stream.close()
-            if not reader.is_complete:
-                raise truncated()
-        yield _counted(reader.result())
+            reader = CompletionReader()
+            with observed(call):
+                try:
+                    with provider_errors(call.config):
+                        while (chunk := await anext(stream, None)) is not None:
+                            check_deadline()
+                            text = reader.add(chunk)
+                            charge.has_output = True
+                            if chunk.usage is not None:
+                                charge.report(_consumption(reader.usage), chunk.model)
+                            if text:
+                                yield text
+                except ContentFiltered:
+                    reader.end_by_filter()
+                finally:
+                    await stream.close()
+                if not reader.is_complete:
+                    raise truncated()
+            completion = unfiltered(reader.result())
+        yield completion
 
     def _prepare(self, request: CompletionRequest) -> tuple[ProviderCall, dict[str, Any]]:
         endpoint = self._clients.endpoints.get(Capability.CHAT)
@@ -87,13 +99,14 @@ class Chat:
         call: ProviderCall,
         parameters: Mapping[str, Any],
         send: "Callable[[Mapping[str, Any], AsyncOpenAI], Awaitable[T]]",
+        charge: Charge,
     ) -> T:
         """Calls the API, once more for each refused parameter that has a fallback."""
         refused: set[str] = set()
         while True:
             adapted = self._fallbacks.apply(call.config, parameters, refused)
             try:
-                return await self._clients.call(call, partial(send, adapted))
+                return await self._clients.call(call, partial(send, adapted), charge)
             except ProviderRejected as error:
                 name = self._fallbacks.learn(call.config, adapted, error)
                 if name is None:
@@ -112,8 +125,12 @@ async def _open_stream(
     return stream
 
 
-def _counted(completion: Completion) -> Completion:
-    """Notes the tokens of an answer and returns it, unless the filter left nothing of it."""
-    if (usage := completion.usage) is not None:
-        current_record().add_tokens(usage["prompt_tokens"], usage["completion_tokens"])
-    return unfiltered(completion)
+def _consumption(usage: Usage | None) -> Consumption | None:
+    if usage is None:
+        return None
+    return Consumption(
+        input_tokens=usage["prompt_tokens"],
+        cached_tokens=usage["cached_tokens"],
+        output_tokens=usage["completion_tokens"],
+        reasoning_tokens=usage["reasoning_tokens"],
+    )

@@ -6,7 +6,12 @@ import json
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -20,7 +25,9 @@ from shared.errors import (
     ProviderNotFound,
     RateLimited,
 )
+from shared.openai_service.charge import Charge, charged
 from shared.openai_service.endpoints import Endpoint, Endpoints
+from shared.openai_service.metering import Consumption, Meter, MeteredCall
 from shared.openai_service.provider_config import ProviderConfig
 from shared.settings import Capability, Settings
 from shared.telemetry import current_record, safe_name
@@ -47,12 +54,14 @@ class ProviderCall:
         config: How to reach it.
         model: The model or deployment; None where the call is about no model.
         is_configured: Whether the settings name this model, and not the caller.
+        known_model: The model behind the configured deployment, where the settings name it.
     """
 
     capability: Capability
     config: ProviderConfig
     model: str | None = None
     is_configured: bool = False
+    known_model: str | None = None
 
     @classmethod
     def with_model(
@@ -64,7 +73,9 @@ class ProviderCall:
             ModelNotAllowed: The caller may not use it.
         """
         called = endpoint.choose_model(model)
-        return cls(capability, endpoint.config, called, called == endpoint.target)
+        is_configured = called == endpoint.target
+        known = endpoint.model if is_configured else None
+        return cls(capability, endpoint.config, called, is_configured, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +114,48 @@ class Clients:
     Args:
         settings: Where the endpoints come from.
         timing: How long the first pause before a retry is.
+        meter: Lets paid calls through and counts them; None where nothing is counted.
     """
 
-    def __init__(self, settings: Settings, timing: Timing) -> None:
+    def __init__(self, settings: Settings, timing: Timing, meter: Meter | None = None) -> None:
         self.endpoints = Endpoints(settings)
         self._in_azure = settings.in_azure
         self._identity_client_id = settings.azure_client_id
         self._first_backoff = timing.provider_backoff
+        self._meter = meter
         self._open_clients: dict[ProviderConfig, Client] = {}
         self._opening = asyncio.Lock()
+
+    def charge(
+        self, call: ProviderCall, estimate: Consumption
+    ) -> AbstractAsyncContextManager[Charge]:
+        """Reserves a paid call for the block that makes it, and settles it when the block ends.
+
+        Args:
+            call: The call, with its model.
+            estimate: What it uses at most, as far as can be told.
+
+        Raises:
+            LimitReached: A limit of the caller is reached; the block is not entered.
+            PriceUnknown: The caller's dollars are limited, and nobody knows what the call costs.
+            StorageUnavailable: A limit applies, and cannot be counted.
+        """
+        metered = MeteredCall(
+            capability=call.capability,
+            provider=call.config.provider,
+            label=call.config.label,
+            base_url=call.config.base_url,
+            model=call.model or "",
+            known_model=call.known_model,
+            estimate=estimate,
+        )
+        return charged(self._meter, metered)
 
     async def call(
         self,
         call: ProviderCall,
         send: "Callable[[AsyncOpenAI], Awaitable[T]]",
+        charge: Charge | None,
         *,
         repeatable: bool = True,
     ) -> T:
@@ -129,6 +168,7 @@ class Clients:
         Args:
             call: Which provider to call, for what.
             send: Makes one attempt with the SDK's client.
+            charge: What the call is charged to; None where it costs nothing.
             repeatable: Whether a request that may have arrived may be sent again. Paid media calls may
                 not: the provider would bill them twice.
 
@@ -140,7 +180,7 @@ class Clients:
         with observed(call):
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 try:
-                    async with self._attempt(call) as api:
+                    async with self._attempt(call, charge) as api:
                         return await send(api)
                 except (RateLimited, ProviderDisconnected) as error:
                     pause = self._pause(error, attempt, repeatable=repeatable)
@@ -149,17 +189,30 @@ class Clients:
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    async def refund(self, principal: str, reference: str | None) -> None:
+        """Settles at nothing what was paid for in advance and failed later.
+
+        Args:
+            principal: Whose call it was.
+            reference: Of its charge; None where no record is kept.
+        """
+        if self._meter is not None and reference is not None:
+            await self._meter.refund(principal, reference)
+
     async def aclose(self) -> None:
         """Closes all clients."""
         clients, self._open_clients = list(self._open_clients.values()), {}
         await asyncio.gather(*(client.aclose() for client in clients))
 
     @asynccontextmanager
-    async def _attempt(self, call: ProviderCall) -> AsyncIterator["AsyncOpenAI"]:
+    async def _attempt(
+        self, call: ProviderCall, charge: Charge | None
+    ) -> AsyncIterator["AsyncOpenAI"]:
         client = await self._client(call.config)
         from shared.openai_service.sdk import provider_errors
 
-        with _log_attempt(call), provider_errors(call.config):
+        attempt = nullcontext() if charge is None else charge.attempt()
+        with attempt, _log_attempt(call), provider_errors(call.config):
             yield client.api
 
     def _pause(

@@ -213,10 +213,14 @@ def _is_json(text: str) -> bool:
 
 
 class CompletionReader:
-    """Puts a streamed answer together, chunk by chunk."""
+    """Puts a streamed answer together, chunk by chunk.
+
+    Attributes:
+        usage: The tokens that the provider has reported so far; None before it reports any.
+    """
 
     def __init__(self) -> None:
-        self._usage: Usage | None = None
+        self.usage: Usage | None = None
         self._finish_reason: str | None = None
         self._model = ""
         self._text: list[str] = []
@@ -228,7 +232,7 @@ class CompletionReader:
         """Takes the next chunk and returns the text in it, which may be empty."""
         self._model = chunk.model or self._model
         if chunk.usage is not None:
-            self._usage = _read_usage(chunk.usage)
+            self.usage = _read_usage(chunk.usage)
         if not chunk.choices:
             return ""
         choice = chunk.choices[0]
@@ -271,9 +275,7 @@ class CompletionReader:
             ToolCall(call.id or "", call.name, call.arguments, call.extra_content)
             for call in self._calls
         ]
-        return _completion(
-            "".join(self._text), calls, self._model, self._finish_reason, self._usage
-        )
+        return _completion("".join(self._text), calls, self._model, self._finish_reason, self.usage)
 
 
 CompletionStream = AsyncGenerator[str | Completion, None]

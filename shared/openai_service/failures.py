@@ -35,7 +35,9 @@ def refused_credentials(status: int, config: ProviderConfig) -> ProviderCredenti
         "the role assignment of the app's identity" if config.uses_identity else config.key_setting
     )
     detail = f"The provider refused this app's credentials with status {status}. Check {settings}."
-    return with_reason(f"status {status}", ProviderCredentials(detail))
+    refusal = with_reason(f"status {status}", ProviderCredentials(detail))
+    refusal.is_before_output = True
+    return refusal
 
 
 def no_token() -> ProviderCredentials:

@@ -6,7 +6,7 @@ Without the SDK, whose import takes most of a second.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -24,10 +24,10 @@ from shared.errors import (
     RateLimited,
 )
 from shared.identity import open_credential
+from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall, observed
 from shared.openai_service.provider_config import Provider, ProviderConfig
 from shared.settings import Settings
-from shared.telemetry import current_record
 
 if TYPE_CHECKING:
     import httpx2
@@ -131,7 +131,7 @@ class Forwarder:
 
     @asynccontextmanager
     async def send(
-        self, call: ProviderCall, request: ForwardedRequest
+        self, call: ProviderCall, request: ForwardedRequest, charge: Charge | None
     ) -> AsyncIterator[ForwardedAnswer]:
         """Sends a request and opens its answer; closing the block ends the provider's work on it.
 
@@ -140,6 +140,7 @@ class Forwarder:
         Args:
             call: Which provider to call, for which model.
             request: What to send.
+            charge: What the call is charged to; None where it costs nothing.
 
         Raises:
             ForwardedError: The provider answered with an error.
@@ -158,7 +159,8 @@ class Forwarder:
             with_reason,
         )
 
-        with observed(call):
+        attempt = nullcontext() if charge is None else charge.attempt()
+        with observed(call), attempt:
             prepared = pool.build_request(
                 "POST",
                 _url(call, request.path),
@@ -286,14 +288,3 @@ def error_of(body: bytes) -> Mapping[str, Any]:
         return {}
     error = value.get("error") if isinstance(value, Mapping) else None
     return error if isinstance(error, Mapping) else {}
-
-
-def note_usage(usage: object) -> None:
-    """Notes the tokens that an answer reports, in the record of its request."""
-    if not isinstance(usage, Mapping):
-        return
-    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
-    if counts == [None, None]:
-        counts = [usage.get("input_tokens"), usage.get("output_tokens")]
-    tokens = [count if isinstance(count, int) else None for count in counts]
-    current_record().add_tokens(tokens[0], tokens[1])

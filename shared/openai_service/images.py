@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from shared.errors import ProviderUnavailable
+from shared.openai_service import estimates
 from shared.openai_service.client import Clients, InputFile, ProviderCall, idempotency_headers
+from shared.openai_service.metering import Consumption
 from shared.openai_service.provider_config import Provider
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
-from shared.telemetry import current_record
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -92,12 +93,14 @@ class GeneratedImages:
         model: The model or deployment that was asked.
         usage: The tokens counted; None where the provider reported none.
         revised_prompt: The prompt as the provider changed it.
+        consumption: What the call used; None where the provider reported no tokens.
     """
 
     images: tuple[bytes | str, ...]
     model: str
     usage: ImageUsage | None
     revised_prompt: str | None
+    consumption: Consumption | None
 
 
 class Images:
@@ -117,9 +120,13 @@ class Images:
         parameters = request.parameters(endpoint.target, endpoint.config.provider)
         call = ProviderCall.with_model(Capability.IMAGE, endpoint, request.model)
         send = partial(_generate, parameters)
-        generated = await self._clients.call(call, send, repeatable=False)
-        if (usage := generated.usage) is not None:
-            current_record().add_tokens(usage["input_tokens"], usage["output_tokens"])
+        inputs = len(request.images) + (request.mask is not None)
+        estimate = estimates.of_images(
+            request.prompt, request.size, request.quality, request.n or 1, inputs
+        )
+        async with self._clients.charge(call, estimate) as charge:
+            generated = await self._clients.call(call, send, charge, repeatable=False)
+            charge.report(generated.consumption)
         return generated
 
 
@@ -141,6 +148,7 @@ async def _read(answer: "ImagesResponse", model: str) -> GeneratedImages:
         revised_prompt=next(
             (repair_surrogates(row.revised_prompt) for row in rows if row.revised_prompt), None
         ),
+        consumption=_consumption(answer, len(rows)),
     )
 
 
@@ -165,4 +173,20 @@ def _read_usage(answer: "ImagesResponse") -> ImageUsage | None:
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         total_tokens=usage.total_tokens,
+    )
+
+
+def _consumption(answer: "ImagesResponse", images: int) -> Consumption | None:
+    usage = answer.usage
+    if usage is None:
+        return None
+    seen = getattr(usage, "input_tokens_details", None)
+    made = getattr(usage, "output_tokens_details", None)
+    return Consumption(
+        input_tokens=usage.input_tokens,
+        input_image_tokens=getattr(seen, "image_tokens", None),
+        output_tokens=usage.output_tokens,
+        # This API makes nothing but images, and not every provider says so.
+        output_image_tokens=getattr(made, "image_tokens", None) or usage.output_tokens,
+        images=images,
     )

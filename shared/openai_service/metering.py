@@ -55,7 +55,8 @@ class MeteredCall:
 
     Attributes:
         capability: What the provider is asked for.
-        provider: The provider.
+        provider: The kind of provider.
+        label: What records call it.
         base_url: Where it is.
         model: The model or deployment that is asked.
         known_model: The model behind a deployment, where the settings name it.
@@ -64,6 +65,7 @@ class MeteredCall:
 
     capability: Capability
     provider: Provider
+    label: str
     base_url: str
     model: str
     known_model: str | None

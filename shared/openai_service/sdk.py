@@ -141,11 +141,15 @@ def provider_errors(config: ProviderConfig) -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise with_reason(f"status {error.status_code}", _from_status(error, config)) from error
+        refusal = with_reason(f"status {error.status_code}", _from_status(error, config))
+        refusal.is_before_output = True
+        raise refusal from error
     except openai.APIConnectionError as error:
         raise with_reason(network_reason(error), _from_connection(error)) from error
     except openai.APIError as error:
-        raise with_reason("error in the stream", _from_stream(error)) from error
+        failure = with_reason("error in the stream", _from_stream(error))
+        failure.is_before_output = True
+        raise failure from error
     except httpx2.TransportError as error:
         # Bytes that we read ourselves, without the SDK between: the answer had begun.
         raise with_reason(network_reason(error), truncated()) from error

@@ -3,14 +3,17 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from shared.openai_service.audio import Audio
+from shared.openai_service.charge import Charge
 from shared.openai_service.chat import Chat
 from shared.openai_service.client import Clients, ProviderCall
 from shared.openai_service.forwarding import Forwarder
 from shared.openai_service.images import Images
+from shared.openai_service.metering import Consumption, Meter
 from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.videos import Videos
 from shared.settings import Capability, Settings
@@ -35,6 +38,7 @@ class OpenAIService:
     Args:
         settings: Where the endpoints come from.
         timing: How long the first pause before a retry is.
+        meter: Lets paid calls through and counts them; None where nothing is counted.
 
     Attributes:
         endpoints: Which provider and model serve each capability.
@@ -45,8 +49,10 @@ class OpenAIService:
         forwarder: Sends requests on as they are.
     """
 
-    def __init__(self, settings: Settings, timing: Timing | None = None) -> None:
-        self._clients = Clients(settings, timing or Timing())
+    def __init__(
+        self, settings: Settings, timing: Timing | None = None, meter: Meter | None = None
+    ) -> None:
+        self._clients = Clients(settings, timing or Timing(), meter)
         self.endpoints = self._clients.endpoints
         self.chat = Chat(self._clients)
         self.images = Images(self._clients)
@@ -91,9 +97,15 @@ class OpenAIService:
                 if monotonic() - known_at < MODEL_LIST_TTL_SECONDS:
                     return models
             call = ProviderCall(Capability.CHAT, config)
-            models = await self._clients.call(call, _list_models)
+            models = await self._clients.call(call, _list_models, None)
             self._model_lists[config] = (monotonic(), models)
             return models
+
+    def charge(
+        self, call: ProviderCall, estimate: Consumption
+    ) -> AbstractAsyncContextManager[Charge]:
+        """Reserves a paid call that is forwarded, as `Clients.charge` does."""
+        return self._clients.charge(call, estimate)
 
     async def aclose(self) -> None:
         """Closes all clients."""

@@ -6,12 +6,13 @@ Source: https://platform.openai.com/docs/api-reference/videos
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from shared.errors import ProviderUnavailable
+from shared.openai_service import estimates
 from shared.openai_service.client import (
     Clients,
     InputFile,
@@ -19,6 +20,7 @@ from shared.openai_service.client import (
     idempotency_headers,
     receive,
 )
+from shared.openai_service.metering import NOTHING
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 
@@ -90,6 +92,8 @@ class ProviderVideo:
         url: URL of the finished video; None where it has to be fetched as content.
         error: Why it failed.
         poll_after: Seconds to wait before the next question; None where the provider says nothing.
+        charge: Names the record of what was paid for the order, for `Videos.refund`; None where none is
+            kept.
     """
 
     id: str
@@ -98,6 +102,7 @@ class ProviderVideo:
     url: str | None
     error: dict[str, str] | None
     poll_after: float | None
+    charge: str | None = None
 
 
 class Videos:
@@ -124,7 +129,12 @@ class Videos:
         endpoint = self._clients.endpoints.get(Capability.VIDEO)
         call = ProviderCall.with_model(Capability.VIDEO, endpoint, request.model)
         send = partial(_create, request, endpoint.target)
-        return await self._clients.call(call, send, repeatable=False)
+        estimate = estimates.of_video(request.seconds)
+        async with self._clients.charge(call, estimate) as charge:
+            ordered = await self._clients.call(call, send, charge, repeatable=False)
+            # Nothing is billed for what fails at once; else the order is what is paid for.
+            charge.report(NOTHING if ordered.status == "failed" else estimate)
+        return replace(ordered, charge=charge.reference)
 
     async def retrieve(self, video_id: str) -> ProviderVideo:
         """Returns a job's present state.
@@ -133,7 +143,16 @@ class Videos:
             NotConfigured: No provider for video.
             ProviderError: The provider failed, refused, or does not know the job.
         """
-        return await self._clients.call(self._job_call(), partial(_retrieve, video_id))
+        return await self._clients.call(self._job_call(), partial(_retrieve, video_id), None)
+
+    async def refund(self, principal: str, charge: str | None) -> None:
+        """Settles an order at nothing, because its job has failed.
+
+        Args:
+            principal: Whose job it is.
+            charge: Of the order.
+        """
+        await self._clients.refund(principal, charge)
 
     @asynccontextmanager
     async def content(self, video_id: str, variant: Variant) -> AsyncIterator["VideoContent"]:
@@ -143,7 +162,7 @@ class Videos:
             ProviderError: The provider failed, or has no such thing.
         """
         call = self._job_call()
-        answer = await self._clients.call(call, partial(_open, video_id, variant))
+        answer = await self._clients.call(call, partial(_open, video_id, variant), None)
         if isinstance(answer, str):
             yield VideoContent(answer, None)
             return

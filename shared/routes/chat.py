@@ -12,7 +12,7 @@ from shared.auth import Guard
 from shared.routes.body import MAX_LONG_BODY_BYTES
 from shared.routes.errors import PROVIDER_STATUSES, document_errors
 from shared.routes.guard import Context, guarded
-from shared.routes.sse import EventStream
+from shared.routes.sse import EventStream, admitted
 
 
 class ChatRequest(ChatInput):
@@ -75,7 +75,9 @@ def chat_router(agent: Agent, guard: Guard, ping_seconds: float) -> APIRouter:
         """
         events = agent.events(body, context)
         if _accepts_events(request) if body.stream is None else body.stream:
-            return EventStream(request, await anext(events), events, ping_seconds)
+            first = await anext(events)
+            following = await admitted(events, context.usage)
+            return EventStream(request, first, following, ping_seconds)
         return await fold(events)
 
     @router.post(

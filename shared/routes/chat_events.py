@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from shared.agent.events import ToolCallRecord
-from shared.openai_service import Usage
+from shared.agent.events import ChatUsage, ToolCallRecord
 
 EVENT_UNION = "ChatEvent"
 
@@ -75,7 +74,7 @@ class ChatCompletedEvent(_Event):
     model: str
     finish_reason: str | None
     tool_calls: list[ToolCallRecord]
-    usage: Usage | None
+    usage: ChatUsage | None
     turns: int
     connection_problems: list[dict[str, str]] | None = None
 

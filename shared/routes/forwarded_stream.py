@@ -12,9 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
+from shared.openai_service.charge import Charge
+from shared.openai_service.estimates import reported_usage
 from shared.openai_service.event_streams import StreamReader
 from shared.openai_service.failures import truncated
-from shared.openai_service.forwarding import ForwardedAnswer, note_usage
+from shared.openai_service.forwarding import ForwardedAnswer
 from shared.routes.errors import error_body, internal_error_body
 from shared.routes.guard import request_deadline
 
@@ -36,6 +38,7 @@ class ForwardedStream(Response):
         held: Closes the answer.
         headers: Headers to send.
         reader: Reads the events of the answer; None where it is no stream of events.
+        charge: What the answer is charged to; None where it costs nothing.
         ping_seconds: Of silence, after which a comment keeps proxies from giving up.
     """
 
@@ -46,6 +49,7 @@ class ForwardedStream(Response):
         held: AsyncExitStack,
         headers: dict[str, str],
         reader: StreamReader | None,
+        charge: Charge | None,
         ping_seconds: float,
     ) -> None:
         self.status_code = answer.status
@@ -55,6 +59,7 @@ class ForwardedStream(Response):
         self._answer = answer
         self._held = held
         self._reader = reader
+        self._charge = charge
         self._ping_seconds = ping_seconds
         self._sent_at = monotonic()
         self._is_sending = False
@@ -105,8 +110,6 @@ class ForwardedStream(Response):
             logger.exception("Unhandled error in the stream of request %s", request_id)
             await self._end(send, internal_error_body(self._request))
         finally:
-            if self._reader is not None:
-                note_usage(self._reader.usage)
             if pinging is not None:
                 pinging.cancel()
                 await asyncio.gather(pinging, return_exceptions=True)
@@ -114,14 +117,25 @@ class ForwardedStream(Response):
     async def _forward(self, send: Send) -> None:
         reader = self._reader
         async for chunk in self._answer.chunks():
-            if data := chunk if reader is None else reader.feed(chunk):
+            if self._charge is not None:
+                self._charge.has_output = True
+            data = chunk if reader is None else reader.feed(chunk)
+            self._report()
+            if data:
                 await self._send_bytes(send, data)
         if reader is not None:
-            if rest := reader.rest():
+            rest = reader.rest()
+            self._report()
+            if rest:
                 await self._send_bytes(send, rest)
             if not reader.is_complete:
                 raise truncated()
         await self._send_bytes(send, b"", more=False)
+
+    def _report(self) -> None:
+        # As it comes: the caller may disconnect before the end.
+        if self._charge is not None and self._reader is not None and self._reader.usage:
+            self._charge.report(reported_usage(self._reader.usage), self._reader.model)
 
     async def _send_bytes(self, send: Send, data: bytes, *, more: bool = True) -> None:
         self._is_sending = True

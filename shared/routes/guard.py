@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from shared.auth import Guard, Principal
-from shared.context import CallContext
+from shared.context import DOORS, CallContext, CallUsage
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, Unauthorized
 from shared.routes.body import MAX_BODY_BYTES, CheckedRequest, read_body
@@ -71,9 +72,11 @@ def guarded(
             async def handle(request: Request) -> Response:
                 deadline = request_deadline(request)
                 async with deadline.scope():
-                    principal = await authorize(request, guard, scope)
+                    await authorize(request, guard, scope)
                     body = await read_body(request, max_body_bytes)
-                async with CallContext(principal, deadline).scope(request.receive):
+                request.state.usage = CallUsage()
+                request.state.door = scope if scope in DOORS else None
+                async with _context_of(request).scope(request.receive):
                     return await handler(CheckedRequest(request, body))
 
             return handle
@@ -84,10 +87,16 @@ def guarded(
 def call_context(request: Request) -> CallContext:
     """Returns on whose behalf and until when the request runs."""
     key = request.headers.get(IDEMPOTENCY_HEADER)
+    idempotency_key = None if key is None else check_idempotency_key(key)
+    return replace(_context_of(request), idempotency_key=idempotency_key)
+
+
+def _context_of(request: Request) -> CallContext:
     return CallContext(
         request.state.principal,
         request_deadline(request),
-        idempotency_key=None if key is None else check_idempotency_key(key),
+        door=request.state.door,
+        usage=request.state.usage,
     )
 
 

@@ -1,6 +1,7 @@
 """`/keys` and `/me`: the keys of callers, and what the caller's own may do."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.auth import Guard, Principal
+from shared.errors import NotConfigured, StorageUnavailable
 from shared.keys import AdminChanges, KeyStore, StoredKey
 from shared.routes.errors import document_errors
 from shared.routes.guard import Context, guarded
@@ -22,11 +24,11 @@ from shared.settings import (
     Settings,
 )
 from shared.strict_json import as_integer
+from shared.usage import Standing
 
 MAX_OVERLAP_SECONDS = 30 * 24 * 3600
 
-Standing = Mapping[str, Any]
-FindStandings = Callable[[Principal], Awaitable[Mapping[str, Standing]]]
+FindStandings = Callable[[Principal], Awaitable[Sequence[Standing]]]
 """Returns for each limit of a principal how much it allows, how much is used and when it resets."""
 
 
@@ -231,13 +233,13 @@ def keys_router(
     return router
 
 
-def me_router(settings: Settings, guard: Guard, find_standings: FindStandings | None) -> APIRouter:
+def me_router(settings: Settings, guard: Guard, find_standings: FindStandings) -> APIRouter:
     """Returns the route that tells callers who they are.
 
     Args:
         settings: Limits of principals that have none of their own.
         guard: The guard that authenticates.
-        find_standings: Says how much is used of the limits; None where nothing counts.
+        find_standings: Says how much is used of the limits.
     """
     router = APIRouter(tags=["keys"], route_class=guarded(guard, None))
 
@@ -250,9 +252,10 @@ def me_router(settings: Settings, guard: Guard, find_standings: FindStandings | 
             for name, allowed in principal.limits or settings.usage.limits
             if allowed is not None
         }
-        if find_standings is not None and limits:
-            found = await find_standings(principal)
-            limits = {name: {**limits[name], **found.get(name, {})} for name in limits}
+        # Who is calling is known without storage, too.
+        with suppress(NotConfigured, StorageUnavailable):
+            for each in await find_standings(principal) if limits else ():
+                limits[each.limit] |= {"used": each.used, "resets_at": each.resets_at}
         return Me(
             principal=principal.name,
             scopes=_ordered(principal.scopes),

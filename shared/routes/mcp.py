@@ -74,6 +74,7 @@ def mcp_context(protocol_request: Any) -> CallContext:
         request_deadline(request),
         protocol_request.session.report_progress,
         None if key is None else check_idempotency_key(key),
+        door="mcp",
     )
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import Guard
+from shared.context import USAGE_HEADERS, CallUsage
 from shared.deadline import Deadline
 from shared.disconnect import SHUTDOWN_REASON
 from shared.errors import (
@@ -162,7 +163,10 @@ class _Exchange:
         """Sends, with the request id as a header, and notes the status."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID_HEADER] = self.request_id
+            if isinstance(usage := self._state.get("usage"), CallUsage):
+                headers.update(usage.answer_headers())
         await self._send(message)
 
     async def respond(self, response: Response) -> None:
@@ -295,7 +299,13 @@ def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_credentials="*" not in origins,
         allow_methods=["GET", "POST", "PATCH", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["X-Request-Id", "Retry-After", "Location", "WWW-Authenticate"],
+        expose_headers=[
+            "X-Request-Id",
+            "Retry-After",
+            "Location",
+            "WWW-Authenticate",
+            *USAGE_HEADERS,
+        ],
     )
 
 

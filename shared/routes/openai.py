@@ -21,10 +21,12 @@ from shared.auth import Guard
 from shared.deadline import time_limit
 from shared.errors import GatewayError, InvalidRequest, NotFound, ProviderError, ProviderUnavailable
 from shared.model_access import check_model
-from shared.openai_service import Capability, OpenAIService
+from shared.openai_service import Capability, Consumption, OpenAIService
+from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall
+from shared.openai_service.estimates import of_forwarded, of_recording, reported_usage
 from shared.openai_service.event_streams import StreamReader
-from shared.openai_service.forwarding import ForwardedAnswer, ForwardedRequest, note_usage
+from shared.openai_service.forwarding import ForwardedAnswer, ForwardedRequest
 from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.service import ModelList
 from shared.routes.forms import find_field
@@ -182,7 +184,8 @@ class _Forwarding:
         if is_limited:
             _check_other_models(fields)
         hides_usage = "stream_options" in changes
-        return await self._send(request, calls, build, hides_usage=hides_usage)
+        estimate = of_forwarded(path, fields)
+        return await self._send(request, calls, build, estimate, hides_usage=hides_usage)
 
     async def send_form(self, request: Request, capability: Capability, path: str) -> Response:
         """Sends a form on; its media type holds the boundary, by which it stays what it is."""
@@ -201,7 +204,8 @@ class _Forwarding:
                 changed = body[: found[0]] + model.encode() + body[found[1] :]
             return ForwardedRequest(path=path, body=changed, content_type=content_type)
 
-        return await self._send(request, self._route(capability, asked), build)
+        estimate = _estimate_form(path, body, content_type)
+        return await self._send(request, self._route(capability, asked), build, estimate)
 
     def _route(self, capability: Capability, model: object) -> Sequence[ProviderCall]:
         """Returns the calls to try in turn: the second one and those after it are fallbacks."""
@@ -220,21 +224,26 @@ class _Forwarding:
         request: Request,
         calls: Sequence[ProviderCall],
         build: Callable[[str], ForwardedRequest],
+        estimate: Consumption | None,
         *,
         hides_usage: bool = False,
     ) -> Response:
         started = monotonic()
         async with AsyncExitStack() as held:
-            answer, call = await self._open(held, calls, build)
+            if estimate is not None:
+                # The call lasts as long as the stream.
+                held.enter_context(request.state.usage.part())
+            answer, call, charge = await self._open(held, calls, build, estimate)
             headers = _headers(answer, call, started)
             media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type == JSON:
                 body = await answer.read(MAX_ANSWER_BYTES)
-                note_usage(_decode(body).get("usage"))
+                if charge is not None:
+                    _report(charge, _decode(body))
                 return Response(body, answer.status, headers)
             reader = StreamReader(hides_usage=hides_usage) if media_type == EVENT_STREAM else None
             return ForwardedStream(
-                request, answer, held.pop_all(), headers, reader, self._ping_seconds
+                request, answer, held.pop_all(), headers, reader, charge, self._ping_seconds
             )
 
     async def _open(
@@ -242,24 +251,58 @@ class _Forwarding:
         held: AsyncExitStack,
         calls: Sequence[ProviderCall],
         build: Callable[[str], ForwardedRequest],
-    ) -> tuple[ForwardedAnswer, ProviderCall]:
-        """Returns the first answer that is no failure of its provider, and the call that it answers."""
+        estimate: Consumption | None,
+    ) -> tuple[ForwardedAnswer, ProviderCall, Charge | None]:
+        """Returns the first answer that is no failure of its provider, its call, and its charge."""
         for call in calls[:-1]:
             try:
-                return await self._try(held, call, build), call
+                return await self._try(held, call, build, estimate)
             except ProviderError as error:
                 if error.failure.outcome != "provider_error":
                     raise
-        return await self._try(held, calls[-1], build), calls[-1]
+        return await self._try(held, calls[-1], build, estimate)
 
     async def _try(
         self,
         held: AsyncExitStack,
         call: ProviderCall,
         build: Callable[[str], ForwardedRequest],
-    ) -> ForwardedAnswer:
-        sending = self._openai.forwarder.send(call, build(call.model or ""))
-        return await held.enter_async_context(sending)
+        estimate: Consumption | None,
+    ) -> tuple[ForwardedAnswer, ProviderCall, Charge | None]:
+        async with AsyncExitStack() as trying:
+            charge = None
+            if estimate is not None:
+                charge = await trying.enter_async_context(self._openai.charge(call, estimate))
+            sending = self._openai.forwarder.send(call, build(call.model or ""), charge)
+            answer = await trying.enter_async_context(sending)
+            held.push_async_exit(trying.pop_all())
+        return answer, call, charge
+
+
+def _estimate_form(path: str, body: bytes, content_type: str) -> Consumption | None:
+    if path == "audio/transcriptions":
+        return of_recording(len(body), "wav" if b"WAVEfmt " in body[:4096] else "")
+    places = {
+        name: find_field(body, content_type, name) for name in ("prompt", "size", "quality", "n")
+    }
+    fields = {
+        name: body[slice(*place)].decode("utf-8", "replace")
+        for name, place in places.items()
+        if place is not None
+    }
+    return of_forwarded(path, fields)
+
+
+def _report(charge: Charge, answer: Mapping[str, Any]) -> None:
+    """Notes the model and the usage of an answer."""
+    model, rows = answer.get("model"), answer.get("data")
+    made = [row for row in rows if _is_image(row)] if isinstance(rows, list) else []
+    consumption = reported_usage(answer.get("usage"), len(made) or None)
+    charge.report(consumption, model if isinstance(model, str) else None)
+
+
+def _is_image(row: object) -> bool:
+    return isinstance(row, Mapping) and bool(row.get("b64_json") or row.get("url"))
 
 
 async def _fields(request: Request) -> Body:

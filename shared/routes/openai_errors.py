@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.errors import (
     FIRST_SERVER_ERROR,
+    BudgetSpent,
     ForwardedError,
     GatewayError,
     QuotaExceeded,
@@ -64,7 +65,7 @@ def openai_headers(error: GatewayError) -> dict[str, str]:
         found = error.provider_headers
         headers = {name: found[name] for name in _PASSED_HEADERS if name in found}
         error = error.error
-    if isinstance(error, QuotaExceeded):
+    if isinstance(error, QuotaExceeded | BudgetSpent):
         headers["x-should-retry"] = "false"
     return headers
 

@@ -76,6 +76,12 @@ _BY_TYPE: Mapping[str, Any] = {
 }
 
 
+def _fits(value: Any, schema: Json) -> bool:
+    """Returns whether a value is of a schema's type: a number of images is named as their list."""
+    kind = schema.get("type")
+    return kind is None or isinstance(value, list) == (kind == "array")
+
+
 class Examples:
     """Adds an example to each body, required parameter and successful JSON answer of operations.
 
@@ -106,7 +112,7 @@ class Examples:
         for key in ("example", "const", "default"):
             if schema.get(key) is not None:
                 return schema[key]
-        if name in VALUES and not schema.get("enum"):
+        if name in VALUES and not schema.get("enum") and _fits(VALUES[name], schema):
             return VALUES[name]
         if schema.get("enum"):
             return schema["enum"][0]

@@ -25,6 +25,7 @@ from shared.agent import (
     ToolFinished,
     ToolProgressed,
 )
+from shared.context import CallUsage
 from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
 from shared.routes.errors import error_body, internal_error_body
@@ -109,6 +110,48 @@ def encode_event(event: ChatEvent) -> str:
         shown = {key: value for key, value in event.record.items() if key != "arguments"}
         return _encode("chat.tool_result", {"id": event.id, **shown})
     return _encode(_TYPES[type(event)], asdict(event))
+
+
+async def admitted(
+    events: AsyncGenerator[ChatEvent, None], usage: CallUsage
+) -> AsyncGenerator[ChatEvent, None]:
+    """Returns events once a model was asked, so that a refusal of the limits is the answer's status.
+
+    Args:
+        events: The events that follow the first one.
+        usage: What the call has used.
+
+    Raises:
+        GatewayError: What the next event raises, where that is before a model was asked.
+    """
+    following = asyncio.create_task(_next(events))
+    asking = asyncio.create_task(usage.admitted.wait())
+    try:
+        await asyncio.wait({following, asking}, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            following.result()
+    except BaseException:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await events.aclose()
+        raise
+    finally:
+        asking.cancel()
+    return _resume(following, events)
+
+
+async def _resume(
+    following: "asyncio.Task[ChatEvent | None]", events: AsyncGenerator[ChatEvent, None]
+) -> AsyncGenerator[ChatEvent, None]:
+    async with aclosing(events):
+        try:
+            if (event := await following) is not None:
+                yield event
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        async for event in events:
+            yield event
 
 
 async def with_silences(

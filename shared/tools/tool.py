@@ -226,6 +226,7 @@ class Tool:
 
     async def _run(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
+        context = replace(context, tool=self.name)
         async with context.scope(), self._claims.claim(request, context) as claim:
             if claim.is_done:
                 return await self._claims.refresh(claim.result, claim.result, context)

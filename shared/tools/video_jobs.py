@@ -169,6 +169,7 @@ class VideoJobs:
             next_poll_at=seconds_from_now(poll_seconds),
             origin=origin,
             error=provider_error(ordered),
+            charge=ordered.charge,
         )
         with keep_retrying():
             record = await self._records.add(principal, record)
@@ -215,6 +216,8 @@ class VideoJobs:
             changes = {"status": "failed", "error": {"code": error.code, "message": error.detail}}
         else:
             changes = await self._follow(record, seen, context)
+        if changes["status"] == "failed":
+            await self._openai.videos.refund(context.principal.name, record.charge)
         if any(getattr(record, name) != value for name, value in changes.items()):
             record = (await self._records.change(principal, stored, changes))[0].record
         if record.has_ended:

@@ -41,6 +41,7 @@ class VideoRecord(Record):
         origin: Of the video: the prompt, and the model that makes it.
         media_id: The video, once it is copied.
         error: Why it failed.
+        charge: Names the ledger's record of the order, to settle it at nothing if the job fails.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +55,7 @@ class VideoRecord(Record):
     origin: Origin
     media_id: str | None = None
     error: VideoError | None = None
+    charge: str | None = None
 
     @property
     def has_ended(self) -> bool:

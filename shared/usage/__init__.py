@@ -1,1 +1,18 @@
-"""What principals use and may use: the ledger of all calls of providers, limits, and prices."""
+"""What principals use and may use: the ledger of all calls of providers, limits, prices, reports."""
+
+from shared.usage.ledger import Ledger
+from shared.usage.limits import Standing
+from shared.usage.prices import Prices
+from shared.usage.reports import GroupBy, Reports, UsageQuery, UsageRecord, UsageReport, UsageRow
+
+__all__ = [
+    "GroupBy",
+    "Ledger",
+    "Prices",
+    "Reports",
+    "Standing",
+    "UsageQuery",
+    "UsageRecord",
+    "UsageReport",
+    "UsageRow",
+]

@@ -30,6 +30,12 @@ MAX_WAITING_ENTRIES = 20_000
 RESERVATION_ATTEMPTS = 3
 """How often an append is tried before the calls that wait for it are refused."""
 
+RESERVING_SECONDS = 0.02
+"""How long a reservation waits for others where no limit applies."""
+
+SETTLING_SECONDS = 0.1
+"""How long the end of a call waits for others where no limit applies."""
+
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 15.0
 
@@ -101,6 +107,8 @@ class DayLog:
         self._waiting: deque[_Pending] = deque()
         self._unsure: dict[tuple[str, str, float], _Pending] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._waking: asyncio.TimerHandle | None = None
+        self._has_limits = False
 
     @property
     def is_idle(self) -> bool:
@@ -108,12 +116,17 @@ class DayLog:
         return not self._waiting
 
     def write(self, *entries: Entry) -> None:
-        """Has entries appended, without waiting for it; while storage is down they wait."""
+        """Has entries appended, without waiting for it; while storage is down they wait.
+
+        They are appended after a moment, together with others, unless limits apply: then somebody may
+        wait for the room that they make.
+        """
         if len(self._waiting) >= MAX_WAITING_ENTRIES:
             logger.error("Usage was not booked: storage is down, and too much waits for it.")
             return
         self._waiting.append(_Pending(entries, self._reads))
-        self._wake()
+        is_reservation = isinstance(entries[0], Reserved)
+        self._wake_in(RESERVING_SECONDS if is_reservation else SETTLING_SECONDS)
 
     async def reserve(self, entry: Reserved, limits: Limits) -> list[Standing]:
         """Appends a reservation if it fits into the limits.
@@ -129,6 +142,7 @@ class DayLog:
             raise StorageUnavailable(
                 "Limits apply, and storage is too slow to count. Try again.", 5
             )
+        self._has_limits = True
         pending = _Pending((entry,), self._reads, limits, asyncio.Future())
         self._waiting.append(pending)
         self._wake()
@@ -163,9 +177,24 @@ class DayLog:
         self._wake()
         await marker.decided  # type: ignore[misc]
 
+    def _wake_in(self, seconds: float) -> None:
+        """Has entries appended after some seconds, or sooner where others have to be."""
+        loop = asyncio.get_running_loop()
+        if self._has_limits:
+            self._wake()
+        elif self._waking is None or self._waking.when() > loop.time() + seconds:
+            self._cancel_waking()
+            self._waking = loop.call_later(seconds, self._wake)
+
     def _wake(self) -> None:
+        self._cancel_waking()
         if self._writing is None or self._writing.done():
             self._writing = create_detached_task(self._write_all())
+
+    def _cancel_waking(self) -> None:
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
 
     async def _write_all(self) -> None:
         failures = 0

@@ -8,20 +8,15 @@ a unit that its provider does not report.
 import asyncio
 import importlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from shared.context import USD_PLACES
 from shared.openai_service import Consumption, MeteredCall, Provider
 from shared.settings import ModelPrice
-
-if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo
+from shared.usage.listed import ListedModel
 
 MILLION = 1_000_000
-PLACES = 10
-"""Decimal places of US dollars: a cached token costs a hundred-millionth and more."""
-
 MAX_REMEMBERED_MODELS = 1024
 
 _PROVIDERS: Mapping[Provider, str] = {
@@ -66,7 +61,7 @@ class Prices:
                 return _own_cost(price, consumption)
         for name in names:
             if model := self._find(call.provider, call.base_url, name.lower()):
-                return _listed_cost(model, consumption)
+                return model.cost(consumption)
         return None
 
 
@@ -91,14 +86,14 @@ def _own_cost(price: ModelPrice, used: Consumption) -> float | None:
     has_tokens = used.input_tokens is not None or used.output_tokens is not None
     if not has_whole_price and not has_tokens:
         return None
-    return round(cost, PLACES)
+    return round(cost, USD_PLACES)
 
 
 def _load() -> None:
     importlib.import_module("genai_prices.data")
 
 
-def _find_model(provider: Provider, base_url: str, name: str) -> "ModelInfo | None":
+def _find_model(provider: Provider, base_url: str, name: str) -> ListedModel | None:
     from genai_prices.data_snapshot import get_snapshot
 
     snapshot = get_snapshot()
@@ -114,42 +109,5 @@ def _find_model(provider: Provider, base_url: str, name: str) -> "ModelInfo | No
         except LookupError:
             continue
         if model := found.find_model(name, all_providers=snapshot.providers):
-            return model
+            return ListedModel(model)
     return None
-
-
-def _listed_cost(model: "ModelInfo", used: Consumption) -> float | None:
-    from genai_prices import Usage
-
-    price = model.get_prices(datetime.now(UTC))
-    tokens: dict[str, int | float | None] = {
-        "input_tokens": used.input_tokens,
-        "output_tokens": used.output_tokens,
-        # Providers count oddly at times, and the library refuses a part that is larger than the whole.
-        "cache_read_tokens": _at_most(used.cached_tokens, used.input_tokens),
-        "input_audio_tokens": _at_most(used.input_audio_tokens, used.input_tokens),
-        "input_image_tokens": _at_most(used.input_image_tokens, used.input_tokens),
-        "output_image_tokens": _at_most(used.output_image_tokens, used.output_tokens),
-    }
-    reported: dict[str, int | float] = {
-        name: count for name, count in tokens.items() if count is not None
-    }
-    # A price of a unit that was not reported would make nothing of it.
-    unit = (price.audio_hours, price.input_mchars, price.input_mtok, price.output_mtok)
-    if unit == (None, None, None, None):
-        return None
-    if price.audio_hours is not None:
-        if used.seconds is None:
-            return None
-        reported = {"audio_seconds": used.seconds, "input_audio_seconds": used.seconds}
-    elif price.input_mchars is not None:
-        if used.characters is None:
-            return None
-        reported = {"input_characters": used.characters}
-    elif (used.input_tokens, used.output_tokens) == (None, None):
-        return None
-    return round(float(price.calc_price(Usage(**reported))["total_price"]), PLACES)
-
-
-def _at_most(part: int | None, whole: int | None) -> int | None:
-    return part if part is None else min(part, whole or 0)

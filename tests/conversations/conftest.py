@@ -10,6 +10,11 @@ from tests.paging import read_pages
 Event = tuple[str, dict[str, Any]]
 
 
+def tokens_of(usage: dict[str, Any]) -> dict[str, Any]:
+    """Returns the usage of an answer as conversations have it, without the cost."""
+    return {name: count for name, count in usage.items() if name != "cost_usd"}
+
+
 class Talk:
     """The app over HTTP, as somebody who chats sees it."""
 

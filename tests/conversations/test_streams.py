@@ -180,8 +180,8 @@ async def test_bug_in_the_middle_shows_nothing_but_the_request_id(
     def fail(*_: object) -> str:
         raise RuntimeError("a secret")
 
-    mocker.patch("shared.agent.run.estimate_tokens", fail)
     conversation_id = (await local_talk.say("hello"))["conversation_id"]
+    mocker.patch("shared.agent.run.with_cost", fail)
     events = await stream(local_talk.http, message="hi", conversation_id=conversation_id)
     assert (events[-1][0], events[-1][1]["code"]) == ("chat.error", "internal_error")
     assert "a secret" not in json.dumps(events)

@@ -13,7 +13,7 @@ from shared.settings import load_settings
 from shared.storage import FolderStore, MediaStore, Operation, Storage
 from shared.timing import Timing
 from tests.conftest import StandIn
-from tests.conversations.conftest import Talk
+from tests.conversations.conftest import Talk, tokens_of
 from tests.waiting import until
 
 TIME = "What is the current server time?"
@@ -40,7 +40,7 @@ async def test_listing_shows_model_usage_and_last_change_of_all_runs(
     second = await talk.say("hello", first["conversation_id"], model="gpt-6-terra")
     [after] = await listed(talk)
     assert [(each["title"], each["model"], each["usage"]) for each in (before, after)] == [
-        (TIME, first["model"], first["usage"]),
+        (TIME, first["model"], tokens_of(first["usage"])),
         (TIME, second["model"], sum_usage([first["usage"], second["usage"]])),
     ]
     assert before["model"] != after["model"]

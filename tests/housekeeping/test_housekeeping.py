@@ -39,6 +39,7 @@ NOTHING = dict.fromkeys(
         "orphans_removed",
         "orphans_unknown",
         "results_removed",
+        "days_rolled_up",
         "errors",
     ),
     0,

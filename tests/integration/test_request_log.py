@@ -90,8 +90,10 @@ async def test_line_of_a_call_names_tool_provider_model_and_tokens(
     line = await only_line(caplog)
     assert line.pop("input_tokens") > 0
     assert line.pop("output_tokens") > 0
+    assert line.pop("cost_usd") > 0
     tool = {} if door in IS_CHAT else {"tool": "generate"}
-    assert line == OK | tool | {"provider": "compatible", "model": "gpt-6-luna"}
+    provider = {"provider": "compatible", "model": "gpt-6-luna", "provider_calls": 1}
+    assert line == OK | tool | provider
     assert level(caplog) == "INFO"
 
 
@@ -215,6 +217,8 @@ async def test_tool_whose_provider_fails_inside_a_chat_is_in_the_line(
     line = await only_line(caplog)
     assert line.pop("input_tokens") > 0
     assert line.pop("output_tokens") > 0
+    assert line.pop("cost_usd") > 0
+    assert line.pop("provider_calls") == 2
     assert line == {
         "status": 200,
         "code": "provider_unavailable",

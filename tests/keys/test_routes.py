@@ -3,6 +3,7 @@ import logging
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import httpx2
 import pytest
@@ -36,10 +37,10 @@ async def test_made_key_is_shown_once_and_may_do_what_it_was_made_for(
         "scopes": ["chat", "tools"],
         "models": ["gpt-6-*"],
         "limits": {
-            "requests_per_day": {"limit": 40, "used": None, "resets_at": None},
-            "usd_per_month": {"limit": 2.5, "used": None, "resets_at": None},
+            "requests_per_day": {"limit": 40, "used": 0, "resets_at": ANY},
+            "usd_per_month": {"limit": 2.5, "used": 0, "resets_at": ANY},
         },
-        "usage": {"requests_per_day": None, "usd_per_month": None},
+        "usage": {"requests_per_day": 0, "usd_per_month": 0},
         "expires": "2999-01-31",
         "spoken_for_by": None,
     }

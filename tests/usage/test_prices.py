@@ -1,8 +1,11 @@
 """Costs against the price lists of the providers' pages, unit by unit."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from genai_prices import Usage
+from genai_prices.data_snapshot import get_snapshot
 
 from shared.openai_service import Capability, Consumption, MeteredCall, Provider
 from shared.settings import ModelPrice
@@ -15,6 +18,7 @@ def call(model: str, provider: Provider = Provider.OPENAI, known: str | None = N
     return MeteredCall(
         capability=Capability.CHAT,
         provider=provider,
+        label=provider,
         base_url="https://api.openai.com/v1",
         model=model,
         known_model=known,
@@ -143,6 +147,29 @@ async def test_own_prices_come_before_the_list() -> None:
 async def test_parts_that_exceed_their_whole_are_cut(prices: Prices) -> None:
     used = Consumption(input_tokens=10, cached_tokens=20, output_tokens=5, output_image_tokens=9)
     assert prices.cost(call("gpt-6-luna"), used) is not None
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["gpt-6-luna", "gpt-image-2.5-flare", "gpt-4o-transcribe", "chatgpt-image-latest", "tts-1"],
+)
+async def test_rates_make_the_same_as_the_library_in_every_tier(prices: Prices, model: str) -> None:
+    library = get_snapshot().find_provider_model(model, None, "openai", None)[1]
+    for tokens in (0, 1, 999, 272_000, 272_001, 1_500_000):
+        for part in (None, 0, tokens // 3, tokens):
+            counts = {"input_tokens": tokens, "output_tokens": 777}
+            used = Consumption(**counts, cached_tokens=part, characters=tokens)
+            if model == "tts-1":
+                counts = {"input_characters": tokens}
+            elif part is not None:
+                counts["cache_read_tokens"] = part
+            price = library.calc_price(
+                Usage(**counts),
+                get_snapshot().find_provider(None, "openai", None),
+                genai_request_timestamp=datetime.now(UTC),
+            )
+            cost = prices.cost(call(model), used)
+            assert cost == pytest.approx(float(price.total_price), abs=1e-9), (tokens, part)
 
 
 async def test_list_is_loaded_once_and_concurrent_first_calls_wait_for_it() -> None:

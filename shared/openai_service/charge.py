@@ -1,0 +1,129 @@
+"""One paid call of a provider: reserved before it is made, settled however it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
+
+from shared.errors import GatewayError, ProviderCredentials, ProviderError
+from shared.openai_service.metering import (
+    NOTHING,
+    Consumption,
+    Meter,
+    MeteredCall,
+    Reservation,
+    Settlement,
+)
+from shared.telemetry import current_record
+
+CANCELLED = "cancelled"
+"""Status of a call whose caller left before the provider had answered."""
+
+
+class Charge:
+    """A paid call while it is made.
+
+    Attributes:
+        has_output: Whether some of the answer has come, so that an error does not make it free.
+    """
+
+    def __init__(self, reservation: Reservation | None) -> None:
+        self._reservation = reservation
+        self._started = monotonic()
+        self._attempts = 0
+        self._was_reached = False
+        self._consumption: Consumption | None = None
+        self._model: str | None = None
+        self.has_output = False
+
+    @property
+    def reference(self) -> str | None:
+        """Names the record of the call, for a refund; None where none is kept."""
+        return self._reservation.reference if self._reservation else None
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Notes that the block sends a request, and whether that may have reached the provider."""
+        self._attempts += 1
+        has_left = True
+        try:
+            yield
+        except ProviderError as error:
+            has_left = not _never_left(error)
+            raise
+        finally:
+            self._was_reached = self._was_reached or has_left
+
+    def report(self, consumption: Consumption | None, model: str | None = None) -> None:
+        """Notes what the provider reported.
+
+        Args:
+            consumption: What the call used; None where the provider did not say.
+            model: The model that answered, where the provider names it.
+        """
+        self._consumption, self._model = consumption, model or None
+
+    def end(self, error: BaseException | None) -> None:
+        """Settles the call."""
+        if (reported := self._consumption) is not None:
+            current_record().add_tokens(reported.input_tokens, reported.output_tokens)
+        if self._reservation is None:
+            return
+        settlement = Settlement(
+            consumption=self._used(error),
+            model=self._model,
+            status=_status(error),
+            attempts=self._attempts,
+            was_reached=self._was_reached,
+            seconds=monotonic() - self._started,
+        )
+        self._reservation.settle(settlement)
+
+    def _used(self, error: BaseException | None) -> Consumption | None:
+        if self._consumption is not None:
+            return self._consumption
+        if not self._was_reached:
+            return NOTHING
+        if isinstance(error, ProviderError) and error.is_before_output and not self.has_output:
+            return NOTHING
+        return None
+
+
+@asynccontextmanager
+async def charged(meter: Meter | None, call: MeteredCall) -> AsyncIterator[Charge]:
+    """Reserves a paid call for the block that makes it, and settles it when the block ends.
+
+    Args:
+        meter: Reserves and settles; None where nothing is counted.
+        call: The call.
+
+    Raises:
+        LimitReached: A limit of the caller is reached; the block is not entered.
+        PriceUnknown: The caller's dollars are limited, and nobody knows what the call costs.
+        StorageUnavailable: A limit applies, and cannot be counted.
+    """
+    charge = Charge(await meter.reserve(call) if meter else None)
+    try:
+        yield charge
+    except BaseException as error:
+        charge.end(error)
+        raise
+    charge.end(None)
+
+
+def _never_left(error: ProviderError) -> bool:
+    """Returns whether an error says that no request reached the provider."""
+    if isinstance(error, ProviderCredentials):
+        # Without a status it is our own identity that failed.
+        return error.reason is None
+    return not getattr(error, "was_sent", True)
+
+
+def _status(error: BaseException | None) -> str:
+    if error is None:
+        return "ok"
+    if isinstance(error, GatewayError):
+        return error.failure.code or error.code
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return CANCELLED
+    return GatewayError.code
