@@ -34,7 +34,7 @@ def collect_detached() -> Iterator[set[asyncio.Task[Any]]]:
 
 
 class Background:
-    """Runs work to its end although the caller is cancelled or stops waiting.
+    """Runs work to its end even when its caller is cancelled.
 
     Errors after that are only logged.
 

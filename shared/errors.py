@@ -447,11 +447,11 @@ class ShuttingDown(GatewayError):
 
 
 class ProviderError(GatewayError):
-    """The root of what the provider of a model did wrong or refused.
+    """The root of errors of a model's provider.
 
     Attributes:
-        reason: For the operator: the status or the error of the network, never what the provider wrote.
-        is_before_output: Whether it is the whole answer, so that the provider bills nothing.
+        reason: For the operator: the status or the error of the network, never text of the provider.
+        is_before_output: Whether the provider sent no output before it, and so bills nothing.
     """
 
     reason: str | None = None
@@ -459,7 +459,7 @@ class ProviderError(GatewayError):
 
     @property
     def failure(self) -> Failure:
-        """What the log says: a request that the provider calls wrong is the caller's failure."""
+        """What the log says: a request that the provider rejects is the client's error."""
         return Failure(self.code, "client_error" if self.status == 400 else "provider_error")
 
 

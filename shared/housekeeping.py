@@ -41,10 +41,10 @@ SCHEDULE = "0 */5 * * * *"
 INTERVAL_SECONDS = 300.0
 
 FORGET_AFTER = timedelta(days=7)
-"""How long a work item is looked after; no provider keeps a video for longer."""
+"""Age at which a work item is given up; no provider keeps a video for longer."""
 
-ORDER_SECONDS = timedelta(hours=1)
-"""How long a video job may be without a record: more than any order takes."""
+LONGEST_ORDER = timedelta(hours=1)
+"""Age at which a video job without a record was never ordered."""
 
 RESULTS_KEPT = timedelta(days=2)
 """Age at which results of idempotency keys go from a folder; Blob Storage has a lifecycle rule."""
@@ -217,13 +217,13 @@ class Housekeeping:
         try:
             async with time_limit(self._bounds.item_seconds):
                 item = await self._items.read(name)
-                is_done = item is None or await self._settle(item, age, counts)
+                is_done = item is None or await self._work_on(item, age, counts)
         finally:
             if is_done or age > FORGET_AFTER:
                 await self._items.remove_name(name)
                 counts["items_given_up"] += not is_done
 
-    async def _settle(self, item: WorkItem, age: timedelta, counts: Counter[str]) -> bool:
+    async def _work_on(self, item: WorkItem, age: timedelta, counts: Counter[str]) -> bool:
         """Works on what an item names, and says whether there is nothing more to do."""
         if item.kind == "connection":
             was_deleted = await self._services.connections.remove_abandoned(item.owner, item.id)
@@ -241,7 +241,7 @@ class Housekeeping:
             has_ended = await self._services.video_jobs.poll(item.id, context)
         except NotFound:
             # Its order failed, or is under way.
-            return age > ORDER_SECONDS
+            return age > LONGEST_ORDER
         counts["videos_ended"] += has_ended
         return has_ended
 

@@ -89,9 +89,9 @@ current_trace: ContextVar[HttpTrace | None] = ContextVar("current_trace", defaul
 
 
 class SentErrors:
-    """The errors that a server sent: by them its own words are told from those of the MCP SDK.
+    """Tells errors that a server sent from those that the MCP SDK made.
 
-    The SDK makes errors too, of the same class, where it finds no readable answer.
+    The SDK raises the same class where it finds no readable answer.
     """
 
     def __init__(self) -> None:

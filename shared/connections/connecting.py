@@ -80,7 +80,7 @@ class Connector:
         flow: What asks authorization servers.
         targets: What makes a connection ready to be used.
         sessions: Live sessions of this instance.
-        background: Takes back what could not be made, whoever stops to wait for it.
+        background: Undoes what a failed connect has made, even when the caller is cancelled.
     """
 
     def __init__(
@@ -127,11 +127,11 @@ class Connector:
             # Calls over such a connection would not count as calls of tools that cost money.
             raise InvalidRequest.for_field(
                 "mcp_url",
-                "This is the address of this app, whose tools chats have without a connection.",
+                "This is the address of this app itself; chats have its tools without a connection.",
             )
 
     async def _make_room(self, owner: str) -> Sequence[ConnectionRecord]:
-        """Makes sure that the owner may have one more, and returns those in use; others are deleted."""
+        """Makes room for one more connection: deletes those that ended, and returns the others."""
         in_use = []
         for stored in await self._store.list(owner):
             if stored.record.is_abandoned:
@@ -151,7 +151,7 @@ class Connector:
     async def _prepare(
         self, request: ConnectRequest, callback_url: str, record: ConnectionRecord, secrets: Secrets
     ) -> Secrets:
-        """Sets the record's OAuth client, and returns the secrets with what no user is needed for."""
+        """Sets the record's OAuth client, and returns the secrets, with tokens if no user must agree."""
         record.oauth, secret = await self._oauth_client(request, callback_url)
         oauth = record.oauth
         secrets = secrets.model_copy(update={"client_secret": secret})
@@ -245,7 +245,7 @@ class Connector:
             return client
         if request.oauth_client_id is None:
             raise InvalidRequest.for_field(
-                "oauth_client_id", "Needed where the endpoints are given."
+                "oauth_client_id", "Is needed where endpoints are given."
             )
         oauth = OAuthClient(
             grant=request.grant,

@@ -83,7 +83,7 @@ class TokenAuth(httpx2.Auth):
         self._note_answer(request, response)
 
     def _note_answer(self, request: httpx2.Request, response: httpx2.Response) -> None:
-        """Is told the last word on a request."""
+        """Notes the answer to a request after its last retry."""
 
     async def _token(self, rejected: str | None) -> str | None:
         trace = current_trace.get()

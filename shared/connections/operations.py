@@ -141,7 +141,7 @@ async def _list(client: "Client", field: str, fetch: Callable[..., Awaitable[Any
         return await _all_pages(fetch, field)
     if client.session.discover_result is None:
         return Listing()
-    # No session of the newer era ends with its server, so what this one said may have changed since.
+    # Sessions of 2026-07-28 outlive restarts of the server, so its abilities may have changed since.
     from mcp import MCPError
     from mcp_types import METHOD_NOT_FOUND
 

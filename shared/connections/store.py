@@ -33,7 +33,7 @@ class ConnectionStore:
     Args:
         state: The container of state.
         config: Has the keys that encrypt their secrets.
-        background: Ends leases, whoever stops to wait for that.
+        background: Ends leases, even when the caller is cancelled.
         timing: The lengths of leases.
     """
 

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 READ_SECONDS = 5.0
 """How long one read may take."""
 STALE_AFTER = 2.0
-"""After so many intervals who asks waits for the next read: a deleted key may be among the keys."""
+"""Intervals after which requests wait for the next read, because a key may have been deleted."""
 LIFETIME_SECONDS = 600.0
 """How long what was read last serves while storage fails."""
 

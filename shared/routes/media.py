@@ -54,7 +54,7 @@ SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Lets a drawing be looked at, and nothing in it run or load."""
 
 KEY_HEADERS = "Authorization, X-Api-Key, x-functions-key"
-"""Where keys come: what one of them opened is not shown to who comes with another, or with none."""
+"""Headers that carry keys: caches keep the answers of different keys apart."""
 
 FileName = Annotated[
     str, Query(max_length=255, description="File name, of which a short name is made.")

@@ -65,7 +65,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         try:
             settings = Settings.model_validate(_nested(values))
         except ValidationError as error:
-            # One that falls back to its default can make another wrong that was right beside it.
+            # A setting that falls back to its default can make another one wrong.
             for complaint in error.errors(include_input=False, include_context=False):
                 name, sentence = _explain(complaint)
                 problems.setdefault(name, sentence)

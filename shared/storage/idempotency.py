@@ -90,7 +90,7 @@ class IdempotencyStore:
         """Claims a key for the block, or finds what an earlier run with it returned.
 
         The block sets the claim's result. Only results are kept: after an error the next request with
-        the key runs the operation again, as the same one.
+        the key runs the operation again, with the same ids.
 
         Args:
             principal: The principal; keys of different principals are different keys.

@@ -135,8 +135,8 @@ class Lease(Generic[LeasedT]):
         for _ in range(MAX_CONFLICTS):
             with suppress(ObjectConflict):
                 return await self._replace()
-            # Ours all the same, where an earlier write was given up before its answer came, or where
-            # another writer changed other fields.
+            # The lease may still be held: an earlier write can have succeeded without an answer, and
+            # another writer can have changed other fields.
             found = await self._records.get(self._stored.name)
             if found.record.holder != self._holder:
                 self._is_lost = True
@@ -161,7 +161,7 @@ class LeasedRecords(Records[LeasedT]):
         state: The container that they are in.
         model: Their model.
         timing: How long leases and pauses are.
-        background: Writes records at the end of their lease, whoever stops to wait for it.
+        background: Writes records at the end of their lease, even when the caller is cancelled.
     """
 
     def __init__(
@@ -183,12 +183,12 @@ class LeasedRecords(Records[LeasedT]):
 
         Args:
             name: The record.
-            needs_work: Says of a record that is there whether it is to be held; may raise.
+            needs_work: Whether an existing record is to be held; may raise.
             fresh: Makes the record where there is none; None for records that must exist.
             busy: What to tell the caller where another run holds it until the scope is nearly over.
 
         Yields:
-            The lease; or the record as it is where it needs no work, perhaps any more.
+            The lease; or the record where it needs no work.
 
         Raises:
             Conflict: Another run still holds it when the scope is nearly over.

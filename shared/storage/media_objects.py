@@ -1,7 +1,7 @@
-"""Objects of media: how they are called, what they say of themselves, and how they are stored.
+"""Objects of media: their names, their metadata, and how they are stored.
 
-Whoever has a link can read an object's metadata. So whose it is and what it was made of, which give back
-a record that was never written, stand there encrypted.
+The metadata restore a record that was never written. Whoever has a link can read them, so the principal
+and what the medium was made from are encrypted.
 """
 
 import base64
@@ -154,7 +154,7 @@ class MediaObjects:
         )
         backoff = Backoff()
         while True:
-            # What we hold is measured as we hold it: nothing that was paid for waits for a read.
+            # Bytes in memory are measured there: what was paid for does not wait for a read.
             if isinstance(content, bytes):
                 with suppress(ObjectExists):
                     info = await self._storage.media.create(upload.name, content, headers)

@@ -212,7 +212,7 @@ class Records(Generic[RecordT]):
 
 
 def encode_cursor(place: str) -> str:
-    """Returns a cursor for callers, who see nothing of the names of stored things in it."""
+    """Returns an opaque cursor, which does not show the names of stored objects."""
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 

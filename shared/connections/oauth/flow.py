@@ -65,7 +65,7 @@ class OAuthFlow:
     Args:
         store: Where connections are.
         config: The settings of connections.
-        background: Notes what failed, whoever stops to wait for it.
+        background: Records failures, even when the caller is cancelled.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class OAuthFlow:
 
     async def _mark_failed(self, stored: Stored) -> None:
         stored.record.status = "authorization_failed"
-        # Where that fails, the record is over at the end of its time.
+        # Where this fails, the record still expires.
         with suppress(ObjectChanged, GatewayError):
             await self._store.replace(stored)
 

@@ -44,7 +44,7 @@ class OAuthTokens:
     Args:
         store: Where the connection is.
         config: The settings of connections.
-        background: Keeps a renewal that has begun, whoever stops to wait for it.
+        background: Runs a renewal that has begun to its end, even when the caller is cancelled.
         owner: Whose connection it is.
         connection_id: Which one.
     """
