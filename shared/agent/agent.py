@@ -14,6 +14,7 @@ from shared.agent.events import (
     ChatDelta,
     ChatEvent,
     ChatInput,
+    HistoryInput,
 )
 from shared.agent.executor import ToolExecutor
 from shared.agent.run import ChatRun
@@ -71,12 +72,17 @@ class Agent:
         self._tool_timeout = tool_timeout
 
     async def events(
-        self, chat: ChatInput, context: CallContext
+        self, chat: ChatInput | HistoryInput, context: CallContext
     ) -> AsyncGenerator[ChatEvent, None]:
         """Yields what happens until the answer is complete; the last event is `ChatCompleted`.
 
         A remembered answer comes without the events that led to it. Closing the generator cancels the
         run, unless the request has an idempotency key.
+
+        Args:
+            chat: A message, stored with its answer in a conversation; or a whole conversation, of which
+                nothing is stored.
+            context: The call.
 
         Raises:
             NotConfigured: There is no provider for chat.
@@ -111,7 +117,7 @@ class Agent:
         yield ChatCompleted(answer)
 
     async def _answer(
-        self, chat: ChatInput, context: CallContext, buffer: EventBuffer
+        self, chat: ChatInput | HistoryInput, context: CallContext, buffer: EventBuffer
     ) -> dict[str, Any]:
         async with context.scope(), self._claims.claim(chat.fingerprint(), context) as claim:
             if claim.is_done:
@@ -122,7 +128,9 @@ class Agent:
             claim.result = answer
         return answer
 
-    async def _run(self, chat: ChatInput, context: CallContext, buffer: EventBuffer) -> ChatAnswer:
+    async def _run(
+        self, chat: ChatInput | HistoryInput, context: CallContext, buffer: EventBuffer
+    ) -> ChatAnswer:
         """Calls the model, and the tools that it asks for, until it answers.
 
         When the model still wants tools after the maximum of turns, it is called once more without any,
@@ -134,9 +142,11 @@ class Agent:
             if run.answer is not None:
                 return run.answer
             buffer.put(ChatCreated(run.conversation_id, model))
-            system_prompt = chat.system_prompt or self._system_prompt
-            warnings = [problem.for_model for problem in selection.problems]
-            await run.load("\n\n".join([system_prompt, *warnings]), self._max_history_tokens)
+            instructions = [
+                self._instructions(chat),
+                *(each.for_model for each in selection.problems),
+            ]
+            await run.load("\n\n".join(filter(None, instructions)), self._max_history_tokens)
             executor = ToolExecutor(selection, run, buffer, context, self._tool_timeout)
             max_turns = min(chat.max_turns or self._max_turns, self._max_turns)
             while True:
@@ -146,6 +156,13 @@ class Agent:
                     return await run.complete(completion, selection.problems)
                 await run.add_calls(completion)
                 await executor.execute(completion.tool_calls)
+
+    def _instructions(self, chat: ChatInput | HistoryInput) -> str:
+        if chat.system_prompt:
+            return chat.system_prompt
+        if isinstance(chat, HistoryInput) and chat.has_instructions:
+            return ""
+        return self._system_prompt
 
     async def _ask(
         self, run: ChatRun, selection: ToolSelection | None, buffer: EventBuffer

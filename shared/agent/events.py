@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from typing_extensions import TypedDict
 
 from shared.openai_service import Usage
@@ -19,15 +19,11 @@ MessageText = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS), 
 Names = Annotated[list[str], Field(max_length=MAX_NAMES)]
 
 
-class ChatInput(BaseModel):
-    """A message to the agent, and how to answer it."""
+class ChatOptions(BaseModel):
+    """How the agent answers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
-    message: MessageText = Field(description="Message of the user.")
-    conversation_id: str | None = Field(
-        None, description="Conversation to continue; a new one when left out."
-    )
     model: str | None = Field(
         None, description="Model to use, in Azure the deployment; the configured one when left out."
     )
@@ -45,10 +41,40 @@ class ChatInput(BaseModel):
         description="Maximum model calls with tools, up to CHAT_MAX_TURNS; then one more without any.",
     )
 
+
+class ChatInput(ChatOptions):
+    """A message to the agent, stored with its answer in a conversation."""
+
+    message: MessageText = Field(description="Message of the user.")
+    conversation_id: str | None = Field(
+        None, description="Conversation to continue; a new one when left out."
+    )
+
     def fingerprint(self) -> bytes:
         """Returns what tells this request apart from another one with the same idempotency key."""
         given = self.model_dump_json(include=set(ChatInput.model_fields), exclude_unset=True)
         return f"chat {given}".encode()
+
+
+class HistoryInput(ChatOptions):
+    """A whole conversation to the agent, of which nothing is stored.
+
+    Its own system or developer messages take the place of the configured instructions.
+
+    Attributes:
+        messages: The messages, oldest first, as the Chat Completions API takes them.
+    """
+
+    messages: Annotated[list[dict[str, JsonValue]], Field(min_length=1, fail_fast=True)]
+
+    def fingerprint(self) -> bytes:
+        """Returns what tells this request apart from another one with the same idempotency key."""
+        return f"history {self.model_dump_json(exclude_unset=True)}".encode()
+
+    @property
+    def has_instructions(self) -> bool:
+        """Whether there is a system or a developer message."""
+        return any(each.get("role") in ("system", "developer") for each in self.messages)
 
 
 class ToolCallRecord(TypedDict):

@@ -122,7 +122,7 @@ class ToolExecutor:
         key = context.idempotency_key
         if key is not None:
             key = hashlib.sha256(f"{key}\n{purpose}".encode()).hexdigest()
-        return replace(context, idempotency_key=key, operation=context.operation.part(purpose))
+        return replace(context, idempotency_key=key)
 
     async def _execute(self, call: ToolCall, context: CallContext) -> None:
         started = monotonic()

@@ -12,6 +12,7 @@ from shared.agent.calls import decode_arguments, storable
 from shared.agent.events import (
     ChatAnswer,
     ChatInput,
+    HistoryInput,
     ToolCallRecord,
     ToolFinished,
     with_cost,
@@ -47,12 +48,15 @@ class ChatRun:
 
     Args:
         conversations: Stores it.
-        chat: The message.
+        chat: The message; or a whole conversation, of which nothing is stored.
         context: The principal, and the operation that gives the ids.
     """
 
     def __init__(
-        self, conversations: ConversationStore, chat: ChatInput, context: CallContext
+        self,
+        conversations: ConversationStore,
+        chat: ChatInput | HistoryInput,
+        context: CallContext,
     ) -> None:
         self.chat = chat
         self._conversations = conversations
@@ -94,6 +98,9 @@ class ChatRun:
 
     async def __aenter__(self) -> Self:
         context = self._context
+        if isinstance(self.chat, HistoryInput):
+            self._opened = OpenRun(None, context.operation.id("run"), None)
+            return self
         beginning = asyncio.create_task(
             self._conversations.begin_run(
                 context.principal.name,
@@ -124,9 +131,12 @@ class ChatRun:
 
         Args:
             system_prompt: The instructions.
-            max_tokens: Maximum tokens of all of them.
+            max_tokens: Maximum tokens of all of them; a history that the caller sends is never cut.
         """
         system = {"role": "system", "content": system_prompt}
+        if isinstance(self.chat, HistoryInput):
+            self._messages = [system] * bool(system_prompt) + [*self.chat.messages]
+            return
         user = {"role": "user", "content": self.chat.message}
         self._messages = [system, user]
         if self.chat.conversation_id is not None:

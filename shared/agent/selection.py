@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.agent.events import ChatInput
+from shared.agent.events import ChatOptions
 from shared.auth import Principal
 from shared.connections import ConnectionProblem, Connections, open_toolset
 from shared.context import CallContext
@@ -63,7 +63,7 @@ class ToolSelection:
 
 
 async def select_tools(
-    own: Toolset, connections: Connections, chat: ChatInput, context: CallContext
+    own: Toolset, connections: Connections, chat: ChatOptions, context: CallContext
 ) -> ToolSelection:
     """Lists our own tools and those of the caller's connections, and selects the named ones.
 
@@ -110,7 +110,7 @@ async def select_tools(
 
 
 def _allowed_sources(
-    chat: ChatInput, principal: Principal
+    chat: ChatOptions, principal: Principal
 ) -> Sequence[str] | Literal["none"] | None:
     """Returns the connections to list; without ``connections`` none, not the operator's either."""
     if "connections" in principal.scopes:

@@ -7,7 +7,7 @@ with the newest, then 32 that are random.
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _END_OF_TIME = (1 << 48) - 1
@@ -97,10 +97,6 @@ class Operation:
     def short_id(self, purpose: str) -> str:
         """Returns 16 hex digits for one purpose: an id for where few others are."""
         return self._digest(purpose)[:8].hex()
-
-    def part(self, purpose: str) -> "Operation":
-        """Returns the operation that one step of this one is, such as a tool call of a chat."""
-        return replace(self, seed=self._digest(purpose))
 
     def _digest(self, purpose: str) -> bytes:
         return hashlib.sha256(self.seed + purpose.encode()).digest()[:16]
