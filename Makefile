@@ -14,7 +14,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-head
 INSTALL = -m pip install -qq --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test coverage bench coldstart package conformance smoke audit az-commands format lint types check lock clean
+.PHONY: help run install test coverage bench coldstart package conformance smoke audit az-commands format lint types check settings lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -77,6 +77,9 @@ audit: .venv-audit/.ready ## look up known vulnerabilities of what is deployed
 
 az-commands: .venv-az/.ready ## ask az for each of its commands in docs and pipelines; takes minutes
 	@.venv-az/bin/python -m tests.infra.az_commands .venv-az/bin/az
+
+settings: $(VENV)/.run ## write docs/settings.md from the code
+	@$(BIN)/python -m local.settings_page
 
 lock: $(VENV)/.dev ## write the lock files from the .in files and tests/node/package.json
 	@$(LOCK) requirements.in -o requirements.txt

@@ -4,7 +4,7 @@ A blank value counts as unset. A malformed value does not stop the process: it i
 `Settings.problems`, the app then answers with that text, and ``GET /health`` shows it.
 """
 
-from shared.settings.groups import CapabilitySettings
+from shared.settings.groups import CapabilitySettings, SettingsGroup
 from shared.settings.keys import (
     Expiry,
     KeyEntries,
@@ -48,6 +48,7 @@ __all__ = [
     "ProviderEntry",
     "Scope",
     "Settings",
+    "SettingsGroup",
     "load_settings",
     "read_expiry",
 ]

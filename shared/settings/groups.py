@@ -32,10 +32,13 @@ class AuthSettings(SettingsGroup):
         default=KeyEntries(),
         alias="API_KEYS",
         description='JSON object: name → SHA-256 hex digest of the key, or {"sha256", "scopes"?, '
-        '"expires"?, "models"?, "limits"?}.',
+        '"expires"?, "models"?, "limits"?}; see keys-and-usage.md.',
     )
     mcp_api_key: SecretStr | None = Field(
-        None, alias="MCP_API_KEY", description="One shared key in plain text."
+        None,
+        alias="MCP_API_KEY",
+        description="One shared key in plain text, principal `default`, with every scope but `act-as` "
+        "and `admin`; in Azure at least 20 characters.",
     )
     mcp_server_api_key: SecretStr | None = Field(
         None, alias="MCP_SERVER_API_KEY", description="Another name of MCP_API_KEY."
@@ -46,10 +49,12 @@ class OpenAISettings(SettingsGroup):
     """OpenAI, or a compatible endpoint for everything."""
 
     api_key: SecretStr | None = Field(
-        None, alias="OPENAI_API_KEY", description="Key of OpenAI or a compatible endpoint."
+        None, alias="OPENAI_API_KEY", description="Key of OpenAI or of the compatible endpoint."
     )
     base_url: BaseUrl | None = Field(
-        None, alias="OPENAI_BASE_URL", description="Base URL of a compatible endpoint."
+        None,
+        alias="OPENAI_BASE_URL",
+        description="Base URL of a compatible endpoint; unset: OpenAI.",
     )
     organization: str | None = Field(
         None, alias="OPENAI_ORGANIZATION", description="OpenAI organization id."
@@ -70,22 +75,22 @@ class AzureOpenAISettings(SettingsGroup):
     endpoint: AzureResource | None = Field(
         None,
         alias="AZURE_OPENAI_ENDPOINT",
-        description="Turns Azure mode on: https://NAME.openai.azure.com or …services.ai.azure.com.",
+        description="The resource: https://NAME.openai.azure.com or https://NAME.services.ai.azure.com.",
     )
     api_key: SecretStr | None = Field(
         None,
         alias="AZURE_OPENAI_API_KEY",
-        description="Key; without it the managed identity or developer login is used.",
+        description="Key of the resource; unset: the managed identity, or on your machine `az login`.",
     )
     api_version: str | None = Field(
         None,
         alias="AZURE_OPENAI_API_VERSION",
-        description="Set: the dated API; unset: the v1 API.",
+        description="Version of the dated API; unset: the v1 API.",
     )
     token_scope: str | None = Field(
         None,
         alias="AZURE_OPENAI_TOKEN_SCOPE",
-        description="Token scope of the identity; unset: the one that fits the endpoint's domain.",
+        description="Scope of the identity's token; unset: the one that fits the endpoint's domain.",
     )
 
 
@@ -93,18 +98,22 @@ class CapabilitySettings(SettingsGroup):
     """What serves one capability; ``{}`` stands for its name."""
 
     deployment: str | None = Field(
-        None, alias="AZURE_OPENAI_{}_DEPLOYMENT", description="Deployment for {}."
+        None,
+        alias="AZURE_OPENAI_{}_DEPLOYMENT",
+        description="Deployment for {}; unset: named like the model.",
     )
     model: str | None = Field(
         None,
         alias="OPENAI_{}_MODEL",
-        description="Model for {}; unset: the provider's default, where there is one.",
+        description="Model for {}; unset: the default of the provider, below.",
     )
     base_url: BaseUrl | None = Field(
-        None, alias="OPENAI_{}_BASE_URL", description="Another endpoint for {}."
+        None,
+        alias="OPENAI_{}_BASE_URL",
+        description="Another compatible endpoint for {}; unset: the general one.",
     )
     api_key: SecretStr | None = Field(
-        None, alias="OPENAI_{}_API_KEY", description="Its key; unset: OPENAI_API_KEY."
+        None, alias="OPENAI_{}_API_KEY", description="Key of that endpoint; unset: OPENAI_API_KEY."
     )
 
 
@@ -114,7 +123,8 @@ class StorageSettings(SettingsGroup):
     connection_string: ConnectionString | None = Field(
         None,
         alias="AZURE_STORAGE_CONNECTION_STRING",
-        description="Blob Storage by connection string, Azurite too.",
+        description="Blob Storage by connection string with an account key; "
+        "`UseDevelopmentStorage=true` is Azurite; comes before AZURE_STORAGE_ACCOUNT_URL.",
     )
     account_url: BaseUrl | None = Field(
         None,
@@ -122,20 +132,23 @@ class StorageSettings(SettingsGroup):
         description="Blob Storage by identity: https://NAME.blob.core.windows.net.",
     )
     container: ContainerName = Field(
-        "media", alias="AZURE_BLOB_CONTAINER", description="Container of media."
+        "media",
+        alias="AZURE_BLOB_CONTAINER",
+        description="Container of media; made on first use.",
     )
     state_container: ContainerName = Field(
         "state",
         alias="AZURE_BLOB_STATE_CONTAINER",
-        description="Container of everything else durable.",
+        description="Container of everything else that is stored; made on first use.",
     )
     public_base_url: BaseUrl | None = Field(
         None,
         alias="AZURE_BLOB_PUBLIC_BASE_URL",
-        description="Public or CDN base URL of the media container; unset: signed URLs.",
+        description="Public or CDN base URL of the media container, for links that never expire; unset: "
+        "signed links.",
     )
     path_prefix: BlobPath = Field(
-        "", alias="AZURE_BLOB_PATH_PREFIX", description="Begins the names of all media."
+        "", alias="AZURE_BLOB_PATH_PREFIX", description="Folder before those of all media."
     )
     image_root: BlobPath = Field(
         "images", alias="AZURE_BLOB_IMAGE_ROOT", description="Folder of images."
@@ -149,19 +162,21 @@ class StorageSettings(SettingsGroup):
     local_path: str | None = Field(
         None,
         alias="LOCAL_STORAGE_PATH",
-        description="Folder for local work, used where no Azure storage is set.",
+        description="Folder for local work; refused in Azure; unset: `.local/storage` where no Azure "
+        "storage is set.",
     )
     url_ttl_seconds: int = Field(
         3600,
         alias="MEDIA_URL_TTL_SECONDS",
         ge=1,
         le=6 * 24 * 3600,
-        description="Lifetime of a signed URL in seconds.",
+        description="Lifetime of a signed link, and how long caches may keep a medium, in seconds.",
     )
     proxy_downloads: bool = Field(
         default=False,
         alias="MEDIA_PROXY_DOWNLOADS",
-        description="Streams media through the app, where callers cannot reach Blob Storage.",
+        description="Whether the app streams media itself and links lead to it, for storage that "
+        "callers cannot reach.",
     )
 
     @field_validator("state_container")
@@ -189,20 +204,21 @@ class AgentSettings(SettingsGroup):
     system_prompt: str | None = Field(
         None,
         alias="CHAT_SYSTEM_PROMPT",
-        description="System prompt of the chat agent; unset: the built-in one.",
+        description="Instructions of the agent; unset: the built-in ones.",
     )
     max_turns: int = Field(
         10,
         alias="CHAT_MAX_TURNS",
         ge=1,
         le=50,
-        description="Model calls with tools in one chat request.",
+        description="Maximum number of model calls with tools in one chat request.",
     )
     max_history_tokens: int = Field(
         32000,
         alias="CHAT_MAX_HISTORY_TOKENS",
         ge=100,
-        description="Most tokens of a conversation that the model is sent, about.",
+        description="About how many tokens of a conversation the model is sent: instructions, newest "
+        "turns, message.",
     )
 
 
@@ -212,13 +228,15 @@ class UsageSettings(SettingsGroup):
     limits: Annotated[Limits, JSON_OBJECT] = Field(
         default=Limits(),
         alias="LIMITS",
-        description="JSON object: limits of every principal that has none of its own.",
+        description="JSON object: limits of every principal that has none of its own; see "
+        "keys-and-usage.md.",
     )
     prices: Annotated[dict[str, ModelPrice], JSON_OBJECT] = Field(
         default={},
         alias="PRICES",
         description='JSON object: model or deployment → {"input", "cached", "output", "image", '
-        '"second"}, US dollars per million tokens, image or second.',
+        '"second"}, US dollars per million tokens, per image, per second; comes before the '
+        "built-in list.",
     )
 
 
@@ -230,20 +248,25 @@ class ConnectionsSettings(SettingsGroup):
     ] = Field(
         default={},
         alias="MCP_STDIO_COMMANDS",
-        description="JSON object: name → argument vector that a connection may start; unset: none.",
+        description="JSON object: name → list of a command and its arguments, which connections "
+        "may start by that name; unset: none.",
     )
     servers: Annotated[dict[str, McpServer], JSON_OBJECT] = Field(
         default={},
         alias="MCP_SERVERS",
-        description='JSON object: name → {"url", "bearer_token_setting"?}, for every caller\'s chat.',
+        description='JSON object: name → {"url", "bearer_token_setting"?}: MCP servers that every '
+        "caller may use; the token is in the setting of that name.",
     )
     encryption_keys: EncryptionKeys = Field(
         default=(),
         alias="CONNECTIONS_ENCRYPTION_KEY",
-        description="32 bytes in base64, or several, comma-separated: the first one encrypts.",
+        description="32 random bytes in base64, which encrypt stored credentials; several, "
+        "comma-separated: the first encrypts, all decrypt; unset: made and kept locally, in Azure "
+        "no connection with credentials.",
     )
     allow_private_networks: bool = Field(
         default=False,
         alias="CONNECTIONS_ALLOW_PRIVATE_NETWORKS",
-        description="Lets connections and downloads reach private addresses, without https too.",
+        description="Whether connections, and downloads of what a provider names by URL, may reach "
+        "private addresses and http.",
     )

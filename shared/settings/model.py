@@ -78,12 +78,13 @@ class Settings(BaseModel):
     gemini_api_key: SecretStr | None = Field(
         None,
         alias="GEMINI_API_KEY",
-        description="Key of Google's OpenAI-compatible endpoint.",
+        description="Key of Gemini, at Google's OpenAI-compatible endpoint.",
     )
     providers: Annotated[dict[str, ProviderEntry], JSON_OBJECT] = Field(
         default={},
         alias="PROVIDERS",
-        description='JSON: name → {"base_url", "key_setting"?, "kind"?, "models"?, "fallbacks"?}.',
+        description='JSON object: name → {"base_url", "key_setting"?, "kind"?, "models"?, '
+        '"fallbacks"?}: providers side by side, see api.md; the key is in the setting of that name.',
     )
     chat: CapabilitySettings = Field(description="chat")
     image: CapabilitySettings = Field(description="images")
@@ -96,38 +97,44 @@ class Settings(BaseModel):
     allowed_models: Annotated[ModelPatterns | None, COMMA_SEPARATED] = Field(
         None,
         alias="ALLOWED_MODELS",
-        description="Comma-separated patterns, with *, of models that callers may use; unset: any.",
+        description="Comma-separated names of the models that callers may use, `*` for any part of a "
+        "name; the models of the other settings must match too; unset: any.",
     )
     public_base_url: Origin | None = Field(
         None,
         alias="PUBLIC_BASE_URL",
-        description="https://HOST of a custom domain or Front Door; unset: the app's own host name.",
+        description="Where callers reach the app, https://HOST: a custom domain or Front Door; "
+        "links and callbacks begin with it; unset: the app's own host name.",
     )
     request_deadline_seconds: float = Field(
         200,
         alias="REQUEST_DEADLINE_SECONDS",
         gt=0,
         le=230,
-        description="Budget of one request; Azure's front end cuts at 230 s.",
+        description="Time budget of one request in seconds; Azure's front end gives up after 230.",
     )
     cors_allowed_origins: Origins = Field(
         default=(),
         alias="CORS_ALLOWED_ORIGINS",
-        description="Comma-separated origins, or * (then without credentials).",
+        description="Origins of browser applications, comma-separated, or `*` (without credentials).",
     )
     mcp_allowed_origins: Origins = Field(
         default=(),
         alias="MCP_ALLOWED_ORIGINS",
-        description="Origins that a browser MCP client may send, beside CORS's.",
+        description="Origins that a browser MCP client may send besides these and the app's own, "
+        "comma-separated.",
     )
     connections: ConnectionsSettings
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER_CASE] = Field(
-        "info", alias="LOG_LEVEL", description="Log level."
+        "info",
+        alias="LOG_LEVEL",
+        description="`debug` (each attempt at a provider too), `info` (each request), `warning`, "
+        "`error`.",
     )
     build_id: str = Field(
         __build__,
         alias="BUILD_ID",
-        description="Overrides the build that the package carries and /health shows.",
+        description="Overrides the build that `GET /health` shows; unset: the package's commit.",
     )
 
     @field_validator("providers")

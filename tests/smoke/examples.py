@@ -1,4 +1,4 @@
-"""Runs the README's examples against a deployed app: ``python -m tests.smoke.examples URL``.
+"""Runs the documents' examples against a deployed app: ``python -m tests.smoke.examples URL``.
 
 It needs Python 3.11, ``bash`` and ``curl``, and a key with the scopes chat and tools in
 ``SMOKE_API_KEY``. A line for each example says what came back, without links and texts.
@@ -12,7 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).resolve().parent.parent.parent / "README.md"
+PROJECT = Path(__file__).resolve().parent.parent.parent
+DOCUMENTS = ("README.md", "docs/api.md")
 LOCAL = "http://localhost:7071"
 
 
@@ -57,7 +58,7 @@ def main() -> int:
     if not key:
         parser.error("set SMOKE_API_KEY to a key with the scopes chat and tools")
     failed = False
-    for command in examples(README.read_text()):
+    for command in examples("\n".join((PROJECT / name).read_text() for name in DOCUMENTS)):
         if "$MCP_API_KEY" not in command:
             # Those that manage keys need an administrator's.
             continue

@@ -29,10 +29,5 @@ def test_example_is_valid_and_holds_no_secret() -> None:
     assert [name for name in values() if name.endswith("_KEY") and values()[name]] == []
 
 
-def test_readme_describes_every_setting() -> None:
-    readme = (PROJECT / "README.md").read_text()
-    assert [name for name in SETTING_NAMES if f"`{name}`" not in readme] == []
-
-
 def test_every_setting_is_described() -> None:
     assert [name for name, description in SETTING_NAMES.items() if not description] == []
