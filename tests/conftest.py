@@ -34,6 +34,9 @@ KEY = "a-key-for-tests-in-azure-too"
 TOOLS = [tool.name for tool in Services.make(load_settings({})).tools]
 """Our own tools in the order of their lists; `TRAITS` in tests/mcp says which there have to be."""
 
+CHAT_TOOLS = [name for name in TOOLS if name not in ("chat_completion", "generate")]
+"""What a chat offers its model where the caller names no tools."""
+
 AUTH = {"Authorization": f"Bearer {KEY}"}
 
 WORKERS_PER_CORE = 2

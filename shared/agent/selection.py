@@ -98,7 +98,8 @@ async def select_tools(
             context.principal.require("tools")
         tools = {name: found for name, found in tools.items() if not found[0].is_paid}
     if wanted is None:
-        return ToolSelection(tools, remote.problems)
+        offered = {name: found for name, found in tools.items() if not found[0].only_named}
+        return ToolSelection(offered, remote.problems)
     if unknown := [name for name in wanted if name not in tools]:
         named = ", ".join(name[:MAX_SHOWN_CHARS] for name in unknown[:MAX_SHOWN])
         raise InvalidRequest.for_field(

@@ -59,7 +59,9 @@ class TextTools:
         self._openai = openai
         self._temperature = temperature
 
-    @tool(title="Chat completion", idempotent_by_key=True, paid=True, long_text=True)
+    @tool(
+        title="Chat completion", idempotent_by_key=True, paid=True, only_named=True, long_text=True
+    )
     async def chat_completion(
         self,
         context: CallContext,
@@ -121,7 +123,7 @@ class TextTools:
             "usage": answer.usage,
         }
 
-    @tool(title="Generate text", idempotent_by_key=True, paid=True, long_text=True)
+    @tool(title="Generate text", idempotent_by_key=True, paid=True, only_named=True, long_text=True)
     async def generate(
         self,
         context: CallContext,

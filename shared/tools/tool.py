@@ -78,6 +78,7 @@ class Traits:
     idempotent_by_key: bool
     detached: bool
     paid: bool
+    only_named: bool
     long_text: bool
     job_path: str | None
     get_route: GetRoute | None
@@ -106,6 +107,7 @@ def tool(
     idempotent_by_key: bool = False,
     detached: bool = False,
     paid: bool = False,
+    only_named: bool = False,
     long_text: bool = False,
     job_path: str | None = None,
     get_route: GetRoute | None = None,
@@ -124,6 +126,8 @@ def tool(
             second run would cost money, or add something twice.
         detached: It runs to its end though its caller disconnects, because what it makes is stored.
         paid: Each call costs money, so a chat may make only a few.
+        only_named: A chat offers it to its model only where the caller names it, because it would have
+            one model ask another.
         long_text: Its arguments may be megabytes, as whole conversations are.
         job_path: It starts a job and returns it, over HTTP with status 202: the path of the job, with
             fields of the result in braces.
@@ -146,6 +150,7 @@ def tool(
         idempotent_by_key=idempotent_by_key,
         detached=detached,
         paid=paid,
+        only_named=only_named,
         long_text=long_text,
         job_path=job_path,
         get_route=get_route,
@@ -200,6 +205,7 @@ class Tool:
             output_schema=tidy(self._result.json_schema(mode="serialization")),
             annotations=self.traits.annotations,
             is_paid=self.traits.paid,
+            only_named=self.traits.only_named,
         )
 
     def check(self, arguments: Mapping[str, Any]) -> ToolArguments:

@@ -24,6 +24,7 @@ class ToolSpec:
         output_schema: JSON Schema of its result; None where it declares none.
         annotations: MCP's hints, such as ``readOnlyHint``.
         is_paid: Whether each call costs the operator money.
+        only_named: Whether a chat offers it to its model only where the caller names it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ToolSpec:
     output_schema: JsonObject | None
     annotations: Mapping[str, Any]
     is_paid: bool = False
+    only_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pytest_mock import MockerFixture
 from shared.agent import selection as agent_selection
 from shared.connections import selection
 from shared.storage import FolderStore
-from tests.conftest import TOOLS, MakeClient, StandIn, ThreadServer, digest
+from tests.conftest import CHAT_TOOLS, MakeClient, StandIn, ThreadServer, digest
 from tests.connections.conftest import McpWorld
 from tests.connections.hostile import TOOL, Exchange, Hostile, results
 from tests.connections.world import SECRET
@@ -60,8 +60,8 @@ async def chat(
 def offered(stand_in: StandIn) -> set[str]:
     """Returns the prefixes of all remote tools that the model was offered last."""
     functions = [tool["function"]["name"] for tool in stand_in.bodies()[-1]["tools"]]
-    assert set(TOOLS) <= set(functions)
-    return {name.partition("__")[0] for name in functions if name not in TOOLS}
+    assert set(CHAT_TOOLS) <= set(functions)
+    return {name.partition("__")[0] for name in functions if name not in CHAT_TOOLS}
 
 
 async def test_one_answer_uses_a_remote_and_a_local_tool(
@@ -143,7 +143,7 @@ async def test_more_tools_than_models_take_are_left_out_and_named(
     client_id = await connect(api, server, "files")
     answer = await chat(api)
     functions = {tool["function"]["name"] for tool in stand_in.bodies()[-1]["tools"]}
-    assert len(functions - set(TOOLS)) == 1
+    assert len(functions - set(CHAT_TOOLS)) == 1
     [problem] = answer["connection_problems"]
     assert (problem["client_id"], "left out" in problem["detail"]) == (client_id, True)
     answer = await chat(api, tools=["files__add", "files__count"])

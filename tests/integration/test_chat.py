@@ -25,7 +25,7 @@ from shared.settings import load_settings
 from shared.tools import tool
 from shared.tools.clock import ServerTime
 from tests.agents import make_agent
-from tests.conftest import AUTH, TOOLS, MakeClient, StandIn, ThreadServer
+from tests.conftest import AUTH, CHAT_TOOLS, MakeClient, StandIn, ThreadServer
 from tests.waiting import until
 
 
@@ -80,9 +80,11 @@ async def test_model_is_offered_every_tool_and_sees_the_results(
     answer = await ask(client, "server_time and list_supported_models", system_prompt="Be brief")
     first, second = (body for body in stand_in.bodies() if body is not None)
     offered = {each["function"]["name"]: each["function"] for each in first["tools"]}
-    assert set(offered) == set(TOOLS)
+    assert set(offered) == set(CHAT_TOOLS)
     listed = (await client.get("/tools")).json()["tools"]
     for each in listed:
+        if each["name"] not in CHAT_TOOLS:
+            continue
         assert offered[each["name"]]["parameters"] == each["inputSchema"]
         assert offered[each["name"]]["description"] == each["description"]
     assert first["messages"] == [
@@ -181,7 +183,7 @@ async def test_bad_argument_is_answered_to_the_model(
     client: httpx2.AsyncClient, stand_in: StandIn
 ) -> None:
     stand_in.fault(call_tools=["generate"], tool_arguments='{"promt": "x"}')
-    (call,) = (await ask(client, "go"))["tool_calls"]
+    (call,) = (await ask(client, "go", tools=["generate"]))["tool_calls"]
     assert call["is_error"] is True
     assert "prompt: Field required" in call["result"]
     assert "promt: Extra inputs are not permitted" in call["result"]
@@ -192,7 +194,7 @@ async def test_failing_tool_is_answered_to_the_model(
 ) -> None:
     stand_in.fault(call_tools=["generate"], tool_arguments='{"prompt": "x"}')
     stand_in.fault(status=400, message="No such model")
-    answer = await ask(client, "go")
+    answer = await ask(client, "go", tools=["generate"])
     (call,) = answer["tool_calls"]
     assert call["is_error"] is True
     assert "No such model" in call["result"]
@@ -388,6 +390,8 @@ async def test_numbers_that_json_does_not_know_are_no_arguments(
     client: httpx2.AsyncClient, stand_in: StandIn
 ) -> None:
     stand_in.fault(call_tools=["generate"], tool_arguments='{"temperature": NaN}')
-    response = await client.post("/chat", json={"message": "Go on", "stream": True})
+    response = await client.post(
+        "/chat", json={"message": "Go on", "stream": True, "tools": ["generate"]}
+    )
     assert r'"arguments":"{\"temperature\": NaN}"' in response.text
     assert "not a JSON object" in response.text

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TOOLS, MakeClient, StandIn, digest
+from tests.conftest import CHAT_TOOLS, MakeClient, StandIn, digest
 
 HEADERS = {"X-Api-Key": "web-key"}
 FREE = [
@@ -30,7 +30,7 @@ def offered(stand_in: StandIn) -> list[str]:
     return [tool["function"]["name"] for tool in stand_in.bodies()[0].get("tools", [])]
 
 
-@pytest.mark.parametrize(("scopes", "tools"), [(["chat"], FREE), (["chat", "tools"], TOOLS)])
+@pytest.mark.parametrize(("scopes", "tools"), [(["chat"], FREE), (["chat", "tools"], CHAT_TOOLS)])
 async def test_chat_without_tools_is_offered_only_what_costs_nothing(
     make_client: MakeClient,
     environment: dict[str, str],
@@ -82,3 +82,14 @@ async def test_chat_without_connections_asks_no_other_server(
         client = make_client(settings | with_scopes(*scopes), HEADERS)
         answer = (await client.post("/chat", json={"message": "hi"})).json()
         assert ("connection_problems" in answer) is is_asked
+
+
+async def test_model_is_offered_to_ask_a_model_only_where_the_chat_names_it(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    client = make_client(environment)
+    await client.post("/chat", json={"message": "hi"})
+    assert {"generate", "chat_completion"}.isdisjoint(offered(stand_in))
+    await client.post("/chat", json={"message": "hi", "tools": ["generate", "chat_completion"]})
+    named = [tool["function"]["name"] for tool in stand_in.bodies()[-1]["tools"]]
+    assert named == ["generate", "chat_completion"]

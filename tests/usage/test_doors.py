@@ -105,7 +105,8 @@ async def use_every_door(api: httpx2.AsyncClient, origin: str, stand_in: StandIn
             await client.call_tool("chat_completion", {"prompt": "Hello"})
     stand_in.fault(match={"path": "chat/", "body": "hill", "round": 0}, call_tools=["server_time"])
     stand_in.fault(match={"path": "chat/", "body": "hill", "round": 1}, call_tools=["generate"])
-    await post(api, "/chat", {"message": "Of the hill"})
+    tools = ["server_time", "generate"]
+    await post(api, "/chat", {"message": "Of the hill", "tools": tools})
     await post(api, "/chat", {"message": "Hello", "stream": True})
     stand_in.fault(match={"path": "chat/", "body": "Slowly"}, chunk_delay=0.2)
     await leave_stream(api, "/chat", {"message": "Slowly, please", "stream": True})

@@ -164,7 +164,7 @@ async def test_chat_is_one_request_whatever_its_tools_cost(
 ) -> None:
     client = make_client(with_limits(environment, requests_per_day=2))
     stand_in.fault(match={"path": "chat/", "round": 0}, call_tools=["generate", "generate"])
-    answer = await client.post("/chat", json={"message": "Of the hill"})
+    answer = await client.post("/chat", json={"message": "Of the hill", "tools": ["generate"]})
     assert answer.is_success
     assert answer.headers["x-ratelimit-remaining-requests"] == "1"
     assert len(stand_in.requests()) == 4
