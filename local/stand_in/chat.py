@@ -153,11 +153,22 @@ def _text(request: Mapping[str, Any]) -> str:
     if answer_format.get("type") == "json_schema":
         return json.dumps(example(answer_format["json_schema"]["schema"], MARK))
     if results := _results(request["messages"]):
-        return " ".join([MARK, *(f"The tool answered: {result}" for result in results)])
+        return " ".join([MARK, *map(_report, results)])
     return (
         f"{MARK} I am not a model, only a stand-in for one, so I can call tools but not think. "
         f"You said: {question}"
     )
+
+
+def _report(result: str) -> str:
+    """Returns what a tool answered; for media a link in Markdown to each, as a model would."""
+    try:
+        media = json.loads(result)["media"]
+        made = [media] if isinstance(media, dict) else media
+        names = ", ".join(f"[{each['content_type']}]({each['url']})" for each in made)
+    except (ValueError, TypeError, LookupError):
+        return f"The tool answered: {result}"
+    return f"The tool stored {names}."
 
 
 def _question(messages: Sequence[Mapping[str, Any]]) -> str:

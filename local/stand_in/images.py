@@ -1,9 +1,10 @@
-"""What the stand-in answers where OpenAI makes pictures: the prompt on a coloured ground."""
+"""What the stand-in answers where OpenAI makes pictures: the prompt over coloured hills."""
 
 import asyncio
 import base64
 import html
 import io
+import math
 import re
 import textwrap
 import zlib
@@ -26,6 +27,7 @@ _AUTO_SIZE = "1024x1024"
 _LINE_CHARS = 28
 _MAX_LINES = 12
 _PNG_COLOURS = 32
+_HILLS, _STEPS = 3, 24
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -93,6 +95,8 @@ class Picture:
         if output_format == "svg":
             return self._svg().encode()
         image = Image.new("RGBA", self.size, self.colour)
+        if not self.is_transparent:
+            self._draw_hills(image)
         margin = self.font_size // 2
         ImageDraw.Draw(image).multiline_text(
             (margin, margin),
@@ -107,6 +111,22 @@ class Picture:
         buffer = io.BytesIO()
         image.save(buffer, output_format.upper(), quality=quality, method=0)
         return buffer.getvalue()
+
+    def _draw_hills(self, image: Image.Image) -> None:
+        draw = ImageDraw.Draw(image)
+        width, height = self.size
+        base = self.colour[:3]
+        radius = min(self.size) // 12
+        x, y = width * 3 // 4, height * 2 // 5
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(244, 226, 186))
+        for layer in range(_HILLS):
+            shade = tuple(side * (4 - layer) // 5 for side in base)
+            top = height * (56 + 13 * layer) // 100
+            wave = [
+                (step * width // _STEPS, top + int(math.sin(step / 3 + layer * 2) * height / 18))
+                for step in range(_STEPS + 1)
+            ]
+            draw.polygon([*wave, (width, height), (0, height)], fill=shade)
 
     def _svg(self) -> str:
         width, height = self.size

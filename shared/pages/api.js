@@ -1,5 +1,6 @@
 // Requests to this app: the key, errors as sentences, pages, and streams of events.
 
+import { accessToken } from "./entra.js";
 import { session } from "./session.js";
 import { events } from "./sse.js";
 
@@ -20,24 +21,28 @@ export class ApiError extends Error {
   }
 }
 
-/** @type {(() => void) | null} Called when the key is no longer accepted. */
-let onUnauthorized = null;
+/** @type {(() => Promise<boolean>) | null} Asks for another key; resolves to whether there is one. */
+let signInAgain = null;
 
-/** @param {() => void} listener */
-export function whenUnauthorized(listener) {
-  onUnauthorized = listener;
+/** @param {() => Promise<boolean>} ask called when a key that was accepted no longer is */
+export function whenUnauthorized(ask) {
+  signInAgain = ask;
+}
+
+/** The headers that say who asks. @returns {Promise<Record<string, string>>} */
+export async function credentials() {
+  const bearer = session.key ?? (await accessToken());
+  return { ...(bearer && { Authorization: `Bearer ${bearer}` }), ...(session.user && { "X-User-Id": session.user }) };
 }
 
 /**
  * @param {string} method
  * @param {string} path
- * @param {{json?: unknown, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal}} [options]
+ * @param {{json?: unknown, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal, isRepeat?: boolean}} [options]
  * @returns {Promise<Response>}
  */
 export async function send(method, path, options = {}) {
-  /** @type {Record<string, string>} */
-  const headers = { ...options.headers };
-  if (session.key) headers.Authorization = `Bearer ${session.key}`;
+  const headers = { ...(await credentials()), ...options.headers };
   if (options.json !== undefined) headers["Content-Type"] = "application/json";
   let response;
   try {
@@ -54,7 +59,9 @@ export async function send(method, path, options = {}) {
   }
   if (!response.ok) {
     const body = await response.json().catch(() => null);
-    if (response.status === 401 && session.me && onUnauthorized) onUnauthorized();
+    if (response.status === 401 && session.me && signInAgain && !options.isRepeat && (await signInAgain())) {
+      return send(method, path, { ...options, isRepeat: true });
+    }
     throw new ApiError(response.status, body, response.headers);
   }
   return response;
@@ -69,6 +76,29 @@ export async function get(path, signal) {
 export async function post(path, json, options = {}) {
   const response = await send("POST", path, { json, ...options });
   return response.status === 204 ? null : response.json();
+}
+
+/**
+ * Uploads a file; fetch would not tell how far it is.
+ * @param {File} file
+ * @param {(share: number) => void} onProgress
+ * @param {AbortSignal} signal
+ * @returns {Promise<any>} the stored medium
+ */
+export async function upload(file, onProgress, signal) {
+  const headers = { ...(await credentials()), "Content-Type": file.type || "application/octet-stream" };
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", "/media");
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.responseType = "json";
+    request.upload.onprogress = (event) => onProgress(event.total ? event.loaded / event.total : 0);
+    request.onload = () => (request.status < 300 ? resolve(request.response) : reject(new ApiError(request.status, request.response)));
+    request.onerror = () => reject(new ApiError(0, { detail: "The upload broke off. Check the network, then try again.", code: "network" }));
+    request.onabort = () => reject(new DOMException("Removed", "AbortError"));
+    signal.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(file);
+  });
 }
 
 /** @param {string} path */

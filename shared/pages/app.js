@@ -1,11 +1,12 @@
 // Start: who is here, and which view the address names.
 
-import { button, h } from "./dom.js";
+import { h } from "./dom.js";
 import { get, whenUnauthorized } from "./api.js";
-import { money } from "./format.js";
-import { fault } from "./notice.js";
+import { refreshAccount, showAccount } from "./account.js";
+import { accessToken, finishSignIn, forgetTokens, returnsFromEntra } from "./entra.js";
+import { empty, fault } from "./notice.js";
 import { arrive, beginView, readRoute } from "./router.js";
-import { may, session, signOut, takeKeyFromAddress } from "./session.js";
+import { forget, may, session, takeKeyFromAddress } from "./session.js";
 
 const TITLES = /** @type {Record<string, string>} */ ({
   chat: "Chat", tools: "Tools", media: "Media", connections: "Connections", usage: "Usage", setup: "Set up", keys: "Keys",
@@ -19,88 +20,87 @@ const LOADERS = /** @type {Record<string, () => Promise<{show: import("./router.
   setup: () => import("./view-setup.js"),
   keys: () => import("./view-keys.js"),
 });
+/** What a view needs; Media and Usage need any key. */
+const SCOPES = /** @type {Record<string, string>} */ ({ chat: "chat", tools: "tools", connections: "connections", keys: "admin" });
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 
 async function start() {
   takeKeyFromAddress();
   session.config = await get("/pages/config.json").catch(() => ({}));
-  /** @type {unknown} */
+  /** @type {any} */
   let problem = null;
-  if (session.key) {
-    try {
-      session.me = await get("/me");
-    } catch (error) {
-      problem = error;
-      if (/** @type {any} */ (error).status === 401) signOut();
-    }
+  try {
+    if (returnsFromEntra()) await finishSignIn();
+    if (session.key || (await accessToken())) session.me = await get("/me");
+  } catch (error) {
+    problem = error;
   }
-  whenUnauthorized(() => {
-    signOut();
-    signIn("This key is no longer accepted. Sign in again; drafts are kept.");
-  });
+  if (problem?.status === 401) {
+    forget();
+    forgetTokens();
+  }
+  whenUnauthorized(signInOver);
   addEventListener("hashchange", () => show());
-  if (problem && session.key) {
-    main.replaceChildren(h("div", { class: "page" }, h("h1", {}, "This app cannot serve you now"), fault(problem, { label: "Try again", act: () => location.reload() })));
+  addEventListener("spent", () => refreshAccount());
+  document.addEventListener("click", closeMenus);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && closeMenus());
+  if (problem && problem.status !== 401 && (session.key || "status" in problem)) {
+    main.replaceChildren(h("div", { class: "page" }, h("h1", {}, "This app cannot serve you now"),
+      fault(problem, { label: "Try again", act: () => location.reload() })));
     return;
   }
-  await show();
+  await show(problem?.message);
 }
 
 /** @param {string} [reason] */
 async function signIn(reason) {
   document.body.classList.add("out");
+  showAccount();
   const { showSignIn } = await import("./view-signin.js");
   showSignIn(main, () => show(), reason);
   arrive("Sign in", main);
 }
 
-async function show() {
+/** @type {Promise<boolean>|null} */
+let asking = null;
+
+/** Asks for another key over the view, which keeps what was typed. */
+function signInOver() {
+  asking ??= import("./view-signin.js").then((view) => view.signInAgain()).finally(() => (asking = null));
+  return asking;
+}
+
+/** @param {string} [reason] */
+async function show(reason) {
   const route = readRoute();
   const name = route.name in LOADERS ? route.name : "chat";
   const signal = beginView();
-  if (!session.me && name !== "setup") return signIn();
+  if (!session.me && name !== "setup") return signIn(reason);
   document.body.classList.toggle("out", !session.me);
-  account();
+  if (!document.querySelector("#account .who")) showAccount();
+  const scope = SCOPES[name];
   try {
-    const view = await LOADERS[name]();
-    if (signal.aborted) return;
-    await view.show(main, { ...route, name, signal });
+    if (session.me && scope && !may(scope)) {
+      main.replaceChildren(h("div", { class: "page" }, h("div", { class: "head" }, h("h1", {}, TITLES[name])),
+        empty(`This key has ${session.me.scopes.join(", ") || "no scope"}, not ${scope}. Ask the person who runs the app for it.`)));
+    } else {
+      const view = await LOADERS[name]();
+      if (signal.aborted) return;
+      await view.show(main, { ...route, name, signal });
+    }
   } catch (error) {
+    if (signal.aborted) return;
     main.replaceChildren(h("div", { class: "page" }, h("h1", {}, TITLES[name]), fault(error, { label: "Try again", act: () => show() })));
   }
-  arrive(TITLES[name], main);
+  if (!signal.aborted) arrive(TITLES[name], main);
 }
 
-function account() {
-  const keys = /** @type {HTMLElement} */ (document.querySelector(".tabs a[href='#/keys']"));
-  keys.hidden = !may("admin");
-  const place = /** @type {HTMLElement} */ (document.getElementById("account"));
-  const day = session.me?.limits?.usd_per_day;
-  const used = day?.used;
-  place.replaceChildren(
-    ...(used == null ? [] : [h("a", { class: "meter", href: "#/usage" },
-      h("span", {}, h("b", { class: "cost" }, money(used)), day?.limit != null && h("span", { class: "muted" }, ` of ${money(day.limit)} today`)),
-      day?.limit != null && h("progress", { class: "cost", value: day.used ?? 0, max: day.limit, "aria-label": "Spent today" }))]),
-    ...(session.me ? [h("details", { class: "menu who" }, h("summary", { class: "btn ghost" }, session.me.principal),
-      h("div", { class: "menu-body" }, theme(), button("Sign out", () => {
-        signOut();
-        location.hash = "#/chat";
-        location.reload();
-      })))] : []));
-}
-
-function theme() {
-  const choose = h("select", { class: "field", "aria-label": "Colours" },
-    ["system", "light", "dark"].map((each) => h("option", { value: each }, each)));
-  choose.value = localStorage.getItem("theme") ?? "system";
-  choose.addEventListener("change", () => {
-    if (choose.value === "system") localStorage.removeItem("theme");
-    else localStorage.setItem("theme", choose.value);
-    if (choose.value === "system") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = choose.value;
-  });
-  return choose;
+/** @param {Event} [event] */
+function closeMenus(event) {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!event || !menu.contains(/** @type {Node} */ (event.target))) menu.removeAttribute("open");
+  }
 }
 
 start();

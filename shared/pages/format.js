@@ -3,6 +3,8 @@
 /** @param {number|null|undefined} usd @param {boolean} [isEstimate] */
 export function money(usd, isEstimate = false) {
   if (usd == null) return "no price";
+  if (usd === 0) return "$0.00";
+  if (usd > 0 && usd < 0.0001) return isEstimate ? "≈ $0.0001" : "< $0.0001";
   const digits = Math.abs(usd) < 1 ? 4 : 2;
   const text = usd.toLocaleString("en-US", {
     style: "currency",
@@ -42,6 +44,13 @@ export function ago(time) {
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
   return new Date(time).toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
+}
+
+/** The day as a heading of a list. @param {string} time */
+export function day(time) {
+  const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(time).setHours(0, 0, 0, 0)) / 86_400_000);
+  if (days <= 0) return "Today";
+  return days === 1 ? "Yesterday" : days < 7 ? "Last 7 days" : "Older";
 }
 
 /** @param {unknown} value @param {number} [limit] */

@@ -6,6 +6,7 @@ import { codeBlock } from "./code.js";
 const MAX_CHARS = 200_000;
 const MAX_LINE = 10_000;
 const MAX_DEPTH = 6;
+const MAX_LABEL = 1000;
 const SCHEMES = new Set(["http:", "https:", "mailto:"]);
 
 /**
@@ -17,6 +18,34 @@ export function markdown(text) {
   const lines = text.split("\n");
   if (lines.some((line) => line.length > MAX_LINE)) return plain(text);
   return blocks(lines, 0);
+}
+
+/**
+ * Shows a text that grows. Only what comes after the last finished block is parsed again, so that a long
+ * answer costs no more with each word.
+ * @param {HTMLElement} place
+ * @returns {(text: string) => void}
+ */
+export function liveMarkdown(place) {
+  let done = 0;
+  let kept = 0;
+  return (text) => {
+    const end = text.lastIndexOf("\n\n");
+    if (end > done && (text.slice(done, end).match(/^ *(```|~~~)/gm) ?? []).length % 2 === 0) {
+      while (place.childNodes.length > kept) place.lastChild?.remove();
+      place.append(...open(text.slice(done, end)));
+      kept = place.childNodes.length;
+      done = end + 2;
+    }
+    while (place.childNodes.length > kept) place.lastChild?.remove();
+    place.append(...open(text.slice(done)));
+  };
+}
+
+/** @param {string} text the end of one that still grows */
+function open(text) {
+  // What is too long to be parsed is shown by its end until it is complete.
+  return text.length > MAX_LINE ? [h("pre", { tabindex: "0" }, text.slice(-MAX_LINE))] : markdown(text);
 }
 
 /** @param {string} text */
@@ -165,7 +194,7 @@ function spans(text, depth = 0) {
       const open = sign === "!" ? at + 1 : at;
       const middle = closing("](", open + 1);
       const end = middle > 0 ? closing(")", middle + 2) : -1;
-      if (end > 0 && middle - open < 1000) {
+      if (end > 0 && middle - open < MAX_LABEL && isBalanced(text.slice(open + 1, middle))) {
         flush(at);
         // A picture of another host would tell it who reads this: it becomes a link.
         nodes.push(link(text.slice(middle + 2, end), text.slice(open + 1, middle)));
@@ -195,6 +224,16 @@ function spans(text, depth = 0) {
   }
   flush(text.length);
   return nodes;
+}
+
+/** Whether brackets close in the order in which they open. @param {string} text */
+function isBalanced(text) {
+  let depth = 0;
+  for (const sign of text) {
+    if (sign === "[") depth += 1;
+    else if (sign === "]" && --depth < 0) return false;
+  }
+  return depth === 0;
 }
 
 /** @param {string} address @param {string} label @returns {Node|string} */

@@ -58,6 +58,58 @@ export async function loading(place, load) {
 }
 
 /**
+ * Opens a dialog; returns what closes it. Focus goes back to where it was.
+ * @param {string} title @param {Node} content @param {HTMLElement} [first] gets the focus @param {() => void} [onClose]
+ * @returns {() => void}
+ */
+export function modal(title, content, first, onClose) {
+  const before = /** @type {HTMLElement|null} */ (document.activeElement);
+  const dialog = h("dialog", {
+    "aria-labelledby": "modal-title",
+    onclose: () => {
+      dialog.remove();
+      if (before?.isConnected) before.focus();
+      onClose?.();
+    },
+  }, h("h2", { id: "modal-title" }, title), content);
+  document.body.append(dialog);
+  dialog.showModal();
+  first?.focus();
+  return () => dialog.close();
+}
+
+/**
+ * Opens what stands at the side of a view as a dialog, where there is no room for it.
+ * @param {HTMLElement} side @param {string} title
+ */
+export function drawer(side, title) {
+  const content = h("div", { class: "side open" }, ...side.childNodes);
+  const close = modal(title, content, undefined, () => side.append(...content.childNodes));
+  content.closest("dialog")?.classList.add("drawer");
+  content.addEventListener("click", (event) => {
+    if (/** @type {Element} */ (event.target).closest("a")) close();
+  });
+}
+
+/**
+ * Counts down on a button, which can be pressed at the end, or is pressed by itself.
+ * @param {HTMLButtonElement} node @param {number} seconds @param {() => void} [act]
+ */
+export function countdown(node, seconds, act) {
+  const label = node.textContent ?? "";
+  let left = Math.ceil(seconds);
+  const tick = () => {
+    if (!node.isConnected && left < Math.ceil(seconds)) return;
+    node.disabled = left > 0;
+    node.textContent = left > 0 ? `${label} in ${left} s` : label;
+    if (left > 0) setTimeout(tick, 1000);
+    else act?.();
+    left -= 1;
+  };
+  tick();
+}
+
+/**
  * Asks before something cannot be undone; resolves to whether to go on.
  * @param {string} title @param {string} sentence @param {string} action
  * @param {string} [name] to be typed first
@@ -66,25 +118,14 @@ export async function loading(place, load) {
 export function confirm(title, sentence, action, name) {
   return new Promise((resolve) => {
     const field = name && h("input", { class: "field mono", "aria-label": `Type ${name}`, placeholder: name });
-    const act = button(action, () => finish(true), { kind: "stop", disabled: Boolean(name) });
-    const cancel = button("Cancel", () => finish(false));
-    const dialog = h(
-      "dialog",
-      { "aria-labelledby": "confirm-title", onclose: () => finish(false) },
-      h("h2", { id: "confirm-title" }, title),
-      h("p", {}, sentence),
-      field && h("p", {}, "Type the name to go on."),
-      field,
-      h("div", { class: "row end" }, cancel, act),
-    );
+    const act = button(action, () => {
+      resolve(true);
+      close();
+    }, { kind: "stop", disabled: Boolean(name) });
+    const cancel = button("Cancel", () => close());
     if (field) field.addEventListener("input", () => (act.disabled = field.value !== name));
-    /** @param {boolean} answer */
-    function finish(answer) {
-      dialog.remove();
-      resolve(answer);
-    }
-    document.body.append(dialog);
-    dialog.showModal();
-    cancel.focus();
+    const content = h("div", { class: "form" }, h("p", {}, sentence), field && h("p", {}, `Type ${name} to go on.`), field,
+      h("div", { class: "row end" }, cancel, act));
+    const close = modal(title, content, field || cancel, () => resolve(false));
   });
 }

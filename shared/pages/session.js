@@ -1,9 +1,10 @@
-// The key of this tab, and who it belongs to.
+// Who this tab is: a key or Entra's tokens, whom it speaks for, and what the app said of itself.
 
-const STORE = "key";
+const KEY = "key";
+const USER = "user";
 
-/** @type {{key: string|null, me: any, config: any}} */
-export const session = { key: sessionStorage.getItem(STORE), me: null, config: {} };
+/** @type {{key: string|null, user: string|null, me: any, config: any}} */
+export const session = { key: sessionStorage.getItem(KEY), user: sessionStorage.getItem(USER), me: null, config: {} };
 
 const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
@@ -21,12 +22,20 @@ export function takeKeyFromAddress() {
 /** @param {string} key */
 export function keep(key) {
   session.key = key;
-  sessionStorage.setItem(STORE, key);
+  sessionStorage.setItem(KEY, key);
 }
 
-export function signOut() {
+/** Names the user that requests are made for; null ends it. @param {string|null} user */
+export function speakFor(user) {
+  session.user = user;
+  if (user) sessionStorage.setItem(USER, user);
+  else sessionStorage.removeItem(USER);
+}
+
+export function forget() {
   session.key = session.me = null;
-  sessionStorage.removeItem(STORE);
+  sessionStorage.removeItem(KEY);
+  speakFor(null);
 }
 
 /** @param {string} scope */

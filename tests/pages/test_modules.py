@@ -58,9 +58,10 @@ def test_event_stream_is_the_same_split_at_every_byte() -> None:
 def test_money_is_never_zero_where_nobody_knows_it() -> None:
     found = run("""
         import { money } from "PAGES/format.js";
-        console.log(JSON.stringify([null, undefined, 0, 0.0441, 12.5].map((each) => money(each))));
+        const sums = [null, undefined, 0, 0.00001, 0.0441, 12.5];
+        console.log(JSON.stringify(sums.map((each) => money(each))));
     """)
-    assert found == ["no price", "no price", "$0.0000", "$0.0441", "$12.50"]
+    assert found == ["no price", "no price", "$0.00", "< $0.0001", "$0.0441", "$12.50"]
 
 
 def test_calls_of_a_tool_are_quoted_for_each_language() -> None:
