@@ -1,19 +1,25 @@
 """What is printed at the start: where the app is, with which key, and commands to try."""
 
 import json
+import os
 
 from local.config import unknown_settings
 from shared.openai_service import Capability, OpenAIService
 from shared.settings import Settings, load_settings
 
+IS_WINDOWS = os.name == "nt"
 
-def banner(base_url: str, key: str | None, *, is_stand_in: bool) -> str:
+
+def banner(
+    base_url: str, key: str | None, *, is_stand_in: bool, is_windows: bool = IS_WINDOWS
+) -> str:
     """Returns the text.
 
     Args:
         base_url: Where the app answers.
-        key: The key that was made for this run; None where the settings have one.
+        key: The key of local work; None where the settings have one of their own.
         is_stand_in: Whether the stand-in answers.
+        is_windows: Whether the commands are for PowerShell, else for a POSIX shell.
     """
     settings = load_settings()
     problems = [*settings.problems, *unknown_settings(settings)]
@@ -26,13 +32,13 @@ OpenAI MCP Functions is running. Press Ctrl-C to stop.
   Key        {_key(key, settings)}
   Provider   {_provider(settings, is_stand_in=is_stand_in)}
 {"".join(f"  PROBLEM    {problem}" + chr(10) for problem in problems)}
-{_commands(base_url, key or "$MCP_API_KEY", is_working=not settings.problems)}
+{_commands(_shell(base_url, key, is_windows=is_windows), is_working=not settings.problems)}
 """
 
 
 def _key(key: str | None, settings: Settings) -> str:
     if key:
-        return f"{key}\n             (for this run; set MCP_API_KEY in local.settings.json to keep one)"
+        return f"{key}\n             (the same at each start: it is kept in .local/key)"
     whose = (
         "one of API_KEYS in your settings"
         if settings.auth.api_keys
@@ -70,22 +76,53 @@ def _general_providers(settings: Settings) -> list[str]:
     return [name for name, value in providers.items() if value]
 
 
-def _commands(base_url: str, key: str, *, is_working: bool) -> str:
-    auth = f'-H "Authorization: Bearer {key}"'
+class _Posix:
+    """Commands for a POSIX shell."""
+
+    def __init__(self, base_url: str, key: str) -> None:
+        self._base_url = base_url
+        self._key = f'-H "X-Api-Key: {key}"'
+
+    def get(self, path: str) -> str:
+        return f"curl -s {self._base_url}{path} {self._key}"
+
+    def post(self, path: str, body: object) -> str:
+        json_type = '-H "Content-Type: application/json"'
+        return f"{self.get(path)} {json_type} -d '{json.dumps(body)}'"
+
+
+class _PowerShell:
+    """Commands for PowerShell, whose ``curl`` is something else and drops the quotes of JSON."""
+
+    def __init__(self, base_url: str, key: str) -> None:
+        self._base_url = base_url
+        self._key = f'-Headers @{{"X-Api-Key" = "{key}"}}'
+
+    def get(self, path: str) -> str:
+        return f"irm {self._base_url}{path} {self._key}"
+
+    def post(self, path: str, body: object) -> str:
+        json_type = "-Method Post -ContentType application/json"
+        return f"{self.get(path)} {json_type} -Body '{json.dumps(body)}'"
+
+
+def _shell(base_url: str, key: str | None, *, is_windows: bool) -> _Posix | _PowerShell:
+    if is_windows:
+        return _PowerShell(base_url, key or "$env:MCP_API_KEY")
+    return _Posix(base_url, key or "$MCP_API_KEY")
+
+
+def _commands(shell: _Posix | _PowerShell, *, is_working: bool) -> str:
     if not is_working:
         return f"""Every route answers 503 until the setting is right. This tells more:
 
-curl -s {base_url}/health {auth}
+{shell.get("/health")}
 """
-    body = '-H "Content-Type: application/json"'
-    chat = json.dumps({"message": "What is the current server time?"})
-    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
-    accept = '-H "Accept: application/json, text/event-stream"'
-    return f"""Try:
+    return f"""Open the page, or try these in another terminal:
 
-curl -s {base_url}/chat {auth} {body} -d '{chat}'
+{shell.get("/server_time")}
 
-curl -s {base_url}/tools {auth}
+{shell.post("/chat", {"message": "What is the server time?"})}
 
-curl -s {base_url}/mcp {auth} {body} {accept} -d '{call}'
+{shell.post("/tools/generate_image", {"prompt": "A lighthouse at night"})}
 """

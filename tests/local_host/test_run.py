@@ -13,7 +13,7 @@ import pytest
 
 from local.config import ConfigError, apply_local_settings, route_prefix, unknown_settings
 from shared.settings import load_settings
-from tests.conftest import TOOLS, StandIn
+from tests.conftest import StandIn
 from tests.ports import free_port
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -35,7 +35,7 @@ class App:
         lines: list[str] = []
         for line in self.process.stdout:
             lines.append(line)
-            if line.startswith("curl") and ("/mcp" in line or "/health" in line):
+            if line.startswith("curl") and ("/tools/" in line or "/health" in line):
                 break
         self.banner = "".join(lines)
         if not lines:
@@ -80,15 +80,34 @@ def commands(banner: str) -> list[str]:
 def test_newcomer_gets_a_key_and_three_commands_that_work(app: App) -> None:
     assert re.search(r"^  Key +omf_\w{46}$", app.banner, re.MULTILINE)
     assert "STAND-IN" in app.banner
-    chat, tools, mcp = map(run_command, commands(app.banner))
+    time, chat, picture = map(run_command, commands(app.banner))
+    assert json.loads(time)["server_time"].startswith("[MCP Server Time]")
     answer = json.loads(chat)
     assert "[MCP Server Time]" in answer["answer"]
     assert "[stand-in]" in answer["answer"]
     assert [call["name"] for call in answer["tool_calls"]] == ["server_time"]
-    assert json.loads(tools)["count"] == len(TOOLS)
-    (data,) = [line for line in mcp.splitlines() if line.startswith("data: ")]
-    listed = json.loads(data.removeprefix("data: "))["result"]["tools"]
-    assert "server_time" in [tool["name"] for tool in listed]
+    assert json.loads(picture)["media"][0]["content_type"] == "image/png"
+    assert max(map(len, (time, chat, picture))) < 1000
+
+
+def test_address_of_the_page_signs_in_with_a_key_that_may_do_everything(app: App) -> None:
+    (address,) = re.findall(r"^  Page +(\S+)$", app.banner, re.MULTILINE)
+    page, _, key = address.partition("#key=")
+    assert "<html" in run_command(f"curl -s {page}")
+    me = json.loads(run_command(f"curl -s {page}me -H 'X-Api-Key: {key}'"))
+    assert me["principal"] == "default"
+    assert "admin" in me["scopes"]
+
+
+def test_key_is_the_same_at_the_next_start_and_where_it_is_exported(
+    app: App, free_port: int
+) -> None:
+    (key,) = re.findall(r"^  Key +(omf_\w{46})$", app.banner, re.MULTILINE)
+    app.stop()
+    for environment in ({}, {"MCP_API_KEY": key}):
+        again = App(free_port, environment)
+        again.stop()
+        assert again.banner == app.banner
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -106,7 +125,7 @@ def test_one_line_is_logged_for_each_request(app: App) -> None:
         run_command(command)
     lines = [line for line in app.stop().splitlines() if " request " in line]
     routes = [json.loads(line.split(" request ")[1])["route"] for line in lines]
-    assert routes == ["/chat", "/tools", "/mcp"]
+    assert routes == ["/server_time", "/chat", "/tools/generate_image"]
 
 
 def test_configured_provider_and_key_are_used_and_not_printed(
@@ -123,7 +142,7 @@ def test_configured_provider_and_key_are_used_and_not_printed(
         assert "STAND-IN" not in app.banner
         assert f"Provider   compatible: gpt-6-luna at {stand_in.base_url}\n" in app.banner
         assert "GEMINI_API_KEY is set too, and not used: OPENAI_API_KEY comes first." in app.banner
-        answer = json.loads(run_command(commands(app.banner)[0], {"MCP_API_KEY": "my-own-key"}))
+        answer = json.loads(run_command(commands(app.banner)[1], {"MCP_API_KEY": "my-own-key"}))
         assert "[MCP Server Time]" in answer["answer"]
         assert stand_in.requests()[0]["headers"]["authorization"] == "Bearer sk-configured"
     finally:

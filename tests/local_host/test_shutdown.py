@@ -23,7 +23,7 @@ PROJECT = Path(__file__).parents[2]
 WAIT_SECONDS = 60
 SERVE = """
 import asyncio, logging, sys
-from local.__main__ import serve
+from local.cli import serve
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 asyncio.run(serve(0, float(sys.argv[1])))
 """
