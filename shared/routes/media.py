@@ -44,6 +44,7 @@ from shared.storage import (
     cache_control,
     formats,
     new_id,
+    served_type,
 )
 from shared.tools import peek
 
@@ -104,18 +105,22 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         request: Request,
         name: Annotated[FileName | None, Query(description="File name of the upload.")] = None,
     ) -> Media:
-        """Stores an image, clip or video of the caller's, for tools that take media ids."""
+        """Stores a file of the caller's, for chats and tools that take media ids.
+
+        Images, clips, videos and PDFs are known by their first bytes; a text has to be sent as
+        `text/plain`, or as another type of text.
+        """
         principal = await authorize(request, guard, "tools")
         check_declared_length(request, MAX_UPLOAD_BYTES, _too_large)
         async with request_deadline(request).scope():
             head, chunks = await peek(_body(request), MAX_UPLOAD_BYTES, _too_large)
-            found = formats.PCM if head and _is_pcm(request) else formats.sniff(head)
+            found = formats.detect(head, request.headers.get("content-type", ""))
             if found is None:
                 known = ", ".join(sorted({each.content_type for each in formats.FORMATS}))
                 raise InvalidRequest(
                     "The body is not a file in a known format. Send its bytes alone, as curl does with "
                     f"--data-binary @FILE, in one of {known}. "
-                    "Bare samples need Content-Type: audio/pcm."
+                    "Bare samples need Content-Type: audio/pcm, texts Content-Type: text/plain."
                 )
             record = await media.save(
                 principal.name, new_id(), chunks, found, Origin.of_file(name or "")
@@ -202,12 +207,6 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _is_pcm(request: Request) -> bool:
-    # Samples have no beginning that would tell them apart.
-    content_type = request.headers.get("content-type", "").partition(";")[0]
-    return content_type.strip().lower() == formats.PCM.content_type
-
-
 def _too_large() -> TooLarge:
     return TooLarge(f"A file may have at most {MAX_UPLOAD_BYTES} bytes. Send less.")
 
@@ -263,7 +262,7 @@ async def _serve(
     is_known = has_etag(request, headers["ETag"])
     path = storage.local_file(name)
     if path is None:
-        headers["Content-Type"] = media_format.content_type
+        headers["Content-Type"] = served_type(media_format)
         headers["Content-Disposition"] = f'inline; filename="{name.rpartition("/")[2]}"'
         try:
             async with request_deadline(request).scope():
@@ -279,7 +278,7 @@ async def _serve(
         return Response(status_code=304, headers=headers)
     return _MediaFile(
         path,
-        media_type=media_format.content_type,
+        media_type=served_type(media_format),
         headers=headers,
         filename=path.name,
         content_disposition_type="inline",

@@ -10,7 +10,7 @@ from shared.storage.links import LinkSigner
 from shared.storage.media import MediaStore
 from shared.storage.media_index import MediaPage, MediaRecord, Origin
 from shared.storage.media_json import MAX_FRESH_MEDIA, Media, MediaInfo, find_media
-from shared.storage.media_objects import cache_control
+from shared.storage.media_objects import cache_control, served_type
 from shared.storage.media_origin import media_origin
 from shared.storage.objects import (
     ContentHeaders,
@@ -94,4 +94,5 @@ __all__ = [
     "owner_in",
     "owner_key",
     "retry_write",
+    "served_type",
 ]

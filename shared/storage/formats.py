@@ -1,14 +1,15 @@
 """Formats of media: what they are called, and how their bytes begin."""
 
+import codecs
 from dataclasses import dataclass
 from typing import Literal
 
-MediaKind = Literal["image", "audio", "video"]
+MediaKind = Literal["image", "audio", "video", "file"]
 
 
 @dataclass(frozen=True, slots=True)
 class MediaFormat:
-    """A format of images, audio or video.
+    """A format of images, audio, video or documents.
 
     Attributes:
         kind: What it holds.
@@ -36,8 +37,16 @@ PCM = MediaFormat("audio", "audio/pcm", "pcm")
 M4A = MediaFormat("audio", "audio/mp4", "m4a")
 MP4 = MediaFormat("video", "video/mp4", "mp4")
 WEBM = MediaFormat("video", "video/webm", "webm")
+PDF = MediaFormat("file", "application/pdf", "pdf")
+TEXT = MediaFormat("file", "text/plain", "txt")
+"""Text in UTF-8 of any kind: Markdown, CSV and JSON begin like any other text."""
 
-FORMATS = (PNG, JPEG, WEBP, GIF, SVG, MP3, OGG, AAC, FLAC, WAV, PCM, M4A, MP4, WEBM)
+FORMATS = (PNG, JPEG, WEBP, GIF, SVG, MP3, OGG, AAC, FLAC, WAV, PCM, M4A, MP4, WEBM, PDF, TEXT)
+
+_TEXT_TYPES = frozenset(
+    {"application/json", "application/xml", "application/yaml", "application/x-ndjson"}
+)
+_BINARY = frozenset(range(0x20)) - frozenset(b"\t\n\r\f\x1b")
 
 
 def similar(wanted: MediaFormat) -> list[MediaFormat]:
@@ -58,6 +67,7 @@ _BEGINNINGS = (
     (b"OggS", OGG),
     (b"fLaC", FLAC),
     (b"\x1aE\xdf\xa3", WEBM),
+    (b"%PDF-", PDF),
 )
 
 
@@ -79,6 +89,33 @@ def sniff(head: bytes) -> MediaFormat | None:
     if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!--")) and b"<svg" in text):
         return SVG
     return None
+
+
+def detect(head: bytes, content_type: str) -> MediaFormat | None:
+    """Returns the format of a file, None where it is in none.
+
+    Samples and text have no beginning that tells them apart: they have to be called so.
+
+    Args:
+        head: Its first bytes.
+        content_type: The media type that its sender gives it, perhaps with parameters.
+    """
+    declared = content_type.partition(";")[0].strip().lower()
+    if head and declared == PCM.content_type:
+        return PCM
+    if found := sniff(head):
+        return found
+    is_called_text = declared.startswith("text/") or declared in _TEXT_TYPES
+    return TEXT if is_called_text and is_text(head) else None
+
+
+def is_text(head: bytes) -> bool:
+    """Returns whether bytes are text in UTF-8, of which the last character may be cut."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return bool(head) and _BINARY.isdisjoint(head)
 
 
 def _sniff_audio_frame(head: bytes) -> MediaFormat | None:

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.settings import Settings
-from shared.storage.formats import SVG, MediaFormat, MediaKind
+from shared.storage.formats import SVG, TEXT, MediaFormat, MediaKind
 from shared.storage.ids import made_at
 from shared.storage.keys import SharedKey
 from shared.storage.media_index import Origin, has_size
@@ -34,6 +34,9 @@ THUMBNAIL = "thumbnail"
 
 KEY_OBJECT = "media-owners/key"
 """Object of the state container; without it media that lack a record cannot be given back."""
+
+FILE_ROOT = "files"
+"""Folder of documents; those of the other kinds are settings."""
 
 _NONCE_BYTES = 12
 
@@ -78,6 +81,12 @@ def cache_control(lifetime: timedelta, *, is_public: bool = False) -> str:
     return f"{'public' if is_public else 'private'}, max-age={seconds}"
 
 
+def served_type(media_format: MediaFormat) -> str:
+    """Returns the header Content-Type of a medium."""
+    is_text = media_format is TEXT
+    return f"{media_format.content_type}; charset=utf-8" if is_text else media_format.content_type
+
+
 def media_headers(
     media_format: MediaFormat, name: str, cache_control: str, metadata: Mapping[str, str]
 ) -> ContentHeaders:
@@ -85,7 +94,7 @@ def media_headers(
     # A drawing may hold scripts, and Blob Storage cannot send the policy that stops them.
     disposition = "attachment" if media_format is SVG else "inline"
     return ContentHeaders(
-        content_type=media_format.content_type,
+        content_type=served_type(media_format),
         cache_control=cache_control,
         disposition=f'{disposition}; filename="{name.rpartition("/")[2]}"',
         metadata=metadata,
@@ -107,6 +116,7 @@ class MediaObjects:
             "image": settings.storage.image_root,
             "audio": settings.storage.audio_root,
             "video": settings.storage.video_root,
+            "file": FILE_ROOT,
         }
         # A folder is served by the app itself, whatever is configured for the container.
         self.public_base_url = None if storage.is_local else settings.storage.public_base_url

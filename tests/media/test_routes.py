@@ -446,6 +446,43 @@ async def test_text_is_no_clip(local_api: Api, body: bytes) -> None:
     assert "known format" in response.json()["detail"]
 
 
+PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "declared", "content_type", "served"),
+    [
+        (PDF, "application/octet-stream", "application/pdf", "application/pdf"),
+        ("# Gr\u00fc\u00dfe\n".encode(), "text/markdown; charset=utf-8", "text/plain", None),
+        (b'{"a": 1}', "application/json", "text/plain", None),
+        (b"<!doctype html><script>1</script>", "text/html", "text/plain", None),
+    ],
+)
+async def test_documents_are_stored_and_texts_are_served_as_plain_text(
+    api: Api, body: bytes, declared: str, content_type: str, served: str | None
+) -> None:
+    response = await api.http.post(
+        "/media", content=body, params={"name": "notes"}, headers={"Content-Type": declared}
+    )
+    assert response.status_code == 201, response.text
+    stored = response.json()
+    assert stored["content_type"] == content_type
+    assert await api.ids(kind="file") == [stored["id"]]
+    shown = await api.open(stored["url"])
+    assert shown.content == body
+    assert shown.headers["content-type"] == (served or "text/plain; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x00\x01", b"\xff\xfe", b"a\x00b", "hell\u00f6".encode("latin-1")]
+)
+async def test_what_is_only_called_text_is_refused(local_api: Api, body: bytes) -> None:
+    response = await local_api.http.post(
+        "/media", content=body, headers={"Content-Type": "text/plain"}
+    )
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+
+
 async def test_search_for_one_kind_looks_at_a_bounded_number_of_others(
     local_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
