@@ -9,6 +9,7 @@ from shared.connections import (
     OperatorServer,
 )
 from shared.conversations import ConversationStore
+from shared.media_parts import MediaParts
 from shared.openai_service import OpenAIService
 from shared.outbound import Downloads
 from shared.settings import Settings
@@ -41,7 +42,8 @@ class Services:
     Attributes:
         openai: The providers.
         storage: The containers.
-        media: Pictures, clips and videos.
+        media: Pictures, clips, videos and documents.
+        media_parts: Files in messages.
         conversations: The conversations.
         claims: Claims of calls by their idempotency keys.
         video_jobs: Video jobs.
@@ -53,6 +55,7 @@ class Services:
     openai: OpenAIService
     storage: Storage
     media: MediaStore
+    media_parts: MediaParts
     conversations: ConversationStore
     claims: Claims
     video_jobs: VideoJobs
@@ -80,10 +83,11 @@ class Services:
         idempotency = IdempotencyStore(storage)
         claims = Claims(idempotency, media)
         downloads = Downloads(allow_private=settings.connections.allow_private_networks)
+        media_parts = MediaParts(media, downloads, is_storing=storage.is_configured)
         copies = VideoCopies(openai, media, idempotency, downloads)
         jobs = VideoJobs(openai, storage, media, copies)
         families = [
-            TextTools(openai, settings.openai.temperature),
+            TextTools(openai, media_parts, settings.openai.temperature),
             ImageTools(openai, media, downloads),
             SpeechTools(openai, media),
             VideoTools(openai, media, jobs),
@@ -95,6 +99,7 @@ class Services:
             openai=openai,
             storage=storage,
             media=media,
+            media_parts=media_parts,
             conversations=ConversationStore(storage, media),
             claims=claims,
             video_jobs=jobs,

@@ -1,4 +1,4 @@
-"""Downloads from addresses that a provider names for what it has made."""
+"""Downloads from addresses that a provider names for what it has made, or a caller for what to read."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -45,6 +45,22 @@ class Downloads:
             raise ProviderUnavailable(
                 f"The provider's file cannot be fetched. {error.detail}"
             ) from error
+
+    async def fetch(self, url: str, max_bytes: int) -> tuple[bytes, str]:
+        """Returns a file that a caller names, and the media type that its server says.
+
+        Args:
+            url: The URL that the caller gives.
+            max_bytes: Maximum bytes.
+
+        Raises:
+            ForbiddenAddress: The URL may not be called.
+            DownloadFailed: The file cannot be had.
+            TooLarge: It is longer than ``max_bytes``.
+        """
+        client = await self._open_client()
+        async with download(client, url, max_bytes=max_bytes) as opened:
+            return b"".join([chunk async for chunk in opened.chunks]), opened.content_type
 
     async def aclose(self) -> None:
         """Closes connections."""

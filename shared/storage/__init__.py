@@ -1,5 +1,6 @@
 """Everything durable: objects in Blob Storage or in a folder, and what is made of them."""
 
+from shared.storage import formats
 from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import Claim, IdempotencyStore
@@ -85,6 +86,7 @@ __all__ = [
     "due_at",
     "encode_cursor",
     "find_media",
+    "formats",
     "is_id",
     "iso_utc",
     "keep_retrying",

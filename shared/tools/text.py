@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from shared.context import CallContext
 from shared.errors import InvalidRequest
+from shared.media_parts import MediaParts
 from shared.openai_service import CompletionRequest, Message, OpenAIService, Usage
 from shared.tools.inputs import NotBlank
 from shared.tools.tool import tool
@@ -23,7 +24,11 @@ ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "
 
 
 class ChatMessage(TypedDict):
-    """A message as the Chat Completions API takes it."""
+    """A message as the Chat Completions API takes it.
+
+    Its parts may also be ``{"type": "image"|"file", "media_id"|"url"}``, and a URL or a file in one of
+    OpenAI's own parts may be ``media://ID``: the file is put in their place.
+    """
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[dict[str, JsonValue]], Field(fail_fast=True)]
@@ -52,11 +57,15 @@ class TextTools:
 
     Args:
         openai: The providers.
+        media_parts: Has the files in messages.
         temperature: Default sampling temperature; None leaves it to the model.
     """
 
-    def __init__(self, openai: OpenAIService, temperature: float | None = None) -> None:
+    def __init__(
+        self, openai: OpenAIService, media_parts: MediaParts, temperature: float | None = None
+    ) -> None:
         self._openai = openai
+        self._media_parts = media_parts
         self._temperature = temperature
 
     @tool(
@@ -84,7 +93,9 @@ class TextTools:
 
         Args:
             prompt: What to ask; give either this or messages.
-            messages: A whole conversation instead of a prompt, oldest message first.
+            messages: A whole conversation instead of a prompt, oldest message first. A content may be a
+                list of parts: OpenAI's, or {"type": "image" or "file", "media_id" or "url"} for a
+                picture, PDF or text that is stored here or that a URL leads to.
             system_prompt: Instructions for the model, put before everything else.
             model: Model to use, in Azure the deployment; the configured one when left out.
             json_mode: Makes the model answer with a JSON object, returned in parsed.
@@ -99,7 +110,10 @@ class TextTools:
         """
         if (prompt is None) == (messages is None):
             raise InvalidRequest.for_field("prompt", "give prompt or messages, and not both")
-        conversation: list[Message] = [*messages] if messages else [_user_message(prompt)]
+        conversation: list[Message] = [_user_message(prompt)]
+        if messages:
+            owner = context.principal.name
+            conversation = [*await self._media_parts.expand(owner, messages, "messages")]
         if system_prompt:
             conversation.insert(0, {"role": "system", "content": system_prompt})
         options = {
