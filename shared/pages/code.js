@@ -10,13 +10,13 @@ export async function copy(text) {
   announce("Copied");
 }
 
-/** @param {() => string} text @param {string} [label] */
-export function copyButton(text, label = "Copy") {
+/** @param {() => string} text @param {string} [label] @param {string} [kind] */
+export function copyButton(text, label = "Copy", kind = "ghost") {
   const node = button(label, async () => {
     await copy(text());
     node.lastChild.textContent = "Copied";
     setTimeout(() => (node.lastChild.textContent = label), 1500);
-  }, { kind: "ghost", icon: "copy" });
+  }, { kind, icon: "copy" });
   return node;
 }
 

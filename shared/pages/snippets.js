@@ -79,7 +79,8 @@ export function toolCalls(origin, name, values) {
   return {
     curl: `curl -s ${origin}/tools/${name} -H "Authorization: Bearer KEY" -H "Content-Type: application/json" \\\n  -d '${quoted}'`,
     Python: `import httpx\n\nresponse = httpx.post(\n    "${origin}/tools/${name}",\n    headers={"Authorization": "Bearer KEY"},\n    json=${python(values)},\n    timeout=240,\n)\nprint(response.json())`,
-    MCP: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name, arguments: values } }, null, 2),
+    JavaScript: `const response = await fetch("${origin}/tools/${name}", {\n  method: "POST",\n  headers: { Authorization: "Bearer KEY", "Content-Type": "application/json" },\n  body: JSON.stringify(${body}),\n});\nconsole.log(await response.json());`,
+    MCP: `curl -s ${origin}/mcp -H "Authorization: Bearer KEY" -H "Content-Type: application/json" \\\n  -H "Accept: application/json, text/event-stream" \\\n  -d '${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name, arguments: values } }).replaceAll("'", `'\\''`)}'`,
   };
 }
 

@@ -23,12 +23,13 @@ export function show(place, route) {
         current.steps.map((each) => h("li", {}, h("h2", {}, current.title), h("p", {}, each.title), codeBlock(each.language, each.text))),
         h("li", {}, h("h2", {}, "Give it a key"),
           h("p", {}, "A key of its own for each client shows who spent what, and can be taken away alone."),
-          h("div", { class: "row" }, session.key && copyButton(() => session.key ?? "", "Copy my key"),
+          h("div", { class: "row" }, session.key && copyButton(() => session.key ?? "", "Copy my key", ""),
             may("admin") && h("a", { class: "btn ghost", href: "#/keys" }, "Make a new key"),
-            !session.key && h("a", { class: "btn", href: "#/chat" }, "Sign in"))),
+            !session.me && h("a", { class: "btn", href: "#/chat" }, "Sign in"))),
         h("li", {}, h("h2", {}, "Test the address"), h("p", {}, "Asks this app from your browser, with your key. Costs nothing."),
-          button("Test", () => test(rail, route.signal), { kind: "primary", disabled: !session.key }),
-          h("div", { class: "panel" }, rail))))));
+          button("Test", () => test(rail, route.signal), { kind: "primary", disabled: !session.me }),
+          h("div", { class: "panel attempts" }, rail))))));
+  place.querySelector(".clients [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 }
 
 /** @param {HTMLElement} rail @param {AbortSignal} signal */

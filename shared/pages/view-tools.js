@@ -3,13 +3,16 @@
 import { button, h } from "./dom.js";
 import { get, send } from "./api.js";
 import { codeBlock, jsonBlock } from "./code.js";
-import { confirm, fault, loading } from "./notice.js";
-import { duration } from "./format.js";
-import { mediaCard, mediaIn } from "./media-card.js";
+import { confirm, drawer, fault, loading } from "./notice.js";
+import { duration, money } from "./format.js";
+import { jobCard, mediaCard, mediaIn } from "./media-card.js";
 import { schemaForm } from "./schema-form.js";
 import { toolCalls } from "./snippets.js";
 
 const MANY_PICTURES = 4;
+
+/** The language of the examples that was chosen last. @type {"curl"|"Python"|"JavaScript"|"MCP"} */
+let language = "curl";
 
 /** @type {any[] | null} */
 let known = null;
@@ -33,13 +36,14 @@ export function show(place, route) {
         h("code", {}, tool.name), tool.paid && h("span", { class: "cost" }, "paid"))));
     search.addEventListener("input", fill);
     fill();
-    return h("div", { class: "split" }, h("aside", { class: "side" }, search, list), h("div", { class: "page" }, tool(current)));
+    const side = h("aside", { class: "side", "aria-label": "All tools" }, search, list);
+    return h("div", { class: "split" }, side, h("div", { class: "page" }, tool(current, side, route.query)));
   });
 }
 
-/** @param {any} described */
-function tool(described) {
-  const form = schemaForm(described.inputSchema);
+/** @param {any} described @param {HTMLElement} side @param {URLSearchParams} given values of fields */
+function tool(described, side, given) {
+  const form = schemaForm(described.inputSchema, Object.fromEntries(given));
   const result = h("div", { class: "result", "aria-live": "polite" });
   const examples = h("div", {});
   const run = button(described.paid ? "Run · paid" : "Run", () => {}, { kind: "primary", type: "submit" });
@@ -51,12 +55,22 @@ function tool(described) {
     } catch {
       return;
     }
-    const calls = Object.entries(toolCalls(location.origin, described.name, values));
-    examples.replaceChildren(...calls.map(([language, text], index) =>
-      h("details", { open: index === 0 }, h("summary", {}, language), codeBlock(language, text))));
+    const calls = toolCalls(location.origin, described.name, values);
+    const languages = /** @type {(keyof typeof calls)[]} */ (Object.keys(calls));
+    if (!languages.includes(language)) language = languages[0];
+    examples.replaceChildren(
+      h("div", { class: "seg", role: "group", "aria-label": "Language" }, languages.map((each) => h("button", {
+        type: "button", "aria-pressed": String(each === language),
+        onclick: () => {
+          language = each;
+          showExamples();
+          examples.querySelector("[aria-pressed=true]")?.focus();
+        },
+      }, each))),
+      codeBlock(language === "MCP" ? "MCP over HTTP" : language, calls[language]));
   };
   const node = h("form", {
-    oninput: showExamples,
+    oninput: showExamples, onchange: showExamples,
     onsubmit: async (/** @type {Event} */ event) => {
       event.preventDefault();
       await call(described, form, result, run);
@@ -64,7 +78,8 @@ function tool(described) {
   }, form.node, h("div", { class: "row" }, run));
   showExamples();
   return h("div", {},
-    h("div", { class: "head" }, h("h1", {}, described.title ?? described.name)),
+    h("div", { class: "head" }, h("h1", {}, described.title ?? described.name),
+      button("All tools", () => drawer(side, "Tools"), { kind: "narrow", icon: "menu" })),
     h("p", { class: "muted pre" }, described.description),
     h("div", { class: "two" }, h("div", { class: "panel" }, node, result),
       h("div", { class: "panel" }, h("h2", {}, "The same call elsewhere"), examples)));
@@ -96,9 +111,12 @@ async function call(described, form, result, run) {
     const response = await send("POST", `/tools/${described.name}`, { json: values, headers, signal: stop.signal });
     const answer = await response.json();
     const cost = response.headers.get("x-cost-usd");
+    const isJob = answer.status && answer.id && "progress" in answer;
     result.replaceChildren(
-      h("div", { class: "grid" }, mediaIn(answer).map((media) => mediaCard(media))),
-      h("div", { class: "receipt" }, h("span", {}, described.name), cost && h("span", { class: "cost" }, `$${cost}`),
+      h("div", { class: "grid" }, mediaIn(answer).map((media) => mediaCard({ model: answer.model, ...media, prompt: media.prompt ?? values.prompt ?? values.text })),
+        isJob && jobCard({ prompt: values.prompt, ...answer })),
+      isJob && h("a", { class: "btn", href: "#/media?kind=video" }, "Watch it in Media"),
+      h("div", { class: "receipt" }, h("span", {}, described.name), cost && h("span", { class: "cost" }, money(Number(cost))),
         h("span", {}, duration(performance.now() - started))),
       h("details", { open: !mediaIn(answer).length }, h("summary", {}, "Result"), jsonBlock(answer)));
   } catch (error) {
@@ -109,6 +127,7 @@ async function call(described, form, result, run) {
       result.replaceChildren(fault(error));
     }
   } finally {
+    if (described.paid) dispatchEvent(new Event("spent"));
     run.disabled = false;
     run.textContent = label;
   }
