@@ -1,31 +1,25 @@
 """`/media`: what the tools stored, and what callers bring for the tools to work on."""
 
-from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
-from starlette.datastructures import Headers
-from starlette.types import Message, Receive, Scope, Send
 
 from shared.auth import Guard
 from shared.errors import (
     InvalidRequest,
-    MalformedRange,
-    NotFound,
     TooLarge,
     Unauthorized,
-    UnsatisfiableRange,
 )
 from shared.routes.body import check_declared_length
-from shared.routes.downloads import Downloads, etag_of, has_etag, stream_object
+from shared.routes.downloads import Downloads
 from shared.routes.errors import (
     Cursor,
     cursor_errors,
     document_errors,
-    error_response,
 )
 from shared.routes.guard import (
     Context,
@@ -33,26 +27,22 @@ from shared.routes.guard import (
     guarded,
     request_deadline,
 )
+from shared.routes.media_files import serve_object
 from shared.storage import (
+    SHORT_LINK_PATH,
     Media,
     MediaInfo,
     MediaKind,
     MediaStore,
-    ObjectMissing,
     Origin,
     Storage,
-    cache_control,
     formats,
     new_id,
-    served_type,
 )
 from shared.tools import peek
 
 MAX_UPLOAD_BYTES = 95 * 1024 * 1024
 """Maximum bytes of an upload, below the 100 MiB of the Functions host, which answers more with 500."""
-
-SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-"""Lets a drawing be looked at, and nothing in it run or load."""
 
 KEY_HEADERS = "Authorization, X-Api-Key, x-functions-key"
 """Headers that carry keys: caches keep the answers of different keys apart."""
@@ -143,24 +133,58 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
     ) -> Response:
         """Leads to the medium's bytes, by a redirect to Blob Storage, or returns them itself."""
         refusal = None
-        if storage.signer is not None and link_object and expires and signature:
-            refusal = await storage.signer.refusal(link_object, expires, signature)
+        if storage.server_signer is not None and link_object and expires and signature:
+            refusal = await storage.server_signer.refusal(link_object, expires, signature)
             if refusal is None:
                 left = datetime.fromtimestamp(int(expires), UTC) - datetime.now(UTC)
-                return await _serve(downloads, storage, link_object, request, left)
+                return await serve_object(downloads, storage, link_object, request, left)
+        return await open_with_key(request, media_id, refusal)
+
+    @router.get(
+        f"{SHORT_LINK_PATH}/{{media_id}}",
+        name="media_open",
+        summary="Open a short link",
+        response_class=Response,
+        responses=_DOWNLOAD,
+    )
+    async def open_link(
+        request: Request,
+        media_id: str,
+        s: Annotated[str, Query(max_length=100, description="Signature of the link.")] = "",
+    ) -> Response:
+        """Leads to the medium's bytes without a key, until the link expires."""
+        refusal = None
+        if storage.signer is not None and s:
+            try:
+                async with request_deadline(request).scope():
+                    code, expires_at = await storage.signer.read_short(media_id, s)
+                    name = media.objects.decode(media_id, code)
+                    if storage.server_signer is None:
+                        return _redirect(await storage.media.link(name, expires_at))
+                left = expires_at - datetime.now(UTC)
+                return await serve_object(downloads, storage, name, request, left)
+            except Unauthorized as error:
+                refusal = error
+        return await open_with_key(request, media_id, refusal)
+
+    async def open_with_key(
+        request: Request, media_id: str, refusal: Unauthorized | None
+    ) -> Response:
         try:
             principal = await authorize(request, guard, None)
         except Unauthorized as error:
             raise refusal or error from error
         async with request_deadline(request).scope():
             record = await media.find(principal.name, media_id)
-            if storage.is_local or storage.signer is not None:
+            if storage.is_local or storage.server_signer is not None:
                 lifetime = media.objects.link_lifetime
-                return await _serve(
+                return await serve_object(
                     downloads, storage, record.object, request, lifetime, {"Vary": KEY_HEADERS}
                 )
-            url, _ = await media.link(record.object)
-        return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
+            if media.objects.public_base_url is not None:
+                return _redirect((await media.link(record.object))[0])
+            expires_at = datetime.now(UTC) + media.objects.link_lifetime
+            return _redirect(await storage.media.link(record.object, expires_at))
 
     @behind_guard.get("/media/{media_id}/info", name="media_info", summary="Describe a medium")
     async def info(context: Context, media_id: str) -> MediaInfo:
@@ -207,6 +231,10 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
 }
 
 
+def _redirect(url: str) -> Response:
+    return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
+
+
 def _too_large() -> TooLarge:
     return TooLarge(f"A file may have at most {MAX_UPLOAD_BYTES} bytes. Send less.")
 
@@ -215,75 +243,3 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
         if chunk:
             yield chunk
-
-
-class _MediaFile(FileResponse):
-    """A file that answers a ``Range`` it cannot serve with this app's errors instead of plain text."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal: InvalidRequest | None = None
-
-        async def send_unless_refused(message: Message) -> None:
-            nonlocal refusal
-            status = message.get("status")
-            if status == 416:
-                _, _, size = Headers(raw=message["headers"])["content-range"].rpartition("/")
-                refusal = UnsatisfiableRange(int(size))
-            elif status == 400:
-                refusal = MalformedRange()
-            elif refusal is None:
-                await send(message)
-
-        await super().__call__(scope, receive, send_unless_refused)
-        if refusal is not None:
-            await error_response(Request(scope), refusal)(scope, receive, send)
-
-
-async def _serve(
-    downloads: Downloads,
-    storage: Storage,
-    name: str,
-    request: Request,
-    lifetime: timedelta,
-    more_headers: Mapping[str, str] | None = None,
-) -> Response:
-    media_format = formats.format_of_name(name)
-    if media_format is None:
-        raise _gone()
-    request.state.send.allow_download()
-    headers = {
-        "Cache-Control": cache_control(lifetime),
-        "X-Content-Type-Options": "nosniff",
-        **(more_headers or {}),
-    }
-    if media_format is formats.SVG:
-        headers["Content-Security-Policy"] = SVG_POLICY
-    headers["ETag"] = etag_of(name)
-    is_known = has_etag(request, headers["ETag"])
-    path = storage.local_file(name)
-    if path is None:
-        headers["Content-Type"] = served_type(media_format)
-        headers["Content-Disposition"] = f'inline; filename="{name.rpartition("/")[2]}"'
-        try:
-            async with request_deadline(request).scope():
-                if is_known:
-                    await storage.media.describe(name)
-                    return Response(status_code=304, headers=headers)
-                return await stream_object(storage.media, name, request, headers, downloads)
-        except ObjectMissing as error:
-            raise _gone() from error
-    if not path.is_file():
-        raise _gone()
-    if is_known:
-        return Response(status_code=304, headers=headers)
-    return _MediaFile(
-        path,
-        media_type=served_type(media_format),
-        headers=headers,
-        filename=path.name,
-        content_disposition_type="inline",
-    )
-
-
-def _gone() -> NotFound:
-    return NotFound("The file of this media is gone.")

@@ -7,7 +7,7 @@ from shared.storage.idempotency import Claim, IdempotencyStore
 from shared.storage.ids import Operation, is_id, iso_utc, made_at, new_id, owner_key
 from shared.storage.keys import SharedKey
 from shared.storage.leases import Lease, LeasedRecord, LeasedRecords, Renewal
-from shared.storage.links import LinkSigner
+from shared.storage.links import SHORT_LINK_PATH, LinkSigner
 from shared.storage.media import MediaStore
 from shared.storage.media_index import MediaPage, MediaRecord, Origin
 from shared.storage.media_json import MAX_FRESH_MEDIA, Media, MediaInfo, find_media
@@ -41,6 +41,7 @@ from shared.storage.work_items import WORK_KINDS, WorkItem, WorkItems, WorkKind,
 
 __all__ = [
     "MAX_FRESH_MEDIA",
+    "SHORT_LINK_PATH",
     "WORK_KINDS",
     "Claim",
     "ContentHeaders",

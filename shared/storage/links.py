@@ -1,13 +1,17 @@
 """Who signs the links to media, which browsers open without a key.
 
-`LinkSigner` signs those that lead to the app itself, which serves the media from a folder, or from Blob
-Storage as a proxy. `BlobLinkSigner` signs those that lead to Blob Storage (shared access signatures).
-Where a public URL is configured for the media, links need no signature: see `MediaStore.link`.
+`LinkSigner` signs those that lead to the app itself: short ones, which a model copies without an error,
+and longer ones to objects whose name a short link cannot tell. `BlobLinkSigner` signs those that lead to
+Blob Storage (shared access signatures), to which short links redirect where the app does not serve media
+itself. Where a public URL is configured for the media, links need no signature: see `MediaStore.link`.
 """
 
 import asyncio
+import binascii
 import hashlib
 import hmac
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
@@ -26,7 +30,13 @@ KEY_OBJECT = "media-links/key"
 DELEGATION_KEY_LIFETIME = timedelta(days=1)
 CLOCK_SKEW = timedelta(minutes=5)
 
+SHORT_LINK_PATH = "/m"
+"""Path of short links; the id of the medium follows."""
+
 _MAX_DIGITS = 16
+
+_SHORT_PAYLOAD = struct.Struct(">BI13s")
+"""The ``s`` of a short link: which object of the medium, when it expires, and 104 bits of signature."""
 
 
 class LinkSigner:
@@ -65,6 +75,47 @@ class LinkSigner:
         if int(expires) < datetime.now(UTC).timestamp():
             return Unauthorized("This link has expired. GET /media/ID with a key. ")
         return None
+
+    async def sign_short(self, media_id: str, code: int, expires_at: datetime) -> str:
+        """Returns a link of at most 80 characters after the host that holds until ``expires_at``.
+
+        Args:
+            media_id: Id of the medium.
+            code: Number of the object among those of the medium, as `MediaObjects.code` returns it.
+            expires_at: Its expiry.
+        """
+        expires = int(expires_at.timestamp())
+        payload = _SHORT_PAYLOAD.pack(
+            code, expires, await self._short_digest(media_id, code, expires)
+        )
+        text = urlsafe_b64encode(payload).decode()
+        return f"{self._base_url}{SHORT_LINK_PATH}/{media_id}?s={text}"
+
+    async def read_short(self, media_id: str, text: str) -> tuple[int, datetime]:
+        """Returns the code and the expiry of a short link.
+
+        Args:
+            media_id: Id of the medium that it names.
+            text: Its ``s``.
+
+        Raises:
+            Unauthorized: We did not sign it, or it has expired.
+        """
+        try:
+            payload = urlsafe_b64decode(text.encode())
+            code, expires, digest = _SHORT_PAYLOAD.unpack(payload)
+        except (ValueError, binascii.Error, struct.error):
+            raise Unauthorized("The link's signature is invalid. ") from None
+        if not hmac.compare_digest(await self._short_digest(media_id, code, expires), digest):
+            raise Unauthorized("The link's signature is invalid. ")
+        if expires < datetime.now(UTC).timestamp():
+            raise Unauthorized("This link has expired. GET /media/ID with a key. ")
+        return code, datetime.fromtimestamp(expires, UTC)
+
+    async def _short_digest(self, media_id: str, code: int, expires: int) -> bytes:
+        self._key = self._key or await self._load_key()
+        signed = f"short\n{media_id}\n{code}\n{expires}".encode(errors="replace")
+        return hmac.new(self._key, signed, hashlib.sha256).digest()[:13]
 
     async def _signature(self, name: str, expires: int) -> str:
         self._key = self._key or await self._load_key()

@@ -33,7 +33,15 @@ from shared.storage.media_json import (
     find_media,
     with_links,
 )
-from shared.storage.media_objects import OWNER, THUMBNAIL, Content, MediaObjects, MediaSeals, Upload
+from shared.storage.media_objects import (
+    OWNER,
+    THUMBNAIL,
+    THUMBNAIL_SUFFIX,
+    Content,
+    MediaObjects,
+    MediaSeals,
+    Upload,
+)
 from shared.storage.objects import ObjectMissing
 from shared.storage.service import Storage
 from shared.storage.work_items import WorkItem, WorkItems
@@ -91,7 +99,9 @@ class MediaStore:
         seal = await self.seals.seal(owner, media_id, origin)
         still_name = None
         if thumbnail is not None:
-            still_name = self.objects.name(media_id, thumbnail[1], media_format.kind, "-thumbnail")
+            still_name = self.objects.name(
+                media_id, thumbnail[1], media_format.kind, THUMBNAIL_SUFFIX
+            )
         upload = Upload(
             name=self.objects.name(media_id, media_format),
             media_format=media_format,
@@ -242,10 +252,16 @@ class MediaStore:
         )
 
     async def link(self, name: str) -> tuple[str, str | None]:
-        """Returns a URL for browsers and its expiry; None if it never expires."""
+        """Returns a URL for browsers and its expiry; None if it never expires.
+
+        It is short where the app can be reached, so that a model can copy it without an error.
+        """
         if self.objects.public_base_url is not None:
             return f"{self.objects.public_base_url}/{name}", None
         expires_at = datetime.now(UTC).replace(microsecond=0) + self.objects.link_lifetime
+        signer, short = self._storage.signer, self.objects.code(name)
+        if signer is not None and short is not None:
+            return await signer.sign_short(*short, expires_at), iso_utc(expires_at)
         url = await self._storage.media.link(name, expires_at)
         return url, None if url.startswith("file:") else iso_utc(expires_at)
 

@@ -15,8 +15,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.settings import Settings
-from shared.storage.formats import SVG, TEXT, MediaFormat, MediaKind
-from shared.storage.ids import made_at
+from shared.storage.formats import FORMATS, SVG, TEXT, MediaFormat, MediaKind, format_of_name
+from shared.storage.ids import is_id, made_at
 from shared.storage.keys import SharedKey
 from shared.storage.media_index import Origin, has_size
 from shared.storage.objects import ContentHeaders, ObjectExists, ObjectMissing, unreadable
@@ -38,7 +38,10 @@ KEY_OBJECT = "media-owners/key"
 FILE_ROOT = "files"
 """Folder of documents; those of the other kinds are settings."""
 
+THUMBNAIL_SUFFIX = "-thumbnail"
+
 _NONCE_BYTES = 12
+_THUMBNAIL_CODE = 0x80
 
 Content = bytes | AsyncIterable[bytes]
 
@@ -143,6 +146,27 @@ class MediaObjects:
         folders = (self._prefix, self._roots[kind or media_format.kind], day)
         file = f"{media_id}{suffix}.{media_format.extension}"
         return "/".join([folder for folder in folders if folder] + [file])
+
+    def code(self, name: str) -> tuple[str, int] | None:
+        """Returns the medium and the number by which short links tell its objects apart.
+
+        Args:
+            name: The object; None is returned for one that was stored under other settings.
+        """
+        stem = name.rpartition("/")[2].partition(".")[0]
+        media_id = stem.removesuffix(THUMBNAIL_SUFFIX)
+        media_format = format_of_name(name)
+        if media_format is None or not is_id(media_id):
+            return None
+        code = FORMATS.index(media_format) | (_THUMBNAIL_CODE if stem != media_id else 0)
+        return (media_id, code) if self.decode(media_id, code) == name else None
+
+    def decode(self, media_id: str, code: int) -> str:
+        """Returns the object of a medium to which `code` has given a number."""
+        media_format = FORMATS[code & ~_THUMBNAIL_CODE]
+        if code & _THUMBNAIL_CODE:
+            return self.name(media_id, media_format, "video", THUMBNAIL_SUFFIX)
+        return self.name(media_id, media_format)
 
     def folders(self, first: datetime, last: datetime) -> Sequence[str]:
         """Returns the folders of all media whose ids are of a short time, in a fixed order."""

@@ -57,12 +57,15 @@ class Storage:
         self.state = cast(ObjectStore, _OpenedByUse(self._open_state))
         """The container of everything else durable, as `media` is."""
         self.signer: LinkSigner | None = None
-        """Signs links to the app's own route; None where Blob Storage or nobody serves the media."""
+        """Signs links to the app's own routes; None where these cannot be reached."""
         self._folder = _folder(settings)
         if serves_links and self._folder is not None:
             self.signer = LinkSigner(key_of_file(self._folder / _LINK_KEY_FILE), settings.own_url)
-        elif serves_links and settings.storage.proxy_downloads:
+        elif serves_links:
             self.signer = LinkSigner(SharedKey(self.state, KEY_OBJECT).load, settings.own_url)
+        is_proxy = settings.storage.proxy_downloads or self._folder is not None
+        self.server_signer = self.signer if is_proxy else None
+        """The same where the app serves the media itself; None where Blob Storage or nobody does."""
 
     @property
     def is_configured(self) -> bool:
@@ -120,14 +123,14 @@ class Storage:
         if self._folder is not None:
             tighten(self._folder, (media, state, UPLOADS, LOCKS, METADATA, _LINK_KEY_FILE))
             return (
-                FolderStore(self._folder, media, self.signer),
+                FolderStore(self._folder, media, self.server_signer),
                 FolderStore(self._folder, state, None),
             )
         self.check_configured()
         from shared.storage.blob import BlobStore
 
         self._account = _open_account(self._settings, self.timing)
-        return BlobStore(self._account, media, self.signer), BlobStore(self._account, state)
+        return BlobStore(self._account, media, self.server_signer), BlobStore(self._account, state)
 
 
 class _OpenedByUse:

@@ -34,7 +34,10 @@ class Api:
         """Opens a link without a key, as a browser does."""
         if url.startswith("http://localhost:7071/"):
             path = url.removeprefix("http://localhost:7071")
-            return await self.http.get(path, headers={"Authorization": ""})
+            answer = await self.http.get(path, headers={"Authorization": ""})
+            if answer.status_code != 302:
+                return answer
+            url = answer.headers["location"]
         return await self._browser.get(url)
 
     async def ids(self, **query: Any) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 
 from shared.routes import media as media_routes
+from shared.routes.media_files import SVG_POLICY
 from shared.storage import cache_control, media_index
 from shared.storage.ids import is_id
 from tests.conftest import AUTH, KEY, MakeClient, StandIn, digest
@@ -55,8 +57,11 @@ async def test_wrong_query_is_named(api: Api, query: str) -> None:
     assert response.json()["errors"][0]["loc"] == ["query", query.split("=")[0]]
 
 
-async def test_link_of_the_app_is_refused_when_it_is_not_ours_any_more(local_api: Api) -> None:
-    await upload(local_api)
+async def test_link_to_what_was_stored_under_another_prefix_opens_and_cannot_be_changed(
+    make_client: MakeClient, environment: dict[str, str], browser: httpx2.AsyncClient
+) -> None:
+    await upload(Api(make_client(environment), browser))
+    local_api = Api(make_client(environment | {"AZURE_BLOB_PATH_PREFIX": "new"}), browser)
     [media] = (await local_api.http.get("/media")).json()["media"]
     parts = urlsplit(media["url"])
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -84,7 +89,10 @@ async def test_medium_opens_with_a_key_after_its_link_has_expired(
     assert expired.status_code in (401, 403)
     if media["url"].startswith("http://localhost:7071/"):
         path = media["url"].removeprefix("http://localhost:7071")
-        assert (await api.http.get(path)).content == png()
+        answer = await api.http.get(path)
+        if answer.status_code == 302:
+            answer = await browser.get(answer.headers["location"])
+        assert answer.content == png()
     response = await api.http.get(f"/media/{media_id}")
     if response.status_code == 302:
         assert response.headers["cache-control"] == "no-store"
@@ -148,7 +156,7 @@ async def test_drawing_that_is_served_by_the_app_may_not_run_anything(local_api:
     media_id = await upload(local_api, drawing)
     response = await local_api.http.get(f"/media/{media_id}")
     assert response.headers["content-type"] == "image/svg+xml"
-    assert response.headers["content-security-policy"] == media_routes.SVG_POLICY
+    assert response.headers["content-security-policy"] == SVG_POLICY
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
@@ -231,6 +239,47 @@ async def test_cursors_name_nothing_that_is_stored(api: Api) -> None:
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), wrong
 
 
+async def test_link_is_short_enough_to_be_copied_and_names_its_medium(
+    api: Api, stored_environment: dict[str, str]
+) -> None:
+    media_id = await upload(api)
+    job = await api.call("generate_video", prompt="A hill", seconds=1)
+    done = await until(
+        lambda: api.call("get_video", job_id=job["id"]), lambda seen: seen["status"] == "completed"
+    )
+    info = (await api.http.get(f"/media/{media_id}/info")).json()
+    for link in (info["url"], done["media"]["url"], done["media"]["thumbnail_url"]):
+        path = link.removeprefix("http://localhost:7071")
+        assert path.startswith(f"/m/{media_id if link == info['url'] else done['media']['id']}?s=")
+        assert len(path) <= 80
+        assert (await api.open(link)).status_code == 200
+    is_blob = "AZURE_STORAGE_CONNECTION_STRING" in stored_environment
+    answer = await api.http.get(info["url"].removeprefix("http://localhost:7071"))
+    assert (answer.status_code, "location" in answer.headers) == (
+        (302, True) if is_blob else (200, False)
+    )
+
+
+async def test_short_link_opens_what_it_was_made_for_and_nothing_else(api: Api) -> None:
+    media_id, other_id = await upload(api), await upload(api, png(9, 9))
+    url = (await api.http.get(f"/media/{media_id}/info")).json()["url"]
+    signature = url.partition("?s=")[2]
+    payload = bytearray(urlsafe_b64decode(signature))
+    for position in (0, 4, 17):
+        changed = bytearray(payload)
+        changed[position] ^= 1
+        forged = url.replace(signature, urlsafe_b64encode(changed).decode())
+        assert (await api.open(forged)).status_code == 401
+    for wrong in (
+        url.replace(media_id, other_id),
+        f"{url}x",
+        url[:-4],
+        url.partition("s=")[0] + "s=é",
+    ):
+        refused = await api.open(wrong)
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized"), wrong
+
+
 async def test_public_base_url_makes_links_that_never_expire(
     make_client: MakeClient, stored_environment: dict[str, str], browser: httpx2.AsyncClient
 ) -> None:
@@ -244,7 +293,7 @@ async def test_public_base_url_makes_links_that_never_expire(
     media_id = await upload(api)
     [media] = (await api.http.get("/media")).json()["media"]
     if "AZURE_STORAGE_CONNECTION_STRING" not in stored_environment:
-        assert media["url"].startswith("http://localhost:7071/media/")
+        assert media["url"].startswith("http://localhost:7071/m/")
         return
     created = media["created_at"][:10].replace("-", "/")
     assert media["url"] == f"{base}/tenant/one/art/{created}/{media_id}.png"

@@ -75,7 +75,7 @@ async def test_conversations_media_jobs_and_connections_are_shown_as_they_were(
 ) -> None:
     for path, expected in store.expected["answers"].items():
         shown = stable(await ask(store.client, "GET", path))
-        assert contains(shown, expected), (path, shown, expected)
+        assert contains(shown, stable(expected)), (path, shown, expected)
     assert stand_in.requests() == []
 
 
@@ -100,7 +100,7 @@ async def test_tasks_are_kept_and_can_be_changed(store: Store) -> None:
 async def test_idempotency_key_returns_the_stored_result(store: Store, stand_in: StandIn) -> None:
     name, arguments, key = REPEATED
     again = await tool(store.client, name, key, **arguments)
-    assert contains(stable(again), store.expected["repeated"])
+    assert contains(stable(again), stable(store.expected["repeated"]))
     assert stand_in.requests() == []
 
 
