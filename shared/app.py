@@ -19,14 +19,16 @@ from shared.key_text import generate_key
 from shared.keys import AdminChanges, KeyStore
 from shared.mcp_server import McpEndpoint
 from shared.principal_data import PrincipalData
+from shared.routes.changes import changes_router
 from shared.routes.chat import chat_router
 from shared.routes.connections import connections_router
 from shared.routes.conversations import conversations_router
 from shared.routes.docs import DOCS_PATH, OPENAPI_PATH, REDOC_PATH, docs_router
 from shared.routes.errors import install_error_handlers
 from shared.routes.health import health_router
-from shared.routes.keys import keys_router, me_router
+from shared.routes.keys import keys_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
+from shared.routes.me import me_router
 from shared.routes.media import media_router
 from shared.routes.middleware import ConfigurationGate, Cors, HeadRequests, RequestMiddleware
 from shared.routes.openai import openai_router
@@ -112,10 +114,15 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     # The Functions host does not tell by which name and scheme it was called.
     api.include_router(connections_router(services.connections, guard, settings.own_url))
     api.include_router(keys_router(keys, changes, settings, guard))
-    api.include_router(me_router(settings, guard, services.ledger.standings))
+    api.include_router(changes_router(changes, guard))
+    api.include_router(me_router(settings, guard, services.ledger))
     api.include_router(
         principals_router(
-            PrincipalData(state, services.media, [services.reports.forget]), changes, guard
+            PrincipalData(
+                state, services.media, [services.reports.forget, changes.forget, keys.forget]
+            ),
+            changes,
+            guard,
         )
     )
     api.include_router(openai_router(services.openai, guard, timing.ping))

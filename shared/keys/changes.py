@@ -9,9 +9,14 @@ from typing import Any
 
 from shared.auth import Principal
 from shared.errors import BUG, GatewayError
-from shared.storage import ObjectStore, Record, Records, new_id
+from shared.parallel import gather_limited
+from shared.storage import ObjectStore, Record, RecordPage, Records, Versioned, new_id, pseudonym_of
 
 logger = logging.getLogger(__name__)
+
+FOLDER = "changes/"
+PARALLEL_WRITES = 16
+PAGE = 100
 
 BEGUN = "begun"
 """Outcome of a change that is being made, or whose process died."""
@@ -47,6 +52,44 @@ class AdminChanges:
     def __init__(self, state: ObjectStore) -> None:
         self._records = Records(state, Change)
 
+    async def list(self, limit: int, cursor: str | None) -> RecordPage[Change]:
+        """Returns the next changes, newest first.
+
+        Args:
+            limit: Maximum number of changes.
+            cursor: Where to begin, from the last page.
+
+        Raises:
+            ValueError: The cursor is not one that a listing gave.
+            StorageUnavailable: They cannot be read.
+        """
+        return await self._records.list(FOLDER, limit, cursor)
+
+    async def forget(self, principal: str) -> None:
+        """Puts a pseudonym in place of a principal's name in all changes.
+
+        Raises:
+            StorageUnavailable: Storage failed; it can be repeated.
+        """
+        cursor: str | None = None
+        while True:
+            page = await self._records.list(FOLDER, PAGE, cursor)
+            named = [each for each in page.records if principal in _names(each.record)]
+            await gather_limited(PARALLEL_WRITES, (self._rename(each, principal) for each in named))
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    async def _rename(self, stored: Versioned[Change], principal: str) -> None:
+        def rename(change: Change) -> None:
+            pseudonym = pseudonym_of(principal)
+            if change.who == principal:
+                change.who = pseudonym
+            if change.target == principal:
+                change.target = pseudonym
+
+        await self._records.change(stored.name, rename)
+
     @asynccontextmanager
     async def record(
         self, who: Principal, what: str, target: str, details: Mapping[str, Any] | None = None
@@ -62,11 +105,15 @@ class AdminChanges:
         Raises:
             StorageUnavailable: The change cannot be recorded, and is not made.
         """
+
+        def end(change: Change) -> None:
+            change.outcome = outcome
+
         change = Change(
             at=datetime.now(UTC), who=who.name, what=what, target=target, details=details or {}
         )
-        stored = await self._records.create(f"changes/{new_id()}.json", change)
-        outcome = BUG.code
+        stored = await self._records.create(f"{FOLDER}{new_id()}.json", change)
+        outcome = str(BUG.code)
         try:
             yield
             outcome = "ok"
@@ -77,7 +124,11 @@ class AdminChanges:
             line = {"who": who.name, "what": what, "target": target, "outcome": outcome}
             logger.info("admin %s", json.dumps(line))
             try:
-                done = change.model_copy(update={"outcome": outcome})
-                await self._records.replace(stored, done)
+                # As it is stored now: a deletion puts a pseudonym into its own record, too.
+                await self._records.change(stored.name, end)
             except GatewayError as error:
                 logger.warning("The outcome of a change was not recorded: %s", error.code)
+
+
+def _names(change: Change) -> tuple[str, str]:
+    return (change.who, change.target)

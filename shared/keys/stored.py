@@ -11,7 +11,7 @@ from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.key_text import digest_key, generate_key
 from shared.keys.snapshot import KeySnapshot
 from shared.settings import PRINCIPAL_PATTERN, KeyGrant
-from shared.storage import ObjectMissing, ObjectStore, Record, Records
+from shared.storage import ObjectMissing, ObjectStore, Record, Records, pseudonym_of
 
 FILE = "keys/keys.json"
 """All stored keys are one object, so that one request reads them."""
@@ -189,6 +189,23 @@ class KeyStore:
             del file.keys[name]
 
         await self._change(remove)
+
+    async def forget(self, principal: str) -> None:
+        """Puts a pseudonym in place of a principal's name where keys say who made them.
+
+        Raises:
+            StorageUnavailable: Storage failed; it can be repeated.
+        """
+        if all(each.created_by != principal for each in (await self._read()).values()):
+            return
+
+        def rename(file: _KeyFile) -> None:
+            for name, each in file.keys.items():
+                if each.created_by == principal:
+                    renamed = {"created_by": pseudonym_of(principal)}
+                    file.keys[name] = each.model_copy(update=renamed)
+
+        await self._change(rename)
 
     def _find(self, file: _KeyFile, name: str) -> StoredKey:
         if name not in file.keys:

@@ -92,6 +92,7 @@ class Chat:
     def _prepare(self, request: CompletionRequest) -> tuple[ProviderCall, dict[str, Any]]:
         endpoint = self._clients.endpoints.get(Capability.CHAT)
         call = ProviderCall.with_model(Capability.CHAT, endpoint, request.model)
+        self._clients.endpoints.check_other_models(request.extra)
         return call, request.parameters(endpoint.target)
 
     async def _create(

@@ -1,13 +1,19 @@
 """Which provider, URL, credentials and model serve each capability, resolved from the settings."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import SecretStr
 
 from shared.errors import InvalidRequest, ModelNotAllowed, NotConfigured
-from shared.model_access import check_model, is_limited
+from shared.model_access import (
+    check_field_names,
+    check_model,
+    check_other_models,
+    is_limited,
+)
 from shared.openai_service.named_providers import NamedModel, NamedProviders
 from shared.openai_service.provider_config import (
     Provider,
@@ -44,12 +50,15 @@ class Endpoint:
         model: The model; None in Azure where only the deployment is known.
         deployment: The deployment in Azure; None elsewhere.
         allowed_models: Patterns of the models that callers may use; None for any.
+        is_plain: Whether the model's name leads here without the name of its provider, so that a
+            pattern without that name allows it.
     """
 
     config: ProviderConfig
     model: str | None
     deployment: str | None = None
     allowed_models: ModelPatterns | None = None
+    is_plain: bool = True
 
     @property
     def target(self) -> str:
@@ -73,11 +82,23 @@ class Endpoint:
                 "model", "Give the name of a deployment: 1 to 64 of A-Z a-z 0-9 . _ -"
             )
         known_as = [self.model] if chosen == self.target and self.model else []
-        if self.config.name:
-            known_as.append(f"{self.config.name}/{chosen}")
         lists = () if self.allowed_models is None else (self.allowed_models,)
-        check_model(chosen, known_as, lists)
+        if self.config.name is None:
+            check_model(chosen, known_as, lists)
+        else:
+            full = f"{self.config.name}/{chosen}"
+            known_as.append(full)
+            check_model(*((chosen, known_as) if self.is_plain else (full, [])), lists=lists)
         return chosen
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the caller may use it."""
+        try:
+            self.choose_model(None)
+        except ModelNotAllowed:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +152,39 @@ class Endpoints:
 
     def may_use(self, config: ProviderConfig, model: str) -> bool:
         """Returns whether the caller may use a model of a provider."""
-        try:
-            Endpoint(config, model, None, self._allowed_models).choose_model(None)
-        except ModelNotAllowed:
-            return False
-        return True
+        return self._named_endpoint(NamedModel(config, model)).is_allowed
+
+    def check_other_models(self, fields: Mapping[str, Any]) -> None:
+        """Checks that a body names no model beside its own that the caller may not use.
+
+        Args:
+            fields: The body, or a part of it.
+
+        Raises:
+            InvalidRequest: A field chooses models in a way that cannot be checked.
+            ModelNotAllowed: A field names a model that the caller may not use.
+        """
+        check_other_models(fields, self._lists)
+
+    def check_field_names(self, names: Iterable[str]) -> None:
+        """Checks that the fields of a form choose no models beside ``model``, where not all may be used.
+
+        Raises:
+            InvalidRequest: One does.
+        """
+        if self.limits_models:
+            check_field_names(names)
+
+    @property
+    def _lists(self) -> Sequence[ModelPatterns]:
+        return () if self._allowed_models is None else (self._allowed_models,)
 
     def route(self, capability: Capability, model: str | None) -> Sequence[Endpoint]:
         """Returns where to call a model, and where to call it if the first one fails.
 
-        A model of PROVIDERS is called there; any other one at the capability's endpoint.
+        A model of PROVIDERS is called there; any other one at the capability's endpoint. Whether the
+        caller may use the first one is checked when its model is chosen; of the others, those that
+        the caller may not use are left out.
 
         Args:
             capability: What it is asked for.
@@ -150,7 +194,8 @@ class Endpoints:
             NotConfigured: The capability has no endpoint.
         """
         if model is not None and (found := self.named.find(model)):
-            return self._named_endpoints(found)
+            first, *others = map(self._named_endpoint, found)
+            return (first, *(each for each in others if each.is_allowed))
         endpoint = self.get(capability)
         if model is None:
             return (endpoint, *self._fallbacks(endpoint))
@@ -162,11 +207,23 @@ class Endpoints:
         if endpoint.config.name is None or endpoint.model is None:
             return ()
         found = self.named.find(f"{endpoint.config.name}/{endpoint.model}")
-        return self._named_endpoints(found[1:])
+        others = map(self._named_endpoint, found[1:])
+        return tuple(each for each in others if each.is_allowed)
 
-    def _named_endpoints(self, found: Sequence[NamedModel]) -> Sequence[Endpoint]:
-        allowed = self._allowed_models
-        return tuple(Endpoint(each.config, each.model, None, allowed) for each in found)
+    def _named_endpoint(self, found: NamedModel) -> Endpoint:
+        config, model = found.config, found.model
+        is_plain = config.name is None or self._leads_to(model, config)
+        return Endpoint(config, model, None, self._allowed_models, is_plain)
+
+    def _leads_to(self, model: str, config: ProviderConfig) -> bool:
+        """Returns whether a model's name alone leads to a provider, at the latest as a fallback."""
+        if found := self.named.find(model):
+            return config in [each.config for each in found]
+        return any(
+            endpoint.config == config and model == endpoint.model
+            for endpoint in map(self.find, Capability)
+            if endpoint is not None
+        )
 
     def by_provider(self) -> Mapping[ProviderConfig, Sequence[Capability]]:
         """Returns the providers that are configured, each with the capabilities that it serves."""

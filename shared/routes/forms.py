@@ -54,6 +54,15 @@ def find_field(body: bytes, content_type: str, name: str) -> tuple[int, int] | N
     return found[0].start, found[0].end
 
 
+def field_names(body: bytes, content_type: str) -> set[str]:
+    """Returns the names of a form's fields.
+
+    Raises:
+        InvalidRequest: It is no form.
+    """
+    return {_name(part) for part in _parse(body, _boundary(content_type))}
+
+
 def _boundary(content_type: str) -> bytes:
     message = Message()
     message["content-type"] = content_type

@@ -1,15 +1,12 @@
-"""`/keys` and `/me`: the keys of callers, and what the caller's own may do."""
+"""`/keys`: the keys of callers."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from shared.auth import Guard, Principal
-from shared.errors import NotConfigured, StorageUnavailable
+from shared.auth import Guard
 from shared.keys import AdminChanges, KeyStore, StoredKey
 from shared.routes.errors import document_errors
 from shared.routes.guard import Context, guarded
@@ -24,12 +21,8 @@ from shared.settings import (
     Settings,
 )
 from shared.strict_json import as_integer
-from shared.usage import Standing
 
 MAX_OVERLAP_SECONDS = 30 * 24 * 3600
-
-FindStandings = Callable[[Principal], Awaitable[Sequence[Standing]]]
-"""Returns for each limit of a principal how much it allows, how much is used and when it resets."""
 
 
 class NewKey(KeyGrant):
@@ -130,29 +123,6 @@ class KeyList(BaseModel):
     problems: list[str]
 
 
-class Me(BaseModel):
-    """Answer of `GET /me`.
-
-    Attributes:
-        principal: Who is calling.
-        scopes: What they may do.
-        models: Patterns of the models that they may use; null: any. ALLOWED_MODELS may allow fewer.
-        limits: Each limit with how much it allows (``limit``), how much is used (``used``, null where
-            that is not known) and when it resets (``resets_at``).
-        usage: What is used of each limit, by its name; null where that is not known.
-        expires: Until when the key is valid; null: for ever.
-        spoken_for_by: The key that speaks for the principal; null where it is their own.
-    """
-
-    principal: str
-    scopes: list[Scope]
-    models: list[str] | None
-    limits: dict[str, dict[str, Any]]
-    usage: dict[str, float | None]
-    expires: str | None
-    spoken_for_by: str | None
-
-
 def keys_router(
     store: KeyStore, changes: AdminChanges, settings: Settings, guard: Guard
 ) -> APIRouter:
@@ -233,42 +203,6 @@ def keys_router(
     return router
 
 
-def me_router(settings: Settings, guard: Guard, find_standings: FindStandings) -> APIRouter:
-    """Returns the route that tells callers who they are.
-
-    Args:
-        settings: Limits of principals that have none of their own.
-        guard: The guard that authenticates.
-        find_standings: Says how much is used of the limits.
-    """
-    router = APIRouter(tags=["keys"], route_class=guarded(guard, None))
-
-    @router.get("/me", name="me", summary="Show who is calling")
-    async def me(context: Context) -> Me:
-        """Says who is calling, and what they may do and use."""
-        principal = context.principal
-        limits: dict[str, dict[str, Any]] = {
-            name: {"limit": allowed, "used": None, "resets_at": None}
-            for name, allowed in principal.limits or settings.usage.limits
-            if allowed is not None
-        }
-        # Who is calling is known without storage, too.
-        with suppress(NotConfigured, StorageUnavailable):
-            for each in await find_standings(principal) if limits else ():
-                limits[each.limit] |= {"used": each.used, "resets_at": each.resets_at}
-        return Me(
-            principal=principal.name,
-            scopes=_ordered(principal.scopes),
-            models=list(principal.models[-1]) if principal.models else None,
-            limits=limits,
-            usage={name: standing["used"] for name, standing in limits.items()},
-            expires=principal.expires,
-            spoken_for_by=principal.spoken_for_by,
-        )
-
-    return router
-
-
 def _describe(store: KeyStore, name: str, stored: StoredKey, now: datetime) -> StoredKeyView:
     problem = None
     if store.is_taken(name):
@@ -290,7 +224,7 @@ def _view(name: str, grant: KeyGrant) -> dict[str, Any]:
     limits = None if grant.limits is None else grant.limits.model_dump(exclude_none=True)
     return {
         "name": name,
-        "scopes": _ordered(grant.scopes),
+        "scopes": ordered(grant.scopes),
         "expires": grant.expires,
         "models": None if grant.models is None else list(grant.models),
         "limits": limits,
@@ -303,7 +237,8 @@ def _granted(grant: KeyGrant) -> dict[str, Any]:
     return view
 
 
-def _ordered(scopes: frozenset[Scope]) -> list[Scope]:
+def ordered(scopes: frozenset[Scope]) -> list[Scope]:
+    """Returns scopes in the order of their list."""
     return [scope for scope in SCOPES if scope in scopes]
 
 

@@ -20,7 +20,6 @@ from pydantic_core import from_json, to_json
 from shared.auth import Guard
 from shared.deadline import time_limit
 from shared.errors import GatewayError, InvalidRequest, NotFound, ProviderError, ProviderUnavailable
-from shared.model_access import check_model
 from shared.openai_service import Capability, Consumption, OpenAIService
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall
@@ -29,7 +28,7 @@ from shared.openai_service.event_streams import StreamReader
 from shared.openai_service.forwarding import ForwardedAnswer, ForwardedRequest
 from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.service import ModelList
-from shared.routes.forms import find_field
+from shared.routes.forms import field_names, find_field
 from shared.routes.forwarded_stream import ForwardedStream
 from shared.routes.guard import guarded
 from shared.settings import Scope
@@ -181,8 +180,7 @@ class _Forwarding:
 
         calls = self._route(capability, fields.get("model"))
         is_limited = self._openai.endpoints.limits_models
-        if is_limited:
-            _check_other_models(fields)
+        self._openai.endpoints.check_other_models(fields)
         hides_usage = "stream_options" in changes
         estimate = of_forwarded(path, fields)
         return await self._send(request, calls, build, estimate, hides_usage=hides_usage)
@@ -197,6 +195,8 @@ class _Forwarding:
             raise InvalidRequest.for_field(
                 "model", "Name the model: this key may not use every model"
             )
+
+        self._openai.endpoints.check_field_names(field_names(body, content_type))
 
         def build(model: str) -> ForwardedRequest:
             changed = body
@@ -312,24 +312,6 @@ async def _fields(request: Request) -> Body:
             "Send a JSON object, with the header 'Content-Type: application/json'."
         )
     return fields
-
-
-def _check_other_models(fields: Body) -> None:
-    """Refuses fields by which some providers fall back to other models than the one that was checked.
-
-    Raises:
-        InvalidRequest: There is one.
-        ModelNotAllowed: A tool that the provider runs uses a model that the caller may not use.
-    """
-    for name in ("models", "fallbacks", "route"):
-        if name in fields:
-            raise InvalidRequest.for_field(
-                name, "Name the model in 'model' only: this key may not use every model"
-            )
-    tools = fields.get("tools")
-    for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, dict) and isinstance(tool.get("model"), str):
-            check_model(tool["model"])
 
 
 def _ask_for_usage(fields: Body) -> Body:

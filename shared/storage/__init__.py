@@ -4,7 +4,7 @@ from shared.storage import formats
 from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import Claim, IdempotencyStore
-from shared.storage.ids import Operation, is_id, iso_utc, made_at, new_id, owner_key
+from shared.storage.ids import Operation, is_id, iso_utc, made_at, new_id, owner_key, pseudonym_of
 from shared.storage.keys import SharedKey
 from shared.storage.leases import Lease, LeasedRecord, LeasedRecords, Renewal
 from shared.storage.links import SHORT_LINK_PATH, LinkSigner
@@ -96,6 +96,7 @@ __all__ = [
     "new_id",
     "owner_in",
     "owner_key",
+    "pseudonym_of",
     "retry_write",
     "served_type",
 ]

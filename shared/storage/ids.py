@@ -68,6 +68,11 @@ def owner_key(principal_name: str) -> str:
     return hashlib.sha256(principal_name.encode()).hexdigest()[:32]
 
 
+def pseudonym_of(principal_name: str) -> str:
+    """Returns what stands in place of the name of a principal whose data were deleted."""
+    return f"deleted-{owner_key(principal_name)[:12]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One thing that a caller wants done once, however often it is tried.

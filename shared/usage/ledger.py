@@ -5,7 +5,7 @@ call runs in who is calling.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -136,16 +136,33 @@ class Ledger:
     async def standings(self, principal: Principal) -> list[Standing]:
         """Returns how much of each limit of a principal is used.
 
+        Where a key speaks for the principal, the limits of both hold: of each, the one with less left.
+
         Raises:
+            NotConfigured: There is no storage.
             StorageUnavailable: Storage cannot be read.
         """
-        limits = self._limits_of(principal.limits)
-        if limits is None:
-            return []
-        self._storage.check_configured()
-        log = await self.books.log_with_month(principal.name)
-        await log.refresh()
-        return standings(limits, log.totals, log.before, self._clock())
+        least: dict[str, Standing] = {}
+        for payer in self._payers(principal):
+            if payer.limits is None:
+                continue
+            self._storage.check_configured()
+            log = await self.books.log_with_month(payer.name)
+            await log.refresh()
+            for each in standings(payer.limits, log.totals, log.before, self._clock()):
+                other = least.get(each.limit)
+                if other is None or each.remaining < other.remaining:
+                    least[each.limit] = each
+        return list(least.values())
+
+    def allowed(self, principal: Principal) -> Mapping[str, float]:
+        """Returns how much each limit allows at most, without asking storage."""
+        least: dict[str, float] = {}
+        for payer in self._payers(principal):
+            for name, allowed in payer.limits or ():
+                if allowed is not None:
+                    least[name] = min(allowed, least.get(name, allowed))
+        return least
 
     async def aclose(self) -> None:
         """Waits some seconds for the last lines to be stored."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from shared.context import USD_PLACES
 from shared.parallel import gather_limited
-from shared.storage import Records, Storage, owner_key
+from shared.storage import Records, Storage, owner_key, pseudonym_of
 from shared.storage.ids import iso_utc
 from shared.usage.books import PrincipalRecord, principal_record
 from shared.usage.ledger import Ledger
@@ -254,7 +254,7 @@ class Reports:
             return
 
         def change(record: PrincipalRecord) -> None:
-            record.name = f"deleted-{owner[:12]}"
+            record.name = pseudonym_of(principal)
 
         await self._names.change(name, change)
 

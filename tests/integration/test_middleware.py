@@ -10,6 +10,25 @@ from tests.conftest import MakeClient
 from tests.integration.log_lines import request_lines
 
 ORIGIN = "https://app.example"
+EXPOSED = [
+    "x-request-id",
+    "x-provider",
+    "x-cost-usd",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "openai-processing-ms",
+    "location",
+    "content-disposition",
+    "www-authenticate",
+]
+"""Headers that pages of other origins are to read."""
 
 
 async def test_request_id_of_the_caller_is_answered_and_logged(
@@ -201,9 +220,20 @@ async def test_listed_origin_may_call_with_credentials(
     assert "authorization" in response.headers["access-control-allow-headers"]
     response = await client.get("/tools", headers={"Origin": ORIGIN})
     assert response.headers["access-control-allow-origin"] == ORIGIN
-    assert "X-Request-Id" in response.headers["access-control-expose-headers"]
+    exposed = response.headers["access-control-expose-headers"].lower().split(", ")
+    assert {*EXPOSED} <= {*exposed}
     response = await preflight(client, "/chat", "https://evil.example")
     assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PATCH", "DELETE"])
+async def test_browser_may_use_every_method_that_a_route_has(
+    make_client: MakeClient, environment: dict[str, str], method: str
+) -> None:
+    client = make_client(environment | {"CORS_ALLOWED_ORIGINS": ORIGIN})
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": method}
+    response = await client.options("/keys/ann", headers=headers)
+    assert response.status_code == 200, response.text
 
 
 async def test_any_origin_may_call_without_credentials(

@@ -180,19 +180,119 @@ async def test_model_that_is_not_allowed_is_refused_under_v1(
 @pytest.mark.parametrize(
     ("more", "status"),
     [
-        ({}, 200),
+        ({}, None),
         ({"models": ["o9"]}, 400),
         ({"fallbacks": ["o9"]}, 400),
         ({"route": "fallback"}, 400),
         ({"tools": [{"type": "image_generation", "model": "o9"}]}, 403),
+        ({"tools": [{"type": "image_generation"}]}, 400),
+        ({"tools": [{"type": "image_generation", "model": "gpt-6-image"}]}, None),
+        ({"tools": [{"type": "namespace", "tools": [{"type": "image_generation"}]}]}, 400),
+        ({"tools": [{"type": "openrouter:advisor", "parameters": {"model": "o9"}}]}, 400),
+        ({"tools": [{"type": "web_search"}, {"type": "mcp", "server_label": "a"}]}, None),
+        ({"tools": [{"type": "function", "function": {"name": "model", "models": 1}}]}, None),
+        ({"input": [{"type": "tool_search_output", "tools": [{"type": "image_generation"}]}]}, 400),
+        ({"preset": "mine"}, 400),
+        ({"plugins": [{"id": "fusion"}]}, 400),
+        ({"context_window_fallbacks": [{"gpt-6-luna": ["o9"]}]}, 400),
+        ({"extra_body": {"models": ["o9"]}}, 400),
+        ({"providerOptions": {"gateway": {"models": ["o9"]}}}, 400),
+        ({"provider": {"order": ["a"], "allow_fallbacks": False}}, None),
+        ({"prompt": {"id": "pmpt_1"}}, 400),
+        ({"model": "gpt-6-luna@preset/mine"}, 403),
+        ({"data_sources": [{"parameters": {"embedding": {"deployment_name": "o9"}}}]}, 403),
+        ({"metadata": {"model": "o9", "models": "any"}}, None),
     ],
 )
 async def test_fields_of_providers_name_no_other_model_under_v1(
-    make_client: MakeClient, environment: dict[str, str], more: dict[str, Any], status: int
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    more: dict[str, Any],
+    status: int | None,
 ) -> None:
     client = make_client(environment | for_openai(["gpt-6-*"]), HEADERS)
+    # It refuses before it looks at the tools.
+    stand_in.fault(status=418)
     message = {"role": "user", "content": "hi"}
     body = {"model": "gpt-6-luna", "messages": [message], **more}
+    response = await client.post("/v1/chat/completions", json=body)
+    assert response.status_code == (status or 418), response.text
+    assert len(stand_in.requests()) == (status is None)
+
+
+async def test_setting_holds_for_tools_that_the_provider_runs(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    settings = environment | for_openai(["*"], ALLOWED_MODELS="gpt-6-*")
+    client = make_client(settings, HEADERS)
+    tool = {"type": "image_generation", "model": "o9"}
+    body = {"model": "gpt-6-luna", "input": "hi", "tools": [tool]}
+    response = await client.post("/v1/responses", json=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "model_not_allowed")
+    assert stand_in.requests() == []
+
+
+async def test_form_has_no_field_by_which_gateways_choose_other_models(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    client = make_client(environment | for_openai(["gpt-6-*"]), HEADERS)
+    files = [("file", ("a.wav", b"RIFF", "audio/wav"))]
+    data = {"model": "gpt-6-luna", "fallbacks[]": "o9"}
+    response = await client.post("/v1/audio/transcriptions", data=data, files=files)
+    assert response.status_code == 400, response.text
+    assert "'model' only" in response.text
+    assert stand_in.requests() == []
+
+
+@pytest.mark.parametrize("extra", [{"preset": "mine"}, {"extra_body": {"models": ["o9"]}}])
+async def test_further_parameters_choose_no_other_model_for_a_limited_key(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, extra: dict[str, Any]
+) -> None:
+    client = make_client(environment | with_models(["gpt-6-*"]), HEADERS)
+    response = await generate(client, extra=extra)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert stand_in.requests() == []
+
+
+@pytest.fixture
+def two_providers(environment: dict[str, str], unused_port: int) -> dict[str, str]:
+    """Settings with two named providers, of which the first cannot be reached and has a fallback."""
+    providers = {
+        "first": {
+            "base_url": f"http://127.0.0.1:{unused_port}/v1",
+            "models": ["gpt-*"],
+            "fallbacks": ["second"],
+        },
+        "second": {"base_url": environment["OPENAI_BASE_URL"], "models": ["o9"]},
+    }
+    return environment | {"PROVIDERS": json.dumps(providers)}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "model", "status"),
+    [
+        (["gpt-*"], "gpt-x", 200),
+        (["gpt-*"], "second/gpt-x", 200),
+        (["o9"], "second/o9", 200),
+        (["o9"], "first/o9", 403),
+        (["second/*"], "second/o9", 200),
+        (["second/*"], "o9", 200),
+        (["second/*"], "first/o9", 403),
+        (["first/*"], "gpt-x", 502),
+        (["first/*", "second/*"], "gpt-x", 200),
+        (["*"], "first/o9", 200),
+    ],
+)
+async def test_pattern_without_a_provider_allows_only_where_the_name_alone_leads(
+    make_client: MakeClient,
+    two_providers: dict[str, str],
+    patterns: list[str],
+    model: str,
+    status: int,
+) -> None:
+    client = make_client(two_providers | for_openai(patterns), HEADERS)
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
     response = await client.post("/v1/chat/completions", json=body)
     assert response.status_code == status, response.text
 

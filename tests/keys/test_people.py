@@ -74,6 +74,10 @@ async def test_deletion_leaves_nothing_of_the_principal_and_all_of_the_others(
         assert {name for name in state_of(folder) if not is_of_the_ledger(name)} == of_bob
         names = [path.read_text() for path in (folder / "state/usage/principals").iterdir()]
         assert len(names) == 2
+        changes = (await admin.get("/changes")).json()["changes"]
+        assert changes[0]["what"] == "principal_delete"
+        assert (changes[0]["who"], changes[0]["outcome"]) == ("boss", "ok")
+        assert all(each["target"].startswith("deleted-") for each in changes)
         assert not any('"ann"' in name for name in names)
     caller.headers["X-Api-Key"] = "ann-key"
     assert (await caller.get("/media")).json()["media"] == []

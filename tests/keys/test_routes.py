@@ -278,7 +278,7 @@ async def test_limits_and_models_of_a_stored_user_hold_where_a_front_end_speaks_
     spoken = {"X-Api-Key": "web-key", "X-User-Id": "ann"}
     me = (await client.get("/me", headers=spoken)).json()
     assert (me["principal"], me["spoken_for_by"]) == ("ann", "web")
-    assert (me["models"], me["limits"]["parallel"]["limit"]) == (["*-luna"], 1)
+    assert (me["models"], me["limits"]["parallel"]["limit"]) == (["gpt-*-luna", "gpt-luna"], 1)
     statuses = [
         (
             await client.post(
@@ -321,7 +321,10 @@ async def test_each_change_is_a_line_in_the_log_and_a_stored_record(
     folder = Path(environment["LOCAL_STORAGE_PATH"]) / "state" / "changes"
     records = sorted(map(json.loads, contents(folder)), key=lambda record: record["at"])
     assert [(record["what"], record["outcome"]) for record in records] == expected
-    assert {(record["who"], record["target"]) for record in records} == {("boss", "ann")}
+    # The principal is deleted at last, and its name with it.
+    pseudonym = records[0]["target"]
+    assert re.fullmatch(r"deleted-[0-9a-f]{12}", pseudonym)
+    assert {(record["who"], record["target"]) for record in records} == {("boss", pseudonym)}
     assert records[3]["details"] == {"models": ["gpt-6-*"]}
 
 
@@ -338,3 +341,69 @@ async def test_stored_keys_are_enough_to_open_an_app_in_azure(
     client = make_client(storage | {"WEBSITE_SITE_NAME": "app"}, {})
     assert (await client.get("/health")).json()["checks"]["auth"] is True
     assert [await status(client, each) for each in (key, "x" * 30)] == [200, 401]
+
+
+async def test_changes_are_listed_newest_first_in_pages(
+    admin: httpx2.AsyncClient, create: Create
+) -> None:
+    await create("ann", models=["gpt-6-*"])
+    await admin.post("/keys/ann/rotate", json={"overlap_seconds": 60})
+    await admin.delete("/keys/bob")
+    query = {"limit": "2"}
+    found = []
+    while True:
+        page = (await admin.get("/changes", params=query)).json()
+        found += page["changes"]
+        if page["cursor"] is None:
+            break
+        query["cursor"] = page["cursor"]
+    assert [(each["who"], each["what"], each["target"], each["outcome"]) for each in found] == [
+        ("boss", "key_delete", "bob", "not_found"),
+        ("boss", "key_rotate", "ann", "ok"),
+        ("boss", "keys_create", "ann", "ok"),
+    ]
+    assert found[1]["details"] == {"overlap_seconds": 60}
+    assert found[2]["details"]["models"] == ["gpt-6-*"]
+    assert found[0]["at"] > found[2]["at"]
+    wrong = await admin.get("/changes", params={"cursor": "%"})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_request")
+
+
+async def test_changes_are_shown_to_admin_only(create: Create, admin: httpx2.AsyncClient) -> None:
+    made = await create("ann")
+    assert await status(admin, made["key"], "/changes") == 403
+
+
+async def test_me_of_a_user_whom_a_key_speaks_for_shows_what_really_applies(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    front_end = {
+        "sha256": digest("front-end"),
+        "scopes": ["tools", "act-as"],
+        "models": ["gpt-6-*", "o9"],
+        "limits": {"requests_per_day": 2, "tokens_per_day": 100_000},
+    }
+    ann = {
+        "sha256": digest("ann-key"),
+        "models": ["*-luna", "o9*"],
+        "limits": {"requests_per_day": 5, "parallel": 3},
+    }
+    settings = {
+        "API_KEYS": json.dumps({"web": front_end, "ann": ann}),
+        "ALLOWED_MODELS": "gpt-*,o9",
+    }
+    client = make_client(environment | settings, {"X-Api-Key": "front-end"})
+    as_ann = {"X-User-Id": "ann"}
+    called = await client.post("/tools/generate", json={"prompt": "hi"}, headers=as_ann)
+    assert called.is_success
+    me = (await client.get("/me", headers=as_ann)).json()
+    assert me["principal"] == "ann"
+    assert me["spoken_for_by"] == "web"
+    assert me["models"] == ["gpt-6-*-luna", "gpt-6-luna", "o9"]
+    limits = me["limits"]
+    assert limits.keys() == {"requests_per_day", "tokens_per_day", "parallel"}
+    assert (limits["requests_per_day"]["limit"], limits["requests_per_day"]["used"]) == (2, 1)
+    assert limits["tokens_per_day"]["used"] > 0
+    assert limits["parallel"]["limit"] == 3
+    own = (await client.get("/me")).json()
+    assert own["models"] == ["gpt-6-*", "o9"]
