@@ -35,6 +35,7 @@ from shared.routes.openai import openai_router
 from shared.routes.openapi import complete_openapi
 from shared.routes.pages import PAGE_PATH, pages_router
 from shared.routes.principals import principals_router
+from shared.routes.routing import add_routes, index_paths
 from shared.routes.tools import tools_router
 from shared.routes.usage import usage_router
 from shared.routes.videos import videos_router
@@ -99,37 +100,39 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         openapi_url=None,
         # Behind the Functions host a redirect would name the scheme http, and carry keys over it.
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
     api.state.housekeeping = Housekeeping(services, settings.problems)
     install_error_handlers(api)
-    api.include_router(health_router(settings, guard, services))
-    api.include_router(tools_router(tools, guard))
-    api.include_router(videos_router(services.video_jobs, guard))
-    api.include_router(chat_router(agent, guard, timing.ping))
-    api.include_router(conversations_router(services.conversations, guard))
-    api.include_router(media_router(services.media, services.storage, guard))
-    api.include_router(usage_router(services.reports, guard))
-    # The Functions host does not tell by which name and scheme it was called.
-    api.include_router(connections_router(services.connections, guard, settings.own_url))
-    api.include_router(keys_router(keys, changes, settings, guard))
-    api.include_router(changes_router(changes, guard))
-    api.include_router(me_router(settings, guard, services.ledger))
-    api.include_router(
-        principals_router(
-            PrincipalData(
-                state, services.media, [services.reports.forget, changes.forget, keys.forget]
-            ),
-            changes,
-            guard,
-        )
+    mcp_route_origins = (*origins, *mcp_origins, settings.own_url)
+    people = PrincipalData(
+        state, services.media, [services.reports.forget, changes.forget, keys.forget]
     )
-    api.include_router(openai_router(services.openai, guard, timing.ping))
-    api.include_router(mcp_router(mcp, guard, (*origins, *mcp_origins, settings.own_url)))
+    add_routes(
+        api,
+        health_router(settings, guard, services),
+        tools_router(tools, guard),
+        videos_router(services.video_jobs, guard),
+        chat_router(agent, guard, timing.ping),
+        conversations_router(services.conversations, guard),
+        media_router(services.media, services.storage, guard),
+        usage_router(services.reports, guard),
+        # The Functions host does not tell by which name and scheme it was called.
+        connections_router(services.connections, guard, settings.own_url),
+        keys_router(keys, changes, settings, guard),
+        changes_router(changes, guard),
+        me_router(settings, guard, services.ledger),
+        principals_router(people, changes, guard),
+        openai_router(services.openai, guard, timing.ping),
+        mcp_router(mcp, guard, mcp_route_origins),
+    )
     complete_openapi(api)
-    api.include_router(pages_router(settings, services.openai))
-    api.include_router(docs_router(lambda: to_json(api.openapi())))
+    add_routes(
+        api,
+        pages_router(settings, services.openai),
+        docs_router(lambda: to_json(api.openapi())),
+    )
+    index_paths(api)
     # The last one added is the outermost.
     api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)
     api.add_middleware(HeadRequests)

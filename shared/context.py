@@ -19,7 +19,7 @@ from shared.storage import Operation
 Door = Literal["tools", "mcp", "chat", "openai"]
 """Where calls come in that ask a provider for something."""
 
-DOORS: frozenset[str] = frozenset(get_args(Door))
+DOORS: tuple[Door, ...] = get_args(Door)
 
 ReportProgress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Takes the progress, the total where it is known, and a message."""

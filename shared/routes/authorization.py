@@ -52,7 +52,7 @@ def authorization_router(connections: Connections, public_origin: str | None) ->
         connections: The manager.
         public_origin: Scheme and host that browsers know this app by; None where that varies.
     """
-    router = APIRouter()
+    router = APIRouter(tags=["connections"])
 
     @router.get(
         CALLBACK_PATH,

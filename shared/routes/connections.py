@@ -78,10 +78,10 @@ def connections_router(
         guard: The guard that authenticates and authorizes.
         public_origin: Scheme and host that browsers know this app by; None to take the request's.
     """
-    router = APIRouter(tags=["connections"])
-    router.include_router(_manager_router(connections, guard, public_origin))
-    router.include_router(_use_router(connections, guard))
-    router.include_router(authorization_router(connections, public_origin))
+    router = APIRouter()
+    router.routes.extend(_manager_router(connections, guard, public_origin).routes)
+    router.routes.extend(_use_router(connections, guard).routes)
+    router.routes.extend(authorization_router(connections, public_origin).routes)
     return router
 
 
@@ -89,7 +89,7 @@ def _guarded_router(guard: Guard, max_body_bytes: int = MAX_BODY_BYTES) -> APIRo
     guarded_route = guarded(guard, "connections", max_body_bytes)
     # The body is read in time too, so the guard runs within.
     route_class = type("ManagerRoute", (_TimingOutRoute, guarded_route), {})
-    return APIRouter(route_class=route_class, responses=_ERRORS)
+    return APIRouter(route_class=route_class, responses=_ERRORS, tags=["connections"])
 
 
 def _manager_router(connections: Connections, guard: Guard, public_origin: str | None) -> APIRouter:
@@ -237,7 +237,7 @@ def _use_router(connections: Connections, guard: Guard) -> APIRouter:
         )
         return PromptAnswer(client_id=body.client_id, prompt_name=body.prompt_name, content=content)
 
-    router.include_router(router_for_calls)
+    router.routes.extend(router_for_calls.routes)
     return router
 
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from shared.auth import Guard, Principal
-from shared.context import DOORS, CallContext, CallUsage
+from shared.context import DOORS, CallContext
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, Unauthorized
 from shared.routes.body import MAX_BODY_BYTES, CheckedRequest, read_body
@@ -64,6 +64,7 @@ def guarded(
         scope: What a caller needs; None where any key will do.
         max_body_bytes: Most bytes of a body.
     """
+    door = next((each for each in DOORS if each == scope), None)
 
     class GuardedRoute(APIRoute):
         def get_route_handler(self) -> RouteHandler:
@@ -74,9 +75,9 @@ def guarded(
                 async with deadline.scope():
                     await authorize(request, guard, scope)
                     body = await read_body(request, max_body_bytes)
-                request.state.usage = CallUsage()
-                request.state.door = scope if scope in DOORS else None
-                async with _context_of(request).scope(request.receive):
+                call = CallContext(request.state.principal, deadline, door=door)
+                request.state.call = call
+                async with call.scope(request.receive):
                     return await handler(CheckedRequest(request, body))
 
             return handle
@@ -84,20 +85,12 @@ def guarded(
     return GuardedRoute
 
 
-def call_context(request: Request) -> CallContext:
-    """Returns on whose behalf and until when the request runs."""
+async def call_context(request: Request) -> CallContext:
+    """Returns the context of the request's call."""
+    # A coroutine, because FastAPI runs plain functions in threads.
+    call: CallContext = request.state.call
     key = request.headers.get(IDEMPOTENCY_HEADER)
-    idempotency_key = None if key is None else check_idempotency_key(key)
-    return replace(_context_of(request), idempotency_key=idempotency_key)
-
-
-def _context_of(request: Request) -> CallContext:
-    return CallContext(
-        request.state.principal,
-        request_deadline(request),
-        door=request.state.door,
-        usage=request.state.usage,
-    )
+    return call if key is None else replace(call, idempotency_key=check_idempotency_key(key))
 
 
 def check_idempotency_key(key: object) -> str:

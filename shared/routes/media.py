@@ -69,7 +69,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
     """Returns the routes of media."""
     router = APIRouter(tags=["media"])
     downloads = Downloads()
-    behind_guard = APIRouter(route_class=guarded(guard, None))
+    behind_guard = APIRouter(tags=["media"], route_class=guarded(guard, None))
 
     @behind_guard.get("/media", name="media_list", summary="List media")
     async def list_media(
@@ -202,7 +202,7 @@ def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter
         """Deletes a medium and its bytes."""
         await media.delete(context.principal.name, media_id)
 
-    router.include_router(behind_guard)
+    router.routes.extend(behind_guard.routes)
     return router
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import Guard
-from shared.context import USAGE_HEADERS, CallUsage
+from shared.context import USAGE_HEADERS, CallContext
 from shared.deadline import Deadline
 from shared.disconnect import SHUTDOWN_REASON
 from shared.errors import (
@@ -165,8 +165,8 @@ class _Exchange:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID_HEADER] = self.request_id
-            if isinstance(usage := self._state.get("usage"), CallUsage):
-                headers.update(usage.answer_headers())
+            if isinstance(call := self._state.get("call"), CallContext):
+                headers.update(call.usage.answer_headers())
         await self._send(message)
 
     async def respond(self, response: Response) -> None:

@@ -232,7 +232,7 @@ class _Forwarding:
         async with AsyncExitStack() as held:
             if estimate is not None:
                 # The call lasts as long as the stream.
-                held.enter_context(request.state.usage.part())
+                held.enter_context(request.state.call.usage.part())
             answer, call, charge = await self._open(held, calls, build, estimate)
             headers = _headers(answer, call, started)
             media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -222,9 +222,9 @@ class Tool:
 
     async def call(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         """Runs the tool with checked arguments and returns its result as a JSON object."""
-        if not self.traits.idempotent_by_key:
-            # Its result differs from call to call, so none is remembered.
-            context = replace(context, idempotency_key=None)
+        # Where the result differs from call to call, none is remembered.
+        key = context.idempotency_key if self.traits.idempotent_by_key else None
+        context = replace(context, tool=self.name, idempotency_key=key)
         if context.idempotency_key is None and not self.traits.detached:
             return await self._run(arguments, context)
         with context.detached() as its_context:
@@ -232,7 +232,6 @@ class Tool:
 
     async def _run(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
-        context = replace(context, tool=self.name)
         async with context.scope(), self._claims.claim(request, context) as claim:
             if claim.is_done:
                 return await self._claims.refresh(claim.result, claim.result, context)
