@@ -36,6 +36,7 @@ Of several providers the first of these counts: an endpoint for the capability a
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Keys of callers": ("auth",),
+    "Sign-in with Microsoft Entra ID": ("entra",),
     "Providers": ("openai", "azure_openai", "azure_client_id", "gemini_api_key", "providers"),
     "Models, and endpoints of one capability": tuple(Capability),
     "What callers may use": ("allowed_models", "usage"),

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from shared import __version__
 from shared.agent import Agent
-from shared.auth import Guard, KeyAuthenticator, KeySource
+from shared.auth import EntraId, Guard, KeyAuthenticator, KeySource, looks_like_token
 from shared.context import CallContext
 from shared.housekeeping import Housekeeping
 from shared.key_text import generate_key
@@ -35,6 +35,7 @@ from shared.routes.openai import openai_router
 from shared.routes.openapi import complete_openapi
 from shared.routes.pages import PAGE_PATH, pages_router
 from shared.routes.principals import principals_router
+from shared.routes.protected_resource import ProtectedResource, protected_resource_router
 from shared.routes.routing import add_routes, index_paths
 from shared.routes.tools import tools_router
 from shared.routes.usage import usage_router
@@ -68,7 +69,9 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     services = Services.make(settings, timing=timing)
     state = services.storage.state
     keys, changes = KeyStore(state, settings.auth.api_keys, timing.key_refresh), AdminChanges(state)
-    guard = _make_guard(settings, keys.snapshot if services.storage.is_configured else None)
+    entra = EntraId.of(settings)
+    resource = ProtectedResource(entra.config, MCP_PATH) if entra else None
+    guard = _make_guard(settings, keys.snapshot if services.storage.is_configured else None, entra)
     tools = services.tools
     agent = Agent(
         settings,
@@ -90,6 +93,8 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         yield
         await mcp.aclose()
         await keys.snapshot.aclose()
+        if entra is not None:
+            await entra.aclose()
         await services.aclose()
 
     api = FastAPI(
@@ -103,14 +108,14 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         lifespan=lifespan,
     )
     api.state.housekeeping = Housekeeping(services, settings.problems)
-    install_error_handlers(api)
+    install_error_handlers(api, resource)
     mcp_route_origins = (*origins, *mcp_origins, settings.own_url)
     people = PrincipalData(
         state, services.media, [services.reports.forget, changes.forget, keys.forget]
     )
     add_routes(
         api,
-        health_router(settings, guard, services),
+        health_router(settings, guard, services, entra),
         tools_router(tools, guard),
         videos_router(services.video_jobs, guard),
         chat_router(agent, guard, timing.ping),
@@ -129,14 +134,21 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     complete_openapi(api)
     add_routes(
         api,
-        pages_router(settings, services.openai),
+        *([protected_resource_router(resource)] if resource else []),
+        pages_router(settings, services.openai, entra.config if entra else None),
         docs_router(lambda: to_json(api.openapi())),
     )
     index_paths(api)
     # The last one added is the outermost.
     api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)
     api.add_middleware(HeadRequests)
-    api.add_middleware(Cors, origins=origins, mcp_origins=mcp_origins, mcp_path=MCP_PATH)
+    api.add_middleware(
+        Cors,
+        origins=origins,
+        mcp_origins=mcp_origins,
+        mcp_path=MCP_PATH,
+        public_paths=resource.metadata_paths if resource else (),
+    )
     api.add_middleware(RequestMiddleware, deadline_seconds=settings.request_deadline_seconds)
     return api
 
@@ -150,16 +162,19 @@ def make_mcp_server(
     return build_server(services.tools, services.media, services.conversations, make_context)
 
 
-def _make_guard(settings: Settings, stored: KeySource | None) -> Guard:
+def _make_guard(settings: Settings, stored: KeySource | None, entra: EntraId | None) -> Guard:
     auth = settings.auth
     generated = []
-    is_configured = auth.api_keys or auth.mcp_api_key or auth.mcp_server_api_key
+    is_configured = auth.api_keys or auth.mcp_api_key or auth.mcp_server_api_key or entra
     if not is_configured and not settings.in_azure and not settings.problems:
         generated.append(generate_key())
         # Not through a logger: logs are kept, and the key must not be.
         sys.stdout.write(f"No API key is configured. For this run, use: {generated[0]}\n")
         sys.stdout.flush()
-    return Guard([KeyAuthenticator(settings, stored, generated)])
+    if entra is None:
+        return Guard([KeyAuthenticator(settings, stored, generated)])
+    keys = KeyAuthenticator(settings, stored, generated, is_foreign=looks_like_token)
+    return Guard([entra.authenticator, keys])
 
 
 def configure_logging(settings: Settings) -> None:

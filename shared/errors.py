@@ -5,6 +5,8 @@ are here where no module is named. Those without a status are never answered the
 
     GatewayError                             500  internal_error
     ├── Unauthorized                         401  unauthorized
+    │   └── InvalidToken                     401  invalid_token
+    │       └── MisfitToken                  401  invalid_token
     ├── InsufficientScope                    403  insufficient_scope
     ├── ForbiddenOrigin                      403  forbidden_origin
     ├── ModelNotAllowed                      403  model_not_allowed
@@ -27,6 +29,7 @@ are here where no module is named. Those without a status are never answered the
     │   └── ConnectionTimeout                408  deadline_exceeded     shared.connections.errors
     ├── NotConfigured                        503  not_configured
     │   └── AuthNotConfigured                503  auth_not_configured
+    ├── SigningKeysUnavailable               503  signing_keys_unavailable
     ├── StorageUnavailable                   503  storage_unavailable
     ├── TooManyDownloads                     503  too_many_downloads
     ├── ShuttingDown                         503  shutting_down
@@ -140,15 +143,18 @@ class Unauthorized(GatewayError):
 
     Args:
         reason: A sentence that comes first, with a space after it.
+        accepts_tokens: Whether access tokens of Entra ID let callers in too.
     """
 
     status = 401
     code = "unauthorized"
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str = "", *, accepts_tokens: bool = False) -> None:
+        needed = "A valid API key or access token" if accepts_tokens else "A valid API key"
+        or_token = ", the token as 'Authorization: Bearer TOKEN'" if accepts_tokens else ""
         super().__init__(
-            f"{reason}A valid API key is required: send it as 'Authorization: Bearer KEY' or "
-            "'X-Api-Key: KEY'."
+            f"{reason}{needed} is required: send the key as 'Authorization: Bearer KEY' or "
+            f"'X-Api-Key: KEY'{or_token}."
         )
 
     @property
@@ -157,11 +163,46 @@ class Unauthorized(GatewayError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class InvalidToken(Unauthorized):
+    """Raised when a request carries an access token that is not valid here.
+
+    Args:
+        reason: Why, without anything of the token.
+    """
+
+    code = "invalid_token"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The access token is not valid here: {reason}. ", accepts_tokens=True)
+
+
+class MisfitToken(InvalidToken):
+    """Raised when a token of the right tenant does not fit how this app is registered or configured.
+
+    Args:
+        reason: Why, without anything of the token.
+        advice: What an administrator may change, for `GET /health`.
+    """
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(reason)
+        self.advice = f"A token of this tenant was refused: {reason}. {advice}"
+
+
 class InsufficientScope(GatewayError):
-    """Raised when the caller is known but lacks a scope."""
+    """Raised when the caller is known but lacks a scope.
+
+    Args:
+        detail: A sentence for the caller.
+        scope: The scope that is missing; None where no single one would do.
+    """
 
     status = 403
     code = "insufficient_scope"
+
+    def __init__(self, detail: str, scope: str | None = None) -> None:
+        super().__init__(detail)
+        self.scope = scope
 
 
 class ForbiddenOrigin(GatewayError):
@@ -390,6 +431,20 @@ class NotConfigured(GatewayError):
     code = "not_configured"
 
 
+class SigningKeysUnavailable(GatewayError):
+    """Raised when no token can be checked, because the identity provider's keys cannot be had."""
+
+    status = 503
+    code = "signing_keys_unavailable"
+    default_retry_after = 5
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Tokens cannot be checked: the signing keys of ENTRA_TENANT_ID cannot be fetched from "
+            "ENTRA_AUTHORITY. Try again, or use an API key."
+        )
+
+
 class AuthNotConfigured(NotConfigured):
     """Raised in Azure while no key is configured, so that nothing is open by accident."""
 
@@ -398,7 +453,8 @@ class AuthNotConfigured(NotConfigured):
     def __init__(self) -> None:
         super().__init__(
             "No API key is configured. "
-            "Set API_KEYS, MCP_API_KEY or MCP_SERVER_API_KEY in the app settings."
+            "Set API_KEYS, MCP_API_KEY or MCP_SERVER_API_KEY in the app settings, or ENTRA_TENANT_ID "
+            "and ENTRA_CLIENT_ID."
         )
 
 

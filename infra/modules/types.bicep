@@ -126,6 +126,12 @@ type OptionalSettings = {
   CHAT_SYSTEM_PROMPT: string?
   CONNECTIONS_ALLOW_PRIVATE_NETWORKS: bool?
   CORS_ALLOWED_ORIGINS: string?
+  ENTRA_ACCEPT_V1_TOKENS: bool?
+  ENTRA_ALLOWED_CLIENTS: string?
+  ENTRA_AUDIENCES: string?
+  ENTRA_AUTHORITY: string?
+  ENTRA_CLIENT_ID: string?
+  ENTRA_TENANT_ID: string?
   LIMITS: object?
   LOG_LEVEL: ('debug' | 'info' | 'warning' | 'error')?
   MCP_ALLOWED_ORIGINS: string?
@@ -154,4 +160,5 @@ type OptionalSettings = {
   @minValue(1)
   @maxValue(230)
   REQUEST_DEADLINE_SECONDS: int?
+  ROLE_LIMITS: object?
 }

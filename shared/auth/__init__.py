@@ -16,6 +16,13 @@ the Functions host; only this package stands between them and the provider's bil
   them last: a wrong key makes no request to storage of its own.
 - Without any key configured nothing is open: in Azure every protected route answers 503, locally a
   key is generated at start.
+- An access token counts in ``Authorization: Bearer`` only. It has to be signed by a key that the tenant
+  publishes, with the one algorithm that is accepted, for this app, by this tenant; the token itself has
+  no say in how it is checked. Its principal is the object id, never a name or an address.
+- Without a valid signature nothing is kept of a token, and nobody makes the app fetch keys more often
+  than every five minutes by making up their ids.
+- ``act-as`` and ``admin`` come with app roles, which an administrator assigns, never with scopes, to
+  which users consent. An id token is no access token, whatever roles are in it.
 - Who may name another user (``X-User-Id``) needs the scope ``act-as``, and lends neither that scope nor
   ``admin``; the shared plain-text key has neither.
 
@@ -23,6 +30,9 @@ The guard reads headers through a function that it is given, so HTTPS routes and
 the same one, and it knows neither.
 """
 
+from shared.auth.entra import looks_like_token
+from shared.auth.entra_config import ALL_DEFAULT_SCOPES, EntraConfig
+from shared.auth.entra_id import EntraId
 from shared.auth.guard import Authenticator, Guard, HeaderGetter, principal_name
 from shared.auth.keys import (
     SHARED_KEY_PRINCIPAL,
@@ -35,8 +45,11 @@ from shared.auth.keys import (
 from shared.auth.principal import Principal
 
 __all__ = [
+    "ALL_DEFAULT_SCOPES",
     "SHARED_KEY_PRINCIPAL",
     "Authenticator",
+    "EntraConfig",
+    "EntraId",
     "Guard",
     "HeaderGetter",
     "Key",
@@ -44,6 +57,7 @@ __all__ = [
     "KeySource",
     "Keyring",
     "Principal",
+    "looks_like_token",
     "principal_name",
     "principal_of",
 ]

@@ -10,6 +10,8 @@ from shared.errors import (
     GatewayError,
     InsufficientScope,
     InvalidRequest,
+    InvalidToken,
+    SigningKeysUnavailable,
     Unauthorized,
 )
 from shared.settings import ENTRA_PATTERN, PRINCIPAL_PATTERN, Scope
@@ -40,11 +42,11 @@ class Authenticator(Protocol):
 
 
 class Guard:
-    """Lets callers in by the first authenticator that knows them.
+    """Lets callers in whom one of the authenticators knows.
 
     Args:
-        authenticators: The ways to authenticate a caller, tried in order. None at all means that
-            nobody configured any, and nobody is let in.
+        authenticators: The ways to authenticate a caller; one that needs no storage to say whether it is
+            configured comes first. None at all means that nobody configured any, and nobody is let in.
     """
 
     def __init__(self, authenticators: Sequence[Authenticator]) -> None:
@@ -68,21 +70,31 @@ class Guard:
 
         Raises:
             AuthNotConfigured: No way to authenticate a caller is configured.
+            SigningKeysUnavailable: There is a token, and it cannot be checked now.
             StorageUnavailable: Nobody can tell now, because stored keys cannot be read.
             Unauthorized: The caller is not known.
         """
-        is_configured = False
+        found: list[Principal] = []
+        refusal: GatewayError | None = None
         for authenticator in self._authenticators:
             try:
                 principal = await authenticator.authenticate(header)
-            except AuthNotConfigured:
+            except (InvalidToken, SigningKeysUnavailable) as error:
+                # A key beside the token may let its owner in.
+                refusal = error
                 continue
-            is_configured = True
             if principal is not None:
-                return principal
-        if not is_configured:
-            raise AuthNotConfigured
-        raise Unauthorized
+                found.append(principal)
+        if len(found) > 1:
+            raise Unauthorized("This request carries a key and a token: send only one. ")
+        if found:
+            return found[0]
+        if refusal is not None:
+            raise refusal
+        for authenticator in self._authenticators:
+            if await authenticator.is_configured():
+                raise Unauthorized(accepts_tokens=len(self._authenticators) > 1)
+        raise AuthNotConfigured
 
     async def knows(self, header: HeaderGetter) -> bool:
         """Returns whether somebody is calling who may be told more than a stranger."""
@@ -115,7 +127,8 @@ class Guard:
         if "act-as" not in caller.scopes:
             raise InsufficientScope(
                 "The header X-User-Id needs a key with the scope 'act-as'. Leave it out, or use such a "
-                "key."
+                "key.",
+                "act-as",
             )
         if scope in NEVER_LENT:
             raise InsufficientScope(
@@ -137,7 +150,8 @@ class Guard:
         if "act-as" not in caller.scopes:
             raise InsufficientScope(
                 f"This request may not speak for '{user}'. Use that user's key, or one with the scope "
-                "'act-as' that names no other user in X-User-Id."
+                "'act-as' that names no other user in X-User-Id.",
+                "act-as",
             )
         return await self._speak_for(caller, user, "The name of a user")
 
@@ -155,6 +169,7 @@ class Guard:
             models=caller.models + (own.models if own else ()),
             limits=own.limits if own else None,
             speaker_limits=caller.limits,
+            display_name=None,
         )
 
 

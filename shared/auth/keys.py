@@ -11,7 +11,7 @@ from typing import Protocol
 
 from shared.auth.guard import HeaderGetter
 from shared.auth.principal import Principal
-from shared.errors import AuthNotConfigured, Unauthorized
+from shared.errors import Unauthorized
 from shared.key_text import digest_key
 from shared.settings import DEFAULT_SCOPES, MIN_KEY_CHARS, KeyGrant, Scope, Settings
 
@@ -98,6 +98,7 @@ class KeyAuthenticator:
         settings: Where the keys are, and how long they must be.
         stored: Further keys; None for none.
         extra_keys: Further keys in plain text for the shared principal, with the scope ``admin`` too.
+        is_foreign: Tells what another authenticator may know, so that it does not wait for stored keys.
         clock: Tells the time.
     """
 
@@ -106,11 +107,13 @@ class KeyAuthenticator:
         settings: Settings,
         stored: KeySource | None = None,
         extra_keys: Iterable[str] = (),
+        is_foreign: Callable[[str], bool] = lambda key: False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._min_chars = MIN_KEY_CHARS if settings.in_azure else 1
         self._keyring = _keyring_of(settings, extra_keys)
         self._stored = stored
+        self._is_foreign = is_foreign
         self._clock = clock
         self._expired: set[str] = set()
 
@@ -128,7 +131,6 @@ class KeyAuthenticator:
         """Returns the principal whose key one of the three headers holds.
 
         Raises:
-            AuthNotConfigured: There is no key at all.
             StorageUnavailable: The settings have no such key, and stored keys cannot be read.
             Unauthorized: The headers hold two different keys, and both are valid, or only keys that have
                 ended or that are too short to count here.
@@ -140,9 +142,8 @@ class KeyAuthenticator:
             for key in presented
             if len(key) >= self._min_chars
         }
-        keys = await self._find(digests)
-        if not keys and not await self.is_configured():
-            raise AuthNotConfigured
+        waits = not all(map(self._is_foreign, presented))
+        keys = await self._find(digests, waits=waits)
         now = self._clock()
         valid = [key for key in keys if key.ends_at is None or key.ends_at > now]
         if len(valid) > 1:
@@ -152,7 +153,7 @@ class KeyAuthenticator:
         if keys:
             self._note_expired(keys[0].principal.name)
             raise Unauthorized("This key has expired. ")
-        if presented and not digests:
+        if presented and not digests and await self.is_configured():
             raise Unauthorized(f"Keys of fewer than {self._min_chars} characters do not count. ")
         return None
 
@@ -168,12 +169,12 @@ class KeyAuthenticator:
             return None
         return (await self._stored.keyring()).principals.get(name)
 
-    async def _find(self, digests: set[str]) -> list[Key]:
+    async def _find(self, digests: set[str], *, waits: bool) -> list[Key]:
         found = {digest: self._keyring.find(digest) for digest in digests}
         unknown = [digest for digest, key in found.items() if key is None]
         if self._stored is not None and unknown:
             # Who has a key of the settings does not wait for those in storage.
-            waits = len(unknown) == len(found)
+            waits = waits and len(unknown) == len(found)
             stored = await self._stored.keyring() if waits else self._stored.known
             if stored is not None:
                 found |= {digest: stored.find(digest) for digest in unknown}

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from shared.errors import InsufficientScope
 from shared.settings import Limits, ModelPatterns, Scope
 
+ENTRA_PREFIX = "entra:"
+"""Begins the names of principals of Entra ID."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -19,7 +22,9 @@ class Principal:
             principal and those of the key that speaks for it.
         limits: Its own limits; None for those of LIMITS.
         speaker_limits: The limits of the key that speaks for it; None for those of LIMITS.
-        expires: When the key ends, as its entry says; None: never.
+        expires: When the key ends, as its entry says, or the token; None: never.
+        display_name: The name to show to people; never used to decide anything, and never logged.
+        token_id: Entra's id of the token, for its sign-in log.
     """
 
     name: str
@@ -29,6 +34,8 @@ class Principal:
     limits: Limits | None = None
     speaker_limits: Limits | None = None
     expires: str | None = None
+    display_name: str | None = None
+    token_id: str | None = None
 
     def require(self, scope: Scope) -> None:
         """Makes sure that the principal has the scope.
@@ -36,8 +43,16 @@ class Principal:
         Raises:
             InsufficientScope: It has not.
         """
-        if scope not in self.scopes:
+        if scope in self.scopes:
+            return
+        if self.name.startswith(ENTRA_PREFIX):
             raise InsufficientScope(
-                f"This key lacks the scope '{scope}'. Add it to the key's 'scopes' in API_KEYS, or with "
-                "PATCH /keys/{name} where the key is stored."
+                f"This token lacks the scope '{scope}'. Sign in again with it, or have an administrator "
+                "assign the app role of that name.",
+                scope,
             )
+        raise InsufficientScope(
+            f"This key lacks the scope '{scope}'. Add it to the key's 'scopes' in API_KEYS, or with "
+            "PATCH /keys/{name} where the key is stored.",
+            scope,
+        )

@@ -31,6 +31,7 @@ from shared.routes.openai_errors import (
     openai_status,
     speaks_openai,
 )
+from shared.routes.protected_resource import ProtectedResource, challenge_of
 from shared.telemetry import current_record
 
 
@@ -116,10 +117,11 @@ def cursor_errors() -> Iterator[None]:
 def error_response(request: Request, error: GatewayError) -> JSONResponse:
     """Returns the answer for an error, after noting it for the log."""
     body = error_body(request, error)
+    challenge = challenge_of(request, error)
     if not speaks_openai(request.scope["path"]):
-        return _respond(error.status, body, dict(error.headers))
+        return _respond(error.status, body, {**error.headers, **challenge})
     status = error.provider_status if isinstance(error, ForwardedError) else error.status
-    return _respond(openai_status(status), body, openai_headers(error))
+    return _respond(openai_status(status), body, {**openai_headers(error), **challenge})
 
 
 def error_body(request: Request, error: GatewayError) -> dict[str, Any]:
@@ -141,8 +143,14 @@ def internal_error_body(request: Request) -> dict[str, Any]:
     return _body(request, GatewayError.status, BUG, detail)
 
 
-def install_error_handlers(api: FastAPI) -> None:
-    """Makes every error of the application look the same."""
+def install_error_handlers(api: FastAPI, resource: ProtectedResource | None = None) -> None:
+    """Makes every error of the application look the same.
+
+    Args:
+        api: The application.
+        resource: Tells refused callers how to get a token; None where none would help.
+    """
+    api.state.protected_resource = resource
 
     async def on_gateway_error(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, GatewayError):

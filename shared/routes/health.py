@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from shared import __version__
-from shared.auth import Guard
+from shared.auth import EntraId, Guard
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, ProviderError
 from shared.routes.errors import ErrorBody, document_errors
@@ -50,7 +50,8 @@ class Health(BaseModel):
         problems: A sentence for each malformed setting, with a key the reason too and one for each
             entry of API_KEYS that is malformed or has expired, and with
             ``deep=true`` for each part that does not answer.
-        deep: With ``deep=true``, for the provider and for storage: ``ok``, or the code of the error.
+        deep: With ``deep=true``, for the provider and for storage: ``ok``, or the code of the error;
+            with the scope ``admin`` also for Entra ID: ``ok`` or ``misconfigured``.
     """
 
     status: Literal["healthy", "degraded", "unhealthy"]
@@ -80,7 +81,9 @@ _UNHEALTHY: dict[str, Any] = {
 }
 
 
-def health_router(settings: Settings, guard: Guard, services: Services) -> APIRouter:
+def health_router(
+    settings: Settings, guard: Guard, services: Services, entra: EntraId | None
+) -> APIRouter:
     """Returns the routes on the app's own state."""
     router = APIRouter(tags=["health"])
     started = monotonic()
@@ -103,8 +106,7 @@ def health_router(settings: Settings, guard: Guard, services: Services) -> APIRo
         ] = False,
     ) -> Health:
         """Says what is configured: 200 for `healthy` and `degraded`, 503 for `unhealthy`."""
-        if deep:
-            await authorize(request, guard, None)
+        caller = await authorize(request, guard, None) if deep else None
         entries = settings.auth.api_keys
         faults = entries.problems(datetime.now(UTC))
         has_problems = bool(settings.problems or faults)
@@ -117,6 +119,8 @@ def health_router(settings: Settings, guard: Guard, services: Services) -> APIRo
             storage=services.storage.is_configured,
         )
         found = await _look_deep(services, request_deadline(request)) if deep else {}
+        if entra is not None and caller is not None and "admin" in caller.scopes:
+            found["entra"] = await _look_at_entra(entra, request_deadline(request))
         problems += [part.sentence for part in found.values() if part.sentence]
         status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
         is_fine = all(part.is_fine for part in found.values())
@@ -175,6 +179,16 @@ async def _look_deep(services: Services, deadline: Deadline) -> dict[str, _Part]
     if not openai.is_configured:
         provided.append(_Part(NotConfigured.code))
     return {"openai": _worst(provided), "storage": stored}
+
+
+async def _look_at_entra(entra: EntraId, deadline: Deadline) -> _Part:
+    # Keys let callers in all the same, so that nothing of it makes the app unhealthy.
+    try:
+        async with deadline.within(DEEP_CHECK_SECONDS).scope():
+            problems = await entra.find_problems()
+    except DeadlineExceeded as error:
+        return _Part(error.code, "The tenant of ENTRA_TENANT_ID did not answer in time.")
+    return _Part("misconfigured", " ".join(problems)) if problems else _Part()
 
 
 async def _look(check: Awaitable[object], name: str, deadline: Deadline) -> _Part:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from shared.auth import Guard
 from shared.errors import NotConfigured, StorageUnavailable
@@ -20,6 +20,7 @@ class Me(BaseModel):
 
     Attributes:
         principal: Who is calling.
+        display_name: A name to show to people, where Entra ID gives one.
         scopes: What they may do.
         models: Patterns of the models that they may use; null: any. Where several lists apply, those of
             the key, of the user that it speaks for and of ALLOWED_MODELS, what is in all of them.
@@ -27,11 +28,12 @@ class Me(BaseModel):
             that is not known) and when it resets (``resets_at``). Where a key speaks for a user, both
             limits hold, and the one with the least left is shown.
         usage: What is used of each limit, by its name; null where that is not known.
-        expires: Until when the key is valid; null: for ever.
+        expires: Until when the key or the token is valid; null: for ever.
         spoken_for_by: The key that speaks for the principal; null where it is their own.
     """
 
     principal: str
+    display_name: str | None = Field(exclude_if=lambda name: name is None)
     scopes: list[Scope]
     models: list[str] | None
     limits: dict[str, dict[str, Any]]
@@ -71,6 +73,7 @@ def me_router(settings: Settings, guard: Guard, ledger: Ledger) -> APIRouter:
             lists.append(settings.allowed_models)
         return Me(
             principal=principal.name,
+            display_name=principal.display_name,
             scopes=ordered(principal.scopes),
             models=common_patterns(lists) if lists else None,
             limits=limits,

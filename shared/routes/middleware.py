@@ -202,6 +202,8 @@ class _Exchange:
         }
         if principal and principal.spoken_for_by:
             line["spoken_for_by"] = principal.spoken_for_by
+        if principal and principal.token_id:
+            line["token_id"] = principal.token_id
         return line
 
 
@@ -275,19 +277,25 @@ class Cors:
         origins: Origins allowed everywhere; ``*`` allows all, without credentials.
         mcp_origins: Origins allowed at the MCP endpoint besides.
         mcp_path: Where that is.
+        public_paths: Paths that any origin may read, without credentials.
     """
 
     def __init__(
-        self, app: ASGIApp, origins: Sequence[str], mcp_origins: Sequence[str], mcp_path: str
+        self,
+        app: ASGIApp,
+        origins: Sequence[str],
+        mcp_origins: Sequence[str],
+        mcp_path: str,
+        public_paths: Sequence[str] = (),
     ) -> None:
         self._everywhere = _cors(app, origins)
-        self._mcp = _cors(app, (*origins, *mcp_origins))
-        self._mcp_path = mcp_path
+        self._by_path = {path: _cors(app, ["*"]) for path in public_paths}
+        self._by_path[mcp_path] = _cors(app, (*origins, *mcp_origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        is_mcp = scope["type"] == "http" and scope["path"] == self._mcp_path
-        await (self._mcp if is_mcp else self._everywhere)(scope, receive, send)
+        path = scope["path"] if scope["type"] == "http" else ""
+        await self._by_path.get(path, self._everywhere)(scope, receive, send)
 
 
 def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from shared import __version__
+from shared.auth import ALL_DEFAULT_SCOPES, EntraConfig
 from shared.errors import NotFound
 from shared.openai_service import Capability, OpenAIService
 from shared.routes.docs import HTML, JAVASCRIPT
@@ -48,15 +49,16 @@ class PageConfig(BaseModel):
     entra: EntraSignIn | None = None
 
 
-def pages_router(settings: Settings, openai: OpenAIService) -> APIRouter:
+def pages_router(settings: Settings, openai: OpenAIService, entra: EntraConfig | None) -> APIRouter:
     """Returns the routes of the page, which need no key: what it shows it asks for with the visitor's.
 
     Args:
         settings: The settings.
         openai: Tells which provider answers.
+        entra: Where people sign in; None where Entra ID is off.
     """
     router = APIRouter(include_in_schema=False)
-    headers = page_headers(media_origin(settings))
+    headers = page_headers(media_origin(settings), entra.authority if entra else None)
     index = StaticFile(partial(_read, "index.html"), HTML, headers)
     files = {
         path.name: StaticFile(partial(_read, path.name), _MEDIA_TYPES[path.suffix], headers)
@@ -70,7 +72,12 @@ def pages_router(settings: Settings, openai: OpenAIService) -> APIRouter:
 
     @router.get(CONFIG_PATH, name="page_config")
     async def get_config() -> PageConfig:
-        return PageConfig(version=__version__, build=settings.build_id, provider=_provider(openai))
+        return PageConfig(
+            version=__version__,
+            build=settings.build_id,
+            provider=_provider(openai),
+            entra=_entra_sign_in(entra),
+        )
 
     @router.get("/pages/{file}", name="page_file")
     async def get_file(request: Request, file: str) -> Response:
@@ -82,15 +89,17 @@ def pages_router(settings: Settings, openai: OpenAIService) -> APIRouter:
     return router
 
 
-def page_headers(storage: str | None) -> dict[str, str]:
+def page_headers(storage: str | None, authority: str | None) -> dict[str, str]:
     """Returns the headers of the page and its files.
 
     Args:
         storage: Origin of the links to media, where it is another than the app's.
+        authority: Origin where people sign in, where that is possible.
     """
+    called = " ".join(filter(None, ("'self'", authority)))
     media = " ".join(filter(None, ("'self' blob:", storage)))
     policy = (
-        f"default-src 'self'; img-src {media}; media-src {media}; connect-src 'self'; "
+        f"default-src 'self'; img-src {media}; media-src {media}; connect-src {called}; "
         "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'"
     )
@@ -101,6 +110,17 @@ def page_headers(storage: str | None) -> dict[str, str]:
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
+
+
+def _entra_sign_in(entra: EntraConfig | None) -> EntraSignIn | None:
+    if entra is None:
+        return None
+    return EntraSignIn(
+        authority=entra.tenant_authority,
+        client_id=entra.client_id,
+        # The identifier URI that is the same wherever the page is opened.
+        scope=f"{entra.app_uri}/{ALL_DEFAULT_SCOPES}",
+    )
 
 
 def _provider(openai: OpenAIService) -> str | None:

@@ -150,7 +150,8 @@ def _whose(caller: Principal, asked: str | None) -> str | None:
     if asked is not None and asked != caller.name and not is_admin:
         raise InsufficientScope(
             "Somebody else's usage needs a key with the scope 'admin'. Leave out 'principal' for "
-            "your own."
+            "your own.",
+            ADMIN,
         )
     return asked if is_admin else caller.name
 

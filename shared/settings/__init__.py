@@ -4,6 +4,7 @@ A blank value counts as unset. A malformed value does not stop the process: it i
 `Settings.problems`, the app then answers with that text, and ``GET /health`` shows it.
 """
 
+from shared.settings.entra import EntraSettings
 from shared.settings.groups import CapabilitySettings, SettingsGroup
 from shared.settings.keys import (
     Expiry,
@@ -37,6 +38,7 @@ __all__ = [
     "SETTING_NAMES",
     "Capability",
     "CapabilitySettings",
+    "EntraSettings",
     "Expiry",
     "KeyEntries",
     "KeyEntry",

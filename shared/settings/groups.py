@@ -231,6 +231,11 @@ class UsageSettings(SettingsGroup):
         description="JSON object: limits of every principal that has none of its own; see "
         "keys-and-usage.md.",
     )
+    role_limits: Annotated[dict[str, Limits], JSON_OBJECT] = Field(
+        default={},
+        alias="ROLE_LIMITS",
+        description="JSON object: app role of Entra ID → limits; the first that a caller has counts.",
+    )
     prices: Annotated[dict[str, ModelPrice], JSON_OBJECT] = Field(
         default={},
         alias="PRICES",

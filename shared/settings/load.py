@@ -70,6 +70,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
                 name, sentence = _explain(complaint)
                 problems.setdefault(name, sentence)
                 values.pop(name, None)
+    problems |= _half_of_entra(settings, problems)
     own_urls = _own_urls(settings, source)
     if fault := _unfit_server(settings, own_urls or settings.own_urls):
         problems["MCP_SERVERS"] = fault
@@ -135,6 +136,19 @@ def _own_urls(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]
     return tuple(urls)
 
 
+def _half_of_entra(settings: Settings, problems: Mapping[str, str]) -> dict[str, str]:
+    """Returns the problem where one of the two settings that turn Entra ID on is missing."""
+    found = {
+        "ENTRA_TENANT_ID": settings.entra.tenant_id,
+        "ENTRA_CLIENT_ID": settings.entra.client_id,
+    }
+    missing = [name for name, value in found.items() if value is None]
+    if len(missing) != 1 or missing[0] in problems:
+        return {}
+    [other] = found.keys() - missing
+    return {missing[0]: f"The setting {missing[0]} is missing: {other} needs it. Set both or none."}
+
+
 def _unfit_server(settings: Settings, own_urls: Iterable[str]) -> str | None:
     """Returns what is wrong with the first server that may not be called, None where all may be."""
     allow_private = settings.connections.allow_private_networks
@@ -195,7 +209,8 @@ def _unfit_for_azure(values: Mapping[str, str]) -> dict[str, str]:
     problems = {
         name: f"The setting {name} must begin with https:// in Azure."
         for name, value in values.items()
-        if name.endswith(("_URL", "_ENDPOINT")) and value.lower().startswith("http://")
+        if name.endswith(("_URL", "_ENDPOINT", "_AUTHORITY"))
+        and value.lower().startswith("http://")
     }
     for name in ("MCP_API_KEY", "MCP_SERVER_API_KEY"):
         if 0 < len(values.get(name, "")) < MIN_KEY_CHARS:

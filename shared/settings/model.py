@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from shared import __build__
+from shared.settings.entra import EntraSettings
 from shared.settings.groups import (
     AgentSettings,
     AuthSettings,
@@ -68,6 +69,7 @@ class Settings(BaseModel):
     problems: tuple[str, ...] = ()
 
     auth: AuthSettings
+    entra: EntraSettings
     openai: OpenAISettings
     azure_openai: AzureOpenAISettings
     azure_client_id: str | None = Field(

@@ -2,6 +2,13 @@
 
 MALFORMED = {
     "API_KEYS": '["x1y2"]',
+    "ENTRA_TENANT_ID": "common",
+    "ENTRA_CLIENT_ID": "gateway",
+    "ENTRA_AUDIENCES": "api://a b",
+    "ENTRA_ALLOWED_CLIENTS": "a b",
+    "ENTRA_AUTHORITY": "http://login.example",
+    "ENTRA_ACCEPT_V1_TOKENS": "perhaps",
+    "ROLE_LIMITS": '{"people": {"requests_per_hour": 5}}',
     "OPENAI_BASE_URL": "api.example.com",
     "OPENAI_TEMPERATURE": "warm",
     "AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com/openai/v1",

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-HEAVY = ["openai", "azure.identity", "azure.storage", "mcp", "msal", "aiohttp"]
+HEAVY = [
+    "openai",
+    "azure.identity",
+    "azure.storage",
+    "mcp",
+    "msal",
+    "aiohttp",
+    "jwt",
+    "cryptography",
+]
 
 SCRIPT = """
 import asyncio, json, sys
@@ -38,6 +47,8 @@ def steps() -> dict[str, list[Any]]:
     environment = {
         "MCP_API_KEY": "k",
         "AZURE_OPENAI_ENDPOINT": "https://name.openai.azure.com",
+        "ENTRA_TENANT_ID": "11111111-2222-3333-4444-555555555555",
+        "ENTRA_CLIENT_ID": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
     }
     completed = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True

@@ -27,6 +27,12 @@ def test_nothing_set_gives_the_defaults() -> None:
         "malformed": (),
         "problems": (),
         "auth": {"api_keys": {"entries": {}, "faults": {}}},
+        "entra": {
+            "audiences": (),
+            "allowed_clients": (),
+            "authority": "https://login.microsoftonline.com",
+            "accept_v1_tokens": False,
+        },
         "openai": {},
         "azure_openai": {},
         "chat": {},
@@ -45,7 +51,7 @@ def test_nothing_set_gives_the_defaults() -> None:
             "proxy_downloads": False,
         },
         "agent": {"max_turns": 10, "max_history_tokens": 32000},
-        "usage": {"limits": {}, "prices": {}},
+        "usage": {"limits": {}, "role_limits": {}, "prices": {}},
         "connections": {
             "stdio_commands": {},
             "servers": {},
