@@ -95,7 +95,9 @@ class CallUsage:
 
     def answer_headers(self) -> dict[str, str]:
         """Returns what the answer's headers say: what is left of limits, and the cost where known."""
-        if not self.provider_calls or not self.is_settled or self.cost is None:
+        # While a part goes on, as behind a stream, further calls may come.
+        is_over = not self._open_scopes and not self._open_calls
+        if not self.provider_calls or not is_over or self.cost is None:
             return self.headers
         return self.headers | {COST_HEADER: format_usd(self.cost)}
 

@@ -71,10 +71,12 @@ class SpeechStream:
     Attributes:
         model: The model or deployment that was asked.
         chunks: Its bytes.
+        cost_usd: US dollars by its length, as providers report nothing; None where nobody knows.
     """
 
     model: str
     chunks: AsyncIterator[bytes]
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,7 @@ class Audio:
             answer = await self._clients.call(call, send, charge, repeatable=False)
             charge.has_output = True
             pieces = answer.iter_bytes(CHUNK_BYTES)
-            yield SpeechStream(parameters["model"], receive(pieces, call))
+            yield SpeechStream(parameters["model"], receive(pieces, call), charge.cost)
 
     async def transcribe(self, request: TranscriptionRequest) -> Transcription:
         """Writes down what a clip says.

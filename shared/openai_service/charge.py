@@ -41,6 +41,11 @@ class Charge:
         """Names the record of the call, for a refund; None where none is kept."""
         return self._reservation.reference if self._reservation else None
 
+    @property
+    def cost(self) -> float | None:
+        """US dollars, an estimate until the call has ended; None where nobody knows or counts."""
+        return self._reservation.cost if self._reservation else None
+
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """Notes that the block sends a request, and whether that may have reached the provider."""

@@ -7,7 +7,7 @@ import asyncio
 import binascii
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,7 @@ class GeneratedImages:
         usage: The tokens counted; None where the provider reported none.
         revised_prompt: The prompt as the provider changed it.
         consumption: What the call used; None where the provider reported no tokens.
+        cost_usd: US dollars for all of them; None where nobody knows.
     """
 
     images: tuple[bytes | str, ...]
@@ -101,6 +102,7 @@ class GeneratedImages:
     usage: ImageUsage | None
     revised_prompt: str | None
     consumption: Consumption | None
+    cost_usd: float | None = None
 
 
 class Images:
@@ -127,7 +129,7 @@ class Images:
         async with self._clients.charge(call, estimate) as charge:
             generated = await self._clients.call(call, send, charge, repeatable=False)
             charge.report(generated.consumption)
-        return generated
+        return replace(generated, cost_usd=charge.cost)
 
 
 async def _generate(parameters: Mapping[str, Any], api: "AsyncOpenAI") -> GeneratedImages:

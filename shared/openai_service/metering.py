@@ -101,6 +101,11 @@ class Reservation(Protocol):
         """Names the record of the call for `Meter.refund`; None where none is kept."""
         ...
 
+    @property
+    def cost(self) -> float | None:
+        """US dollars: what the call is estimated to cost, then what it cost; None where nobody knows."""
+        ...
+
     def settle(self, settlement: Settlement) -> None:
         """Notes how the call ended; nothing waits for it to be stored."""
         ...

@@ -94,6 +94,7 @@ class ProviderVideo:
         poll_after: Seconds to wait before the next question; None where the provider says nothing.
         charge: Names the record of what was paid for the order, for `Videos.refund`; None where none is
             kept.
+        cost_usd: US dollars of the order; None where nobody knows.
     """
 
     id: str
@@ -103,6 +104,7 @@ class ProviderVideo:
     error: dict[str, str] | None
     poll_after: float | None
     charge: str | None = None
+    cost_usd: float | None = None
 
 
 class Videos:
@@ -134,7 +136,7 @@ class Videos:
             ordered = await self._clients.call(call, send, charge, repeatable=False)
             # Nothing is billed for what fails at once; else the order is what is paid for.
             charge.report(NOTHING if ordered.status == "failed" else estimate)
-        return replace(ordered, charge=charge.reference)
+        return replace(ordered, charge=charge.reference, cost_usd=charge.cost)
 
     async def retrieve(self, video_id: str) -> ProviderVideo:
         """Returns a job's present state.

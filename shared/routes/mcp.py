@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from shared.asgi import AsgiResponse
 from shared.auth import Guard
-from shared.context import CallContext
+from shared.context import CallContext, CallUsage
 from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson, MethodNotAllowed
 from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.routes.body import read_body
@@ -60,7 +60,11 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
             read_json(body)
         except InvalidRequest as error:
             return _protocol_error(error)
-        return AsgiResponse(partial(endpoint.answer, body))
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await endpoint.answer(body, scope, receive, _with_late_start(send))
+
+        return AsgiResponse(answer)
 
     return router
 
@@ -69,13 +73,40 @@ def mcp_context(protocol_request: Any) -> CallContext:
     """Returns the context of one MCP request from the HTTP request that carried it."""
     request: Request = protocol_request.request
     key = (protocol_request.meta or {}).get(IDEMPOTENCY_META)
+    usage = CallUsage()
+    # Headers tell of one call: a batch may hold several.
+    request.state.usage = None if hasattr(request.state, "usage") else usage
     return CallContext(
         request.state.principal,
         request_deadline(request),
         protocol_request.session.report_progress,
         None if key is None else check_idempotency_key(key),
         door="mcp",
+        usage=usage,
     )
+
+
+def _with_late_start(send: Send) -> Send:
+    """Returns a ``send`` that holds the headers back until the first event.
+
+    The SDK begins an event stream before the call that it answers; later the headers can tell what is
+    left of limits, and where no event came before the result, what the call cost.
+    """
+    start: Message | None = None
+
+    async def send_late(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            start = message
+            return
+        if start is not None:
+            if not message.get("body") and message.get("more_body"):
+                return
+            held, start = start, None
+            await send(held)
+        await send(message)
+
+    return send_late
 
 
 def _protocol_error(error: InvalidRequest) -> JSONResponse:

@@ -50,9 +50,12 @@ class Origin(BaseModel):
     cost_usd: float | None = None
 
     @classmethod
-    def of_tool(cls, tool: str, model: str | None, prompt: str) -> "Origin":
+    def of_tool(
+        cls, tool: str, model: str | None, prompt: str, cost_usd: float | None = None
+    ) -> "Origin":
         """Returns the origin of what a tool made of a prompt, which gives it its name."""
-        return cls(name=slug(prompt), tool=tool, model=model, prompt=prompt[:MAX_PROMPT_CHARS])
+        cut = prompt[:MAX_PROMPT_CHARS]
+        return cls(name=slug(prompt), tool=tool, model=model, prompt=cut, cost_usd=cost_usd)
 
     @classmethod
     def of_file(cls, name: str) -> "Origin":

@@ -162,7 +162,8 @@ class ImageTools:
         await context.report_progress(0, steps, "Waiting for the model")
         made = await self._openai.images.generate(request)
         await context.report_progress(1, steps, f"Storing {len(made.images)} of {count} images")
-        origin = Origin.of_tool(tool_name, made.model, request.prompt)
+        each_usd = None if made.cost_usd is None else made.cost_usd / len(made.images)
+        origin = Origin.of_tool(tool_name, made.model, request.prompt, each_usd)
         stored_images = 0
 
         async def store(index: int, image: bytes | str) -> Media:

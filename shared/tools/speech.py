@@ -117,7 +117,7 @@ class SpeechTools:
             head, chunks = await peek(speech.chunks, MAX_CLIP_BYTES, _too_large)
             await context.report_progress(1, 2, "Storing the clip as it comes")
             its_format = _check_format(head, wanted)
-            origin = Origin.of_tool("synthesize_speech", speech.model, text)
+            origin = Origin.of_tool("synthesize_speech", speech.model, text, speech.cost_usd)
             with keep_retrying():
                 record = await self._media.save(
                     context.principal.name, media_id, chunks, its_format, origin

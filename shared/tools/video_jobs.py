@@ -167,7 +167,7 @@ class VideoJobs:
             progress=ordered.progress or 0,
             poll_seconds=poll_seconds,
             next_poll_at=seconds_from_now(poll_seconds),
-            origin=origin,
+            origin=origin.model_copy(update={"cost_usd": ordered.cost_usd}),
             error=provider_error(ordered),
             charge=ordered.charge,
         )

@@ -243,6 +243,9 @@ class BookedCall:
         usage: What the call at the door has used.
         prices: What calls cost.
         clock: Tells the time.
+
+    Attributes:
+        cost: US dollars: what the call is estimated to cost, then what it cost; None where nobody knows.
     """
 
     def __init__(
@@ -260,6 +263,7 @@ class BookedCall:
         self._usage = usage
         self._prices = prices
         self._clock = clock
+        self.cost = entry.usd
 
     @property
     def reference(self) -> str | None:
@@ -269,6 +273,7 @@ class BookedCall:
     def settle(self, settlement: Settlement) -> None:
         """Notes how the call ended; nothing waits for it to be stored."""
         line = self._line(settlement)
+        self.cost = line.usd
         for log in self._logs:
             log.write(line)
         if line.is_request and not line.was_reached:

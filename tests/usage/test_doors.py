@@ -303,3 +303,68 @@ async def test_chat_tells_what_it_cost_with_its_tools(
     streamed = await post(api, "/chat", {"message": "Hello", "stream": True})
     completed = json.loads(streamed.text.split("event: chat.completed\ndata: ")[1])
     assert completed["usage"]["cost_usd"] > 0
+
+
+async def test_media_tell_what_their_calls_cost(
+    api: httpx2.AsyncClient, origin: str, stand_in: StandIn
+) -> None:
+    await post(api, "/tools/generate_image", {**IMAGE, "n": 2})
+    await post(api, "/tools/synthesize_speech", {"text": "Hello", "response_format": "wav"})
+    job = (await post(api, "/tools/generate_video", {"prompt": "A hill", "seconds": 2})).json()
+    await until(
+        lambda: api.get(f"/videos/{job['id']}"), lambda found: found.json()["status"] == "completed"
+    )
+    rows = (await usage_of(api, group_by="tool"))["rows"]
+    booked = {row["key"]: row["cost_usd"] for row in rows}
+    assert booked.keys() == {"generate_image", "synthesize_speech", "generate_video"}
+    assert all(booked.values())
+    media = (await api.get("/media")).json()["media"]
+    assert len(media) == 4
+    told = Counter[str]()
+    for each in media:
+        told[each["tool"]] += each["cost_usd"]
+        info = (await api.get(f"/media/{each['id']}/info")).json()
+        assert info["cost_usd"] == each["cost_usd"]
+    assert told == pytest.approx(booked)
+
+
+async def test_answers_of_every_door_tell_what_is_left_and_what_they_cost(
+    stored_environment: dict[str, str], stand_in: StandIn
+) -> None:
+    limits = {"requests_per_day": 100, "tokens_per_day": 1_000_000}
+    scopes = ["chat", "tools", "openai", "act-as"]
+    keys = {"team": {"sha256": digest(KEY), "scopes": scopes, "limits": limits}}
+    settings = stored_environment | {
+        "MCP_API_KEY": "",
+        "API_KEYS": json.dumps(keys),
+        "PRICES": json.dumps(PRICES),
+    }
+    chat = {"messages": [{"role": "user", "content": "Hello"}], "model": "gpt-6-luna"}
+    call = {"name": "generate", "arguments": {"prompt": "Hello"}}
+    doors: list[tuple[str, Any, bool]] = [
+        ("/tools/generate", {"prompt": "Hello"}, True),
+        ("/tools/generate_image", IMAGE, True),
+        ("/chat", {"message": "Hello"}, True),
+        ("/chat", {"message": "Hello", "stream": True}, False),
+        ("/api/ann/chat", {"message": "Hello"}, True),
+        ("/v1/chat/completions", chat, True),
+        ("/v1/chat/completions", {**chat, "stream": True}, False),
+        ("/v1/responses", {"input": "Hello"}, True),
+        ("/v1/images/generations", {"prompt": "A hill", "size": "32x32"}, True),
+        ("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}, True),
+    ]
+    accept = {"Accept": "application/json, text/event-stream"}
+    with ThreadServer(create_app(load_settings(settings))) as server:
+        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=60) as api:
+            left = 100
+            for path, body, is_whole in doors:
+                headers = accept if path == "/mcp" else {}
+                answer = await post(api, path, body, **headers)
+                left -= 1
+                assert answer.headers.get("x-ratelimit-limit-requests") == "100", path
+                assert answer.headers["x-ratelimit-remaining-requests"] == str(left), path
+                assert answer.headers["x-ratelimit-reset-requests"].endswith("s"), path
+                assert answer.headers["x-ratelimit-limit-tokens"] == "1000000", path
+                assert ("x-cost-usd" in answer.headers) == is_whole, path
+                if is_whole:
+                    assert float(answer.headers["x-cost-usd"]) > 0, path
