@@ -79,6 +79,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         tools=tools,
         connections=services.connections,
         conversations=services.conversations,
+        media_parts=services.media_parts,
         claims=services.claims,
         tool_timeout=timing.tool,
     )

@@ -23,6 +23,7 @@ def make_agent(
         tools=ToolRegistry(families, services.claims),
         connections=services.connections,
         conversations=services.conversations,
+        media_parts=services.media_parts,
         claims=services.claims,
         tool_timeout=tool_timeout,
     )

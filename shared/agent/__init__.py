@@ -2,6 +2,7 @@
 
 from shared.agent.agent import Agent
 from shared.agent.events import (
+    MESSAGE_DESCRIPTION,
     ChatAnswer,
     ChatCompleted,
     ChatCreated,
@@ -9,7 +10,6 @@ from shared.agent.events import (
     ChatEvent,
     ChatInput,
     HistoryInput,
-    MessageText,
     ToolCallRecord,
     ToolCallStarted,
     ToolFinished,
@@ -18,6 +18,7 @@ from shared.agent.events import (
 )
 
 __all__ = [
+    "MESSAGE_DESCRIPTION",
     "Agent",
     "ChatAnswer",
     "ChatCompleted",
@@ -26,7 +27,6 @@ __all__ = [
     "ChatEvent",
     "ChatInput",
     "HistoryInput",
-    "MessageText",
     "ToolCallRecord",
     "ToolCallStarted",
     "ToolFinished",

@@ -22,7 +22,14 @@ from shared.agent.selection import ToolSelection, select_tools
 from shared.connections import Connections
 from shared.context import CallContext
 from shared.conversations import ConversationStore
-from shared.openai_service import Capability, Completion, CompletionRequest, OpenAIService
+from shared.media_parts import MediaParts
+from shared.openai_service import (
+    Capability,
+    Completion,
+    CompletionRequest,
+    OpenAIService,
+    json_schema_format,
+)
 from shared.settings import Settings
 from shared.tools import CONNECTION_SEPARATOR, Claims, Toolset
 
@@ -45,6 +52,7 @@ class Agent:
         tools: Our own tools.
         connections: The tools of other MCP servers.
         conversations: Stores messages and answers.
+        media_parts: Has the files of messages.
         claims: Remembers answers by key.
         tool_timeout: Maximum seconds of one tool call.
     """
@@ -57,6 +65,7 @@ class Agent:
         tools: Toolset,
         connections: Connections,
         conversations: ConversationStore,
+        media_parts: MediaParts,
         claims: Claims,
         tool_timeout: float,
     ) -> None:
@@ -64,6 +73,7 @@ class Agent:
         self._tools = tools
         self._connections = connections
         self._conversations = conversations
+        self._media_parts = media_parts
         self._claims = claims
         self._system_prompt = settings.agent.system_prompt or DEFAULT_SYSTEM_PROMPT
         self._max_turns = settings.agent.max_turns
@@ -138,7 +148,7 @@ class Agent:
         """
         model = self._openai.endpoints.get(Capability.CHAT).choose_model(chat.model)
         selection = await select_tools(self._tools, self._connections, chat, context)
-        async with ChatRun(self._conversations, chat, context) as run:
+        async with ChatRun(self._conversations, self._media_parts, chat, context) as run:
             if run.answer is not None:
                 return run.answer
             buffer.put(ChatCreated(run.conversation_id, model))
@@ -168,10 +178,17 @@ class Agent:
         self, run: ChatRun, selection: ToolSelection | None, buffer: EventBuffer
     ) -> Completion:
         """Calls the model, and tells the caller each piece of its text."""
-        options: dict[str, Any] = {"temperature": self._temperature}
+        chat = run.chat
+        options: dict[str, Any] = {
+            "temperature": self._temperature if chat.temperature is None else chat.temperature,
+            "max_completion_tokens": chat.max_output_tokens,
+            "reasoning_effort": chat.reasoning_effort,
+        }
+        if chat.json_schema is not None:
+            options["response_format"] = json_schema_format(chat.json_schema)
         if selection is not None:
             options["tools"] = selection.as_functions()
-        request = CompletionRequest(messages=run.messages, model=run.chat.model, options=options)
+        request = CompletionRequest(messages=run.messages, model=chat.model, options=options)
         async with aclosing(self._openai.chat.stream(request)) as stream:
             async for piece in stream:
                 if isinstance(piece, Completion):

@@ -8,15 +8,20 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from typing_extensions import TypedDict
 
+from shared.media_parts import MessageContent
 from shared.openai_service import Usage
 from shared.strict_json import as_integer
-from shared.tools import NotBlank
+from shared.tools import MaxTokens, ReasoningEffort, Temperature
 
-MAX_MESSAGE_CHARS = 1_000_000
 MAX_NAMES = 128
 
-MessageText = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS), NotBlank]
 Names = Annotated[list[str], Field(max_length=MAX_NAMES)]
+
+
+MESSAGE_DESCRIPTION = (
+    "Message of the user: a text, or parts: texts, pictures, and files (PDFs and texts), these by the "
+    "id of a stored medium or by URL. What is fetched from a URL is stored."
+)
 
 
 class ChatOptions(BaseModel):
@@ -40,12 +45,24 @@ class ChatOptions(BaseModel):
         None,
         description="Maximum model calls with tools, up to CHAT_MAX_TURNS; then one more without any.",
     )
+    temperature: Temperature | None = Field(
+        None, description="Sampling temperature from 0 to 2; reasoning models refuse it."
+    )
+    max_output_tokens: Annotated[MaxTokens, BeforeValidator(as_integer)] | None = Field(
+        None, description="Maximum tokens of each answer of the model, reasoning included."
+    )
+    reasoning_effort: ReasoningEffort | None = Field(
+        None, description="How much a reasoning model thinks."
+    )
+    json_schema: dict[str, JsonValue] | None = Field(
+        None, description="JSON Schema that the answer must follow."
+    )
 
 
 class ChatInput(ChatOptions):
     """A message to the agent, stored with its answer in a conversation."""
 
-    message: MessageText = Field(description="Message of the user.")
+    message: MessageContent = Field(description=MESSAGE_DESCRIPTION)
     conversation_id: str | None = Field(
         None, description="Conversation to continue; a new one when left out."
     )

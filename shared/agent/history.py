@@ -7,6 +7,7 @@ from typing import Any
 
 from shared.agent.calls import stored_text
 from shared.conversations import AssistantLine, Line, ToolLine, UserLine
+from shared.media_parts import StoredPart
 
 Message = dict[str, Any]
 
@@ -21,9 +22,12 @@ def estimate_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """Returns about how many tokens messages have: one for four bytes of UTF-8, and four for each.
 
     Tokenizers differ from model to model. English has about four characters in a token; other
-    scripts have fewer, but need more bytes for each.
+    scripts have fewer, but need more bytes for each. Pictures and files count as `StoredPart` says.
     """
-    return sum(MESSAGE_TOKENS + ceil(_size(message) / BYTES_PER_TOKEN) for message in messages)
+    return sum(
+        MESSAGE_TOKENS + _part_tokens(message) + ceil(_size(message) / BYTES_PER_TOKEN)
+        for message in messages
+    )
 
 
 async def select_history(runs: AsyncIterable[Sequence[Line]], max_tokens: int) -> list[Message]:
@@ -52,8 +56,14 @@ async def select_history(runs: AsyncIterable[Sequence[Line]], max_tokens: int) -
     return [message for messages in reversed(chosen) for message in messages]
 
 
+def _nothing(_: object) -> None:
+    return None
+
+
 def messages_of(run: Sequence[Line], *, shrink: bool) -> list[Message]:
     """Returns one run as the Chat Completions API takes it; nothing where nothing was answered.
+
+    The parts of a message stay `StoredPart`: their files are read once it is known which runs fit.
 
     A run that failed at once is left out: its caller was told of the failure and asks again.
     """
@@ -62,7 +72,8 @@ def messages_of(run: Sequence[Line], *, shrink: bool) -> list[Message]:
     for line in run:
         match line:
             case UserLine():
-                messages.append({"role": "user", "content": line.content})
+                content = [*line.parts] if line.parts else line.content
+                messages.append({"role": "user", "content": content})
             case AssistantLine():
                 message, results = assistant_message(line, _UNKNOWN_OUTCOME)
                 messages += [message, *results.values()]
@@ -91,9 +102,15 @@ def assistant_message(line: AssistantLine, result: str = "") -> tuple[Message, d
     return message, results
 
 
+def _part_tokens(message: Mapping[str, Any]) -> int:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else ()
+    return sum(part.tokens for part in parts if isinstance(part, StoredPart))
+
+
 def _size(message: Mapping[str, Any]) -> int:
     texts = (
-        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        value if isinstance(value, str) else json.dumps(value, default=_nothing, ensure_ascii=False)
         for key, value in message.items()
         if key != "role" and value
     )

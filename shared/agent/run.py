@@ -31,6 +31,7 @@ from shared.conversations import (
 )
 from shared.deadline import remaining_seconds
 from shared.errors import Conflict, DeadlineExceeded, GatewayError, StorageUnavailable
+from shared.media_parts import MediaParts, PreparedPart, plain_text
 from shared.openai_service import Completion, Usage, sum_usage
 from shared.storage import keep_retrying
 
@@ -48,6 +49,7 @@ class ChatRun:
 
     Args:
         conversations: Stores it.
+        media_parts: Has the files of messages.
         chat: The message; or a whole conversation, of which nothing is stored.
         context: The principal, and the operation that gives the ids.
     """
@@ -55,11 +57,14 @@ class ChatRun:
     def __init__(
         self,
         conversations: ConversationStore,
+        media_parts: MediaParts,
         chat: ChatInput | HistoryInput,
         context: CallContext,
     ) -> None:
         self.chat = chat
         self._conversations = conversations
+        self._media_parts = media_parts
+        self._parts: Sequence[PreparedPart] = ()
         self._context = context
         self._opened: OpenRun
         self._messages: list[Message] = []
@@ -101,12 +106,19 @@ class ChatRun:
         if isinstance(self.chat, HistoryInput):
             self._opened = OpenRun(None, context.operation.id("run"), None)
             return self
+        owner, message = context.principal.name, self.chat.message
+        if not isinstance(message, str):
+            self._parts = await self._media_parts.prepare(
+                owner, message, context.operation, "message"
+            )
+        stored = [part.stored for part in self._parts]
         beginning = asyncio.create_task(
             self._conversations.begin_run(
-                context.principal.name,
+                owner,
                 self.chat.conversation_id,
-                self.chat.message,
+                message if isinstance(message, str) else plain_text(stored),
                 context.operation,
+                stored,
             )
         )
         try:
@@ -137,13 +149,19 @@ class ChatRun:
         if isinstance(self.chat, HistoryInput):
             self._messages = [system] * bool(system_prompt) + [*self.chat.messages]
             return
-        user = {"role": "user", "content": self.chat.message}
-        self._messages = [system, user]
+        owner = self._context.principal.name
+        await self._media_parts.keep(owner, self._parts)
+        content = [part.content for part in self._parts] or self.chat.message
+        self._messages = [system, {"role": "user", "content": content}]
         if self.chat.conversation_id is not None:
-            left = max_tokens - estimate_tokens(self._messages)
-            runs = self._conversations.history(self._context.principal.name, self._opened)
+            stored = [part.stored for part in self._parts]
+            said = {"role": "user", "content": stored or self.chat.message}
+            left = max_tokens - estimate_tokens([system, said])
+            runs = self._conversations.history(owner, self._opened)
             async with aclosing(runs):
-                self._messages[1:1] = await select_history(runs, left)
+                history = await select_history(runs, left)
+            used_bytes = sum(part.size_bytes for part in stored)
+            self._messages[1:1] = await self._media_parts.load(owner, history, used_bytes)
 
     def add_text(self, text: str) -> None:
         """Adds a piece of text that the caller is told of."""

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from shared.media_parts import StoredPart
 from shared.openai_service import ToolCall, Usage, sum_usage
 
 MAX_TITLE_CHARS = 80
@@ -72,10 +73,16 @@ class ConversationLine(_Line):
 
 @dataclass(frozen=True, kw_only=True)
 class UserLine(_Line):
-    """A message of the user."""
+    """A message of the user.
+
+    Attributes:
+        content: Its text; of a message with files only their names.
+        parts: Its parts; empty where it is a text.
+    """
 
     type: Literal["user"] = "user"
     content: str
+    parts: tuple[StoredPart, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +182,7 @@ def body_of(line: Line) -> Any:
     """Returns what people, models and tools have said in a line, as a JSON value."""
     match line:
         case UserLine():
-            return line.content
+            return [line.content, [part.text for part in line.parts]]
         case AssistantLine():
             return [line.content, [call.arguments for call in line.tool_calls]]
         case ToolLine():
@@ -188,7 +195,13 @@ def with_body(line: LineT, body: Any) -> LineT:
     """Returns a line with another body of the form that `body_of` returns."""
     match line:
         case UserLine():
-            return replace(line, content=body)
+            content, texts = body
+            parts = zip(line.parts, texts, strict=True)
+            return replace(
+                line,
+                content=content,
+                parts=tuple(replace(part, text=text) for part, text in parts),
+            )
         case AssistantLine():
             content, arguments = body
             calls = zip(line.tool_calls, arguments, strict=True)

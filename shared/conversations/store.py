@@ -32,6 +32,7 @@ from shared.conversations.view import (
     summarize_listed,
 )
 from shared.errors import Conflict, NotFound, StorageUnavailable
+from shared.media_parts import StoredPart
 from shared.parallel import gather_limited
 from shared.storage import (
     MediaStore,
@@ -70,7 +71,12 @@ class ConversationStore:
         return self._storage.background
 
     async def begin_run(
-        self, principal: str, conversation_id: str | None, message: str, operation: Operation
+        self,
+        principal: str,
+        conversation_id: str | None,
+        message: str,
+        operation: Operation,
+        parts: Sequence[StoredPart] = (),
     ) -> OpenRun:
         """Stores a message; from then on no other run may write until this one ends.
 
@@ -81,8 +87,9 @@ class ConversationStore:
         Args:
             principal: The principal whose conversation it is.
             conversation_id: The conversation; None for a new one.
-            message: The message of the user.
+            message: The text of the user's message.
             operation: Gives the ids.
+            parts: The parts of the message, where it is not only a text.
 
         Raises:
             NotConfigured: There is no storage, so that there can be no such conversation.
@@ -91,6 +98,7 @@ class ConversationStore:
             StorageUnavailable: The message is not stored.
         """
         run_id = operation.id("run")
+        said = UserLine(content=message, parts=tuple(parts))
         if conversation_id is None and not self._storage.is_configured:
             return OpenRun(None, run_id, None)
         chosen = conversation_id or operation.id("conversation")
@@ -103,7 +111,7 @@ class ConversationStore:
             first = ConversationLine(title=title_of(message))
             summary = Summary(title=first.title, model=None, usage=None)
             writer = self._writer(log, None, run_id, 1, summary)
-            await self._begin(writer, first, UserLine(content=message))
+            await self._begin(writer, first, said)
             return OpenRun(chosen, run_id, writer)
         is_ours = bool(tail.newest) and tail.newest[0].line.run == run_id
         if not is_ours and self._is_under_way(tail):
@@ -113,7 +121,7 @@ class ConversationStore:
             return OpenRun(chosen, run_id, None, finished=attempted)
         attempt = attempted[0].attempt + 1 if attempted else 1
         writer = self._writer(log, tail, run_id, attempt, await summarize(log, tail))
-        await self._begin(writer, UserLine(content=message))
+        await self._begin(writer, said)
         return OpenRun(chosen, run_id, writer, earlier=tail)
 
     async def history(self, principal: str, run: OpenRun) -> AsyncGenerator[Sequence[Line], None]:

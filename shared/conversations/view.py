@@ -20,6 +20,7 @@ from shared.conversations.lines import (
     find_summary,
 )
 from shared.conversations.log import ConversationLog, Place, PlacedLine, Tail
+from shared.media_parts import StoredPart
 from shared.openai_service import Usage
 from shared.storage import (
     ObjectInfo,
@@ -67,6 +68,23 @@ class CalledTool(TypedDict):
     arguments: str
 
 
+class ShownPart(TypedDict):
+    """A part of a message of the user.
+
+    Attributes:
+        text: Its text, where it is one.
+        media_id: The stored medium, where it is a picture or a file; `/media/{media_id}` has it.
+        name: A name of the file.
+    """
+
+    type: Literal["text", "image", "file"]
+    text: NotRequired[str]
+    media_id: NotRequired[str | None]
+    name: NotRequired[str]
+    content_type: NotRequired[str | None]
+    size_bytes: NotRequired[int]
+
+
 class ConversationMessage(TypedDict):
     """One message; its role decides which fields there are.
 
@@ -75,6 +93,7 @@ class ConversationMessage(TypedDict):
         at: When it was stored, in ISO 8601.
         incomplete: Whether the answer was broken off after this message.
         content: The text of the user or the model.
+        parts: The parts of a message of the user that is not only a text.
         tool_calls: The tool calls of the model.
         tool_call_id: In a tool's message, the id of the call.
         result: A JSON value, or text.
@@ -85,6 +104,7 @@ class ConversationMessage(TypedDict):
     at: str
     incomplete: bool
     content: NotRequired[str]
+    parts: NotRequired[list[ShownPart]]
     tool_calls: NotRequired[list[CalledTool]]
     tool_call_id: NotRequired[str]
     name: NotRequired[str]
@@ -275,6 +295,8 @@ def present_message(line: Message, *, incomplete: bool) -> ConversationMessage:
     match line:
         case UserLine():
             message["content"] = line.content
+            if line.parts:
+                message["parts"] = [_present_part(part) for part in line.parts]
         case AssistantLine():
             message["content"] = line.content
             message["tool_calls"] = [
@@ -288,6 +310,18 @@ def present_message(line: Message, *, incomplete: bool) -> ConversationMessage:
             message["is_error"] = line.is_error
             message["duration_ms"] = line.duration_ms
     return message
+
+
+def _present_part(part: StoredPart) -> ShownPart:
+    if part.text is not None:
+        return ShownPart(type=part.type, text=part.text)
+    return ShownPart(
+        type=part.type,
+        media_id=part.media_id,
+        name=part.name,
+        content_type=part.content_type,
+        size_bytes=part.size_bytes,
+    )
 
 
 async def _messages(

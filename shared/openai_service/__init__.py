@@ -9,6 +9,7 @@ from shared.openai_service.completions import (
     Message,
     ToolCall,
     Usage,
+    json_schema_format,
     sum_usage,
 )
 from shared.openai_service.endpoints import Endpoint
@@ -53,6 +54,7 @@ __all__ = [
     "Usage",
     "VideoRequest",
     "VideoStatus",
+    "json_schema_format",
     "repair_surrogates",
     "sum_usage",
 ]

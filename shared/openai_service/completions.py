@@ -121,6 +121,17 @@ class CompletionRequest:
         return parameters
 
 
+def json_schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the response format that makes the model follow a JSON Schema.
+
+    Args:
+        schema: A bare schema, or the API's own wrapper ``{"name", "schema", "strict"}``.
+    """
+    is_wrapped = isinstance(schema.get("schema"), Mapping)
+    wrapper = schema if is_wrapped else {"schema": schema}
+    return {"type": "json_schema", "json_schema": {"name": "answer", **wrapper}}
+
+
 def read_completion(answer: "ChatCompletion") -> Completion:
     """Reads a whole answer.
 

@@ -7,8 +7,16 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.agent import Agent, ChatAnswer, ChatInput, MessageText, ToolCallRecord, fold
+from shared.agent import (
+    MESSAGE_DESCRIPTION,
+    Agent,
+    ChatAnswer,
+    ChatInput,
+    ToolCallRecord,
+    fold,
+)
 from shared.auth import Guard
+from shared.media_parts import MessageContent
 from shared.routes.body import MAX_LONG_BODY_BYTES
 from shared.routes.errors import PROVIDER_STATUSES, document_errors
 from shared.routes.guard import Context, guarded
@@ -30,7 +38,7 @@ class UserChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    message: MessageText = Field(description="Message of the user.")
+    message: MessageContent = Field(description=MESSAGE_DESCRIPTION)
     conversation_id: str | None = Field(
         None, description="Conversation to continue; a new one when left out."
     )

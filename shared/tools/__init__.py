@@ -9,7 +9,7 @@ from shared.tools.registry import ToolRegistry
 from shared.tools.speech import SpeechTools
 from shared.tools.streams import peek
 from shared.tools.tasks import TaskTools
-from shared.tools.text import TextTools
+from shared.tools.text import MaxTokens, ReasoningEffort, Temperature, TextTools
 from shared.tools.tool import GetRoute, Tool, ToolResource, tool
 from shared.tools.toolset import CONNECTION_SEPARATOR, JsonObject, ToolResult, Toolset, ToolSpec
 from shared.tools.video import VideoTools
@@ -23,10 +23,13 @@ __all__ = [
     "GetRoute",
     "ImageTools",
     "JsonObject",
+    "MaxTokens",
     "ModelTools",
     "NotBlank",
+    "ReasoningEffort",
     "SpeechTools",
     "TaskTools",
+    "Temperature",
     "TextTools",
     "Tool",
     "ToolRegistry",

@@ -9,7 +9,13 @@ from typing_extensions import TypedDict
 from shared.context import CallContext
 from shared.errors import InvalidRequest
 from shared.media_parts import MediaParts
-from shared.openai_service import CompletionRequest, Message, OpenAIService, Usage
+from shared.openai_service import (
+    CompletionRequest,
+    Message,
+    OpenAIService,
+    Usage,
+    json_schema_format,
+)
 from shared.tools.inputs import NotBlank
 from shared.tools.tool import tool
 
@@ -183,10 +189,7 @@ def _response_format(
     json_mode: bool, json_schema: dict[str, JsonValue] | None
 ) -> dict[str, Any] | None:
     if json_schema is not None:
-        # Both a bare schema and the API's own wrapper, {"name", "schema", "strict"}, are taken.
-        is_wrapped = isinstance(json_schema.get("schema"), dict)
-        wrapper = json_schema if is_wrapped else {"schema": json_schema}
-        return {"type": "json_schema", "json_schema": {"name": "answer", **wrapper}}
+        return json_schema_format(json_schema)
     return {"type": "json_object"} if json_mode else None
 
 
