@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from shared.storage import SharedKey, Storage
 from shared.storage.links import KEY_OBJECT, LinkSigner
 from shared.storage.media_objects import MediaSeals
 from shared.timing import Timing
-from tests.conftest import KEY, StandIn, ThreadServer
+from shared.usage.rollups import RollUps
+from tests.conftest import KEY, StandIn, ThreadServer, digest
 from tests.connections.world import Gate, make_server
 from tests.media.support import without_links
 
@@ -36,6 +37,16 @@ PRINCIPAL = "default"
 BEARER = "token-of-the-mcp-server"  # pragma: allowlist secret
 REPEATED = ("generate_image", {"prompt": "A red fox", "size": "32x32"}, "key-of-the-fixture")
 """A tool, its arguments and an idempotency key: a repeat of the call returns what is stored."""
+
+ADMIN = "key-of-the-administrator"
+AS_ADMIN = {"Authorization": "", "X-Api-Key": ADMIN}
+GRANT = {
+    "name": "ann",
+    "scopes": ["tools"],
+    "expires": "9998-12-31",
+    "models": ["gpt-*"],
+    "limits": {"requests_per_day": 1000, "usd_per_month": 100},
+}
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -48,6 +59,9 @@ def settings_of(folder: Path, provider: str) -> Settings:
     return load_settings(
         {
             "MCP_API_KEY": KEY,
+            "API_KEYS": json.dumps(
+                {"boss": {"sha256": digest(ADMIN), "scopes": ["tools", "admin"]}}
+            ),
             "OPENAI_BASE_URL": provider,
             "OPENAI_API_KEY": "sk-test",
             "OPENAI_VIDEO_MODEL": VIDEO_MODEL,
@@ -84,6 +98,43 @@ async def tool(
     """Calls a tool."""
     headers = {} if key is None else {"Idempotency-Key": key}
     return await ask(client, "POST", f"/tools/{name}", json=arguments, headers=headers)
+
+
+async def fill_books(client: httpx2.AsyncClient) -> dict[str, Any]:
+    """Stores keys, what admin changed, and usage of several principals, and says what shows them."""
+    await ask(client, "POST", "/keys", json=GRANT, headers=AS_ADMIN)
+    body = {"overlap_seconds": 3600}
+    rotated = await ask(client, "POST", "/keys/ann/rotate", json=body, headers=AS_ADMIN)
+    as_ann = {"Authorization": "", "X-Api-Key": rotated["key"]}
+    prompt = {"prompt": "Hello", "max_tokens": 20}
+    for _ in range(2):
+        await ask(client, "POST", "/tools/generate", json=prompt, headers=as_ann)
+    gone = {"name": "bob", "scopes": ["tools"]}
+    bob = (await ask(client, "POST", "/keys", json=gone, headers=AS_ADMIN))["key"]
+    as_bob = {"Authorization": "", "X-Api-Key": bob}
+    await ask(client, "POST", "/tools/generate", json=prompt, headers=as_bob)
+    for path in ("/keys/bob", "/principals/bob"):
+        response = await client.delete(path, headers=AS_ADMIN)
+        if response.status_code != 204:
+            raise RuntimeError(f"DELETE {path}: {response.status_code} {response.text}")
+    today = datetime.now(UTC).date().isoformat()
+    period = f"from={today}&to={today}"
+    groups = ("day", "model", "door", "tool", "principal")
+    paths = [
+        "/keys",
+        "/changes",
+        f"/usage/records?limit=1000&{period}",
+        *(f"/usage?{period}&group_by={each}" for each in groups),
+    ]
+    return {"key": rotated["key"], "paths": paths}
+
+
+async def roll_up(folder: Path) -> None:
+    """Writes the roll-up of today, which housekeeping writes tomorrow."""
+    storage = Storage(settings_of(folder, "http://provider"))
+    tomorrow = datetime.now(UTC) + timedelta(days=1, hours=2)
+    await RollUps(storage.state, lambda: tomorrow).roll_up(1)
+    await storage.aclose()
 
 
 async def fill(client: httpx2.AsyncClient, stand_in: StandIn, mcp_url: str) -> list[str]:
@@ -166,8 +217,14 @@ async def make(target: Path) -> None:
         settings = settings_of(folder, stand_in.base_url)
         async with serving(settings, timing) as (app, client):
             paths = await fill(client, stand_in, f"{mcp.origin}/mcp")
+            books = await fill_books(client)
             await app.state.housekeeping.run()
             expected = await describe(client, paths, folder)
+            expected["stored_key"] = books["key"]
+            expected["books"] = {
+                path: await ask(client, "GET", path, headers=AS_ADMIN) for path in books["paths"]
+            }
+        await roll_up(folder)
         stand_in.close()
     shutil.rmtree(folder / ".locks", ignore_errors=True)
     shutil.rmtree(folder / ".uploads", ignore_errors=True)

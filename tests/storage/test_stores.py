@@ -22,7 +22,9 @@ from shared.storage.links import KEY_OBJECT, LinkSigner
 from shared.storage.media_objects import MediaSeals
 from tests.conftest import StandIn
 from tests.storage.make_store import (
+    AS_ADMIN,
     BEARER,
+    GRANT,
     PRINCIPAL,
     REPEATED,
     STORES,
@@ -135,6 +137,23 @@ async def test_credentials_of_connections_are_opened(store: Store, storage: Stor
     connections = ConnectionStore(storage.state, ConnectionsConfig(generates_key=True))
     found = await connections.read(owner_of(PRINCIPAL), store.expected["connection"])
     assert (await connections.secrets(found)).bearer_token == BEARER
+
+
+async def test_usage_changes_and_keys_are_shown_as_they_were(store: Store) -> None:
+    for path, expected in store.expected["books"].items():
+        shown = await ask(store.client, "GET", path, headers=AS_ADMIN)
+        if path == "/keys":
+            # The overlap of the rotation has ended since.
+            for key in (*shown["keys"], *expected["keys"]):
+                key["valid_keys"] = min(key["valid_keys"], 1)
+        assert contains(shown, expected), (path, shown, expected)
+
+
+async def test_stored_key_and_its_limits_hold(store: Store) -> None:
+    headers = {"Authorization": "", "X-Api-Key": store.expected["stored_key"]}
+    me = await ask(store.client, "GET", "/me", headers=headers)
+    assert (me["principal"], me["scopes"], me["models"]) == ("ann", ["tools"], ["gpt-*"])
+    assert {name: each["limit"] for name, each in me["limits"].items()} == GRANT["limits"]
 
 
 async def test_work_items_are_found_and_housekeeping_runs(store: Store, storage: Storage) -> None:
