@@ -41,7 +41,9 @@ def bind(port: int) -> socket.socket:
     """
     # asyncio switches Nagle's delays of 40 ms off only for sockets that say that they are TCP.
     bound = socket.socket(proto=socket.IPPROTO_TCP)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name != "nt":
+        # There it would let two servers have one port.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((LOOPBACK, port))
     except (OSError, OverflowError):

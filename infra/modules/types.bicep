@@ -1,4 +1,4 @@
-// The types of main.bicep's parameters. The names in capitals are the app's own settings: the README
+// The types of main.bicep's parameters. The names in capitals are the app's own settings: docs/settings.md
 // describes them, and tests/infra compares these lists with what the code reads.
 
 @export()

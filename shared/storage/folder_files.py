@@ -71,7 +71,7 @@ class FolderFiles:
         path = self.path(name)
         with self._lock(name), self.upload() as (file, draft):
             file.write(data)
-            _flush(file)
+            _finish(file)
             try:
                 if _etag(path.stat()) != etag:
                     raise ObjectChanged(name)
@@ -154,17 +154,19 @@ class FolderFiles:
         make_private_folder(self._uploads)
         self._sweep()
         path = self._uploads / secrets.token_hex(16)
-        with open(path, "xb", opener=private_opener) as file:
-            try:
-                yield file, path
-            finally:
-                path.unlink(missing_ok=True)
+        # Windows neither renames nor deletes what is open.
+        file = open(path, "xb", opener=private_opener)  # noqa: SIM115 - closed below, before the file goes
+        try:
+            yield file, path
+        finally:
+            file.close()
+            path.unlink(missing_ok=True)
 
     def publish(
         self, file: BinaryIO, draft: Path, name: str, headers: ContentHeaders | None
     ) -> ObjectInfo:
         """Gives a draft the name of a new object."""
-        _flush(file)
+        _finish(file)
         path = self.path(name)
         make_private_folder(path.parent)
         if headers is not None and headers.metadata:
@@ -182,7 +184,7 @@ class FolderFiles:
         make_private_folder(path.parent)
         with self.upload() as (file, draft):
             file.write(json.dumps(dict(headers.metadata)).encode())
-            file.flush()
+            file.close()
             draft.replace(path)
 
     def _metadata_path(self, name: str) -> Path:
@@ -217,9 +219,11 @@ class FolderFiles:
             yield
 
 
-def _flush(file: BinaryIO) -> None:
+def _finish(file: BinaryIO) -> None:
+    """Writes all of a draft to the disk and closes it, so that it can get its name."""
     file.flush()
     os.fsync(file.fileno())
+    file.close()
 
 
 def _etag(status: os.stat_result) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from shared.storage.folder_files import FILE_MODE, make_private_folder
+from shared.storage.folder_files import make_private_folder, private_opener
 from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore, unreadable
 
 KEY_BYTES = 32
@@ -61,13 +61,12 @@ def key_of_file(path: Path) -> LoadKey:
 def _key_of_file(path: Path) -> bytes:
     make_private_folder(path.parent)
     draft = path.with_name(f".{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(draft, "xb", opener=private_opener) as file:
             file.write(secrets.token_bytes(KEY_BYTES))
         # Of several processes that start together the first names its key, and all read that.
         with suppress(FileExistsError):
             os.link(draft, path)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     return path.read_bytes()
