@@ -129,7 +129,14 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         changes_router(changes, guard),
         me_router(settings, guard, services.ledger),
         principals_router(people, changes, guard),
-        openai_router(services.openai, guard, timing.ping),
+        openai_router(
+            services.openai,
+            guard,
+            timing.ping,
+            claims=services.claims,
+            media=services.media,
+            downloads=services.downloads,
+        ),
         mcp_router(mcp, guard, mcp_route_origins),
     )
     complete_openapi(api)

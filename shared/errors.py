@@ -62,6 +62,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 Outcome = Literal["ok", "client_error", "provider_error", "error"]
 """How a request ended, for whoever runs the app: its caller, a provider or the app is to blame."""
 
+FIRST_CLIENT_ERROR = 400
 FIRST_SERVER_ERROR = 500
 
 

@@ -76,17 +76,17 @@ class StreamReader:
             self._note_model(events)
         if not _USAGE.search(events) and not _TERMINAL.search(events):
             return events
-        return b"".join(event for event in _split(events) if self._passes(event))
+        return b"".join(event for event in split_events(events) if self._passes(event))
 
     def _note_model(self, events: bytes) -> None:
-        for event in _split(events):
-            model = _data(event).get("model")
+        for event in split_events(events):
+            model = data_of(event).get("model")
             if isinstance(model, str):
                 self.model = model
                 return
 
     def _passes(self, event: bytes) -> bool:
-        data = _data(event)
+        data = data_of(event)
         if _TERMINAL.search(event):
             self.is_complete = True
             self.has_failed = self.has_failed or data.get("type") in ("error", "response.failed")
@@ -108,7 +108,8 @@ def _last_end(data: bytearray, start: int) -> int:
     return max(lines + 2 if lines >= 0 else 0, windows + 4 if windows >= 0 else 0)
 
 
-def _split(events: bytes) -> Iterator[bytes]:
+def split_events(events: bytes) -> Iterator[bytes]:
+    """Yields events one by one, with what ends them."""
     start = 0
     for found in _END_OF_EVENT.finditer(events):
         yield events[start : found.end()]
@@ -117,7 +118,7 @@ def _split(events: bytes) -> Iterator[bytes]:
         yield events[start:]
 
 
-def _data(event: bytes) -> Mapping[str, Any]:
+def data_of(event: bytes) -> Mapping[str, Any]:
     """Returns the JSON object that an event carries, an empty one where it carries something else."""
     lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
     try:

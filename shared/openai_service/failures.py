@@ -1,8 +1,10 @@
 """Failures that the SDK and forwarded requests have in common: of the network, and of credentials."""
 
+import email.utils
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import httpx2
@@ -12,6 +14,8 @@ from shared.errors import (
     ProviderDisconnected,
     ProviderError,
     ProviderTruncated,
+    QuotaExceeded,
+    RateLimited,
 )
 from shared.openai_service.provider_config import ProviderConfig
 
@@ -38,6 +42,48 @@ def refused_credentials(status: int, config: ProviderConfig) -> ProviderCredenti
     refusal = with_reason(f"status {status}", ProviderCredentials(detail))
     refusal.is_before_output = True
     return refusal
+
+
+def too_many_requests(
+    codes: Container[object], headers: Mapping[str, str]
+) -> QuotaExceeded | RateLimited:
+    """Returns the error for an answer with status 429.
+
+    Args:
+        codes: The ``code`` and the ``type`` of its error.
+        headers: Its headers, by their names in lower case.
+    """
+    if "insufficient_quota" in codes:
+        return QuotaExceeded(
+            "The provider says that its quota is spent. Raise the quota or the billing limit there."
+        )
+    return RateLimited(
+        "The provider is limiting the rate of requests. Try again after the time in Retry-After.",
+        retry_after(headers),
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Returns the seconds to wait that an answer's headers ask for, None where they do not."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    if value is None or (seconds := _number(value)) is not None:
+        return None if value is None else seconds
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None
 
 
 def no_token() -> ProviderCredentials:

@@ -7,21 +7,20 @@ Without the SDK, whose import takes most of a second.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pydantic_core import from_json
 
 from shared.errors import (
+    FIRST_CLIENT_ERROR,
     FIRST_SERVER_ERROR,
     ForwardedError,
     ProviderError,
     ProviderNotFound,
     ProviderRejected,
     ProviderUnavailable,
-    QuotaExceeded,
-    RateLimited,
 )
 from shared.identity import open_credential
 from shared.openai_service.charge import Charge
@@ -45,7 +44,6 @@ FIRST_ERROR = 300
 """Status from which an answer is an error: redirects are not followed."""
 
 _REFUSED_CREDENTIALS = (401, 403)
-FIRST_CLIENT_ERROR = 400
 _REQUEST_TIMEOUT = 408
 _TOO_MANY_REQUESTS = 429
 
@@ -58,13 +56,11 @@ class ForwardedRequest:
         path: Path below the provider's base URL, such as ``chat/completions``.
         body: The body.
         content_type: Its media type, with the boundary of a form.
-        headers: Further headers.
     """
 
     path: str
     body: bytes
     content_type: str
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class ForwardedAnswer:
@@ -87,14 +83,16 @@ class ForwardedAnswer:
             ProviderUnavailable: It has more than ``limit`` bytes.
             ProviderTruncated: The connection broke.
         """
-        body = bytearray()
+        pieces: list[bytes] = []
+        size = 0
         async for chunk in self.chunks():
-            body += chunk
-            if len(body) > limit:
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > limit:
                 raise ProviderUnavailable(
                     f"The provider's answer has more than {limit} bytes. Ask for less."
                 )
-        return bytes(body)
+        return b"".join(pieces)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yields the body as it comes, without the encoding of its transfer.
@@ -166,7 +164,6 @@ class Forwarder:
                 _url(call, request.path),
                 content=request.body,
                 headers={
-                    **request.headers,
                     **(await self._authorization(config)),
                     "Content-Type": request.content_type,
                     # What comes is read on the side, and sent on in pieces.
@@ -263,14 +260,13 @@ async def _read_error(answer: ForwardedAnswer) -> ProviderError:
         return ProviderUnavailable(
             "The provider sent a redirect. Check its base URL in the settings."
         )
+    from shared.openai_service.failures import too_many_requests
+
     body = await answer.read(MAX_ERROR_BYTES)
-    code = error_of(body).get("code")
-    kind = error_of(body).get("type")
+    error = error_of(body)
     means: ProviderError
-    if answer.status == _TOO_MANY_REQUESTS and "insufficient_quota" in (code, kind):
-        means = QuotaExceeded("The provider says that its quota is spent.")
-    elif answer.status == _TOO_MANY_REQUESTS:
-        means = RateLimited("The provider is limiting the rate of requests.")
+    if answer.status == _TOO_MANY_REQUESTS:
+        means = too_many_requests((error.get("code"), error.get("type")), answer.headers)
     elif answer.status >= FIRST_SERVER_ERROR or answer.status == _REQUEST_TIMEOUT:
         means = ProviderUnavailable(f"The provider failed with status {answer.status}.")
     elif answer.status in (404, 410):

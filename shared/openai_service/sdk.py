@@ -3,11 +3,9 @@
 `Clients` imports it on first use, off the event loop, because the import takes most of a second.
 """
 
-import email.utils
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +19,6 @@ from shared.errors import (
     ProviderRejected,
     ProviderUnavailable,
     QuotaExceeded,
-    RateLimited,
 )
 from shared.identity import open_credential
 from shared.openai_service.failures import (
@@ -29,6 +26,7 @@ from shared.openai_service.failures import (
     network_reason,
     no_token,
     refused_credentials,
+    too_many_requests,
     truncated,
     with_reason,
 )
@@ -167,14 +165,7 @@ def _from_status(error: openai.APIStatusError, config: ProviderConfig) -> Provid
     if status in (401, 403):
         return refused_credentials(status, config)
     if status == 429:
-        if "insufficient_quota" in (error.code, error.type):
-            return QuotaExceeded(
-                "The provider says that its quota is spent. Raise the quota or the billing limit there."
-            )
-        return RateLimited(
-            "The provider is limiting the rate of requests. Try again after the time in Retry-After.",
-            retry_after(error.response.headers),
-        )
+        return too_many_requests((error.code, error.type), error.response.headers)
     if _is_filtered(error):
         return ContentFiltered(_filter_message(error))
     if status >= 500 or status == 408:
@@ -218,26 +209,3 @@ def _is_filtered(error: openai.APIError) -> bool:
 
 def _filter_message(error: openai.APIError) -> str:
     return f"The provider's content filter refused the request: {_message(error)}"
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Returns the seconds to wait that an answer's headers ask for, None where they do not."""
-    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
-    if value is None or (seconds := _number(value)) is not None:
-        return None if value is None else seconds
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None

@@ -257,7 +257,7 @@ def _read_error(error: object) -> dict[str, str]:
 
 def _poll_after(headers: "httpx2.Headers") -> float | None:
     # Importing it imports the SDK, which has been loaded by now.
-    from shared.openai_service.sdk import retry_after
+    from shared.openai_service.failures import retry_after
 
     asked = headers.get("openai-poll-after-ms", "")
     return int(asked) / 1000 if asked.isdecimal() else retry_after(headers)

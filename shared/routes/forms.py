@@ -1,5 +1,6 @@
-"""Forms that go on as they are: where one of their fields stands."""
+"""Forms that go on as they are: where their fields stand."""
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from email.message import Message
@@ -33,34 +34,79 @@ class _Part:
     end: int = 0
 
 
-def find_field(body: bytes, content_type: str, name: str) -> tuple[int, int] | None:
-    """Returns where the value of a form's field begins and ends, None where the form has none.
+class Form:
+    """A form as it came, of which some fields are read.
 
     Args:
         body: The form.
         content_type: Its media type, with the boundary.
-        name: The field.
-
-    Raises:
-        InvalidRequest: It is no form, or has the field twice.
-    """
-    found = [part for part in _parse(body, _boundary(content_type)) if _name(part) == name]
-    if len(found) > 1:
-        # The provider may read another one of them than we do.
-        raise InvalidRequest.for_field(name, "The form has this field twice. Send it once")
-    # An empty value has no data.
-    if not found or found[0].start is None:
-        return None
-    return found[0].start, found[0].end
-
-
-def field_names(body: bytes, content_type: str) -> set[str]:
-    """Returns the names of a form's fields.
 
     Raises:
         InvalidRequest: It is no form.
     """
-    return {_name(part) for part in _parse(body, _boundary(content_type))}
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        self.body = body
+        self.content_type = content_type
+        self._boundary = _boundary(content_type)
+        self._parts = [(_name(part), part) for part in _parse(body, self._boundary)]
+
+    @property
+    def names(self) -> set[str]:
+        """The names of its fields."""
+        return {name for name, _ in self._parts}
+
+    def text(self, name: str) -> str | None:
+        """Returns the value of a field, None where it has none.
+
+        Raises:
+            InvalidRequest: The form has the field twice.
+        """
+        part = self._find(name)
+        # An empty value has no data.
+        if part is None or part.start is None:
+            return None
+        return self.body[part.start : part.end].decode("utf-8", "replace")
+
+    def replaced(self, name: str, value: str) -> bytes:
+        """Returns the form with another value of a field that it has; the rest stays as it is."""
+        part = self._find(name)
+        if part is None or part.start is None:
+            return self.body
+        return self.body[: part.start] + value.encode() + self.body[part.end :]
+
+    def without(self, name: str) -> "Form":
+        """Returns the form without a field.
+
+        Raises:
+            InvalidRequest: What is left is no form.
+        """
+        part = self._find(name)
+        if part is None or part.start is None:
+            return self
+        delimiter = b"--" + self._boundary
+        begin = self.body.rfind(delimiter, 0, part.start)
+        end = self.body.find(delimiter, part.end)
+        # Read again: what a delimiter in a header led to is refused.
+        return Form(self.body[:begin] + self.body[end:], self.content_type)
+
+    def digest(self) -> bytes:
+        """Returns what tells the form apart from another one, whatever its boundary is."""
+        total = hashlib.sha256()
+        whole = memoryview(self.body)
+        for _, part in self._parts:
+            data = whole[part.start : part.end] if part.start is not None else b""
+            for piece in (*(text for header in part.headers for text in header), data):
+                total.update(len(piece).to_bytes(8, "big"))
+                total.update(piece)
+        return total.digest()
+
+    def _find(self, name: str) -> _Part | None:
+        found = [part for its_name, part in self._parts if its_name == name]
+        if len(found) > 1:
+            # The provider may read another one of them than we do.
+            raise InvalidRequest.for_field(name, "The form has this field twice. Send it once")
+        return found[0] if found else None
 
 
 def _boundary(content_type: str) -> bytes:

@@ -1,8 +1,9 @@
-"""A provider's answer on its way to the caller: as it comes, with pings in its silence."""
+"""An answer under `/v1` on its way to the caller: as it comes, with pings in its silence."""
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing
 from time import monotonic
 
 from fastapi import Request, Response
@@ -12,11 +13,6 @@ from starlette.types import Receive, Scope, Send
 
 from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
-from shared.openai_service.charge import Charge
-from shared.openai_service.estimates import reported_usage
-from shared.openai_service.event_streams import StreamReader
-from shared.openai_service.failures import truncated
-from shared.openai_service.forwarding import ForwardedAnswer
 from shared.routes.errors import error_body, internal_error_body
 from shared.routes.guard import request_deadline
 
@@ -30,46 +26,43 @@ class BrokenAnswer(ClientDisconnect):
 
 
 class ForwardedStream(Response):
-    """Sends a provider's answer as it comes, and ends the provider's work when the client disconnects.
+    """Sends an answer as it comes, and ends what makes it when the client disconnects.
 
     Args:
         request: What is answered.
-        answer: The provider's answer.
-        held: Closes the answer.
+        content: The body, piece by piece.
         headers: Headers to send.
-        reader: Reads the events of the answer; None where it is no stream of events.
-        charge: What the answer is charged to; None where it costs nothing.
-        ping_seconds: Of silence, after which a comment keeps proxies from giving up.
+        status: The HTTP status.
+        held: Closed at the end; what goes wrong passes it.
+        ping_seconds: Of silence, after which a comment keeps proxies from giving up; None where the body
+            is no stream of events.
     """
 
     def __init__(
         self,
         request: Request,
-        answer: ForwardedAnswer,
-        held: AsyncExitStack,
-        headers: dict[str, str],
-        reader: StreamReader | None,
-        charge: Charge | None,
-        ping_seconds: float,
+        content: AsyncGenerator[bytes, None],
+        *,
+        headers: Mapping[str, str],
+        status: int = 200,
+        held: AsyncExitStack | None = None,
+        ping_seconds: float | None = None,
     ) -> None:
-        self.status_code = answer.status
+        self.status_code = status
         self.background = None
         self.init_headers(headers)
         self._request = request
-        self._answer = answer
-        self._held = held
-        self._reader = reader
-        self._charge = charge
+        self._content = content
+        self._held = AsyncExitStack() if held is None else held
         self._ping_seconds = ping_seconds
         self._sent_at = monotonic()
         self._is_sending = False
 
-    def init_headers(self, headers: object = None) -> None:
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """Takes headers without adding a length, which is not known."""
-        given = headers if isinstance(headers, dict) else {}
         self.raw_headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in given.items()
+            for name, value in (headers or {}).items()
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +71,7 @@ class ForwardedStream(Response):
             async with cancel_on_disconnect(receive):
                 await self._send(send)
         except ClientDisconnect:
-            if not self._request.state.is_shutting_down or self._reader is None:
+            if not self._request.state.is_shutting_down or self._ping_seconds is None:
                 raise
             await self._send_error(send, ShuttingDown())
         finally:
@@ -92,8 +85,8 @@ class ForwardedStream(Response):
         }
         await send(start)
         pinging = None
-        if self._reader is not None:
-            pinging = asyncio.create_task(self._ping(send))
+        if self._ping_seconds is not None:
+            pinging = asyncio.create_task(self._ping(send, self._ping_seconds))
         try:
             # What goes wrong passes what is held, which logs it.
             async with request_deadline(self._request).scope(), self._held:
@@ -115,27 +108,10 @@ class ForwardedStream(Response):
                 await asyncio.gather(pinging, return_exceptions=True)
 
     async def _forward(self, send: Send) -> None:
-        reader = self._reader
-        async for chunk in self._answer.chunks():
-            if self._charge is not None:
-                self._charge.has_output = True
-            data = chunk if reader is None else reader.feed(chunk)
-            self._report()
-            if data:
+        async with aclosing(self._content) as content:
+            async for data in content:
                 await self._send_bytes(send, data)
-        if reader is not None:
-            rest = reader.rest()
-            self._report()
-            if rest:
-                await self._send_bytes(send, rest)
-            if not reader.is_complete:
-                raise truncated()
         await self._send_bytes(send, b"", more=False)
-
-    def _report(self) -> None:
-        # As it comes: the caller may disconnect before the end.
-        if self._charge is not None and self._reader is not None and self._reader.usage:
-            self._charge.report(reported_usage(self._reader.usage), self._reader.model)
 
     async def _send_bytes(self, send: Send, data: bytes, *, more: bool = True) -> None:
         self._is_sending = True
@@ -143,19 +119,19 @@ class ForwardedStream(Response):
         self._is_sending = False
         self._sent_at = monotonic()
 
-    async def _ping(self, send: Send) -> None:
+    async def _ping(self, send: Send, seconds: float) -> None:
         # Beside the stream and not between its events, each of which would then need a task.
         while True:
             silent = monotonic() - self._sent_at
-            await asyncio.sleep(max(0.0, self._ping_seconds - silent) or self._ping_seconds)
-            if not self._is_sending and monotonic() - self._sent_at >= self._ping_seconds:
+            await asyncio.sleep(max(0.0, seconds - silent) or seconds)
+            if not self._is_sending and monotonic() - self._sent_at >= seconds:
                 await self._send_bytes(send, _PING)
 
     async def _send_error(self, send: Send, error: GatewayError) -> None:
         await self._end(send, error_body(self._request, error))
 
     async def _end(self, send: Send, body: dict[str, object]) -> None:
-        if self._reader is None:
+        if self._ping_seconds is None:
             raise BrokenAnswer
         # Clients of OpenAI take data with an `error` for the end, and wait for no `[DONE]`.
         event = b"data: " + to_json(body) + b"\n\n"

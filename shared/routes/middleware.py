@@ -20,6 +20,7 @@ from shared.deadline import Deadline
 from shared.disconnect import SHUTDOWN_REASON
 from shared.errors import (
     BUG,
+    FIRST_CLIENT_ERROR,
     FIRST_SERVER_ERROR,
     DeadlineExceeded,
     Failure,
@@ -37,7 +38,6 @@ logger = logging.getLogger(__name__)
 REQUEST_ID_HEADER = "x-request-id"
 CLIENT_CLOSED_REQUEST = 499
 """Logged as the status where the client disconnected before the answer: nginx's convention."""
-FIRST_CLIENT_ERROR = 400
 SLOW_CLIENT = Failure(DeadlineExceeded.code, "client_error")
 """What the log says of a client that did not read its answer."""
 
@@ -319,6 +319,8 @@ def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
             "Content-Range",
             "ETag",
             "WWW-Authenticate",
+            "X-Media-Id",
+            "X-Provider",
             *USAGE_HEADERS,
         ],
     )

@@ -8,7 +8,7 @@ finds it. The parts: `media_objects` (the bytes), `media_index` (the records), `
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -81,6 +81,7 @@ class MediaStore:
         media_format: MediaFormat,
         origin: Origin = _NO_ORIGIN,
         thumbnail: tuple[bytes, MediaFormat] | None = None,
+        cost: Callable[[], float | None] | None = None,
     ) -> MediaRecord:
         """Stores a medium and then its record; what an earlier run has stored stays as it is.
 
@@ -91,6 +92,7 @@ class MediaStore:
             media_format: Their format.
             origin: Where it comes from.
             thumbnail: A still picture of it and its format; left out where it cannot be stored.
+            cost: Returns its cost in US dollars, where that is known only when all bytes have come.
 
         Raises:
             StorageUnavailable: It is not stored.
@@ -116,6 +118,8 @@ class MediaStore:
             except StorageUnavailable as error:
                 logger.warning("A thumbnail was not stored: %s", error.code)
                 still_name = None
+        if cost is not None:
+            origin = origin.model_copy(update={"cost_usd": cost()})
         record = make_record(media_id, upload.name, media_format, size, head, origin)
         return await self.index.add(owner, record.model_copy(update={"thumbnail": still_name}))
 

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from shared.background import Background
 from shared.context import CallContext
 from shared.storage import Claim, IdempotencyStore, MediaStore, Operation
 from shared.tools.toolset import JsonObject
+
+T = TypeVar("T")
 
 
 class Claims:
@@ -58,7 +60,7 @@ class Claims:
         fresh: JsonObject = await self._media.refresh(context.principal.name, result, within)
         return fresh
 
-    async def complete(self, call: Coroutine[Any, Any, JsonObject]) -> JsonObject:
+    async def complete(self, call: Coroutine[Any, Any, T]) -> T:
         """Completes a call though its caller may disconnect; the call opens a scope of its own."""
         return await self._background.complete(call)
 

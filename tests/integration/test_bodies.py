@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 
 from shared.app import create_app
 from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES
-from shared.routes.openai import MAX_BODY_BYTES as MAX_OPENAI_BODY_BYTES
+from shared.routes.openai import MAX_JSON_BYTES
 from shared.settings import SCOPES, load_settings
 from shared.strict_json import MAX_DEPTH, MAX_KEYS, MAX_VALUES
 from tests.conftest import KEY, ThreadServer, digest
@@ -65,7 +65,7 @@ def paths(environment: dict[str, str]) -> list[str]:
 def limit_of(path: str) -> int:
     """The maximum bytes of a route's body."""
     if path.startswith("/v1/"):
-        return MAX_BODY_BYTES if path == "/v1/unknown" else MAX_OPENAI_BODY_BYTES
+        return MAX_BODY_BYTES if path == "/v1/unknown" else MAX_JSON_BYTES
     return MAX_LONG_BODY_BYTES if path in LONG else MAX_BODY_BYTES
 
 
