@@ -274,7 +274,7 @@ async def test_media_are_stored_though_the_caller_disconnects(
     pieces = {IMAGES: [answer(*PICTURES)], SPEECH: [MP3[:1000], MP3[1000:]]}[path]
     kind = {IMAGES: "application/json", SPEECH: "audio/mpeg"}[path]
     provider.upstream.answer = Answer(pieces, kind, pause=0.3)
-    async with httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH) as http:
+    async with httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH, timeout=60) as http:
         asking = asyncio.create_task(http.post(path, json=body))
         await until(lambda: provider.upstream.seen)
         asking.cancel()
@@ -299,7 +299,7 @@ async def test_slow_reader_of_a_clip_holds_no_more_than_a_megabyte_and_gets_all_
     provider.upstream.answer.content_type = "audio/mpeg"
     read = bytearray()
     async with (
-        httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH) as http,
+        httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH, timeout=60) as http,
         http.stream("POST", SPEECH, json=SAY) as response,
     ):
         async for piece in response.aiter_bytes(65536):
@@ -482,7 +482,7 @@ async def test_without_a_storage_the_answer_comes_as_it_is(
 
 async def test_clip_that_breaks_off_is_not_stored(gateway_origin: str, provider: Provider) -> None:
     provider.upstream.answer = Answer([MP3[:2000], MP3[2000:]], "audio/mpeg", breaks=True)
-    async with httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH) as http:
+    async with httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH, timeout=60) as http:
         with pytest.raises(httpx2.RemoteProtocolError):
             await http.post(SPEECH, json=SAY)
         assert await media_of(http) == []

@@ -37,7 +37,7 @@ async def test_silence_is_filled_with_pings_that_openai_s_client_takes(
     gateway_origin: str, provider: Provider
 ) -> None:
     provider.upstream.answer = Answer([TEXT, FINISH, DONE], EVENT_STREAM, pause=0.2)
-    async with httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH) as http:
+    async with httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH, timeout=60) as http:
         response = await http.post(CHAT, json=BODY)
     assert response.content.replace(b": ping\n\n", b"") == TEXT + FINISH + DONE
     assert response.content.startswith(b": ping\n\n")
@@ -52,7 +52,7 @@ async def test_client_that_disconnects_ends_the_provider_s_stream(
 ) -> None:
     provider.upstream.answer = Answer([TEXT] * 1000, EVENT_STREAM, pause=0.05)
     async with (
-        httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH) as http,
+        httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH, timeout=60) as http,
         http.stream("POST", CHAT, json=BODY) as response,
     ):
         async for piece in response.aiter_bytes():
@@ -65,7 +65,7 @@ async def test_client_that_disconnects_before_the_first_byte_ends_the_provider_s
     gateway_origin: str, provider: Provider
 ) -> None:
     provider.upstream.answer = Answer([TEXT, DONE], EVENT_STREAM, pause=600)
-    async with httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH) as http:
+    async with httpx2.AsyncClient(base_url=gateway_origin, headers=AUTH, timeout=60) as http:
         asking = asyncio.create_task(http.post(CHAT, json=BODY))
         await until(lambda: provider.upstream.seen)
         asking.cancel()
@@ -79,7 +79,7 @@ async def test_deadline_that_is_over_ends_a_stream_with_an_error(
     settings = load_settings(gateway_environment | {"REQUEST_DEADLINE_SECONDS": "1"})
     provider.upstream.answer = Answer([TEXT] * 1000, EVENT_STREAM, pause=0.05)
     with ThreadServer(create_app(settings)) as server:
-        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH) as http:
+        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=60) as http:
             response = await http.post(CHAT, json=BODY)
     last = response.content.rpartition(b"data: ")[2]
     assert b'"code":"deadline_exceeded"' in last
