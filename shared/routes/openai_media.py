@@ -62,7 +62,7 @@ class MediaCalls:
             InvalidRequest: Pictures cannot be streamed as links.
             GatewayError: The provider or the storage failed, before the answer has begun.
         """
-        context = call_context(request)
+        context = await call_context(request)
         is_kept = outgoing.path in KEPT_PATHS and not outgoing.is_streamed
         if outgoing.path not in MEDIA_CALLS and not (is_kept and context.idempotency_key):
             return await self._forwarding.respond(request, outgoing)

@@ -62,6 +62,8 @@ async def shown_at(client: httpx2.AsyncClient, link: str) -> bytes:
     own = "http://localhost:7071"
     if link.startswith(own):
         found = await client.get(link.removeprefix(own), headers={"Authorization": ""})
+        if found.status_code == 302:
+            return await shown_at(client, found.headers["location"])
     else:
         async with httpx2.AsyncClient() as browser:
             found = await browser.get(link)
