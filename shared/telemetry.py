@@ -55,6 +55,11 @@ class RequestRecord:
         if self._provider is None:
             self._provider, self._model = provider, safe_name(model)
 
+    def drop_provider(self, provider: str, model: str | None) -> None:
+        """Takes back a call that failed, so that the provider that answers in its place counts."""
+        if (self._provider, self._model) == (provider, safe_name(model)):
+            self._provider = self._model = None
+
     def add_tokens(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Adds the tokens that a provider counted; None is what it did not report."""
         for name, count in (("input_tokens", input_tokens), ("output_tokens", output_tokens)):

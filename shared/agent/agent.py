@@ -146,7 +146,7 @@ class Agent:
         When the model still wants tools after the maximum of turns, it is called once more without any,
         so that there is always an answer.
         """
-        model = self._openai.endpoints.get(Capability.CHAT).choose_model(chat.model)
+        model = self._openai.choose_model(Capability.CHAT, chat.model)
         selection = await select_tools(self._tools, self._connections, chat, context)
         async with ChatRun(self._conversations, self._media_parts, chat, context) as run:
             if run.answer is not None:

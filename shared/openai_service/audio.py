@@ -19,6 +19,7 @@ from shared.openai_service.client import (
     receive,
 )
 from shared.openai_service.metering import Consumption
+from shared.openai_service.routing import first_answer, route
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 
@@ -50,11 +51,11 @@ class SpeechRequest:
     speed: float | None = None
     instructions: str | None = None
 
-    def parameters(self, target: str) -> dict[str, Any]:
+    def parameters(self, model: str) -> dict[str, Any]:
         """Returns the keyword arguments for the SDK."""
         parameters: dict[str, Any] = {
             "input": self.text,
-            "model": self.model or target,
+            "model": model,
             "voice": self.voice,
             "response_format": self.response_format,
             "speed": self.speed,
@@ -97,11 +98,11 @@ class TranscriptionRequest:
     prompt: str | None = None
     model: str | None = None
 
-    def parameters(self, target: str) -> dict[str, Any]:
+    def parameters(self, model: str) -> dict[str, Any]:
         """Returns the keyword arguments for the SDK."""
         parameters: dict[str, Any] = {
             "file": self.clip.as_part(),
-            "model": self.model or target,
+            "model": model,
             "language": self.language,
             "prompt": self.prompt,
         }
@@ -139,17 +140,9 @@ class Audio:
             ProviderTruncated: The connection broke in the middle of the clip.
             ProviderError: The provider failed or refused.
         """
-        endpoint = self._clients.endpoints.get(Capability.AUDIO)
-        parameters = request.parameters(endpoint.target)
-        call = ProviderCall.with_model(Capability.AUDIO, endpoint, request.model)
-        async with AsyncExitStack() as stack:
-            estimate = estimates.of_speech(request.text)
-            charge = await stack.enter_async_context(self._clients.charge(call, estimate))
-            send = partial(_speak, stack, parameters)
-            answer = await self._clients.call(call, send, charge, repeatable=False)
-            charge.has_output = True
-            pieces = answer.iter_bytes(CHUNK_BYTES)
-            yield SpeechStream(parameters["model"], receive(pieces, call), charge.cost)
+        calls = route(self._clients.endpoints, Capability.AUDIO, request.model)
+        async with AsyncExitStack() as held:
+            yield await first_answer(calls, partial(self._speak, held, request))
 
     async def transcribe(self, request: TranscriptionRequest) -> Transcription:
         """Writes down what a clip says.
@@ -158,9 +151,25 @@ class Audio:
             NotConfigured: No provider for transcription.
             ProviderError: The provider failed or refused.
         """
-        endpoint = self._clients.endpoints.get(Capability.TRANSCRIPTION)
-        call = ProviderCall.with_model(Capability.TRANSCRIPTION, endpoint, request.model)
-        send = partial(_transcribe, request.parameters(endpoint.target))
+        calls = route(self._clients.endpoints, Capability.TRANSCRIPTION, request.model)
+        return await first_answer(calls, partial(self._transcribe, request))
+
+    async def _speak(
+        self, held: AsyncExitStack, request: SpeechRequest, call: ProviderCall
+    ) -> SpeechStream:
+        parameters = request.parameters(call.model or "")
+        estimate = estimates.of_speech(request.text)
+        async with AsyncExitStack() as stack:
+            charge = await stack.enter_async_context(self._clients.charge(call, estimate))
+            send = partial(_speak, stack, parameters)
+            answer = await self._clients.call(call, send, charge, repeatable=False)
+            charge.has_output = True
+            pieces = answer.iter_bytes(CHUNK_BYTES)
+            held.push_async_exit(stack.pop_all())
+        return SpeechStream(parameters["model"], receive(pieces, call), charge.cost)
+
+    async def _transcribe(self, request: TranscriptionRequest, call: ProviderCall) -> Transcription:
+        send = partial(_transcribe, request.parameters(call.model or ""))
         clip = request.clip
         estimate = estimates.of_recording(len(clip.data), clip.content_type)
         async with self._clients.charge(call, estimate) as charge:

@@ -1,11 +1,12 @@
 """Chat completions, whole or streamed, without the parameters that a model refuses."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.deadline import check_deadline
-from shared.errors import ContentFiltered, ProviderRejected
+from shared.errors import ContentFiltered, ProviderError, ProviderRejected
 from shared.openai_service import estimates
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import Clients, ProviderCall, observed
@@ -20,6 +21,7 @@ from shared.openai_service.completions import (
 )
 from shared.openai_service.fallbacks import ParameterFallbacks
 from shared.openai_service.metering import Consumption
+from shared.openai_service.routing import falls_back, first_answer, route
 from shared.settings import Capability
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ T = TypeVar("T")
 
 
 class Chat:
-    """The chat completions API of the provider that serves chat."""
+    """The chat completions API of the providers that serve chat."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -44,11 +46,7 @@ class Chat:
             ContentFiltered: The provider withheld the whole answer.
             ProviderError: The provider failed or refused.
         """
-        call, parameters = self._prepare(request)
-        async with self._clients.charge(call, estimates.of_chat(parameters)) as charge:
-            completion = await self._create(call, parameters, _complete, charge)
-            charge.report(_consumption(completion.usage), completion.model)
-            return unfiltered(completion)
+        return await first_answer(self._route(request), partial(self._complete, request))
 
     async def stream(self, request: CompletionRequest) -> CompletionStream:
         """Yields a chat completion as it comes: pieces of text, then the whole `Completion`.
@@ -61,7 +59,31 @@ class Chat:
             ProviderTruncated: The stream ended before the answer did.
             ProviderError: The provider failed or refused.
         """
-        call, parameters = self._prepare(request)
+        for call in self._route(request):
+            has_begun = False
+            try:
+                async with aclosing(self._stream(request, call)) as stream:
+                    async for piece in stream:
+                        has_begun = True
+                        yield piece
+                return
+            except ProviderError as error:
+                if has_begun or not falls_back(call, error):
+                    raise
+
+    def _route(self, request: CompletionRequest) -> Sequence[ProviderCall]:
+        self._clients.endpoints.check_other_models(request.extra)
+        return route(self._clients.endpoints, Capability.CHAT, request.model)
+
+    async def _complete(self, request: CompletionRequest, call: ProviderCall) -> Completion:
+        parameters = request.parameters(call.model or "")
+        async with self._clients.charge(call, estimates.of_chat(parameters)) as charge:
+            completion = await self._create(call, parameters, _complete, charge)
+            charge.report(_consumption(completion.usage), completion.model)
+            return unfiltered(completion)
+
+    async def _stream(self, request: CompletionRequest, call: ProviderCall) -> CompletionStream:
+        parameters = request.parameters(call.model or "")
         parameters |= {"stream": True, "stream_options": {"include_usage": True}}
         async with self._clients.charge(call, estimates.of_chat(parameters)) as charge:
             stream = await self._create(call, parameters, _open_stream, charge)
@@ -88,12 +110,6 @@ class Chat:
                     raise truncated()
             completion = unfiltered(reader.result())
         yield completion
-
-    def _prepare(self, request: CompletionRequest) -> tuple[ProviderCall, dict[str, Any]]:
-        endpoint = self._clients.endpoints.get(Capability.CHAT)
-        call = ProviderCall.with_model(Capability.CHAT, endpoint, request.model)
-        self._clients.endpoints.check_other_models(request.extra)
-        return call, request.parameters(endpoint.target)
 
     async def _create(
         self,

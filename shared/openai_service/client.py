@@ -26,7 +26,7 @@ from shared.errors import (
     RateLimited,
 )
 from shared.openai_service.charge import Charge, charged
-from shared.openai_service.endpoints import Endpoint, Endpoints
+from shared.openai_service.endpoints import Endpoints
 from shared.openai_service.metering import Consumption, Meter, MeteredCall
 from shared.openai_service.provider_config import ProviderConfig
 from shared.settings import Capability, Settings
@@ -55,6 +55,7 @@ class ProviderCall:
         model: The model or deployment; None where the call is about no model.
         is_configured: Whether the settings name this model, and not the caller.
         known_model: The model behind the configured deployment, where the settings name it.
+        has_fallback: Whether another provider is asked if this one fails, so that it is asked once only.
     """
 
     capability: Capability
@@ -62,20 +63,7 @@ class ProviderCall:
     model: str | None = None
     is_configured: bool = False
     known_model: str | None = None
-
-    @classmethod
-    def with_model(
-        cls, capability: Capability, endpoint: Endpoint, model: str | None
-    ) -> "ProviderCall":
-        """Returns the call of a model, None for the configured one.
-
-        Raises:
-            ModelNotAllowed: The caller may not use it.
-        """
-        called = endpoint.choose_model(model)
-        is_configured = called == endpoint.target
-        known = endpoint.model if is_configured else None
-        return cls(capability, endpoint.config, called, is_configured, known)
+    has_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +165,15 @@ class Clients:
         """
         # Before the provider's time begins: loading the SDK is none of it.
         await self._client(call.config)
+        attempts = 1 if call.has_fallback else MAX_ATTEMPTS
         with observed(call):
-            for attempt in range(1, MAX_ATTEMPTS + 1):
+            for attempt in range(1, attempts + 1):
                 try:
                     async with self._attempt(call, charge) as api:
                         return await send(api)
                 except (RateLimited, ProviderDisconnected) as error:
                     pause = self._pause(error, attempt, repeatable=repeatable)
-                    if pause is None or pause >= remaining_seconds():
+                    if attempt == attempts or pause is None or pause >= remaining_seconds():
                         raise
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -219,8 +208,6 @@ class Clients:
         self, error: RateLimited | ProviderDisconnected, attempt: int, *, repeatable: bool
     ) -> float | None:
         """Returns the seconds to wait before the next attempt, None where there must be none."""
-        if attempt == MAX_ATTEMPTS:
-            return None
         if isinstance(error, ProviderDisconnected) and error.was_sent and not repeatable:
             return None
         if isinstance(error, RateLimited) and error.retry_after is not None:
@@ -254,7 +241,7 @@ def observed(call: ProviderCall) -> Iterator[None]:
     configured model. A call that is cancelled because its budget is used up is one.
     """
     record = current_record()
-    record.add_provider(call.config.provider, call.model)
+    record.add_provider(call.config.label, call.model)
     started = monotonic()
     try:
         yield
@@ -322,7 +309,7 @@ def _describe(call: ProviderCall) -> dict[str, str | None]:
     return {
         "request_id": current_record().request_id,
         "host": call.config.host,
-        "provider": call.config.provider,
+        "provider": call.config.label,
         "capability": call.capability,
         "model": safe_name(call.model),
     }

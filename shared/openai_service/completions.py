@@ -112,10 +112,14 @@ class CompletionRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def parameters(self, default_model: str) -> dict[str, Any]:
-        """Returns the keyword arguments for the SDK."""
+    def parameters(self, model: str) -> dict[str, Any]:
+        """Returns the keyword arguments for the SDK.
+
+        Args:
+            model: The model as its provider names it.
+        """
         parameters = {key: value for key, value in self.options.items() if value is not None}
-        parameters |= {"model": self.model or default_model, "messages": list(self.messages)}
+        parameters |= {"model": model, "messages": list(self.messages)}
         if self.extra:
             parameters["extra_body"] = dict(self.extra)
         return parameters

@@ -18,6 +18,7 @@ from shared.openai_service import estimates
 from shared.openai_service.client import Clients, InputFile, ProviderCall, idempotency_headers
 from shared.openai_service.metering import Consumption
 from shared.openai_service.provider_config import Provider
+from shared.openai_service.routing import first_answer, route
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 
@@ -65,11 +66,11 @@ class ImageRequest:
     images: Sequence[InputFile] = ()
     mask: InputFile | None = None
 
-    def parameters(self, target: str, provider: Provider) -> dict[str, Any]:
+    def parameters(self, model: str, provider: Provider) -> dict[str, Any]:
         """Returns the keyword arguments for the SDK."""
         parameters: dict[str, Any] = {
             "prompt": self.prompt,
-            "model": self.model or target,
+            "model": model,
             "size": self.size,
             "quality": self.quality,
             "background": self.background,
@@ -118,9 +119,11 @@ class Images:
             NotConfigured: No provider for images.
             ProviderError: The provider failed or refused.
         """
-        endpoint = self._clients.endpoints.get(Capability.IMAGE)
-        parameters = request.parameters(endpoint.target, endpoint.config.provider)
-        call = ProviderCall.with_model(Capability.IMAGE, endpoint, request.model)
+        calls = route(self._clients.endpoints, Capability.IMAGE, request.model)
+        return await first_answer(calls, partial(self._generate, request))
+
+    async def _generate(self, request: ImageRequest, call: ProviderCall) -> GeneratedImages:
+        parameters = request.parameters(call.model or "", call.config.provider)
         send = partial(_generate, parameters)
         inputs = len(request.images) + (request.mask is not None)
         estimate = estimates.of_images(

@@ -45,6 +45,10 @@ class NamedProviders:
         """How to reach each of them, in the order of the setting."""
         return tuple(self._configs.values())
 
+    def config(self, name: str) -> ProviderConfig | None:
+        """Returns how to reach a provider; None where PROVIDERS does not name it."""
+        return self._configs.get(name)
+
     def find(self, model: str) -> Sequence[NamedModel]:
         """Returns where a model is, its provider first and those to fall back to after it.
 

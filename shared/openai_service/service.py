@@ -15,6 +15,7 @@ from shared.openai_service.forwarding import Forwarder
 from shared.openai_service.images import Images
 from shared.openai_service.metering import Consumption, Meter
 from shared.openai_service.provider_config import ProviderConfig
+from shared.openai_service.routing import route
 from shared.openai_service.videos import Videos
 from shared.settings import Capability, Settings
 from shared.timing import Timing
@@ -66,6 +67,19 @@ class OpenAIService:
     def is_configured(self) -> bool:
         """Whether there is a provider for chat."""
         return self.endpoints.find(Capability.CHAT) is not None
+
+    def choose_model(self, capability: Capability, model: str | None) -> str:
+        """Returns the model or deployment that a provider is asked for first.
+
+        Args:
+            capability: What it is asked for.
+            model: As the caller names it; None for the configured one.
+
+        Raises:
+            NotConfigured: No provider for it.
+            ModelNotAllowed: The caller may not use it.
+        """
+        return route(self.endpoints, capability, model)[0].model or ""
 
     async def list_models(self, capability: Capability, *, fresh: bool = False) -> ModelList:
         """Returns the models that the capability's provider lists, from a cache of ten minutes.

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from shared.errors import ProviderUnavailable
+from shared.errors import NotConfigured, ProviderUnavailable
 from shared.openai_service import estimates
 from shared.openai_service.client import (
     Clients,
@@ -21,6 +21,7 @@ from shared.openai_service.client import (
     receive,
 )
 from shared.openai_service.metering import NOTHING
+from shared.openai_service.routing import first_answer, route
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 
@@ -70,10 +71,10 @@ class VideoRequest:
     model: str | None = None
     image: InputFile | None = None
 
-    def fields(self, target: str) -> dict[str, str]:
+    def fields(self, model: str) -> dict[str, str]:
         """Returns the fields of the form."""
         fields = {
-            "model": self.model or target,
+            "model": model,
             "prompt": self.prompt,
             "seconds": None if self.seconds is None else str(self.seconds),
             "size": self.size,
@@ -95,6 +96,7 @@ class ProviderVideo:
         charge: Names the record of what was paid for the order, for `Videos.refund`; None where none is
             kept.
         cost_usd: US dollars of the order; None where nobody knows.
+        provider: The provider's name in PROVIDERS; None for the one of the other settings.
     """
 
     id: str
@@ -105,6 +107,7 @@ class ProviderVideo:
     poll_after: float | None
     charge: str | None = None
     cost_usd: float | None = None
+    provider: str | None = None
 
 
 class Videos:
@@ -113,14 +116,6 @@ class Videos:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def check_configured(self) -> str:
-        """Returns the model or deployment that makes videos.
-
-        Raises:
-            NotConfigured: No provider for video.
-        """
-        return self._clients.endpoints.get(Capability.VIDEO).target
-
     async def create(self, request: VideoRequest) -> ProviderVideo:
         """Creates a video job.
 
@@ -128,24 +123,36 @@ class Videos:
             NotConfigured: No provider for video.
             ProviderError: The provider failed or refused.
         """
-        endpoint = self._clients.endpoints.get(Capability.VIDEO)
-        call = ProviderCall.with_model(Capability.VIDEO, endpoint, request.model)
-        send = partial(_create, request, endpoint.target)
+        calls = route(self._clients.endpoints, Capability.VIDEO, request.model)
+        return await first_answer(calls, partial(self._create, request))
+
+    async def _create(self, request: VideoRequest, call: ProviderCall) -> ProviderVideo:
+        send = partial(_create, request, call.model or "")
         estimate = estimates.of_video(request.seconds)
         async with self._clients.charge(call, estimate) as charge:
             ordered = await self._clients.call(call, send, charge, repeatable=False)
             # Nothing is billed for what fails at once; else the order is what is paid for.
             charge.report(NOTHING if ordered.status == "failed" else estimate)
-        return replace(ordered, charge=charge.reference, cost_usd=charge.cost)
+        return replace(
+            ordered,
+            charge=charge.reference,
+            cost_usd=charge.cost,
+            provider=call.config.name,
+        )
 
-    async def retrieve(self, video_id: str) -> ProviderVideo:
+    async def retrieve(self, video_id: str, provider: str | None) -> ProviderVideo:
         """Returns a job's present state.
+
+        Args:
+            video_id: The provider's id of it.
+            provider: The provider that makes it, as `ProviderVideo` names it.
 
         Raises:
             NotConfigured: No provider for video.
             ProviderError: The provider failed, refused, or does not know the job.
         """
-        return await self._clients.call(self._job_call(), partial(_retrieve, video_id), None)
+        call = self._job_call(provider)
+        return await self._clients.call(call, partial(_retrieve, video_id), None)
 
     async def refund(self, principal: str, charge: str | None) -> None:
         """Settles an order at nothing, because its job has failed.
@@ -157,13 +164,20 @@ class Videos:
         await self._clients.refund(principal, charge)
 
     @asynccontextmanager
-    async def content(self, video_id: str, variant: Variant) -> AsyncIterator["VideoContent"]:
+    async def content(
+        self, video_id: str, variant: Variant, provider: str | None
+    ) -> AsyncIterator["VideoContent"]:
         """Opens the bytes of a finished video or of its thumbnail.
+
+        Args:
+            video_id: The provider's id of the job.
+            variant: Which of the two.
+            provider: The provider that made it, as `ProviderVideo` names it.
 
         Raises:
             ProviderError: The provider failed, or has no such thing.
         """
-        call = self._job_call()
+        call = self._job_call(provider)
         answer = await self._clients.call(call, partial(_open, video_id, variant), None)
         if isinstance(answer, str):
             yield VideoContent(answer, None)
@@ -174,9 +188,18 @@ class Videos:
         finally:
             await answer.aclose()
 
-    def _job_call(self) -> ProviderCall:
+    def _job_call(self, provider: str | None) -> ProviderCall:
         # Only the provider knows by which model a job is made.
-        return ProviderCall(Capability.VIDEO, self._clients.endpoints.get(Capability.VIDEO).config)
+        endpoints = self._clients.endpoints
+        if provider is None:
+            return ProviderCall(Capability.VIDEO, endpoints.get(Capability.VIDEO).config)
+        config = endpoints.named.config(provider)
+        if config is None:
+            raise NotConfigured(
+                f"The provider '{provider}', which makes this video, is not in PROVIDERS any more. "
+                "Add it again."
+            )
+        return ProviderCall(Capability.VIDEO, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +215,7 @@ class VideoContent:
     chunks: AsyncIterator[bytes] | None
 
 
-async def _create(request: VideoRequest, target: str, api: "AsyncOpenAI") -> ProviderVideo:
+async def _create(request: VideoRequest, model: str, api: "AsyncOpenAI") -> ProviderVideo:
     import httpx2
 
     # The SDK makes a form of the body where the header says so, with files or without.
@@ -203,7 +226,7 @@ async def _create(request: VideoRequest, target: str, api: "AsyncOpenAI") -> Pro
     answer = await api.post(
         "/videos",
         cast_to=httpx2.Response,
-        body=request.fields(target),
+        body=request.fields(model),
         files=[("input_reference", request.image.as_part())] if request.image else [],
         options={"headers": headers},
     )

@@ -204,7 +204,7 @@ class ImageTools:
     ) -> ImageResult | None:
         """Returns what an earlier run stored before it died, if it stored everything."""
         wanted = _FORMATS.get(request.output_format or "png", formats.PNG)
-        model = request.model or self._openai.endpoints.get(Capability.IMAGE).target
+        model = self._openai.choose_model(Capability.IMAGE, request.model)
         origin = Origin.of_tool(tool_name, model, request.prompt)
         media: list[Media] = []
         for index in range(request.n or 1):

@@ -23,7 +23,7 @@ class CapabilityModel(TypedDict):
 
     Attributes:
         configured: Whether a model is configured.
-        provider: ``openai``, ``azure``, ``gemini`` or ``compatible``.
+        provider: Its name in PROVIDERS, else ``openai``, ``azure``, ``gemini`` or ``compatible``.
         model: The model; null in Azure where only the deployment is configured.
         deployment: The deployment in Azure.
         available: Whether the provider lists the model; null where it is unknown.
@@ -103,7 +103,7 @@ class ModelTools:
         found = next((name for name in names if listed and name in listed), None)
         return _row(
             configured=True,
-            provider=endpoint.config.provider,
+            provider=endpoint.config.label,
             model=endpoint.model,
             deployment=endpoint.deployment,
             available=None if listed is None or endpoint.model is None else found is not None,

@@ -97,7 +97,7 @@ class SpeechTools:
         wanted = _FORMATS[response_format]
         media_id = context.operation.id("clip")
         if context.operation.is_repeat:
-            used = model or self._openai.endpoints.get(Capability.AUDIO).target
+            used = self._openai.choose_model(Capability.AUDIO, model)
             origin = Origin.of_tool("synthesize_speech", used, text)
             record = await self._recover(media_id, wanted, origin, context)
             if record is not None:

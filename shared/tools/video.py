@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.context import CallContext
-from shared.openai_service import OpenAIService, VideoRequest
+from shared.openai_service import Capability, OpenAIService, VideoRequest
 from shared.storage import MediaStore, Origin
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.tool import GetRoute, tool
@@ -57,7 +57,7 @@ class VideoTools:
             model: Model to use, in Azure the deployment; the configured one when left out.
             image: Media id of an image to begin with.
         """
-        target = self._openai.videos.check_configured()
+        chosen = self._openai.choose_model(Capability.VIDEO, model)
         job_id = context.operation.id("job")
         if context.operation.is_repeat and (job := await self._jobs.find(job_id, context)):
             return job
@@ -74,7 +74,7 @@ class VideoTools:
             model=model,
             image=first,
         )
-        origin = Origin.of_tool("generate_video", model or target, prompt)
+        origin = Origin.of_tool("generate_video", chosen, prompt)
         job = await self._jobs.create(job_id, request, origin, context)
         await context.report_progress(1, 1, "Ordered; ask get_video how far it is")
         return job

@@ -68,12 +68,12 @@ class VideoCopies:
         stored = None
         if operation.is_repeat:
             stored = await self._media.stored_format(media_id, [formats.MP4, formats.WEBM])
-        still = await self._thumbnail(seen)
+        still = await self._thumbnail(seen.id, record.provider)
         if stored is not None:
             with keep_retrying():
                 await self._media.save(principal, media_id, None, stored, record.origin, still)
             return media_id
-        async with self._open(seen) as chunks:
+        async with self._open(seen, record.provider) as chunks:
             head, whole = await peek(chunks, MAX_VIDEO_BYTES, _too_large)
             found = _check(head)
             with keep_retrying():
@@ -81,10 +81,12 @@ class VideoCopies:
         return media_id
 
     @asynccontextmanager
-    async def _open(self, seen: ProviderVideo) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def _open(
+        self, seen: ProviderVideo, provider: str | None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         url = seen.url
         if url is None:
-            async with self._openai.videos.content(seen.id, "video") as content:
+            async with self._openai.videos.content(seen.id, "video", provider) as content:
                 if content.chunks is not None:
                     yield content.chunks
                     return
@@ -92,9 +94,11 @@ class VideoCopies:
         async with self._downloads.open(url, MAX_VIDEO_BYTES) as download:
             yield download.chunks
 
-    async def _thumbnail(self, seen: ProviderVideo) -> tuple[bytes, MediaFormat] | None:
+    async def _thumbnail(
+        self, video_id: str, provider: str | None
+    ) -> tuple[bytes, MediaFormat] | None:
         try:
-            async with self._openai.videos.content(seen.id, "thumbnail") as content:
+            async with self._openai.videos.content(video_id, "thumbnail", provider) as content:
                 if content.chunks is None:
                     return None
                 _, chunks = await peek(content.chunks, MAX_THUMBNAIL_BYTES, _too_large)

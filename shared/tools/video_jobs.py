@@ -170,6 +170,7 @@ class VideoJobs:
             origin=origin.model_copy(update={"cost_usd": ordered.cost_usd}),
             error=provider_error(ordered),
             charge=ordered.charge,
+            provider=ordered.provider,
         )
         with keep_retrying():
             record = await self._records.add(principal, record)
@@ -209,7 +210,7 @@ class VideoJobs:
             return record
         await context.report_progress(0, 100, "Asking the provider")
         try:
-            seen = await self._openai.videos.retrieve(record.provider_id)
+            seen = await self._openai.videos.retrieve(record.provider_id, record.provider)
         except ProviderNotFound as error:
             if datetime.now(UTC) - made_at(job_id) < GIVE_UP_AFTER:
                 raise

@@ -42,6 +42,7 @@ class VideoRecord(Record):
         media_id: The video, once it is copied.
         error: Why it failed.
         charge: Names the ledger's record of the order, to settle it at nothing if the job fails.
+        provider: The name in PROVIDERS of who makes it; None for the provider of the other settings.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +57,7 @@ class VideoRecord(Record):
     media_id: str | None = None
     error: VideoError | None = None
     charge: str | None = None
+    provider: str | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -1,0 +1,103 @@
+"""Where a model is called: its provider, and the providers to fall back to."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from shared.errors import (
+    ConfiguredModelNotFound,
+    ForwardedError,
+    ProviderCredentials,
+    ProviderDisconnected,
+    ProviderError,
+    QuotaExceeded,
+    RateLimited,
+)
+from shared.openai_service.client import ProviderCall
+from shared.openai_service.endpoints import Endpoints
+from shared.settings import Capability
+from shared.telemetry import current_record
+
+T = TypeVar("T")
+
+_NEVER_BILLED = (ConfiguredModelNotFound, ProviderCredentials, QuotaExceeded, RateLimited)
+
+
+def route(
+    endpoints: Endpoints, capability: Capability, model: str | None
+) -> Sequence[ProviderCall]:
+    """Returns the calls of a model to make in turn: the second one and those after it are fallbacks.
+
+    Args:
+        endpoints: The providers.
+        capability: What the provider is asked for.
+        model: As the caller names it; None for the configured one.
+
+    Raises:
+        NotConfigured: There is no provider for it.
+        InvalidRequest: It cannot be the name of a deployment.
+        ModelNotAllowed: The caller may not use it.
+    """
+    found = endpoints.route(capability, model or None)
+    configured = endpoints.find(capability)
+    calls = []
+    for position, endpoint in enumerate(found, 1):
+        chosen = endpoint.choose_model(None)
+        is_configured = configured is not None and chosen == configured.target
+        calls.append(
+            ProviderCall(
+                capability,
+                endpoint.config,
+                chosen,
+                is_configured,
+                known_model=endpoint.model if is_configured else None,
+                has_fallback=position < len(found),
+            )
+        )
+    return calls
+
+
+def falls_back(call: ProviderCall, error: ProviderError) -> bool:
+    """Returns whether the next provider is to be asked after a failure.
+
+    Not where the request is wrong. Media are paid for by the piece, so that another provider is asked
+    only where this one cannot have begun: a second order could be a second bill.
+
+    Args:
+        call: The call that failed, before anything of its answer has been sent on.
+        error: Its failure.
+    """
+    if not call.has_fallback or error.failure.outcome != "provider_error":
+        return False
+    if call.capability is not Capability.CHAT and not _is_unbilled(error):
+        return False
+    current_record().drop_provider(call.config.label, call.model)
+    return True
+
+
+async def first_answer(
+    calls: Sequence[ProviderCall], ask: Callable[[ProviderCall], Awaitable[T]]
+) -> T:
+    """Returns the first answer that is no failure of its provider.
+
+    Args:
+        calls: The calls to make in turn.
+        ask: Makes one of them.
+
+    Raises:
+        ProviderError: Of the last provider that was asked.
+    """
+    for call in calls:
+        try:
+            return await ask(call)
+        except ProviderError as error:
+            if not falls_back(call, error):
+                raise
+    raise AssertionError("unreachable: the last call returns or raises")
+
+
+def _is_unbilled(error: ProviderError) -> bool:
+    if isinstance(error, ForwardedError):
+        error = error.error
+    if isinstance(error, ProviderDisconnected):
+        return not error.was_sent
+    return isinstance(error, _NEVER_BILLED)
