@@ -24,6 +24,7 @@ from shared.openai_service.metering import (
 )
 from shared.openai_service.provider_config import Provider
 from shared.openai_service.service import OpenAIService
+from shared.openai_service.shutdowns import announced_shutdown, days_until, shutdown_warning
 from shared.openai_service.text import repair_surrogates
 from shared.openai_service.videos import ProviderVideo, VideoRequest, VideoStatus
 from shared.settings import Capability
@@ -54,7 +55,10 @@ __all__ = [
     "Usage",
     "VideoRequest",
     "VideoStatus",
+    "announced_shutdown",
+    "days_until",
     "json_schema_format",
     "repair_surrogates",
+    "shutdown_warning",
     "sum_usage",
 ]

@@ -16,6 +16,7 @@ from shared.openai_service.images import Images
 from shared.openai_service.metering import Consumption, Meter
 from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.routing import route
+from shared.openai_service.shutdowns import announced_shutdown, shutdown_warning
 from shared.openai_service.videos import Videos
 from shared.settings import Capability, Settings
 from shared.timing import Timing
@@ -114,6 +115,20 @@ class OpenAIService:
             models = await self._clients.call(call, _list_models, None)
             self._model_lists[config] = (monotonic(), models)
             return models
+
+    def shutdown_warnings(self) -> list[str]:
+        """Returns a sentence for each configured model that ends soon, as far as is known unasked."""
+        warnings = []
+        for capability in Capability:
+            endpoint = self.endpoints.find(capability)
+            if endpoint is None:
+                continue
+            _, listed = self._model_lists.get(endpoint.config, (0.0, {}))
+            day = listed.get(endpoint.model or "") or announced_shutdown(
+                endpoint.config, endpoint.model
+            )
+            warnings.append(shutdown_warning(capability, endpoint.model, day))
+        return [warning for warning in warnings if warning]
 
     def charge(
         self, call: ProviderCall, estimate: Consumption

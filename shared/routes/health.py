@@ -50,6 +50,8 @@ class Health(BaseModel):
         problems: A sentence for each malformed setting, with a key the reason too and one for each
             entry of API_KEYS that is malformed or has expired, and with
             ``deep=true`` for each part that does not answer.
+        warnings: With a key, a sentence for each configured model that ends within 60 days; absent
+            where there is none.
         deep: With ``deep=true``, for the provider and for storage: ``ok``, or the code of the error;
             with the scope ``admin`` also for Entra ID: ``ok`` or ``misconfigured``.
     """
@@ -62,6 +64,7 @@ class Health(BaseModel):
     active_clients: int
     checks: Checks
     problems: list[str]
+    warnings: list[str] | None = None
     deep: dict[str, str] | None = None
 
 
@@ -121,6 +124,9 @@ def health_router(
         found = await _look_deep(services, request_deadline(request)) if deep else {}
         if entra is not None and caller is not None and "admin" in caller.scopes:
             found["entra"] = await _look_at_entra(entra, request_deadline(request))
+        warnings = services.openai.shutdown_warnings()
+        if warnings and not (is_known or await guard.knows(request.headers.get)):
+            warnings = []
         problems += [part.sentence for part in found.values() if part.sentence]
         status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
         is_fine = all(part.is_fine for part in found.values())
@@ -138,6 +144,7 @@ def health_router(
             active_clients=services.connections.live_sessions,
             checks=checks,
             problems=problems,
+            warnings=warnings or None,
             deep={name: part.code for name, part in found.items()} if deep else None,
         )
 

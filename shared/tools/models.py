@@ -3,14 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
 
 from typing_extensions import TypedDict
 
 from shared.context import CallContext
 from shared.deadline import time_limit
 from shared.errors import GatewayError
-from shared.openai_service import Capability, OpenAIService
+from shared.openai_service import (
+    Capability,
+    OpenAIService,
+    announced_shutdown,
+    days_until,
+    shutdown_warning,
+)
 from shared.tools.tool import ToolResource, tool
 
 logger = logging.getLogger(__name__)
@@ -29,6 +34,7 @@ class CapabilityModel(TypedDict):
         available: Whether the provider lists the model; null where it is unknown.
         shutdown_date: The day on which the provider shuts the model down; null where none is announced.
         days_left: Days until then, negative afterwards.
+        warning: A sentence on what to do, from 60 days before; null until then.
     """
 
     configured: bool
@@ -38,6 +44,7 @@ class CapabilityModel(TypedDict):
     available: bool | None
     shutdown_date: str | None
     days_left: int | None
+    warning: str | None
 
 
 class SupportedModels(TypedDict):
@@ -90,7 +97,7 @@ class ModelTools:
     async def _describe(self, capability: Capability) -> CapabilityModel:
         endpoint = self._openai.endpoints.find(capability)
         if endpoint is None:
-            return _row(configured=False)
+            return _row(capability, configured=False)
         listed: Mapping[str, str | None] | None
         try:
             async with time_limit(MODEL_LIST_DEADLINE_SECONDS):
@@ -101,17 +108,20 @@ class ModelTools:
         # Google lists its models as models/NAME and takes both forms.
         names = (endpoint.model, f"models/{endpoint.model}")
         found = next((name for name in names if listed and name in listed), None)
+        day = listed[found] if listed and found else None
         return _row(
+            capability,
             configured=True,
             provider=endpoint.config.label,
             model=endpoint.model,
             deployment=endpoint.deployment,
             available=None if listed is None or endpoint.model is None else found is not None,
-            shutdown_date=listed[found] if listed and found else None,
+            shutdown_date=day or announced_shutdown(endpoint.config, endpoint.model),
         )
 
 
 def _row(
+    capability: Capability,
     *,
     configured: bool,
     provider: str | None = None,
@@ -127,15 +137,6 @@ def _row(
         "deployment": deployment,
         "available": available,
         "shutdown_date": shutdown_date,
-        "days_left": _days_left(shutdown_date),
+        "days_left": days_until(shutdown_date),
+        "warning": shutdown_warning(capability, model, shutdown_date),
     }
-
-
-def _days_left(shutdown_date: str | None) -> int | None:
-    if shutdown_date is None:
-        return None
-    try:
-        day = date.fromisoformat(shutdown_date[:10])
-    except ValueError:
-        return None
-    return (day - datetime.now(UTC).date()).days

@@ -67,6 +67,7 @@ async def test_models_of_azure_name_the_deployment(
         "available": True,
         "shutdown_date": None,
         "days_left": None,
+        "warning": None,
     }
     assert result["chat"] == expected
     assert result["image"]["deployment"] == "gpt-image-2.5-flare"
