@@ -18,7 +18,9 @@ from shared.openai_service.client import (
     idempotency_headers,
     receive,
 )
+from shared.openai_service.forwarding import Forwarder
 from shared.openai_service.metering import Consumption
+from shared.openai_service.realtime import RealtimeText, open_speech, speaks_over_realtime
 from shared.openai_service.routing import first_answer, route
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
@@ -128,8 +130,9 @@ class Transcription:
 class Audio:
     """The speech and the transcription API of the providers that serve them."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, forwarder: Forwarder) -> None:
         self._clients = clients
+        self._forwarder = forwarder
 
     @asynccontextmanager
     async def speak(self, request: SpeechRequest) -> AsyncIterator[SpeechStream]:
@@ -157,16 +160,24 @@ class Audio:
     async def _speak(
         self, held: AsyncExitStack, request: SpeechRequest, call: ProviderCall
     ) -> SpeechStream:
-        parameters = request.parameters(call.model or "")
+        model = call.model or ""
+        is_realtime = speaks_over_realtime(model)
+        # Before anything is paid for: it may ask for what a realtime model cannot do.
+        text = RealtimeText.of_fields(request.parameters(model)) if is_realtime else None
         estimate = estimates.of_speech(request.text)
         async with AsyncExitStack() as stack:
             charge = await stack.enter_async_context(self._clients.charge(call, estimate))
-            send = partial(_speak, stack, parameters)
+            if text is not None:
+                headers = await self._forwarder.authorization(call.config)
+                speech = await stack.enter_async_context(open_speech(call, text, headers, charge))
+                held.push_async_exit(stack.pop_all())
+                return SpeechStream(model, speech.chunks(), charge.cost)
+            send = partial(_speak, stack, request.parameters(model))
             answer = await self._clients.call(call, send, charge, repeatable=False)
             charge.has_output = True
             pieces = answer.iter_bytes(CHUNK_BYTES)
             held.push_async_exit(stack.pop_all())
-        return SpeechStream(parameters["model"], receive(pieces, call), charge.cost)
+        return SpeechStream(model, receive(pieces, call), charge.cost)
 
     async def _transcribe(self, request: TranscriptionRequest, call: ProviderCall) -> Transcription:
         send = partial(_transcribe, request.parameters(call.model or ""))

@@ -253,6 +253,7 @@ def observed(call: ProviderCall) -> Iterator[None]:
         if not call.is_configured:
             raise
         outage = ConfiguredModelNotFound(error.detail, error.retry_after)
+        outage.is_before_output = error.is_before_output
         _log_failure(call, outage.reason)
         raise outage from error
     except GatewayError as error:

@@ -26,6 +26,12 @@ from shared.identity import open_credential
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall, observed
 from shared.openai_service.provider_config import Provider, ProviderConfig
+from shared.openai_service.realtime import (
+    RealtimeAnswer,
+    RealtimeText,
+    open_speech,
+    speaks_over_realtime,
+)
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,6 +49,7 @@ MAX_ERROR_BYTES = 64 * 1024
 FIRST_ERROR = 300
 """Status from which an answer is an error: redirects are not followed."""
 
+_SPEECH = "audio/speech"
 _REFUSED_CREDENTIALS = (401, 403)
 _REQUEST_TIMEOUT = 408
 _TOO_MANY_REQUESTS = 429
@@ -130,7 +137,7 @@ class Forwarder:
     @asynccontextmanager
     async def send(
         self, call: ProviderCall, request: ForwardedRequest, charge: Charge | None
-    ) -> AsyncIterator[ForwardedAnswer]:
+    ) -> AsyncIterator[ForwardedAnswer | RealtimeAnswer]:
         """Sends a request and opens its answer; closing the block ends the provider's work on it.
 
         One attempt: the caller's client retries by itself, and knows what may be sent twice.
@@ -147,6 +154,12 @@ class Forwarder:
             ProviderTruncated: In the block: the connection broke.
         """
         config = call.config
+        if request.path == _SPEECH and speaks_over_realtime(call.model):
+            text = RealtimeText.of_fields(from_json(request.body))
+            headers = await self.authorization(config)
+            async with open_speech(call, text, headers, charge) as speech:
+                yield speech
+            return
         pool = await self._pool(config)
         import httpx2
 
@@ -164,7 +177,7 @@ class Forwarder:
                 _url(call, request.path),
                 content=request.body,
                 headers={
-                    **(await self._authorization(config)),
+                    **(await self.authorization(config)),
                     "Content-Type": request.content_type,
                     # What comes is read on the side, and sent on in pieces.
                     "Accept-Encoding": "identity",
@@ -200,7 +213,12 @@ class Forwarder:
                 self._pools[config] = await asyncio.to_thread(_open_pool)
         return self._pools[config]
 
-    async def _authorization(self, config: ProviderConfig) -> dict[str, str]:
+    async def authorization(self, config: ProviderConfig) -> dict[str, str]:
+        """Returns the headers that authenticate this app.
+
+        Raises:
+            ProviderCredentials: The identity gets no token.
+        """
         headers = {}
         if config.organization:
             headers["OpenAI-Organization"] = config.organization

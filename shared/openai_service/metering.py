@@ -23,6 +23,7 @@ class Consumption:
         input_audio_tokens: Input tokens of audio.
         input_image_tokens: Input tokens of images.
         output_image_tokens: Output tokens of images.
+        output_audio_tokens: Output tokens of audio.
         images: Images made.
         seconds: Seconds of audio heard or of video made.
         characters: Characters spoken.
@@ -35,6 +36,7 @@ class Consumption:
     input_audio_tokens: int | None = None
     input_image_tokens: int | None = None
     output_image_tokens: int | None = None
+    output_audio_tokens: int | None = None
     images: int | None = None
     seconds: float | None = None
     characters: int | None = None

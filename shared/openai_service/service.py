@@ -58,9 +58,9 @@ class OpenAIService:
         self.endpoints = self._clients.endpoints
         self.chat = Chat(self._clients)
         self.images = Images(self._clients)
-        self.audio = Audio(self._clients)
-        self.videos = Videos(self._clients)
         self.forwarder = Forwarder(settings)
+        self.audio = Audio(self._clients, self.forwarder)
+        self.videos = Videos(self._clients)
         self._model_lists: dict[ProviderConfig, tuple[float, ModelList]] = {}
         self._listing: defaultdict[ProviderConfig, asyncio.Lock] = defaultdict(asyncio.Lock)
 

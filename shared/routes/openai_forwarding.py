@@ -16,6 +16,7 @@ from shared.openai_service.client import ProviderCall
 from shared.openai_service.estimates import reported_usage
 from shared.openai_service.event_streams import StreamReader
 from shared.openai_service.forwarding import ForwardedAnswer
+from shared.openai_service.realtime import RealtimeAnswer
 from shared.outbound import EVENT_STREAM
 from shared.routes.forwarded_stream import ForwardedStream
 from shared.routes.openai_bodies import JSON, Outgoing
@@ -38,7 +39,7 @@ class OpenAnswer:
         headers: Headers for the caller.
     """
 
-    answer: ForwardedAnswer
+    answer: ForwardedAnswer | RealtimeAnswer
     call: ProviderCall
     charge: Charge | None
     headers: dict[str, str]
@@ -184,7 +185,9 @@ def _is_image(row: object) -> bool:
     return isinstance(row, Mapping) and bool(row.get("b64_json") or row.get("url"))
 
 
-def _headers(answer: ForwardedAnswer, call: ProviderCall, started: float) -> dict[str, str]:
+def _headers(
+    answer: ForwardedAnswer | RealtimeAnswer, call: ProviderCall, started: float
+) -> dict[str, str]:
     headers = {
         name: value
         for name, value in answer.headers.items()

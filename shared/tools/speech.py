@@ -12,6 +12,7 @@ from shared.openai_service import (
     OpenAIService,
     SpeechRequest,
     TranscriptionRequest,
+    speaks_over_realtime,
 )
 from shared.storage import (
     Media,
@@ -78,7 +79,7 @@ class SpeechTools:
         text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS), NotBlank],
         voice: Annotated[str, Field(min_length=1, max_length=100)] = DEFAULT_VOICE,
         model: str | None = None,
-        response_format: ResponseFormat = "mp3",
+        response_format: ResponseFormat | None = None,
         speed: Annotated[float, Field(ge=0.25, le=4)] | None = None,
         instructions: Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS)] | None = None,
     ) -> SpeechResult:
@@ -90,14 +91,16 @@ class SpeechTools:
             text: What to say.
             voice: Who says it; which voices there are depends on the model.
             model: Model to use, in Azure the deployment; the configured one when left out.
-            response_format: File format; pcm is bare samples of 24 kHz, 16 bit, mono.
+            response_format: File format, mp3 when left out; pcm is bare samples of 24 kHz, 16 bit,
+                mono. Realtime models (gpt-realtime-...) make wav, when left out too, and pcm only.
             speed: How fast, 1 when left out.
             instructions: How to say it, such as the mood; older models ignore it.
         """
-        wanted = _FORMATS[response_format]
+        used = self._openai.choose_model(Capability.AUDIO, model)
+        given = response_format or ("wav" if speaks_over_realtime(used) else "mp3")
+        wanted = _FORMATS[given]
         media_id = context.operation.id("clip")
         if context.operation.is_repeat:
-            used = self._openai.choose_model(Capability.AUDIO, model)
             origin = Origin.of_tool("synthesize_speech", used, text)
             record = await self._recover(media_id, wanted, origin, context)
             if record is not None:
@@ -107,7 +110,7 @@ class SpeechTools:
         request = SpeechRequest(
             text=text,
             voice=voice,
-            response_format=response_format,
+            response_format=given,
             operation_id=context.operation.id("provider"),
             model=model,
             speed=speed,

@@ -76,6 +76,7 @@ def _counts(price: "ModelPrice", used: Consumption) -> Counts | None:
         "input_audio_tokens": _at_most(used.input_audio_tokens, used.input_tokens),
         "input_image_tokens": _at_most(used.input_image_tokens, used.input_tokens),
         "output_image_tokens": _at_most(used.output_image_tokens, used.output_tokens),
+        "output_audio_tokens": _at_most(used.output_audio_tokens, used.output_tokens),
     }
     return {name: count for name, count in counts.items() if count is not None}
 
