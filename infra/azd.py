@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from infra.entra.register import register
 from infra.package import PROJECT, PackageError, current_build
 from infra.release import PAUSE_SECONDS, ReleaseError, Target, az, release_sources
 
@@ -31,6 +32,8 @@ _INTERRUPTED = 130
 
 def prepare(environment: Mapping[str, str]) -> None:
     """Checks what `release` will need, and makes the key of the smoke test where there is none.
+
+    Where ``ENTRA_REGISTRATION`` names a registration in Entra ID, it is made too.
 
     The key stays in azd's environment: a new one in each run would change a setting, and so restart the
     app.
@@ -51,6 +54,8 @@ def prepare(environment: Mapping[str, str]) -> None:
     needed = "" if digest in environment.get("API_KEYS", "") else digest
     _set("SMOKE_API_KEY", key, environment)
     _set("SMOKE_KEY_SHA256", needed, environment)
+    if environment.get("ENTRA_REGISTRATION"):
+        _register(environment)
 
 
 def release_environment(
@@ -76,6 +81,9 @@ def release_environment(
         environment["APP_URL"],
         environment.get("AZURE_SUBSCRIPTION_ID", ""),
     )
+    if environment.get("ENTRA_REGISTRATION"):
+        # The host's name is known only now.
+        _register(environment)
     release_sources(target, package, environment.get("SMOKE_OPTIONS", "").split(), pause_seconds)
     sys.stdout.write(
         f"MCP clients connect to {environment.get('MCP_URL', environment['APP_URL'])}. A key to try it "
@@ -107,6 +115,14 @@ def check_certificates(url: str = CERTIFICATE_PROBE) -> None:
             ) from error
     except OSError:
         pass
+
+
+def _register(environment: Mapping[str, str]) -> None:
+    urls = [environment.get(name, "").rstrip("/") for name in ("PUBLIC_BASE_URL", "APP_URL")]
+    made = register(environment["ENTRA_REGISTRATION"], [url for url in urls if url])
+    _set("ENTRA_TENANT_ID", made.tenant_id, environment)
+    _set("ENTRA_CLIENT_ID", made.client_id, environment)
+    sys.stdout.write(f"Client id for MCP clients: {made.public_client_id}\n")
 
 
 def _check_pip() -> None:

@@ -31,6 +31,9 @@ param modelDeployments = empty(chosenModels)
 param settings = {
   LOG_LEVEL: 'info'
   PUBLIC_BASE_URL: readEnvironmentVariable('PUBLIC_BASE_URL', '')
+  // Both turn sign-in with Entra ID on; docs/entra.md says how to register the app.
+  ENTRA_TENANT_ID: readEnvironmentVariable('ENTRA_TENANT_ID', '')
+  ENTRA_CLIENT_ID: readEnvironmentVariable('ENTRA_CLIENT_ID', '')
 }
 param secretSettings = json(readEnvironmentVariable('SECRET_SETTINGS', '[]'))
 

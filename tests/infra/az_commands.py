@@ -13,6 +13,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent.parent
 SOURCES = (
     "docs/deploy.md",
+    "docs/entra.md",
     "README.md",
     "azure-pipelines*.yml",
     "infra/pipelines/*.yml",
@@ -47,7 +48,9 @@ def commands() -> dict[str, set[str]]:
     # infra/release.py and infra/azd.py make lists of theirs.
     upload = "az functionapp deployment source config-zip"
     found[upload] |= {"--src", "--build-remote", "--only-show-errors", "--subscription", "--output"}
-    found["az account show"] |= {"--subscription", "--output"}
+    found["az account show"] |= {"--subscription", "--output", "--query"}
+    # infra/entra/graph.py too.
+    found["az rest"] |= {"--method", "--url", "--output", "--headers", "--body"}
     return found
 
 

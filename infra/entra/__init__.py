@@ -1,0 +1,1 @@
+"""The registration of the app in Microsoft Entra ID."""
