@@ -77,10 +77,11 @@ class ThreadServer:
         app: What to serve.
         send_buffer: Bytes that the system takes for a client that does not read; None for its default,
             which may be megabytes.
+        port: Where; 0 takes a free one.
     """
 
-    def __init__(self, app: ASGIApp, send_buffer: int | None = None) -> None:
-        bound = bind(0)
+    def __init__(self, app: ASGIApp, send_buffer: int | None = None, port: int = 0) -> None:
+        bound = bind(port)
         if send_buffer is not None:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self._server = LoopbackServer(app, bound, grace_seconds=0)

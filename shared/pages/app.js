@@ -93,7 +93,9 @@ async function show(reason) {
     if (signal.aborted) return;
     main.replaceChildren(h("div", { class: "page" }, h("h1", {}, TITLES[name]), fault(error, { label: "Try again", act: () => show() })));
   }
-  if (!signal.aborted) arrive(TITLES[name], main);
+  if (signal.aborted) return;
+  if (!main.querySelector("h1")) main.prepend(h("h1", { class: "sr" }, TITLES[name]));
+  arrive(TITLES[name], main);
 }
 
 /** @param {Event} [event] */

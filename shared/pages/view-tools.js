@@ -11,7 +11,10 @@ import { toolCalls } from "./snippets.js";
 
 const MANY_PICTURES = 4;
 
-/** The language of the examples that was chosen last. @type {"curl"|"Python"|"JavaScript"|"MCP"} */
+/** @typedef {"curl"|"Python"|"JavaScript"|"MCP"} Language */
+const LANGUAGES = /** @type {Language[]} */ (["curl", "Python", "JavaScript", "MCP"]);
+
+/** The language of the examples that was chosen last. @type {Language} */
 let language = "curl";
 
 /** @type {any[] | null} */
@@ -56,19 +59,16 @@ function tool(described, side, given) {
       return;
     }
     const calls = toolCalls(location.origin, described.name, values);
-    const languages = /** @type {(keyof typeof calls)[]} */ (Object.keys(calls));
-    if (!languages.includes(language)) language = languages[0];
-    examples.replaceChildren(
-      h("div", { class: "seg", role: "group", "aria-label": "Language" }, languages.map((each) => h("button", {
-        type: "button", "aria-pressed": String(each === language),
-        onclick: () => {
-          language = each;
-          showExamples();
-          examples.querySelector("[aria-pressed=true]")?.focus();
-        },
-      }, each))),
-      codeBlock(language === "MCP" ? "MCP over HTTP" : language, calls[language]));
+    for (const each of choices) each.setAttribute("aria-pressed", String(each.textContent === language));
+    examples.replaceChildren(codeBlock(language === "MCP" ? "MCP over HTTP" : language, calls[language]));
   };
+  const choices = LANGUAGES.map((each) => h("button", {
+    type: "button",
+    onclick: () => {
+      language = each;
+      showExamples();
+    },
+  }, each));
   const node = h("form", {
     oninput: showExamples, onchange: showExamples,
     onsubmit: async (/** @type {Event} */ event) => {
@@ -82,7 +82,8 @@ function tool(described, side, given) {
       button("All tools", () => drawer(side, "Tools"), { kind: "narrow", icon: "menu" })),
     h("p", { class: "muted pre" }, described.description),
     h("div", { class: "two" }, h("div", { class: "panel" }, node, result),
-      h("div", { class: "panel" }, h("h2", {}, "The same call elsewhere"), examples)));
+      h("div", { class: "panel" }, h("h2", {}, "The same call elsewhere"),
+        h("div", { class: "seg", role: "group", "aria-label": "Language" }, choices), examples)));
 }
 
 /** @param {any} described @param {any} form @param {HTMLElement} result @param {HTMLButtonElement} run */

@@ -1,6 +1,7 @@
 """Modules of the page that need no browser, run by Node."""
 
 import json
+import shlex
 import subprocess
 from typing import Any
 
@@ -75,7 +76,9 @@ def test_calls_of_a_tool_are_quoted_for_each_language() -> None:
         'json={"prompt": "it\'s", "deep": {"yes": True, "nothing": None, "list": [1]}}'
         in (found["Python"])
     )
-    assert json.loads(found["MCP"])["params"]["name"] == "generate_image"
+    assert 'JSON.stringify({"prompt":"it\'s",' in found["JavaScript"]
+    curl = shlex.split(found["MCP"])
+    assert json.loads(curl[curl.index("-d") + 1])["params"]["arguments"]["prompt"] == "it's"
 
 
 def test_every_module_is_valid() -> None:
