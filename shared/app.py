@@ -76,8 +76,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     agent = Agent(
         settings,
         openai=services.openai,
-        tools=tools,
-        connections=services.connections,
+        tools=services.selector,
         conversations=services.conversations,
         media_parts=services.media_parts,
         claims=services.claims,
@@ -117,7 +116,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     add_routes(
         api,
         health_router(settings, guard, services, entra),
-        tools_router(tools, guard),
+        tools_router(tools, services.selector, guard),
         videos_router(services.video_jobs, guard),
         chat_router(agent, guard, timing.ping),
         conversations_router(services.conversations, guard),
@@ -167,7 +166,13 @@ def make_mcp_server(
     """Returns our tools as an MCP server; imports the SDK."""
     from shared.mcp_server.server import build_server
 
-    return build_server(services.tools, services.media, services.conversations, make_context)
+    return build_server(
+        services.tools,
+        services.selector,
+        services.media,
+        services.conversations,
+        make_context,
+    )
 
 
 def _make_guard(settings: Settings, stored: KeySource | None, entra: EntraId | None) -> Guard:

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -131,6 +131,7 @@ class CallContext:
         operation: Gives ids to what the call stores.
         door: Where the call came in; None where nobody called, as in housekeeping.
         tool: The tool that runs; None outside of tools.
+        connections: Names or ids of the connections that the caller narrowed the call to; None for all.
         usage: What the call has used so far.
     """
 
@@ -141,6 +142,7 @@ class CallContext:
     operation: Operation = field(default_factory=Operation.begin)
     door: Door | None = None
     tool: str | None = None
+    connections: Sequence[str] | Literal["none"] | None = None
     usage: CallUsage = field(default_factory=CallUsage, compare=False, repr=False)
 
     @asynccontextmanager

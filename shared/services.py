@@ -12,6 +12,7 @@ from shared.conversations import ConversationStore
 from shared.media_parts import MediaParts
 from shared.openai_service import OpenAIService
 from shared.outbound import Downloads
+from shared.selection import ToolSelector
 from shared.settings import Settings
 from shared.storage import (
     IdempotencyStore,
@@ -50,6 +51,7 @@ class Services:
         downloads: Fetches files that providers return as URLs.
         tools: Our own tools.
         connections: Connections to other MCP servers.
+        selector: Selects the tools that a caller has.
     """
 
     openai: OpenAIService
@@ -62,6 +64,7 @@ class Services:
     downloads: Downloads
     tools: ToolRegistry
     connections: Connections
+    selector: ToolSelector
     ledger: Ledger
     reports: Reports
 
@@ -95,6 +98,8 @@ class Services:
             ModelTools(openai),
             ClockTools(),
         ]
+        tools = ToolRegistry(families, claims)
+        connections = Connections(_connections_config(settings), storage.state, timing=timing)
         return cls(
             openai=openai,
             storage=storage,
@@ -104,8 +109,9 @@ class Services:
             claims=claims,
             video_jobs=jobs,
             downloads=downloads,
-            tools=ToolRegistry(families, claims),
-            connections=Connections(_connections_config(settings), storage.state, timing=timing),
+            tools=tools,
+            connections=connections,
+            selector=ToolSelector(tools, connections, settings.connections.max_tools),
             ledger=ledger,
             reports=Reports(storage, ledger),
         )

@@ -20,6 +20,7 @@ class Timing:
         ping: Silence in an event stream after which a comment keeps proxies from giving up.
         provider_backoff: About how long the first pause before another attempt at a provider is.
         tool: How long one tool call of a chat may take.
+        listing: How long a caller waits for the list of one connection's server.
         key_refresh: Seconds between two reads of stored keys; a change is in force everywhere after
             twice as long and the time of one read.
     """
@@ -36,4 +37,5 @@ class Timing:
     ping: float = 15.0
     provider_backoff: float = 0.5
     tool: float = 120.0
+    listing: float = 5.0
     key_refresh: float = 10.0

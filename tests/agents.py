@@ -1,6 +1,7 @@
 """Agents over real services, with tools of a test's own."""
 
 from shared.agent import Agent
+from shared.selection import ToolSelector
 from shared.services import Services
 from shared.settings import Settings
 from shared.tools import ToolRegistry
@@ -20,8 +21,11 @@ def make_agent(
     return Agent(
         settings,
         openai=services.openai,
-        tools=ToolRegistry(families, services.claims),
-        connections=services.connections,
+        tools=ToolSelector(
+            ToolRegistry(families, services.claims),
+            services.connections,
+            settings.connections.max_tools,
+        ),
         conversations=services.conversations,
         media_parts=services.media_parts,
         claims=services.claims,

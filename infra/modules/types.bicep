@@ -135,6 +135,9 @@ type OptionalSettings = {
   LIMITS: object?
   LOG_LEVEL: ('debug' | 'info' | 'warning' | 'error')?
   MCP_ALLOWED_ORIGINS: string?
+  @minValue(0)
+  @maxValue(1000)
+  MCP_MAX_TOOLS: int?
   MCP_SERVERS: object?
   MCP_STDIO_COMMANDS: object?
   @minValue(1)

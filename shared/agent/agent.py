@@ -18,8 +18,6 @@ from shared.agent.events import (
 )
 from shared.agent.executor import ToolExecutor
 from shared.agent.run import ChatRun
-from shared.agent.selection import ToolSelection, select_tools
-from shared.connections import Connections
 from shared.context import CallContext
 from shared.conversations import ConversationStore
 from shared.media_parts import MediaParts
@@ -30,8 +28,9 @@ from shared.openai_service import (
     OpenAIService,
     json_schema_format,
 )
+from shared.selection import ToolSelection, ToolSelector
 from shared.settings import Settings
-from shared.tools import CONNECTION_SEPARATOR, Claims, Toolset
+from shared.tools import Claims
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant. Use the tools that you are offered when they help, and only then; "
@@ -49,8 +48,7 @@ class Agent:
     Args:
         settings: The instructions, limits and temperature.
         openai: The providers.
-        tools: Our own tools.
-        connections: The tools of other MCP servers.
+        tools: Selects the tools that the model is offered.
         conversations: Stores messages and answers.
         media_parts: Has the files of messages.
         claims: Remembers answers by key.
@@ -62,8 +60,7 @@ class Agent:
         settings: Settings,
         *,
         openai: OpenAIService,
-        tools: Toolset,
-        connections: Connections,
+        tools: ToolSelector,
         conversations: ConversationStore,
         media_parts: MediaParts,
         claims: Claims,
@@ -71,7 +68,6 @@ class Agent:
     ) -> None:
         self._openai = openai
         self._tools = tools
-        self._connections = connections
         self._conversations = conversations
         self._media_parts = media_parts
         self._claims = claims
@@ -131,7 +127,7 @@ class Agent:
     ) -> dict[str, Any]:
         async with context.scope(), self._claims.claim(chat.fingerprint(), context) as claim:
             if claim.is_done:
-                parts = _own_results(claim.result)
+                parts = self._own_results(claim.result)
                 return await self._claims.refresh(claim.result, parts, context)
             context = replace(context, operation=claim.operation)
             answer = {**await self._run(chat, context, buffer)}
@@ -147,7 +143,7 @@ class Agent:
         so that there is always an answer.
         """
         model = self._openai.choose_model(Capability.CHAT, chat.model)
-        selection = await select_tools(self._tools, self._connections, chat, context)
+        selection = await self._tools.for_chat(context, chat.tools, chat.connections)
         async with ChatRun(self._conversations, self._media_parts, chat, context) as run:
             if run.answer is not None:
                 return run.answer
@@ -198,9 +194,7 @@ class Agent:
                 await buffer.room()
         raise AssertionError("unreachable: the stream ends with a completion or raises")
 
-
-def _own_results(answer: ChatAnswer) -> list[Any]:
-    """Returns the results of our own tools: those of connections may name any number of media."""
-    return [
-        call["result"] for call in answer["tool_calls"] if CONNECTION_SEPARATOR not in call["name"]
-    ]
+    def _own_results(self, answer: ChatAnswer) -> list[Any]:
+        """Returns the results of our own tools: those of connections may name any number of media."""
+        calls = answer["tool_calls"]
+        return [call["result"] for call in calls if self._tools.is_own(call["name"])]

@@ -11,11 +11,11 @@ from shared.agent.buffer import EventBuffer
 from shared.agent.calls import decode_arguments, text_for_model
 from shared.agent.events import ToolCallRecord, ToolCallStarted, ToolFinished, ToolProgressed
 from shared.agent.run import ChatRun
-from shared.agent.selection import ToolSelection
 from shared.context import CallContext
 from shared.errors import DeadlineExceeded
 from shared.openai_service import ToolCall
 from shared.parallel import gather_limited
+from shared.selection import ToolSelection
 from shared.strict_json import MAX_DEPTH
 from shared.telemetry import current_record
 from shared.tools import ToolRegistry, ToolResult

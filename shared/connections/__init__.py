@@ -13,9 +13,14 @@ from shared.connections.connecting import AuthorizationNeeded, Connected
 from shared.connections.errors import ConnectionTimeout
 from shared.connections.operations import Listing
 from shared.connections.records import ConnectionRecord
+from shared.connections.remote_tools import (
+    RemoteTools,
+    find_remote_tool,
+    open_remote_tools,
+)
 from shared.connections.requests import ConnectRequest
 from shared.connections.service import Connections
-from shared.connections.toolset import ConnectionProblem, ConnectionToolset, open_toolset
+from shared.connections.sources import ConnectionProblem, Wanted
 
 __all__ = [
     "CLIENT_METADATA_PATH",
@@ -25,10 +30,12 @@ __all__ = [
     "ConnectionProblem",
     "ConnectionRecord",
     "ConnectionTimeout",
-    "ConnectionToolset",
     "Connections",
     "ConnectionsConfig",
     "Listing",
     "OperatorServer",
-    "open_toolset",
+    "RemoteTools",
+    "Wanted",
+    "find_remote_tool",
+    "open_remote_tools",
 ]

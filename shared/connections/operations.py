@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.connections.answers import current_trace
+from shared.connections.errors import ServerRefused
 from shared.connections.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS, MAX_LIST_BYTES
 from shared.connections.sessions import Operation
 from shared.context import ReportProgress
+from shared.errors import cut_text
 from shared.tools import ToolResult
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ JsonObject = dict[str, Any]
 MAX_PAGES = 100
 MAX_RECEIVED_BYTES = 8 * 1024 * 1024
 """After how much of what a server sends no further page is asked for, whatever is left of it."""
+
+MAX_ERROR_CHARS = 4000
+"""Maximum characters of a tool's error where it is an error of ours."""
 
 MAX_NOTES = 100
 _ENTRIES_BETWEEN_YIELDS = 100
@@ -115,13 +120,25 @@ def calling_tool(
     return operate
 
 
-def as_tool_result(result: JsonObject) -> ToolResult:
-    """Returns a protocol's result as the agent takes it."""
+def as_tool_result(result: JsonObject, prefix: str) -> ToolResult:
+    """Returns a protocol's result as models and clients take it.
+
+    Args:
+        result: The result.
+        prefix: What the names of the connection's tools begin with.
+    """
     structured = result.get("structuredContent")
+    text = "\n".join(_as_text(part) for part in result.get("content", []))
+    is_error = bool(result.get("isError"))
     return ToolResult(
-        text="\n".join(_as_text(part) for part in result.get("content", [])),
+        text=text,
         structured=structured if isinstance(structured, dict) else None,
-        is_error=bool(result.get("isError")),
+        is_error=is_error,
+        content=result.get("content", []),
+        connection=prefix,
+        error=ServerRefused(cut_text(text, MAX_ERROR_CHARS) or "The tool failed.")
+        if is_error
+        else None,
     )
 
 

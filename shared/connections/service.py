@@ -1,9 +1,7 @@
 """The manager of connections: what the routes under `/mcp/` do, free of HTTP."""
 
-import asyncio
 from collections.abc import Sequence
-from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from shared.background import Background
 from shared.connections.activity import Activity
@@ -14,6 +12,7 @@ from shared.connections.connecting import (
     Connected,
     Connector,
 )
+from shared.connections.listings import ListingCache
 from shared.connections.oauth.flow import OAuthFlow, Parked, well_formed
 from shared.connections.operations import (
     JsonObject,
@@ -28,6 +27,7 @@ from shared.connections.operations import (
 from shared.connections.records import ConnectionRecord, Stored, key_of, owner_of
 from shared.connections.requests import ConnectRequest
 from shared.connections.sessions import Operation, SessionCache
+from shared.connections.sources import Sources
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import Target, TargetResolver
 from shared.context import ReportProgress, discard_progress
@@ -35,16 +35,10 @@ from shared.errors import InvalidRequest, NotFound
 from shared.storage import ObjectStore
 from shared.timing import Timing
 
-if TYPE_CHECKING:
-    pass
-
 T = TypeVar("T")
 
 CALL_SECONDS = 60.0
-TOOLS_TTL_SECONDS = 60.0
-MAX_KNOWN_LISTS = 200
 MAX_KNOWN_BYTES = 4 * 1024 * 1024
-"""Maximum lists of tools kept in memory."""
 
 
 class Connections:
@@ -54,9 +48,13 @@ class Connections:
         config: The settings of connections.
         state: The container of state: `Storage.state`.
         sessions: Live sessions of this instance.
-        max_known_bytes: Maximum bytes of all lists of tools in memory, as JSON; as objects they take
-            several times that.
-        timing: The lengths of leases.
+        max_known_bytes: Maximum bytes of all lists in memory, as JSON; as objects they take several
+            times that.
+        timing: The lengths of leases, and how long a caller waits for a server's list.
+
+    Attributes:
+        config: The settings of connections.
+        sources: Finds the connections that have tools.
     """
 
     def __init__(
@@ -77,8 +75,8 @@ class Connections:
         self._connector = Connector(
             config, self._store, self._flow, self._targets, self._sessions, self._background
         )
-        self._max_known_bytes = max_known_bytes
-        self._tools: dict[str, tuple[float, Listing]] = {}
+        self.sources = Sources(config, self.clients)
+        self._listings = ListingCache(max_known_bytes, (timing or Timing()).listing)
 
     @property
     def live_sessions(self) -> int:
@@ -99,6 +97,7 @@ class Connections:
             InvalidRequest: The request makes no sense, or the principal has too many connections.
             GatewayError: The server or its authorization server refused, failed, or timed out.
         """
+        self.sources.forget(principal)
         return await self._connector.connect(principal, request, callback_url)
 
     async def park_authorization(
@@ -137,6 +136,7 @@ class Connections:
         """Ends a connection."""
         stored = await self._stored(principal, connection_id)
         await self._store.delete(stored.owner, stored.record)
+        self.sources.forget(principal)
         self._forget(stored.key)
 
     async def clients(self, principal: str) -> Sequence[ConnectionRecord]:
@@ -194,35 +194,19 @@ class Connections:
         )
 
     async def cached_tools(self, principal: str, connection_id: str) -> Listing:
-        """Returns the tools of a connection's server as they were within the last minute."""
+        """Returns the tools of a connection's server as they were within the last minute.
+
+        Raises:
+            ConnectionTimeout: The server is too slow; it has more time, and its list is there later.
+        """
         key = key_of(owner_of(principal), connection_id)
-        known = self._tools.get(key)
-        if known is not None and known[0] > monotonic():
-            return known[1]
-        tools = await self._read(principal, connection_id, list_tools)
-        self._keep(key, tools)
-        return tools
-
-    def _keep(self, key: str, tools: Listing) -> None:
-        """Keeps a list for a minute, in place of the oldest ones where they take too much."""
-        self._tools.pop(key, None)
-        size = tools.size + sum(known.size for _, known in self._tools.values())
-        while self._tools and (len(self._tools) >= MAX_KNOWN_LISTS or size > self._max_known_bytes):
-            _, oldest = self._tools.pop(next(iter(self._tools)))
-            size -= oldest.size
-        expires_at = monotonic() + TOOLS_TTL_SECONDS
-        self._tools[key] = (expires_at, tools)
-
-        def expire() -> None:
-            # The timer does not hold the list itself, which may have made room long before.
-            known = self._tools.get(key)
-            if known is not None and known[0] == expires_at:
-                del self._tools[key]
-
-        asyncio.get_running_loop().call_later(TOOLS_TTL_SECONDS, expire)
+        return await self._listings.get(
+            (key, "tools"), lambda: self.list_tools(principal, connection_id)
+        )
 
     async def aclose(self) -> None:
         """Closes all live sessions, and waits until tokens that are being renewed are stored."""
+        await self._listings.aclose()
         await self._sessions.aclose()
         await self._background.aclose()
 
@@ -249,6 +233,7 @@ class Connections:
             return await self._targets.find(owner, connection_id)
         except NotFound:
             # Another instance may have ended it.
+            self.sources.forget(principal)
             self._forget(key_of(owner, connection_id))
             raise
 
@@ -256,4 +241,4 @@ class Connections:
         self._sessions.end(key)
         self._targets.forget(key)
         self._activity.forget(key)
-        self._tools.pop(key, None)
+        self._listings.forget(key)

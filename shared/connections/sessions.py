@@ -50,6 +50,7 @@ class Session:
         self._is_remembered = False
         self._make_error: Callable[[], GatewayError] = closed
         self._stopping = asyncio.Event()
+        self._ending: set[asyncio.Task[Any]] = set()
 
     @property
     def is_usable(self) -> bool:
@@ -105,7 +106,12 @@ class Session:
             raise
         finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            # It tells the server, unless it is cancelled once more: a caller that anyio cancels is
+            # cancelled again at each await, and `gather` would pass that on.
+            await asyncio.wait({task})
 
     def release(self) -> None:
         """Ends one use."""

@@ -3,8 +3,9 @@
 `McpEndpoint` has it imported on the first request, off the event loop.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import mcp_types as types
@@ -12,13 +13,22 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 from shared import __version__
+from shared.connections import ConnectionProblem
 from shared.context import CallContext
 from shared.conversations import ConversationStore
 from shared.errors import BUG, Failure, GatewayError, NotFound, failure_of
+from shared.mcp_server.relay import relayed
 from shared.mcp_server.resources import TEMPLATES, Resources
+from shared.selection import ToolSelector
 from shared.storage import MediaStore
 from shared.telemetry import current_record
 from shared.tools import ToolRegistry, ToolSpec
+
+LIST_TTL_MS = 60_000
+"""Milliseconds for which a list of tools may be kept: as long as we keep those of connections."""
+
+PROBLEMS = "openai-mcp-functions/connection-problems"
+"""Where the ``_meta`` of a list tells of connections whose tools are missing."""
 
 SERVER_NAME = "openai-mcp-functions"
 NOT_FOUND = failure_of(NotFound.status, NotFound.code)
@@ -32,6 +42,7 @@ MakeContext = Callable[[RequestContext], CallContext]
 
 def build_server(
     registry: ToolRegistry,
+    selector: ToolSelector,
     media: MediaStore,
     conversations: ConversationStore,
     make_context: MakeContext,
@@ -39,12 +50,13 @@ def build_server(
     """Builds the MCP server; it keeps nothing between requests.
 
     Args:
-        registry: The tools.
+        registry: Our own tools.
+        selector: Selects the tools that a caller has, those of connections among them.
         media: The ``media://`` resources.
         conversations: The ``conversation://`` resources.
         make_context: Called once for each request.
     """
-    handlers = _Handlers(registry, Resources(registry, media, conversations), make_context)
+    handlers = _Handlers(selector, Resources(registry, media, conversations), make_context)
     schemas = {tool.name: tool.spec.input_schema for tool in registry}
     return Server(
         SERVER_NAME,
@@ -64,19 +76,26 @@ class _Handlers:
     """Answers requests of the protocol, each in the scope of its call."""
 
     def __init__(
-        self, registry: ToolRegistry, resources: Resources, make_context: MakeContext
+        self, selector: ToolSelector, resources: Resources, make_context: MakeContext
     ) -> None:
-        self._registry = registry
+        self._selector = selector
         self._resources = resources
         self._make_context = make_context
 
     async def list_tools(
         self, request: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        context = self._make_context(request)
-        async with context.scope():
-            specs = await self._registry.list(context)
-        return types.ListToolsResult(tools=[_as_tool(spec) for spec in specs])
+        with _protocol_errors():
+            context = self._make_context(request)
+            async with context.scope():
+                selection = await self._selector.for_client(context)
+        return types.ListToolsResult(
+            tools=[_as_tool(spec) for spec in selection.specs],
+            # Another caller has other connections.
+            cache_scope="private",
+            ttl_ms=0 if selection.problems else LIST_TTL_MS,
+            _meta=_told(selection.problems),
+        )
 
     async def call_tool(
         self, request: RequestContext, params: types.CallToolRequestParams
@@ -84,12 +103,18 @@ class _Handlers:
         try:
             context = self._make_context(request)
             async with context.scope():
-                result = await self._registry.call(params.name, params.arguments or {}, context)
+                tools = await self._selector.find(params.name, context)
+                result = await tools.call(params.name, params.arguments or {}, context)
         except GatewayError as error:
             # An exception would reach the client as an opaque internal error.
             return _tool_error(error.detail, error.failure)
+        failure = result.error.failure if result.error else result.failure
+        if result.content is not None:
+            if failure is not None:
+                current_record().fail(failure)
+            return relayed(result)
         if result.is_error:
-            return _tool_error(result.text, result.failure, params.name)
+            return _tool_error(result.text, failure, params.name)
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=result.text)],
             structured_content=result.structured,
@@ -123,7 +148,8 @@ def _protocol_errors() -> Iterator[None]:
     except GatewayError as error:
         current_record().fail(error.failure)
         # Another exception would reach the client as an opaque internal error.
-        raise MCPError(types.INTERNAL_ERROR, error.detail) from error
+        code = types.INVALID_PARAMS if error.status < 500 else types.INTERNAL_ERROR
+        raise MCPError(code, error.detail) from error
     except MCPError as error:
         cause = error.__cause__
         current_record().fail(cause.failure if isinstance(cause, GatewayError) else NOT_FOUND)
@@ -142,12 +168,19 @@ def _tool_error(
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True)
 
 
+def _told(problems: Sequence[ConnectionProblem]) -> dict[str, Any] | None:
+    """Returns what a list says of connections whose tools are missing."""
+    return {PROBLEMS: [asdict(problem) for problem in problems]} if problems else None
+
+
 def _instructions(registry: ToolRegistry) -> str:
     return " ".join(
         [
             "Tools of OpenAI, Azure OpenAI or a compatible provider.",
             *(tool.traits.instructions for tool in registry if tool.traits.instructions),
             "Media come back as URLs.",
+            "Tools of connected servers are named CONNECTION__TOOL; where there are many, search_tools "
+            "finds them and call_tool calls them.",
         ]
     )
 

@@ -14,6 +14,7 @@ from shared.context import CallContext, CallUsage
 from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson, MethodNotAllowed
 from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.routes.body import read_body
+from shared.routes.connection_query import named_connections
 from shared.routes.guard import (
     authorize,
     check_idempotency_key,
@@ -83,6 +84,7 @@ def mcp_context(protocol_request: Any) -> CallContext:
         None if key is None else check_idempotency_key(key),
         door="mcp",
         usage=usage,
+        connections=named_connections(request),
     )
 
 

@@ -2,19 +2,28 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Request
+from fastapi import APIRouter, Body, Depends, Path, Request
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.auth import Guard
+from shared.connections import ConnectionTimeout
+from shared.errors import DeadlineExceeded, NotFound, cut_text
 from shared.routes.body import MAX_LONG_BODY_BYTES
+from shared.routes.connection_query import Connections as ConnectionNames
+from shared.routes.connection_query import named_connections
 from shared.routes.errors import PROVIDER_STATUSES, document_errors
 from shared.routes.guard import Context, guarded
+from shared.selection import ToolSelector
 from shared.telemetry import current_record
-from shared.tools import GetRoute, Tool, ToolRegistry
+from shared.tools import CONNECTION_SEPARATOR, GetRoute, JsonObject, Tool, ToolRegistry
+
+MAX_SHOWN_CHARS = 64
+"""Maximum characters of an unknown name in an error."""
 
 _IDS = re.compile(r"\bids?\b", re.IGNORECASE)
 """Says that a parameter names something stored, which may be unknown."""
@@ -34,21 +43,50 @@ class ToolDescription(BaseModel):
     paid: bool = Field(description="Whether each call costs the operator money.")
 
 
+class MissingTools(BaseModel):
+    """A connection whose tools are missing."""
+
+    client_id: str
+    name: str
+    detail: str
+    reason: str
+
+
 class ToolList(BaseModel):
     """Answer of `GET /tools`."""
 
     tools: list[ToolDescription]
     count: int
+    connection_problems: list[MissingTools] | None = Field(
+        None, description="Connections whose tools are missing; absent where there is none."
+    )
 
 
-def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
-    """Returns the routes on our own tools; they follow from the tools and their traits."""
+def tools_router(registry: ToolRegistry, selector: ToolSelector, guard: Guard) -> APIRouter:
+    """Returns the routes of tools: of our own, which follow from their traits, and of connections'.
+
+    Args:
+        registry: Our own tools.
+        selector: Selects the tools that a caller has.
+        guard: The guard that authenticates and authorizes.
+    """
     router = APIRouter(route_class=guarded(guard, "tools"))
 
-    @router.get("/tools", name="tools_list", summary="List tools", tags=["tools"])
-    async def list_tools(context: Context) -> ToolList:
-        """Lists the tools with their schemas."""
-        specs = await registry.list(context)
+    @router.get(
+        "/tools",
+        name="tools_list",
+        summary="List tools",
+        tags=["tools"],
+        response_model_exclude_unset=True,
+        responses=document_errors(404),
+    )
+    async def list_tools(
+        context: Context, request: Request, connections: ConnectionNames = None
+    ) -> ToolList:
+        """Lists our own tools and those of the caller's connections, with their schemas."""
+        narrowed = replace(context, connections=named_connections(request))
+        selection = await selector.every_tool(narrowed)
+        specs = selection.specs
         tools = [
             ToolDescription(
                 name=spec.name,
@@ -61,14 +99,58 @@ def tools_router(registry: ToolRegistry, guard: Guard) -> APIRouter:
             )
             for spec in specs
         ]
-        return ToolList(tools=tools, count=len(tools))
+        if not selection.problems:
+            return ToolList(tools=tools, count=len(tools))
+        problems = [MissingTools(**asdict(problem)) for problem in selection.problems]
+        return ToolList(tools=tools, count=len(tools), connection_problems=problems)
 
     long_route = guarded(guard, "tools", MAX_LONG_BODY_BYTES)
     for tool in registry:
         _add_post_route(router, tool, long_route if tool.traits.long_text else None)
         if tool.traits.get_route is not None:
             _add_get_route(router, tool, tool.traits.get_route)
+    # The last one: the paths of our own tools come before it.
+    _add_connections_route(router, selector, guarded(guard, "tools", MAX_LONG_BODY_BYTES))
     return router
+
+
+def _add_connections_route(
+    router: APIRouter, selector: ToolSelector, route_class: type[APIRoute]
+) -> None:
+    async def call_tool(
+        name: Annotated[str, Path(description="CONNECTION__TOOL, as GET /tools lists it.")],
+        context: Context,
+        arguments: JsonObject | None = None,
+    ) -> JsonObject:
+        """Calls a tool of one of the caller's connections, or of the operator's servers.
+
+        The body are the tool's arguments. The answer is its structured result, or `content` with its
+        parts where it has none. What the tool calls an error is 400, with its words.
+        """
+        if CONNECTION_SEPARATOR not in name:
+            raise NotFound(
+                f"There is no tool '{cut_text(name, MAX_SHOWN_CHARS)}'. GET /tools lists the tools."
+            )
+        try:
+            tools = await selector.find(name, context)
+            result = await tools.call(name, arguments or {}, context)
+            if result.error is not None:
+                raise result.error
+        except ConnectionTimeout as error:
+            # 408 would say that the caller was too slow.
+            raise DeadlineExceeded(error.detail) from error
+        return result.structured or {"content": [*(result.content or ())]}
+
+    router.add_api_route(
+        "/tools/{name}",
+        call_tool,
+        methods=["POST"],
+        route_class_override=route_class,
+        name="tool_of_connection",
+        summary="Call a connection's tool",
+        tags=["tools"],
+        responses=document_errors(404, *PROVIDER_STATUSES),
+    )
 
 
 def _add_post_route(router: APIRouter, tool: Tool, route_class: type[APIRoute] | None) -> None:

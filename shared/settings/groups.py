@@ -262,6 +262,14 @@ class ConnectionsSettings(SettingsGroup):
         description='JSON object: name → {"url", "bearer_token_setting"?}: MCP servers that every '
         "caller may use; the token is in the setting of that name.",
     )
+    max_tools: int = Field(
+        60,
+        alias="MCP_MAX_TOOLS",
+        ge=0,
+        le=1000,
+        description="Maximum number of tools that a chat's model or an MCP client is told of; above it "
+        "search_tools and call_tool take the place of those of connections.",
+    )
     encryption_keys: EncryptionKeys = Field(
         default=(),
         alias="CONNECTIONS_ENCRYPTION_KEY",

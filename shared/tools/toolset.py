@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from shared.context import CallContext
-from shared.errors import Failure
+from shared.errors import Failure, GatewayError
 
 JsonObject = dict[str, Any]
 CONNECTION_SEPARATOR = "__"
@@ -46,12 +46,18 @@ class ToolResult:
         structured: The result as a JSON object; None for an error or a tool without one.
         is_error: Whether the tool failed.
         failure: The failure for the log; None for a tool of another server, whose failures are its own.
+        content: The parts of the result as MCP has them; None where there is nothing but the text.
+        connection: What the names of the tools of its connection begin with; None for our own.
+        error: The error of this app that the result stands for, where a connection's server failed.
     """
 
     text: str
     structured: JsonObject | None = None
     is_error: bool = False
     failure: Failure | None = None
+    content: Sequence[JsonObject] | None = None
+    connection: str | None = None
+    error: GatewayError | None = None
 
 
 class Toolset(Protocol):

@@ -7,8 +7,7 @@ import httpx2
 import pytest
 from pytest_mock import MockerFixture
 
-from shared.agent import selection as agent_selection
-from shared.connections import selection
+from shared.connections import tool_budget
 from shared.storage import FolderStore
 from tests.conftest import CHAT_TOOLS, MakeClient, StandIn, ThreadServer, digest
 from tests.connections.conftest import McpWorld
@@ -136,19 +135,26 @@ async def test_connection_that_goes_down_during_a_chat_is_reported(
     }
 
 
-async def test_more_tools_than_models_take_are_left_out_and_named(
-    api: httpx2.AsyncClient, server: McpWorld, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+async def test_chat_with_too_many_tools_is_offered_a_search_and_named_ones_directly(
+    make_client: MakeClient, settings: dict[str, str], server: McpWorld, stand_in: StandIn
 ) -> None:
-    monkeypatch.setattr(agent_selection, "MAX_REMOTE_TOOLS", 1)
-    client_id = await connect(api, server, "files")
+    api = make_client(settings | {"MCP_MAX_TOOLS": "15"}, headers=key_of("alice"))
+    await connect(api, server, "files")
+    stand_in.fault(call_tools=["search_tools"], tool_arguments='{"query": "adding of numbers"}')
+    call = {"name": "files__add", "arguments": {"a": 2, "b": 3}}
+    stand_in.fault(call_tools=["call_tool"], tool_arguments=json.dumps(call))
     answer = await chat(api)
-    functions = {tool["function"]["name"] for tool in stand_in.bodies()[-1]["tools"]}
-    assert len(functions - set(CHAT_TOOLS)) == 1
-    [problem] = answer["connection_problems"]
-    assert (problem["client_id"], "left out" in problem["detail"]) == (client_id, True)
-    answer = await chat(api, tools=["files__add", "files__count"])
-    assert len(stand_in.bodies()[-1]["tools"]) == 2
+    functions = [tool["function"]["name"] for tool in stand_in.bodies()[0]["tools"]]
+    assert functions == [*CHAT_TOOLS, "search_tools", "call_tool"]
+    search, called = answer["tool_calls"]
+    [first, *_] = search["result"]["tools"]
+    assert (first["name"], first["description"]) == ("files__add", "Adds two numbers.")
+    assert set(first["inputSchema"]["properties"]) == {"a", "b"}
+    assert (called["arguments"], called["result"]) == (call, {"result": 5})
     assert "connection_problems" not in answer
+    await chat(api, tools=["files__add", "search_tools"])
+    named = [tool["function"]["name"] for tool in stand_in.bodies()[-1]["tools"]]
+    assert named == ["files__add", "search_tools"]
 
 
 async def test_operators_servers_are_offered_to_every_caller(
@@ -317,23 +323,50 @@ async def test_repeated_answer_looks_up_media_of_our_own_tools_only(
     assert old["one__tool"] == new["one__tool"] == theirs
 
 
+HEAVY = [
+    *({**TOOL, "name": f"t{number}", "description": "x" * 70_000} for number in range(90)),
+    *(
+        {
+            **TOOL,
+            "name": f"heavy{number}",
+            "inputSchema": {
+                "type": "object",
+                "properties": {"a": {"type": "string", "description": "y" * 15_000}},
+            },
+        }
+        for number in range(20)
+    ),
+]
+
+
 async def test_tools_over_the_budget_are_left_out_and_named(
-    api: httpx2.AsyncClient, stand_in: StandIn
+    make_client: MakeClient, settings: dict[str, str], stand_in: StandIn
 ) -> None:
-    tools = [{**TOOL, "name": f"t{number}", "description": "x" * 70_000} for number in range(100)]
-    heavy = {"type": "object", "properties": {"a": {"type": "string", "description": "y" * 15_000}}}
-    tools += [{**TOOL, "name": f"heavy{number}", "inputSchema": heavy} for number in range(20)]
-    with ThreadServer(Hostile({"mcp": results(tools_list={"tools": tools})})) as server:
+    api = make_client(settings | {"MCP_MAX_TOOLS": "1000"}, headers=key_of("alice"))
+    with ThreadServer(Hostile({"mcp": results(tools_list={"tools": HEAVY})})) as server:
+        body = {"mcp_url": f"{server.origin}/mcp", "name": "one"}
+        assert (await api.post("/mcp/connect", json=body)).status_code == 201
+        heavies = [f"one__heavy{number}" for number in range(20)]
+        refused = await api.post("/chat", json={"message": "Go", "tools": heavies})
+        answer = await chat(api)
+    assert (refused.status_code, "Name fewer" in refused.text) == (422, True)
+    offered = [tool for tool in stand_in.bodies()[-1]["tools"] if "__" in tool["function"]["name"]]
+    assert 0 < len(json.dumps(offered)) < tool_budget.MAX_CONNECTION_BYTES + 20_000
+    assert max(len(tool["function"]["description"]) for tool in offered) <= 2000
+    [problem] = answer["connection_problems"]
+    assert "are left out: " in problem["detail"]
+    assert "heavy19" in problem["detail"]
+
+
+async def test_tools_that_are_too_long_together_are_searched(
+    make_client: MakeClient, settings: dict[str, str], stand_in: StandIn
+) -> None:
+    api = make_client(settings | {"MCP_MAX_TOOLS": "1000"}, headers=key_of("alice"))
+    with ThreadServer(Hostile({"mcp": results(tools_list={"tools": HEAVY})})) as server:
         for name in ("one", "two", "three"):
             body = {"mcp_url": f"{server.origin}/mcp", "name": name}
             assert (await api.post("/mcp/connect", json=body)).status_code == 201
-        heavies = [f"one__heavy{number}" for number in range(20)]
-        refused = await api.post("/chat", json={"message": "Go", "tools": heavies})
-        answer = await chat(api, tools=None, connections=None)
-    assert (refused.status_code, "Name fewer" in refused.text) == (422, True)
-    offered = [tool for tool in stand_in.bodies()[-1]["tools"] if "__" in tool["function"]["name"]]
-    assert 0 < len(json.dumps(offered)) < selection.MAX_CALL_BYTES + 20_000
-    assert max(len(tool["function"]["description"]) for tool in offered) <= 2000
-    details = [problem["detail"] for problem in answer["connection_problems"]]
-    assert all("are left out: " in detail for detail in details)
-    assert "heavy19" in " ".join(details) or "t99" in " ".join(details)
+        answer = await chat(api)
+    functions = [tool["function"]["name"] for tool in stand_in.bodies()[-1]["tools"]]
+    assert functions == [*CHAT_TOOLS, "search_tools", "call_tool"]
+    assert "connection_problems" not in answer

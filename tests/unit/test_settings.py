@@ -55,6 +55,7 @@ def test_nothing_set_gives_the_defaults() -> None:
         "connections": {
             "stdio_commands": {},
             "servers": {},
+            "max_tools": 60,
             "encryption_keys": (),
             "allow_private_networks": False,
         },

@@ -15,6 +15,7 @@ from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.mcp_server.server import build_server
 from shared.routes.tools import tools_router
+from shared.selection import ToolSelector
 from shared.services import Services
 from shared.settings import load_settings
 from shared.tools import Claims, GetRoute, ToolRegistry, ToolResource, tool
@@ -58,15 +59,19 @@ def registry(claims: Claims) -> ToolRegistry:
 def server(registry: ToolRegistry, tmp_path: Path) -> Server:
     services = Services.make(load_settings({"LOCAL_STORAGE_PATH": str(tmp_path)}))
     context = CallContext(Principal("p", frozenset()), Deadline.after(60))
-    return build_server(registry, services.media, services.conversations, lambda _: context)
+    selector = ToolSelector(registry, services.connections, 60)
+    return build_server(
+        registry, selector, services.media, services.conversations, lambda _: context
+    )
 
 
-def test_routes_follow_from_the_traits(registry: ToolRegistry) -> None:
-    routes = [route for route in tools_router(registry, Guard([])).routes]
+def test_routes_follow_from_the_traits(registry: ToolRegistry, tmp_path: Path) -> None:
+    services = Services.make(load_settings({"LOCAL_STORAGE_PATH": str(tmp_path)}))
+    router = tools_router(registry, services.selector, Guard([]))
     assert [
         (route.name, route.path, route.methods, route.tags, route.status_code)
-        for route in routes
-        if isinstance(route, APIRoute) and route.name != "tools_list"
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.name not in ("tools_list", "tool_of_connection")
     ] == [
         ("tool_start_job", "/tools/start_job", {"POST"}, ["tools"], 202),
         ("tool_get_job", "/tools/get_job", {"POST"}, ["tools"], 200),

@@ -18,6 +18,7 @@ CONTRACT = {
     "health": "health",
     "server_time": "server_time",
     "tools_list": "tools",
+    "tool_of_connection": "tools/{name}",
     "tool_chat_completion": "tools/chat_completion",
     "tool_generate": "tools/generate",
     "tool_list_supported_models": "tools/list_supported_models",

@@ -1,4 +1,4 @@
-"""Selects the tools of connections that a model is told of, within a budget of bytes."""
+"""Selects the tools of connections that fit into a budget of bytes and of their number."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from shared.connections.operations import JsonObject, Listing
 from shared.connections.schemas import any_object
+from shared.connections.sources import MAX_NAME_CHARS, Source
 from shared.errors import InvalidRequest
 from shared.tools import CONNECTION_SEPARATOR, ToolSpec
 
@@ -18,29 +19,13 @@ MAX_CALL_BYTES = 400_000
 MAX_NAMED = 20
 """Maximum tools that are named where some are left out."""
 
-MAX_NAME_CHARS = 64
 _TOO_LONG = (
     f"The definitions of these tools are too long together: {MAX_CONNECTION_BYTES} bytes are taken of a "
     f"connection, {MAX_CALL_BYTES} of all. Name fewer."
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A connection whose tools may be selected.
-
-    Attributes:
-        client_id: Its id; the name of one of the operator's.
-        name: Its name.
-        prefix: What the names of its tools begin with.
-    """
-
-    client_id: str
-    name: str
-    prefix: str
-
-
-class Selection:
+class ToolBudget:
     """The tools that fit into the budget: of each list the first ones, and the first connections' first.
 
     A list is cut when it comes in. Between two lists no more is held than may be selected.
@@ -49,14 +34,20 @@ class Selection:
         sources: The connections, in the order in which they are preferred.
         named: Names of the tools to select; None for all.
         limit: Maximum tools; None for any number.
+        max_bytes: Maximum bytes of the definitions of all.
     """
 
     def __init__(
-        self, sources: Sequence[Source], named: Collection[str] | None, limit: int | None
+        self,
+        sources: Sequence[Source],
+        named: Collection[str] | None,
+        limit: int | None,
+        max_bytes: int = MAX_CALL_BYTES,
     ) -> None:
         self._sources = sources
         self._named = None if named is None else frozenset(named)
         self._limit = limit
+        self._max_bytes = max_bytes
         self._parts: dict[str, _Part] = {}
 
     def add(self, source: Source, listing: Listing) -> None:
@@ -70,7 +61,7 @@ class Selection:
         is_full = False
         for part in self._received:
             for index, tool in enumerate(part.tools):
-                is_full = is_full or size + tool.size > MAX_CALL_BYTES or count == self._limit
+                is_full = is_full or size + tool.size > self._max_bytes or count == self._limit
                 if is_full:
                     part.cut(index)
                     break
@@ -79,6 +70,11 @@ class Selection:
             is_full = is_full or part.is_cut
         if self._named is not None and any(part.omitted for part in self._received):
             raise InvalidRequest.for_field("tools", _TOO_LONG)
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether tools were dropped because all connections together have too many."""
+        return any(part.is_cut for part in self._received)
 
     def left_out(self, source: Source) -> Sequence[str]:
         """Returns what of a connection's list is not selected, as sentences."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from shared.auth import Principal
-from shared.connections import Connections, ConnectionsConfig, Listing, open_toolset
-from shared.connections.selection import MAX_CALL_BYTES, MAX_CONNECTION_BYTES, Selection, Source
+from shared.connections import Connections, ConnectionsConfig, Listing, open_remote_tools
+from shared.connections.sources import Source
+from shared.connections.tool_budget import MAX_CALL_BYTES, MAX_CONNECTION_BYTES, ToolBudget
 from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest
@@ -25,7 +26,7 @@ def tool(name: str, size: int = 0) -> dict[str, Any]:
 
 
 def test_the_first_tool_that_does_not_fit_ends_a_list() -> None:
-    selection = Selection(SOURCES, None, None)
+    selection = ToolBudget(SOURCES, None, None)
     tools = [tool("small"), tool("large", MAX_CONNECTION_BYTES), tool("later")]
     selection.add(SOURCES[0], Listing(tools))
     assert list(selection.tools()) == ["c0__small"]
@@ -38,7 +39,7 @@ def test_the_order_in_which_lists_come_in_makes_no_difference() -> None:
     listings = [Listing([tool("a", size // 2), tool("b", size // 2)]) for size in sizes]
     outcomes = []
     for order in itertools.permutations(range(4)):
-        selection = Selection(SOURCES, None, None)
+        selection = ToolBudget(SOURCES, None, None)
         for index in order:
             selection.add(SOURCES[index], listings[index])
         outcomes.append((list(selection.tools()), [selection.left_out(each) for each in SOURCES]))
@@ -48,7 +49,7 @@ def test_the_order_in_which_lists_come_in_makes_no_difference() -> None:
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_limit_counts_the_tools_of_the_first_connections_first(order: tuple[int, int]) -> None:
-    selection = Selection(SOURCES, None, 3)
+    selection = ToolBudget(SOURCES, None, 3)
     for index in order:
         selection.add(SOURCES[index], Listing([tool("a"), tool("b")]))
     assert list(selection.tools()) == ["c0__a", "c0__b", "c1__a"]
@@ -57,17 +58,17 @@ def test_the_limit_counts_the_tools_of_the_first_connections_first(order: tuple[
 
 def test_named_tools_are_found_behind_others_that_would_not_fit() -> None:
     listing = Listing([tool("large", MAX_CONNECTION_BYTES), tool("wanted")])
-    selection = Selection(SOURCES, ["c0__wanted"], None)
+    selection = ToolBudget(SOURCES, ["c0__wanted"], None)
     selection.add(SOURCES[0], listing)
     assert (list(selection.tools()), selection.left_out(SOURCES[0])) == (["c0__wanted"], [])
-    refusing = Selection(SOURCES, ["c0__large"], None)
+    refusing = ToolBudget(SOURCES, ["c0__large"], None)
     with pytest.raises(InvalidRequest, match="Name fewer"):
         refusing.add(SOURCES[0], listing)
 
 
 def test_named_tools_of_several_connections_share_the_budget() -> None:
     names = [f"c{number}__a" for number in range(3)]
-    selection = Selection(SOURCES, names, None)
+    selection = ToolBudget(SOURCES, names, None)
     for source in SOURCES[:2]:
         selection.add(source, Listing([tool("a", MAX_CALL_BYTES * 2 // 5)]))
     with pytest.raises(InvalidRequest, match="Name fewer"):
@@ -107,7 +108,7 @@ async def test_lists_of_many_connections_are_not_held_together(
     config = ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
     watched = Watched(config, store, max_known_bytes=0)
     context = CallContext(Principal("alice", frozenset({"chat"})), deadline)
-    toolset = await open_toolset(watched, context, named=named)
+    toolset = await open_remote_tools(watched, context, named=named)
     await watched.aclose()
     assert "c0__add" in [spec.name for spec in await toolset.list(context)]
     assert len(watched.held) == 12

@@ -8,7 +8,7 @@ from shared.connections import (
     ConnectionsConfig,
     Listing,
     OperatorServer,
-    open_toolset,
+    open_remote_tools,
 )
 from shared.context import CallContext
 from shared.deadline import Deadline
@@ -26,7 +26,7 @@ def context(deadline: Deadline) -> CallContext:
 
 
 async def names(connections: Connections, context: CallContext, *wanted: str) -> list[str]:
-    toolset = await open_toolset(connections, context, list(wanted) or None)
+    toolset = await open_remote_tools(connections, context, list(wanted) or None)
     return [spec.name for spec in await toolset.list(context)]
 
 
@@ -34,7 +34,7 @@ async def test_tools_are_named_by_their_connection_and_called(
     connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     await connect(connections, server.url, name="My files!")
-    toolset = await open_toolset(connections, context)
+    toolset = await open_remote_tools(connections, context)
     specs = await toolset.list(context)
     assert [spec.name for spec in specs][:2] == ["My_files__add", "My_files__fail"]
     assert (specs[0].title, specs[0].description) == ("My files!: add", "Adds two numbers.")
@@ -96,7 +96,7 @@ async def test_odd_names_of_tools_are_made_callable(
     server.more_tools = ["a.b", "a_b", "a-b", "y" * 64, "y" * 63 + "z"]
     server.running.restart()
     await connect(connections, server.url, name="x" * 24)
-    toolset = await open_toolset(connections, context)
+    toolset = await open_remote_tools(connections, context)
     found = [spec.name for spec in await toolset.list(context)]
     assert len(set(found)) == 10
     assert all(len(name) <= 64 and name.replace("-", "_").isidentifier() for name in found)
@@ -111,7 +111,7 @@ async def test_connection_that_is_down_is_reported_and_the_others_work(
     with other.running:
         down = (await connect(connections, other.url, name="down")).record.id
         await connect(connections, server.url, name="up")
-    toolset = await open_toolset(connections, context)
+    toolset = await open_remote_tools(connections, context)
     assert {spec.name.partition("__")[0] for spec in await toolset.list(context)} == {"up"}
     (problem,) = toolset.problems
     assert (problem.client_id, problem.name) == (down, "down")
@@ -122,7 +122,7 @@ async def test_connection_that_breaks_later_is_an_error_for_the_model(
     connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     client_id = (await connect(connections, server.url, name="files")).record.id
-    toolset = await open_toolset(connections, context)
+    toolset = await open_remote_tools(connections, context)
     server.running.stop()
     assert toolset.problems == []
     for _ in range(2):
@@ -139,10 +139,10 @@ async def test_wanted_connections_only(
     await connect(connections, server.url, name="two")
     theirs = (await connect(connections, server.url, "bob", name="theirs")).record.id
     assert {name.partition("__")[0] for name in await names(connections, context, one)} == {"one"}
-    assert await (await open_toolset(connections, context, "none")).list(context) == []
+    assert await (await open_remote_tools(connections, context, "none")).list(context) == []
     for unknown in (theirs, "unknown"):
         with pytest.raises(NotFound, match="no connection"):
-            await open_toolset(connections, context, [one, unknown])
+            await open_remote_tools(connections, context, [one, unknown])
 
 
 async def test_operators_servers_have_their_token_and_belong_to_everybody(
@@ -177,7 +177,7 @@ async def test_progress_reaches_the_caller(
         seen.append(message)
 
     context = CallContext(ALICE, deadline, report)
-    toolset = await open_toolset(connections, context)
+    toolset = await open_remote_tools(connections, context)
     await toolset.call("files__count", {}, context)
     assert seen == ["step 1", "step 2"]
 
@@ -186,7 +186,7 @@ async def test_end_of_the_requests_budget_is_no_answer_for_the_model(
     connections: Connections, server: McpWorld, context: CallContext
 ) -> None:
     await connect(connections, server.url, name="files")
-    toolset = await open_toolset(connections, context)
+    toolset = await open_remote_tools(connections, context)
     short = CallContext(ALICE, Deadline.after(0.2))
     with pytest.raises(DeadlineExceeded) as raised:
         async with short.scope():

@@ -1,0 +1,72 @@
+"""Results of connections' tools for an MCP client: their parts as the server gave them, cut to size."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import mcp_types as types
+
+from shared.tools import JsonObject, ToolResult
+
+CONNECTION_SCHEME = "connection://"
+MAX_RELAYED_CHARS = 900_000
+"""Maximum characters of a result's parts together: clients refuse results of more than 1 MB."""
+
+MAX_STRUCTURED_CHARS = 400_000
+
+
+def relayed(result: ToolResult) -> types.CallToolResult:
+    """Returns a result of a connection's tool; it names resources as they are read here."""
+    structured = result.structured
+    size = 0 if structured is None else len(json.dumps(structured, ensure_ascii=False))
+    if size > MAX_STRUCTURED_CHARS:
+        text = (
+            f"The result has {size} characters, of which at most {MAX_STRUCTURED_CHARS} are passed on. "
+            "Ask for less."
+        )
+        return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
+    parts = _cut(result.content or (), MAX_RELAYED_CHARS - size)
+    return types.CallToolResult.model_validate(
+        {
+            "content": [_named_here(part, result.connection) for part in parts],
+            "structuredContent": structured,
+            "isError": result.is_error,
+        }
+    )
+
+
+def resource_uri(prefix: str, uri: str) -> str:
+    """Returns the name that a connection's resource has here."""
+    return f"{CONNECTION_SCHEME}{prefix}/{uri}"
+
+
+def _cut(parts: Iterable[JsonObject], room: int) -> list[JsonObject]:
+    kept: list[JsonObject] = []
+    for part in parts:
+        size = len(json.dumps(part, ensure_ascii=False))
+        if size <= room:
+            kept.append(part)
+            room -= size
+            continue
+        if part["type"] == "text" and room > 0:
+            text = (
+                f"{part['text'][: room // 2]}\n[cut: the text has {len(part['text'])} characters]"
+            )
+            kept.append({"type": "text", "text": text})
+        else:
+            kept.append(
+                {"type": "text", "text": f"[left out: {part['type']} of {size} characters]"}
+            )
+        room = 0
+    return kept
+
+
+def _named_here(part: JsonObject, prefix: str | None) -> JsonObject:
+    if prefix is None:
+        return part
+    if part["type"] == "resource_link":
+        return {**part, "uri": resource_uri(prefix, part["uri"])}
+    if part["type"] == "resource":
+        resource: dict[str, Any] = part["resource"]
+        return {**part, "resource": {**resource, "uri": resource_uri(prefix, resource["uri"])}}
+    return part
