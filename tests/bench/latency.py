@@ -33,10 +33,12 @@ SERVER_TIME = {
 
 
 @contextmanager
-def running(*arguments: str, pattern: str, **environment: str) -> Iterator[str]:
-    """Runs ``python -m local`` with arguments and yields what the pattern finds in its output."""
+def running(
+    *arguments: str, pattern: str, module: str = "local", **environment: str
+) -> Iterator[str]:
+    """Runs a module with arguments and yields what the pattern finds in its output."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "local", *arguments, "--port", "0"],
+        [sys.executable, "-m", module, *arguments, "--port", "0"],
         cwd=PROJECT,
         env={"PATH": os.environ["PATH"], **environment},
         stdout=subprocess.PIPE,
