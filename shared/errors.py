@@ -493,6 +493,17 @@ class TooManyDownloads(GatewayError):
         return {"Retry-After": "5"}
 
 
+class Overloaded(GatewayError):
+    """Raised when one process holds as many bytes of bodies as it may."""
+
+    status = 503
+    code = "overloaded"
+    default_retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("Too many large requests are being served at once. Send this one again.")
+
+
 class ShuttingDown(GatewayError):
     """Raised when the host stops before a request is answered."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 
 from shared.asgi import replay
-from shared.errors import GatewayError, TooLarge
+from shared.errors import GatewayError, Overloaded, TooLarge
 from shared.strict_json import read_json
 
 MAX_BODY_BYTES = 512 * 1024
@@ -16,8 +16,49 @@ MAX_LONG_BODY_BYTES = 4 * 1024 * 1024
 """Maximum bytes of chats, long texts and other servers' arguments, which may hold pictures."""
 
 
+MAX_HELD_BYTES = 256 * 1024 * 1024
+"""Maximum bytes of all bodies that one process holds; each may exist three times on its way."""
+
+
+class HeldBytes:
+    """Counts the bytes of the bodies that a process holds.
+
+    Args:
+        limit: Maximum bytes at a time.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def check(self, size: int) -> None:
+        """Checks that there is room for so many more bytes.
+
+        Raises:
+            Overloaded: There is not.
+        """
+        if self._held + size > self._limit:
+            raise Overloaded
+
+    def take(self, size: int) -> None:
+        """Counts bytes that have come.
+
+        Raises:
+            Overloaded: There is no room for them.
+        """
+        self.check(size)
+        self._held += size
+
+    def release(self, size: int) -> None:
+        """Counts bytes no longer."""
+        self._held -= size
+
+
+_held = HeldBytes(MAX_HELD_BYTES)
+
+
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
-    """Returns the body.
+    """Returns the body, which counts as held until the request has ended.
 
     Args:
         request: Whose body has not been read yet.
@@ -25,18 +66,24 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
     Raises:
         TooLarge: The body is larger.
+        Overloaded: Other requests hold so many bytes that there is no room for it.
     """
 
     def too_large() -> TooLarge:
         return TooLarge(f"The request body may have at most {limit} bytes. Send less.")
 
     check_declared_length(request, limit, too_large)
-    body = bytearray()
+    _held.check(_declared_length(request))
+    chunks: list[bytes] = []
+    size = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+        size += len(chunk)
+        if size > limit:
             raise too_large()
-    return bytes(body)
+        _held.take(len(chunk))
+        request.state.at_end.callback(_held.release, len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def check_declared_length(
@@ -52,9 +99,13 @@ def check_declared_length(
     Raises:
         GatewayError: The body is larger.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
+    if _declared_length(request) > limit:
         raise too_large()
+
+
+def _declared_length(request: Request) -> int:
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else 0
 
 
 class CheckedRequest(Request):

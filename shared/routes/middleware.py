@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -78,7 +79,7 @@ class RequestMiddleware:
             with recording(exchange.record):
                 await self._answer(exchange)
         finally:
-            exchange.log()
+            exchange.end()
 
     async def _answer(self, exchange: "_Exchange") -> None:
         try:
@@ -128,6 +129,7 @@ class _Exchange:
         self._send = send
         self._started = monotonic()
         self._status: int | None = None
+        self._at_end = ExitStack()
         # Extended in place, so that what inner layers put there is here for the log.
         self._state: dict[str, Any] = scope.setdefault("state", {})
         self._state |= {
@@ -135,6 +137,7 @@ class _Exchange:
             "deadline": deadline,
             "send": send,
             "is_shutting_down": False,
+            "at_end": self._at_end,
         }
 
     @property
@@ -172,6 +175,11 @@ class _Exchange:
     async def respond(self, response: Response) -> None:
         """Sends a response of this layer's own."""
         await response(self.scope, self.receive, self.send)
+
+    def end(self) -> None:
+        """Writes the log, and releases what the request has held."""
+        self._at_end.close()
+        self.log()
 
     def log(self) -> None:
         """Writes the line of the request, and one more where its client was too slow."""

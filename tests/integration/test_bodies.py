@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,10 +13,11 @@ from fastapi.routing import iter_route_contexts
 
 from shared.app import create_app
 from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES
-from shared.routes.openai import MAX_JSON_BYTES
+from shared.routes.openai import MAX_FORM_BYTES, MAX_JSON_BYTES
 from shared.settings import SCOPES, load_settings
 from shared.strict_json import MAX_DEPTH, MAX_KEYS, MAX_VALUES
 from tests.conftest import KEY, ThreadServer, digest
+from tests.waiting import until
 
 UPLOAD = "/media"
 """Takes bytes."""
@@ -256,3 +257,31 @@ async def test_body_that_does_not_come_in_time_is_not_waited_for(
     for path, (status, body) in zip(paths, answers, strict=True):
         assert (body.get("error") or body)["code"] == "deadline_exceeded", path
         assert status == (408 if path.startswith("/mcp/") else 504), path
+
+
+async def test_large_bodies_that_a_process_has_no_room_for_are_refused_until_others_have_ended(
+    client: httpx2.AsyncClient,
+) -> None:
+    path, goes_on, held = "/v1/audio/transcriptions", asyncio.Event(), 0
+
+    async def slowly() -> AsyncIterator[bytes]:
+        nonlocal held
+        yield bytes(MAX_FORM_BYTES)
+        held += 1
+        await goes_on.wait()
+
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    others = [
+        asyncio.create_task(client.post(path, content=slowly(), headers=form)) for _ in range(2)
+    ]
+    await until(lambda: held == len(others))
+    large = {**form, "Content-Length": str(MAX_FORM_BYTES)}
+    refused = await client.post(path, content=slowly(), headers=large)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["error"]["code"] == "overloaded"
+    # Small ones have room.
+    assert (await client.post("/tools/server_time", json={})).status_code == 200
+    goes_on.set()
+    for each in others:
+        assert (await each).status_code == 400
+    assert (await client.post(path, content=slowly(), headers=large)).status_code == 400
