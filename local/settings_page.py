@@ -31,7 +31,9 @@ While a setting is malformed, every protected route answers 503 with its name, a
 
 Of several providers the first of these counts: an endpoint for the capability alone
 (`OPENAI_CHAT_BASE_URL` and its like), Azure OpenAI, OpenAI or a compatible endpoint, Gemini.
-`PROVIDERS` adds others beside it.
+`PROVIDERS` comes before them all: a model, also one that a setting such as `OPENAI_CHAT_MODEL`
+names, goes to the entry whose pattern matches it or whose name it begins with (`NAME/model`);
+every other one goes to the provider above.
 """
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
