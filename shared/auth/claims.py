@@ -19,6 +19,7 @@ BY_ROLE_ONLY: frozenset[Scope] = frozenset({"act-as", "admin"})
 
 MAX_SHOWN_CHARS = 200
 MAX_NAME_CHARS = 256
+LAST_SECOND = int(datetime.max.replace(tzinfo=UTC).timestamp())
 
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -37,6 +38,7 @@ def principal_of_claims(claims: Mapping[str, Any], config: EntraConfig) -> Princ
     Raises:
         InvalidToken: It is not for this app, or not of this tenant.
     """
+    expires = _expiry(claims["exp"])
     client = _check_issuer(claims, config)
     _check_audience(claims, config)
     if any(name in claims for name in _OF_ID_TOKENS):
@@ -58,7 +60,7 @@ def principal_of_claims(claims: Mapping[str, Any], config: EntraConfig) -> Princ
         f"{ENTRA_PREFIX}{owner.lower()}",
         _scopes(delegated, roles),
         limits=_limits(roles, config),
-        expires=_moment(claims["exp"]),
+        expires=expires,
         display_name=_text(claims.get("preferred_username")),
         token_id=_token_id(claims.get("uti")),
     )
@@ -107,7 +109,7 @@ def _check_client(client: str | None, config: EntraConfig) -> None:
 
 
 def _client(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value.lower() if isinstance(value, str) and value else None
 
 
 def _delegated(claims: Mapping[str, Any]) -> frozenset[str]:
@@ -140,8 +142,11 @@ def _limits(roles: frozenset[str], config: EntraConfig) -> Limits | None:
     return next((limits for role, limits in config.role_limits.items() if role in roles), None)
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+def _expiry(seconds: object) -> str:
+    # Text is a number for the library, too, and a number may be beyond the end of the calendar.
+    if not isinstance(seconds, int) or seconds > LAST_SECOND:
+        raise InvalidToken("its exp is not a time")
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _text(value: object) -> str | None:

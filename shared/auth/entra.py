@@ -170,8 +170,6 @@ def _key_id(token: str) -> str:
         raise InvalidToken("it is malformed") from error
     if header.get("alg") != ALGORITHM:
         raise InvalidToken(f"it is not signed with {ALGORITHM}")
-    if "crit" in header:
-        raise InvalidToken("it has critical headers, of which none is known here")
     key_id = header.get("kid")
     if not isinstance(key_id, str) or not key_id:
         raise InvalidToken("it does not name its signing key")

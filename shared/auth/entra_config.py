@@ -46,7 +46,7 @@ class EntraConfig:
             authority=entra.authority,
             own_url=settings.own_url,
             further_audiences=frozenset(entra.audiences),
-            allowed_clients=frozenset(entra.allowed_clients),
+            allowed_clients=frozenset(map(str.lower, entra.allowed_clients)),
             accepts_v1=entra.accept_v1_tokens,
             role_limits=settings.usage.role_limits,
         )

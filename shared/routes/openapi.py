@@ -16,7 +16,8 @@ SECURITY_SCHEMES: Json = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key, as 'Authorization: Bearer KEY'.",
+        "description": "An API key, or an access token of Entra ID where that is on, as "
+        "'Authorization: Bearer KEY'.",
     },
     "apiKey": {
         "type": "apiKey",
