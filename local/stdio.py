@@ -37,7 +37,11 @@ async def serve_stdio() -> int:
         def make_context(request: Any) -> CallContext:
             deadline = Deadline.after(settings.request_deadline_seconds)
             return CallContext(
-                LOCAL_PRINCIPAL, deadline, request.session.report_progress, door="mcp"
+                LOCAL_PRINCIPAL,
+                deadline,
+                request.session.report_progress,
+                door="mcp",
+                keeps_media=True,
             )
 
         services = Services.make(settings, serves_links=False)

@@ -133,6 +133,8 @@ class CallContext:
         tool: The tool that runs; None outside of tools.
         connections: Names or ids of the connections that the caller narrowed the call to; None for all.
         usage: What the call has used so far.
+        kept_media: The bytes of pictures that the call has stored, by media id, where it keeps them.
+        keeps_media: Whether the door shows pictures: what it has need not be read from storage.
     """
 
     principal: Principal
@@ -144,6 +146,13 @@ class CallContext:
     tool: str | None = None
     connections: Sequence[str] | Literal["none"] | None = None
     usage: CallUsage = field(default_factory=CallUsage, compare=False, repr=False)
+    kept_media: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    keeps_media: bool = False
+
+    def keep_media(self, media_id: str, data: bytes) -> None:
+        """Keeps the bytes of a picture that was stored, for doors that show pictures."""
+        if self.keeps_media:
+            self.kept_media[media_id] = data
 
     @asynccontextmanager
     async def scope(self, receive: Receive | None = None) -> AsyncIterator[None]:

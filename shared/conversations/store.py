@@ -44,6 +44,7 @@ from shared.storage import (
     encode_cursor,
     is_id,
     keep_retrying,
+    list_ids,
 )
 
 _PARALLEL_READS = 8
@@ -177,6 +178,10 @@ class ConversationStore:
             conversations=[each for each in found if each],
             cursor=page.cursor and encode_cursor(page.cursor),
         )
+
+    async def ids(self, principal: str, begin: str, limit: int) -> Sequence[str]:
+        """Returns the newest ids of a principal's conversations that begin with a text."""
+        return await list_ids(self._storage.state, folder_of(principal), begin, limit)
 
     async def page(
         self, principal: str, conversation_id: str, limit: int, cursor: str | None = None

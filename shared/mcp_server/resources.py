@@ -1,6 +1,7 @@
 """The resources of our MCP server: results of tools, stored media, and conversations."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 
 import mcp_types as types
 from mcp.shared.exceptions import MCPError
@@ -9,7 +10,7 @@ from pydantic_core import to_json
 from shared.context import CallContext
 from shared.conversations import ConversationStore
 from shared.errors import BUG, InsufficientScope, NotFound, cut_text
-from shared.storage import MediaStore
+from shared.storage import MediaRecord, MediaStore, iso_utc
 from shared.telemetry import current_record
 from shared.tools import Tool, ToolRegistry
 
@@ -23,6 +24,12 @@ MAX_SHOWN_URI_CHARS = 1000
 
 MAX_MEDIA_BYTES = 4 * 1024 * 1024
 """Maximum bytes of a medium that is sent in base64; larger ones are sent as a link."""
+
+LISTED_MEDIA = 50
+"""Maximum media on one page of the list of resources."""
+
+MAX_COMPLETIONS = 100
+"""Maximum values of one completion, as the protocol has it."""
 
 JSON = "application/json"
 
@@ -61,11 +68,11 @@ class Resources:
         self._media = media
         self._conversations = conversations
         self._tools: dict[str, Tool] = {}
-        self.listed: list[types.Resource] = []
+        self._of_tools: list[types.Resource] = []
         for tool in registry:
             if trait := tool.traits.resource:
                 self._tools[trait.uri] = tool
-                self.listed.append(
+                self._of_tools.append(
                     types.Resource(
                         name=trait.name,
                         title=trait.title,
@@ -74,6 +81,52 @@ class Resources:
                         mime_type=JSON,
                     )
                 )
+
+    async def list(
+        self, cursor: str | None, context: CallContext
+    ) -> tuple[Sequence[types.Resource], str | None]:
+        """Returns a page of the caller's resources, and the cursor of the next one.
+
+        The first page begins with the results of tools; the caller's media follow, newest first.
+
+        Args:
+            cursor: Where to begin, from the last page.
+            context: Of the call.
+
+        Raises:
+            MCPError: The cursor is not one that a page gave.
+            GatewayError: Storage failed.
+        """
+        resources = [] if cursor else [*self._of_tools]
+        if not self._media.is_configured:
+            return resources, None
+        try:
+            page = await self._media.list(context.principal.name, None, LISTED_MEDIA, cursor)
+        except ValueError as error:
+            raise MCPError(types.INVALID_PARAMS, "The cursor is not one of this list.") from error
+        return [*resources, *map(_as_resource, page.records)], page.cursor
+
+    async def complete(
+        self, reference: types.CompleteRequestParams, context: CallContext
+    ) -> Sequence[str]:
+        """Returns the newest ids of the caller's media or conversations that begin as the argument does.
+
+        Raises:
+            MCPError: There is no such template.
+            GatewayError: Storage failed.
+        """
+        uri = getattr(reference.ref, "uri", None)
+        begin, owner = reference.argument.value, context.principal.name
+        if not self._media.is_configured or reference.argument.name != "id":
+            return []
+        if uri == TEMPLATES[0].uri_template:
+            return await self._media.ids(owner, begin, MAX_COMPLETIONS)
+        if uri == TEMPLATES[1].uri_template:
+            if "chat" not in context.principal.scopes:
+                return []
+            return await self._conversations.ids(owner, begin, MAX_COMPLETIONS)
+        known = " and ".join(each.uri_template for each in TEMPLATES)
+        raise MCPError(types.INVALID_PARAMS, f"Only {known} have completions.")
 
     async def read(self, uri: str, context: CallContext) -> Contents:
         """Returns the contents of a resource.
@@ -130,3 +183,15 @@ class Resources:
             f"There is no resource '{uri}'. The resources are: {known}.",
             {"uri": uri},
         )
+
+
+def _as_resource(record: MediaRecord) -> types.Resource:
+    return types.Resource(
+        name=record.file_name,
+        title=record.origin.name,
+        uri=f"{MEDIA_SCHEME}{record.id}",
+        description=f"Made by {record.origin.tool}." if record.origin.tool else "Uploaded.",
+        mime_type=record.content_type,
+        size=record.size_bytes,
+        annotations=types.Annotations(last_modified=iso_utc(record.created_at)),
+    )

@@ -19,6 +19,7 @@ from shared.conversations import ConversationStore
 from shared.errors import BUG, Failure, GatewayError, NotFound, failure_of
 from shared.mcp_server.relay import relayed
 from shared.mcp_server.resources import TEMPLATES, Resources
+from shared.mcp_server.results import Results
 from shared.selection import ToolSelector
 from shared.storage import MediaStore
 from shared.telemetry import current_record
@@ -56,7 +57,8 @@ def build_server(
         conversations: The ``conversation://`` resources.
         make_context: Called once for each request.
     """
-    handlers = _Handlers(selector, Resources(registry, media, conversations), make_context)
+    resources = Resources(registry, media, conversations)
+    handlers = _Handlers(selector, resources, Results(media), make_context)
     schemas = {tool.name: tool.spec.input_schema for tool in registry}
     return Server(
         SERVER_NAME,
@@ -69,6 +71,7 @@ def build_server(
         on_list_resources=handlers.list_resources,
         on_list_resource_templates=handlers.list_resource_templates,
         on_read_resource=handlers.read_resource,
+        on_completion=handlers.complete,
     )
 
 
@@ -76,10 +79,15 @@ class _Handlers:
     """Answers requests of the protocol, each in the scope of its call."""
 
     def __init__(
-        self, selector: ToolSelector, resources: Resources, make_context: MakeContext
+        self,
+        selector: ToolSelector,
+        resources: Resources,
+        results: Results,
+        make_context: MakeContext,
     ) -> None:
         self._selector = selector
         self._resources = resources
+        self._results = results
         self._make_context = make_context
 
     async def list_tools(
@@ -105,6 +113,8 @@ class _Handlers:
             async with context.scope():
                 tools = await self._selector.find(params.name, context)
                 result = await tools.call(params.name, params.arguments or {}, context)
+                if not result.is_error and result.content is None:
+                    return await self._results.show(result, request.protocol_version, context)
         except GatewayError as error:
             # An exception would reach the client as an opaque internal error.
             return _tool_error(error.detail, error.failure)
@@ -113,17 +123,26 @@ class _Handlers:
             if failure is not None:
                 current_record().fail(failure)
             return relayed(result)
-        if result.is_error:
-            return _tool_error(result.text, failure, params.name)
-        return types.CallToolResult(
-            content=[types.TextContent(type="text", text=result.text)],
-            structured_content=result.structured,
-        )
+        return _tool_error(result.text, failure, params.name)
 
     async def list_resources(
         self, request: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
-        return types.ListResourcesResult(resources=self._resources.listed)
+        with _protocol_errors():
+            context = self._make_context(request)
+            async with context.scope():
+                cursor = params.cursor if params else None
+                resources, next_cursor = await self._resources.list(cursor, context)
+        return types.ListResourcesResult(resources=[*resources], next_cursor=next_cursor)
+
+    async def complete(
+        self, request: RequestContext, params: types.CompleteRequestParams
+    ) -> types.CompleteResult:
+        with _protocol_errors():
+            context = self._make_context(request)
+            async with context.scope():
+                values = await self._resources.complete(params, context)
+        return types.CompleteResult(completion=types.Completion(values=[*values]))
 
     async def list_resource_templates(
         self, request: RequestContext, params: types.PaginatedRequestParams | None

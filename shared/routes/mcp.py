@@ -85,6 +85,7 @@ def mcp_context(protocol_request: Any) -> CallContext:
         door="mcp",
         usage=usage,
         connections=named_connections(request),
+        keeps_media=True,
     )
 
 

@@ -34,6 +34,7 @@ from shared.storage.records import (
     Versioned,
     decode_cursor,
     encode_cursor,
+    list_ids,
 )
 from shared.storage.retries import keep_retrying, retry_write
 from shared.storage.service import Storage
@@ -91,6 +92,7 @@ __all__ = [
     "is_id",
     "iso_utc",
     "keep_retrying",
+    "list_ids",
     "made_at",
     "media_origin",
     "new_id",

@@ -128,6 +128,11 @@ def _sniff_audio_frame(head: bytes) -> MediaFormat | None:
     return MP3 if layer == 1 and version != 1 and rate != 3 else None
 
 
+def extension_of(content_type: str) -> str:
+    """Returns how names of files of a media type end, without the dot; ``bin`` for an unknown one."""
+    return next((each.extension for each in FORMATS if each.content_type == content_type), "bin")
+
+
 def format_of_name(name: str) -> MediaFormat | None:
     """Returns the format that a file's name tells, None where it tells none."""
     return _BY_EXTENSION.get(name.rpartition(".")[2])

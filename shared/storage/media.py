@@ -8,7 +8,7 @@ finds it. The parts: `media_objects` (the bytes), `media_index` (the records), `
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -181,6 +181,15 @@ class MediaStore:
             ValueError: The cursor is not one that a listing gave.
         """
         return await self.index.list(owner_key(principal), kind, limit, cursor)
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is any storage."""
+        return self._storage.is_configured
+
+    async def ids(self, principal: str, begin: str, limit: int) -> Sequence[str]:
+        """Returns the newest ids of a principal's media that begin with a text, without reading them."""
+        return await self.index.ids(owner_key(principal), begin, limit)
 
     async def delete(self, principal: str, media_id: str) -> None:
         """Deletes a medium; a deletion that was interrupted is finished by the next one.

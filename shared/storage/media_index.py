@@ -3,6 +3,7 @@
 import io
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -162,6 +163,16 @@ class MediaIndex:
             if cursor is None or len(found) == limit:
                 break
         return MediaPage(tuple(found), cursor)
+
+    async def ids(self, owner: str, begin: str, limit: int) -> Sequence[str]:
+        """Returns the newest ids of an owner's media that begin with a text; one listing, no reads.
+
+        Args:
+            owner: Hash of the principal.
+            begin: The first hex digits of the ids; other texts match none.
+            limit: Most ids to return.
+        """
+        return await self._records.ids(f"media/{owner}/", begin, limit)
 
     async def add(self, owner: str, record: MediaRecord) -> MediaRecord:
         """Stores a record, and returns it, or the one that an earlier run has stored.

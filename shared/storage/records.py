@@ -7,7 +7,8 @@ since, and made again to what is then stored. `shared.storage.leases` has the re
 import asyncio
 import base64
 import random
-from collections.abc import Awaitable, Callable
+import string
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -206,9 +207,34 @@ class Records(Generic[RecordT]):
         end = None if page.cursor is None else encode_cursor(page.cursor)
         return RecordPage(tuple(filter(None, found)), end)
 
+    async def ids(self, folder: str, begin: str, limit: int) -> Sequence[str]:
+        """Returns the newest ids of records of a folder that begin with a text, without reading them.
+
+        Args:
+            folder: The folder, with a slash at the end.
+            begin: The first hex digits of the ids; other texts match none.
+            limit: Most ids to return.
+        """
+        return await list_ids(self._state, folder, begin, limit)
+
     async def delete(self, name: str) -> bool:
         """Deletes a record and says whether there was one."""
         return await self._state.delete(name)
+
+
+async def list_ids(state: ObjectStore, folder: str, begin: str, limit: int) -> Sequence[str]:
+    """Returns the newest ids of what a folder holds that begin with a text, without reading it.
+
+    Args:
+        state: The container.
+        folder: The folder, with a slash at the end.
+        begin: The first hex digits of the ids; other texts match none.
+        limit: Most ids to return.
+    """
+    if not all(each in string.hexdigits for each in begin):
+        return []
+    page = await state.list(f"{folder}{begin.lower()}", limit)
+    return [each.name.rpartition("/")[2].partition(".")[0] for each in page.objects]
 
 
 def encode_cursor(place: str) -> str:

@@ -90,7 +90,7 @@ class ImageTools:
         self._media = media
         self._downloads = downloads
 
-    @tool(title="Generate image", idempotent_by_key=True, detached=True, paid=True)
+    @tool(title="Generate image", idempotent_by_key=True, detached=True, paid=True, has_media=True)
     async def generate_image(
         self,
         context: CallContext,
@@ -109,7 +109,7 @@ class ImageTools:
         )
         return await self._make("generate_image", request, context)
 
-    @tool(title="Edit image", idempotent_by_key=True, detached=True, paid=True)
+    @tool(title="Edit image", idempotent_by_key=True, detached=True, paid=True, has_media=True)
     async def edit_image(
         self,
         context: CallContext,
@@ -193,6 +193,7 @@ class ImageTools:
         media_id = context.operation.id(f"image {index}")
         with keep_retrying():
             record = await self._media.save(owner, media_id, data, found, origin)
+        context.keep_media(media_id, data)
         return await self._media.present(record)
 
     async def _fetch(self, url: str, context: CallContext) -> bytes:

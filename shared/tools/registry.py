@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 from pydantic_core import to_json
 
 from shared.context import CallContext
 from shared.errors import BUG, DeadlineExceeded, GatewayError, NotFound
+from shared.storage import Media, find_media
 from shared.telemetry import current_record
 from shared.tools.claims import Claims
 from shared.tools.tool import Tool, find_tools
@@ -64,4 +66,5 @@ class ToolRegistry:
             logger.exception("Tool %s failed", name)
             text = f"The tool '{name}' failed because of a bug in it."
             return ToolResult(text, is_error=True, failure=BUG)
-        return ToolResult(to_json(structured).decode(), structured)
+        media = cast("list[Media]", [*find_media(structured)]) if found.traits.has_media else []
+        return ToolResult(to_json(structured).decode(), structured, media=media)

@@ -72,7 +72,13 @@ class SpeechTools:
         self._openai = openai
         self._media = media
 
-    @tool(title="Synthesize speech", idempotent_by_key=True, detached=True, paid=True)
+    @tool(
+        title="Synthesize speech",
+        idempotent_by_key=True,
+        detached=True,
+        paid=True,
+        has_media=True,
+    )
     async def synthesize_speech(
         self,
         context: CallContext,

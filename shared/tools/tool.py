@@ -78,6 +78,7 @@ class Traits:
     idempotent_by_key: bool
     detached: bool
     paid: bool
+    has_media: bool
     only_named: bool
     long_text: bool
     job_path: str | None
@@ -107,6 +108,7 @@ def tool(
     idempotent_by_key: bool = False,
     detached: bool = False,
     paid: bool = False,
+    has_media: bool = False,
     only_named: bool = False,
     long_text: bool = False,
     job_path: str | None = None,
@@ -126,6 +128,7 @@ def tool(
             second run would cost money, or add something twice.
         detached: It runs to its end though its caller disconnects, because what it makes is stored.
         paid: Each call costs money, so a chat may make only a few.
+        has_media: Its result has stored media, which MCP clients get as links and pictures, too.
         only_named: A chat offers it to its model only where the caller names it, because it would have
             one model ask another.
         long_text: Its arguments may be megabytes, as whole conversations are.
@@ -150,6 +153,7 @@ def tool(
         idempotent_by_key=idempotent_by_key,
         detached=detached,
         paid=paid,
+        has_media=has_media,
         only_named=only_named,
         long_text=long_text,
         job_path=job_path,

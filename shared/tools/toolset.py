@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from shared.context import CallContext
 from shared.errors import Failure, GatewayError
+from shared.storage import Media
 
 JsonObject = dict[str, Any]
 CONNECTION_SEPARATOR = "__"
@@ -49,6 +50,7 @@ class ToolResult:
         content: The parts of the result as MCP has them; None where there is nothing but the text.
         connection: What the names of the tools of its connection begin with; None for our own.
         error: The error of this app that the result stands for, where a connection's server failed.
+        media: The media that one of our own tools made or found.
     """
 
     text: str
@@ -58,6 +60,7 @@ class ToolResult:
     content: Sequence[JsonObject] | None = None
     connection: str | None = None
     error: GatewayError | None = None
+    media: Sequence[Media] = ()
 
 
 class Toolset(Protocol):

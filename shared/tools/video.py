@@ -35,6 +35,7 @@ class VideoTools:
         idempotent_by_key=True,
         detached=True,
         paid=True,
+        has_media=True,
         job_path="/videos/{id}",
     )
     async def generate_video(
@@ -83,6 +84,7 @@ class VideoTools:
         title="Get video",
         idempotent=True,
         detached=True,
+        has_media=True,
         get_route=GetRoute("/videos/{job_id}", name="video_get", tag="videos"),
     )
     async def get_video(

@@ -14,6 +14,7 @@ HEAVY = [
     "aiohttp",
     "jwt",
     "cryptography",
+    "PIL",
 ]
 
 SCRIPT = """
