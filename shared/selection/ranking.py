@@ -91,7 +91,8 @@ def _weights(spec: ToolSpec) -> dict[str, float]:
         (names, ARGUMENT_WEIGHT),
         (spec.description, 1.0),
     ):
-        for word in words(text[:MAX_TEXT_CHARS]):
+        # Once each: a server that repeats a word a thousand times is not the better match.
+        for word in dict.fromkeys(words(text[:MAX_TEXT_CHARS])):
             weights[word] = weights.get(word, 0.0) + weight
     return weights
 
