@@ -16,6 +16,7 @@ from shared.openai_service.endpoints import Endpoints
 from shared.openai_service.estimates import of_forwarded, of_recording
 from shared.openai_service.forwarding import ForwardedRequest
 from shared.openai_service.provider_config import Provider
+from shared.openai_service.routing import route
 from shared.routes.forms import Form
 
 JSON = "application/json"
@@ -204,12 +205,7 @@ def _route(endpoints: Endpoints, capability: Capability, model: object) -> Seque
     """Returns the calls to try in turn: the second one and those after it are fallbacks."""
     if model is not None and (not isinstance(model, str) or not model):
         raise InvalidRequest.for_field("model", "Give the name of a model")
-    configured = endpoints.find(capability)
-    is_configured = configured is not None and model in (None, configured.model)
-    return [
-        ProviderCall(capability, endpoint.config, endpoint.choose_model(None), is_configured)
-        for endpoint in endpoints.route(capability, model)
-    ]
+    return route(endpoints, capability, model)
 
 
 def _estimate_form(path: str, body: bytes, fields: Mapping[str, str]) -> Consumption | None:

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic_core import from_json
 
-from shared.errors import ProviderError, ProviderUnavailable
+from shared.errors import ProviderUnavailable
 from shared.openai_service import OpenAIService
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall
@@ -17,6 +17,7 @@ from shared.openai_service.estimates import reported_usage
 from shared.openai_service.event_streams import StreamReader
 from shared.openai_service.forwarding import ForwardedAnswer
 from shared.openai_service.realtime import RealtimeAnswer
+from shared.openai_service.routing import first_answer
 from shared.outbound import EVENT_STREAM
 from shared.routes.forwarded_stream import ForwardedStream
 from shared.routes.openai_bodies import JSON, Outgoing
@@ -146,13 +147,9 @@ class Forwarding:
             outgoing: The request.
         """
         started = monotonic()
-        for call in outgoing.calls[:-1]:
-            try:
-                return await self._try(held, call, outgoing, started)
-            except ProviderError as error:
-                if error.failure.outcome != "provider_error":
-                    raise
-        return await self._try(held, outgoing.calls[-1], outgoing, started)
+        return await first_answer(
+            outgoing.calls, lambda call: self._try(held, call, outgoing, started)
+        )
 
     async def _try(
         self, held: AsyncExitStack, call: ProviderCall, outgoing: Outgoing, started: float

@@ -88,6 +88,18 @@ async def test_failure_of_a_provider_leads_to_the_next_one(
     assert (len(provider.upstream.seen), len(other.upstream.seen)) == (1, 1)
 
 
+@pytest.mark.parametrize(("status", "asked"), [(401, 1), (429, 1), (500, 0), (503, 0)])
+async def test_pictures_are_ordered_elsewhere_only_where_the_first_provider_cannot_bill_them(
+    gateway: httpx2.AsyncClient, provider: Provider, other: Provider, status: int, asked: int
+) -> None:
+    provider.upstream.answer = Answer([b'{"error": {"message": "no"}}'], status=status)
+    other.upstream.answer = Answer([b'{"data": []}'])
+    body = {"model": "gpt-x", "prompt": "A fox"}
+    response = await gateway.post("/v1/images/generations", json=body)
+    assert response.status_code == (200 if asked else status)
+    assert len(other.upstream.seen) == asked
+
+
 async def test_failure_of_all_providers_is_that_of_the_last(
     gateway: httpx2.AsyncClient, provider: Provider, other: Provider
 ) -> None:
