@@ -151,7 +151,7 @@ class ChatRun:
             return
         owner = self._context.principal.name
         await self._media_parts.keep(owner, self._parts)
-        content = [part.content for part in self._parts] or self.chat.message
+        content = [each for part in self._parts for each in part.content] or self.chat.message
         self._messages = [system, {"role": "user", "content": content}]
         if self.chat.conversation_id is not None:
             stored = [part.stored for part in self._parts]

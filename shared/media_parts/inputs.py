@@ -124,5 +124,17 @@ def _read_content(value: Any, handler: object) -> Any:
     raise PydanticCustomError("message", "Give a text, or a list of parts")
 
 
-MessageContent = Annotated[MessageText | _Parts, WrapValidator(_read_content)]
+MessageContent = Annotated[
+    MessageText | _Parts,
+    WrapValidator(_read_content),
+    Field(
+        examples=[
+            "What time is it?",
+            [
+                {"type": "text", "text": "What is in this picture?"},
+                {"type": "image", "url": "https://example.com/fox.png"},
+            ],
+        ]
+    ),
+]
 """A message: a text, or a list of parts."""

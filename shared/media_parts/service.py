@@ -33,12 +33,13 @@ class PreparedPart:
 
     Attributes:
         stored: The part as a conversation stores it.
-        content: The part as the Chat Completions API takes it.
+        content: The part as the Chat Completions API takes it; before a file its media id, which tools
+            take.
         fetched: The file that is not stored yet; None for texts and stored media.
     """
 
     stored: StoredPart
-    content: dict[str, Any]
+    content: Sequence[dict[str, Any]]
     fetched: FetchedFile | None = None
 
 
@@ -81,7 +82,7 @@ class MediaParts:
         async def prepare(index: int, part: TextPart | ImagePart | FilePart) -> PreparedPart:
             if isinstance(part, TextPart):
                 stored = StoredPart(type="text", text=part.text)
-                return PreparedPart(stored, {"type": "text", "text": part.text})
+                return PreparedPart(stored, [{"type": "text", "text": part.text}])
             media_id = operation.id(f"part {index}")
             found, fetched = await self._load(
                 principal, part, f"{field}.{index}", budget, media_id if operation.is_repeat else ""
@@ -94,7 +95,8 @@ class MediaParts:
                 content_type=found.content_type,
                 size_bytes=len(found.data),
             )
-            return PreparedPart(stored, await found.as_chat_part(), fetched)
+            content = _with_id(kept_as, await found.as_chat_part())
+            return PreparedPart(stored, content, fetched)
 
         return await gather_limited(
             PARALLEL_READS, (prepare(index, part) for index, part in enumerate(parts))
@@ -266,17 +268,28 @@ def _with_content(message: Message, loaded: Mapping[str, dict[str, Any] | None])
     parts = _stored_parts(message)
     if not parts:
         return message
-    return {**message, "content": [_content(part, loaded) for part in parts]}
+    contents = [each for part in parts for each in _content(part, loaded)]
+    return {**message, "content": contents}
 
 
-def _content(part: StoredPart, loaded: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
+def _with_id(media_id: str | None, part: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns a file's part after its media id, without which a model could not name it to tools."""
+    return [part] if media_id is None else [_text(f"[media_id: {media_id}]"), part]
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _content(part: StoredPart, loaded: Mapping[str, dict[str, Any] | None]) -> list[dict[str, Any]]:
     if part.text is not None:
-        return {"type": "text", "text": part.text}
+        return [_text(part.text)]
     if part.media_id is not None and part.media_id in loaded:
-        gone = f"[The {part.label} that was here has been deleted.]"
-        return loaded[part.media_id] or {"type": "text", "text": gone}
+        if found := loaded[part.media_id]:
+            return _with_id(part.media_id, found)
+        return [_text(f"[The {part.label} that was here has been deleted.]")]
     left_out = f"[The {part.label} that was here is left out: the files are too large together.]"
-    return {"type": "text", "text": left_out}
+    return [_text(left_out)]
 
 
 def _read_own_part(part: Mapping[str, Any], path: str) -> ImagePart | FilePart:

@@ -8,7 +8,10 @@ import httpx2
 import pytest
 from fastapi import FastAPI, Response
 
-from shared.media_parts import files
+from shared.media_parts import ImagePart, MediaParts, files
+from shared.services import Services
+from shared.settings import load_settings
+from shared.storage import Operation
 from tests.conftest import KEY, MakeClient, StandIn, ThreadServer
 from tests.media.support import png
 
@@ -30,6 +33,11 @@ async def store(api: httpx2.AsyncClient, content: bytes, name: str = "") -> str:
     return media_id
 
 
+def shown(media_id: str) -> list[dict[str, Any]]:
+    """Returns what the model is sent of the picture: its id, for tools, and itself."""
+    return [{"type": "text", "text": f"[media_id: {media_id}]"}, SHOWN]
+
+
 async def ask(api: httpx2.AsyncClient, message: Any, **fields: Any) -> dict[str, Any]:
     response = await api.post("/chat", json={"message": message, "tools": "none", **fields})
     assert response.status_code == 200, response.text
@@ -49,7 +57,7 @@ async def test_picture_is_sent_shown_in_the_conversation_and_sent_again_with_the
     picture = await store(api, png(), "fox.png")
     text = {"type": "text", "text": "What is this?"}
     answer = await ask(api, [text, {"type": "image", "media_id": picture}])
-    assert contents(stand_in) == [[text, SHOWN]]
+    assert contents(stand_in) == [[text, *shown(picture)]]
     conversation = (await api.get(f"/conversations/{answer['conversation_id']}")).json()
     assert conversation["title"] == "What is this?"
     said = conversation["messages"][0]
@@ -65,7 +73,7 @@ async def test_picture_is_sent_shown_in_the_conversation_and_sent_again_with_the
         },
     ]
     await ask(api, "And now?", conversation_id=answer["conversation_id"])
-    assert contents(stand_in) == [[text, SHOWN], "And now?"]
+    assert contents(stand_in) == [[text, *shown(picture)], "And now?"]
 
 
 async def test_model_is_told_of_a_medium_that_was_deleted_meanwhile(
@@ -110,7 +118,7 @@ async def test_what_a_url_leads_to_is_stored_so_that_later_messages_can_be_answe
     [part] = conversation["messages"][0]["parts"]
     assert (part["media_id"], conversation["title"]) == (stored["id"], "red-fox.png")
     await ask(fetching, "And now?", conversation_id=answer["conversation_id"])
-    assert contents(stand_in) == [[SHOWN], "And now?"]
+    assert contents(stand_in) == [shown(stored["id"]), "And now?"]
 
 
 async def test_without_storage_a_medium_cannot_be_named(make_client: MakeClient) -> None:
@@ -126,6 +134,19 @@ async def test_without_storage_a_medium_cannot_be_named(make_client: MakeClient)
     )
     assert (response.status_code, response.json()["code"]) == (503, "not_configured")
     assert "AZURE_STORAGE_ACCOUNT_URL" in response.json()["detail"]
+
+
+async def test_without_storage_what_a_url_leads_to_is_sent_and_not_kept(
+    environment: dict[str, str],
+) -> None:
+    services = Services.make(load_settings(environment))
+    parts = MediaParts(services.media, services.downloads, is_storing=False)
+    message = [ImagePart(type="image", url=SHOWN["image_url"]["url"])]  # type: ignore[index]
+    [prepared] = await parts.prepare("ann", message, Operation.begin(), "message")
+    assert (prepared.content, prepared.stored.media_id) == ([SHOWN], None)
+    await parts.keep("ann", [prepared])
+    assert (await services.media.list("ann", None, 10, None)).records == ()
+    await services.aclose()
 
 
 async def test_run_whose_picture_does_not_fit_the_history_is_left_out(
@@ -149,7 +170,7 @@ async def test_older_files_are_left_out_where_all_together_are_too_large(
     await ask(
         api, [{"type": "file", "media_id": second}], conversation_id=answer["conversation_id"]
     )
-    [[older], [newer]] = contents(stand_in)
+    [[older], [_, newer]] = contents(stand_in)
     left_out = "[The file first.pdf that was here is left out: the files are too large together.]"
     assert older == {"type": "text", "text": left_out}
     assert newer["file"]["filename"] == "second.pdf"
@@ -175,7 +196,7 @@ async def test_user_s_chat_takes_parts_too(
     body = {"message": [{"type": "image", "media_id": picture}]}
     response = await api.post("/api/default/chat", json=body)
     assert response.status_code == 200, response.text
-    assert contents(stand_in) == [[SHOWN]]
+    assert contents(stand_in) == [shown(picture)]
 
 
 @pytest.mark.parametrize(
