@@ -135,6 +135,8 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
             claims=services.claims,
             media=services.media,
             downloads=services.downloads,
+            agent=agent,
+            media_parts=services.media_parts,
         ),
         mcp_router(mcp, guard, mcp_route_origins),
     )

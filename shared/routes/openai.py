@@ -14,16 +14,20 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from shared.agent import Agent
 from shared.auth import Guard
 from shared.errors import NotFound
+from shared.media_parts import MediaParts
 from shared.openai_service import Capability, OpenAIService
 from shared.outbound import Downloads
-from shared.routes.guard import guarded
+from shared.routes.guard import Context, guarded
+from shared.routes.openai_agent import AGENT, AgentModel
 from shared.routes.openai_bodies import (
     JSON,
     Adapt,
     ask_for_usage,
     make_stateless,
+    read_fields,
     read_form,
     read_json,
 )
@@ -43,6 +47,7 @@ MAX_FORM_BYTES = 95 * 1024 * 1024
 """Maximum bytes of a form: the Functions host takes 100 MB."""
 
 FORM = "multipart/form-data"
+AGENT_PATHS = ("chat/completions", "responses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ def openai_router(
     claims: Claims,
     media: MediaStore,
     downloads: Downloads,
+    agent: Agent,
+    media_parts: MediaParts,
 ) -> APIRouter:
     """Returns the routes of OpenAI's API.
 
@@ -99,23 +106,28 @@ def openai_router(
         claims: Claims calls by their idempotency keys.
         media: Stores pictures and clips.
         downloads: Fetches pictures that a provider returns as URLs.
+        agent: Answers requests for the model ``agent``.
+        media_parts: Has the stored media that messages name.
     """
     router = APIRouter(prefix="/v1", tags=["openai"], route_class=guarded(guard, SCOPE))
     classes = {
         JSON: guarded(guard, SCOPE, MAX_JSON_BYTES),
         FORM: guarded(guard, SCOPE, MAX_FORM_BYTES),
     }
+    agent_model = AgentModel(agent, media_parts, ping_seconds)
     calls = MediaCalls(Forwarding(openai, ping_seconds), claims, media, downloads)
 
     @router.get("/models", name="openai_models", summary="List models")
-    async def get_models() -> JSONResponse:
+    async def get_models(context: Context) -> JSONResponse:
         """Lists the models that may be used."""
-        return JSONResponse({"object": "list", "data": await list_models(openai)})
+        return JSONResponse(
+            {"object": "list", "data": await list_models(openai, context.principal)}
+        )
 
     @router.get("/models/{model:path}", name="openai_model", summary="Show a model")
-    async def get_model(model: str) -> JSONResponse:
+    async def get_model(model: str, context: Context) -> JSONResponse:
         """Returns one model."""
-        for row in await list_models(openai):
+        for row in await list_models(openai, context.principal):
             if row["id"] == model:
                 return JSONResponse(row)
         raise NotFound(f"There is no model '{model}'. GET /v1/models lists those that may be used.")
@@ -123,11 +135,15 @@ def openai_router(
     def register(route: _Route) -> None:
         async def forward(request: Request) -> Response:
             """Forwards the body to the provider; OpenAI's reference describes its fields."""
+            if route.path in AGENT_PATHS:
+                fields = await read_fields(request)
+                if fields.get("model") == AGENT:
+                    return await agent_model.respond(request, route.path, fields)
             if route.media_type == FORM:
                 outgoing = await read_form(request, openai, route.capability, route.path)
             else:
                 outgoing = await read_json(
-                    request, openai, route.capability, route.path, route.adapt
+                    request, openai, route.capability, route.path, route.adapt, media_parts
                 )
             return await calls.respond(request, outgoing)
 

@@ -10,6 +10,7 @@ from fastapi import Request
 from pydantic_core import to_json
 
 from shared.errors import InvalidRequest
+from shared.media_parts import MediaParts
 from shared.openai_service import Capability, Consumption, OpenAIService
 from shared.openai_service.client import ProviderCall
 from shared.openai_service.endpoints import Endpoints
@@ -25,6 +26,7 @@ Body = dict[str, Any]
 Adapt = Callable[[Body], Body]
 """Returns the fields that a body gets on its way; raises InvalidRequest for what cannot go."""
 
+_CHATS = ("chat/completions", "responses")
 _PICTURES = ("images/generations", "images/edits")
 _FORM_FIELDS = ("prompt", "size", "quality", "n", "response_format", "output_format", "stream")
 
@@ -61,7 +63,12 @@ class Outgoing:
 
 
 async def read_json(
-    request: Request, openai: OpenAIService, capability: Capability, path: str, adapt: Adapt | None
+    request: Request,
+    openai: OpenAIService,
+    capability: Capability,
+    path: str,
+    adapt: Adapt | None,
+    media_parts: MediaParts,
 ) -> Outgoing:
     """Reads a JSON body.
 
@@ -71,8 +78,10 @@ async def read_json(
         capability: What the provider is asked for.
         path: Path below the provider's base URL.
         adapt: Returns the fields that the body gets on its way.
+        media_parts: Has the stored media that messages name.
 
     Raises:
+        NotFound: The caller has no medium that the body names.
         InvalidRequest: It cannot be sent on.
         ModelNotAllowed: The caller may not use a model that it names.
         NotConfigured: There is no provider.
@@ -80,6 +89,11 @@ async def read_json(
     fields = await read_fields(request)
     changes = {} if adapt is None else adapt(fields)
     raw = await request.body()
+    if path in _CHATS:
+        if b"media:" in raw:
+            owner = request.state.call.principal.name
+            changes = changes | await media_parts.replace_references(owner, fields)
+        refuse_ids(fields | changes)
     is_limited = openai.endpoints.limits_models
     wants_links = path in _PICTURES and fields.get("response_format") == "url"
 
@@ -177,9 +191,11 @@ def ask_for_usage(fields: Body) -> Body:
     if options is not None and not isinstance(options, dict):
         raise InvalidRequest.for_field("stream_options", "Give an object")
     given = options or {}
+    # What the provider stores would be one pool for all principals.
+    changes: Body = {"store": False} if fields.get("store") else {}
     if not fields.get("stream") or given.get("include_usage"):
-        return {}
-    return {"stream_options": {**given, "include_usage": True}}
+        return changes
+    return changes | {"stream_options": {**given, "include_usage": True}}
 
 
 def make_stateless(fields: Body) -> Body:
@@ -193,6 +209,64 @@ def make_stateless(fields: Body) -> Body:
         if fields.get(name):
             raise InvalidRequest.for_field(name, reason)
     return {"store": False}
+
+
+def refuse_ids(fields: Body) -> None:
+    """Refuses ids of what the provider stores, which is one pool for all principals.
+
+    Args:
+        fields: Of a chat completion or a response; they may be anything.
+
+    Raises:
+        InvalidRequest: There is one.
+    """
+    for name in ("messages", "input"):
+        for index, item in enumerate(_list(fields.get(name))):
+            if not isinstance(item, Mapping):
+                continue
+            path = f"{name}.{index}"
+            if item.get("type") == "item_reference":
+                raise InvalidRequest.for_field(
+                    path, "Items are not stored at the provider: send the whole item instead"
+                )
+            for inner in ("content", "output"):
+                for place, part in enumerate(_list(item.get(inner))):
+                    _refuse_file(part, f"{path}.{inner}.{place}")
+    for index, tool in enumerate(_list(fields.get("tools"))):
+        _refuse_shared_tool(tool, f"tools.{index}")
+
+
+def _refuse_file(part: object, path: str) -> None:
+    inside = part.get("file") if isinstance(part, Mapping) else None
+    for each in (part, inside):
+        if isinstance(each, Mapping) and each.get("file_id"):
+            raise InvalidRequest.for_field(
+                f"{path}.file_id",
+                "Files of the provider are shared by all callers: send the file itself, or store it "
+                "with POST /media and name it as media://ID",
+            )
+
+
+def _refuse_shared_tool(tool: object, path: str) -> None:
+    if not isinstance(tool, Mapping):
+        return
+    if tool.get("vector_store_ids"):
+        raise InvalidRequest.for_field(
+            f"{path}.vector_store_ids", "Vector stores of the provider are shared by all callers"
+        )
+    container = tool.get("container") or tool.get("environment")
+    is_named = isinstance(container, str)
+    if isinstance(container, Mapping):
+        is_named = bool(container.get("container_id") or container.get("file_ids"))
+    if is_named:
+        raise InvalidRequest.for_field(
+            f"{path}.container",
+            'Containers of the provider are shared by all callers: use {"type": "auto"} without files',
+        )
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _link_format(call: ProviderCall) -> str | None:

@@ -7,11 +7,13 @@ import asyncio
 import logging
 from typing import Any
 
+from shared.auth import Principal
 from shared.deadline import time_limit
 from shared.errors import GatewayError
-from shared.openai_service import OpenAIService
+from shared.openai_service import Capability, OpenAIService
 from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.service import ModelList
+from shared.routes.openai_agent import AGENT
 
 MODEL_LIST_SECONDS = 10
 """Maximum seconds that a provider may take to list its models."""
@@ -19,8 +21,13 @@ MODEL_LIST_SECONDS = 10
 logger = logging.getLogger(__name__)
 
 
-async def list_models(openai: OpenAIService) -> list[dict[str, Any]]:
-    """Returns the models that are configured or that the providers list, by name."""
+async def list_models(openai: OpenAIService, principal: Principal) -> list[dict[str, Any]]:
+    """Returns the models that are configured or that the providers list, by name, and the agent.
+
+    Args:
+        openai: The providers.
+        principal: Who may use them.
+    """
     endpoints = openai.endpoints
     served = endpoints.by_provider()
     configs = list(dict.fromkeys([*served, *endpoints.named.configs]))
@@ -35,7 +42,17 @@ async def list_models(openai: OpenAIService) -> list[dict[str, Any]]:
             if config.name is not None and not endpoints.named.serves(config, name):
                 shown = f"{config.name}/{name}"
             rows.setdefault(shown, _row(shown, config.label, listed.get(name)))
+    if "chat" in principal.scopes and _may_use_agent(openai):
+        rows[AGENT] = _row(AGENT, "gateway", None)
     return [rows[name] for name in sorted(rows)]
+
+
+def _may_use_agent(openai: OpenAIService) -> bool:
+    try:
+        openai.endpoints.get(Capability.CHAT).choose_model(None)
+    except GatewayError:
+        return False
+    return True
 
 
 async def _listed(openai: OpenAIService, config: ProviderConfig) -> ModelList:

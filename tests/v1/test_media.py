@@ -19,6 +19,7 @@ from shared.routes.middleware import RequestMiddleware
 from shared.routes.openai import openai_router
 from shared.services import Services
 from shared.settings import load_settings
+from tests.agents import make_agent
 from tests.conftest import AUTH, MakeClient, ThreadServer, digest
 from tests.media.support import WAV, png
 from tests.v1.conftest import Provider
@@ -454,6 +455,8 @@ async def unstored_gateway(
             claims=services.claims,
             media=services.media,
             downloads=services.downloads,
+            agent=make_agent(settings, services),
+            media_parts=services.media_parts,
         )
     )
     app.add_middleware(RequestMiddleware, deadline_seconds=20)

@@ -1,0 +1,254 @@
+"""The agent in the format of the Responses API: its input, its events, its answer.
+
+Sources: https://platform.openai.com/docs/api-reference/responses/create and
+https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+
+import secrets
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from time import time
+from typing import Any
+
+from pydantic_core import to_json
+
+from shared.agent import ChatAnswer, ChatCompleted, ChatDelta, ChatEvent, ToolFinished
+from shared.errors import InvalidRequest
+
+MAX_SHOWN_CHARS = 300
+
+
+def read_response_input(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of the agent's input for a request of the Responses API.
+
+    Raises:
+        InvalidRequest: An item or a part is none that the agent takes.
+    """
+    given = fields.get("input")
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    if not isinstance(items, list):
+        raise InvalidRequest.for_field("input", "Give a text or a list of messages")
+    messages = [_message(item, f"input.{index}") for index, item in enumerate(items)]
+    if fields.get("instructions"):
+        messages.insert(0, {"role": "system", "content": fields["instructions"]})
+    reasoning, text = fields.get("reasoning"), fields.get("text")
+    return {
+        "messages": [message for message in messages if message is not None],
+        "temperature": fields.get("temperature"),
+        "max_output_tokens": fields.get("max_output_tokens"),
+        "reasoning_effort": reasoning.get("effort") if isinstance(reasoning, Mapping) else None,
+        "json_schema": _schema_of(text.get("format") if isinstance(text, Mapping) else None),
+    }
+
+
+def whole_response(answer: ChatAnswer) -> dict[str, Any]:
+    """Returns an answer as a response."""
+    state = _Response()
+    for record in answer["tool_calls"]:
+        list(state.tool(ToolFinished("", record, "")))
+    list(state.text(answer["answer"]))
+    list(state.close())
+    return state.document(answer)
+
+
+async def response_events(
+    events: AsyncGenerator[ChatEvent, None],
+) -> AsyncGenerator[bytes, None]:
+    """Yields the agent's events as those of a response."""
+    state = _Response()
+    yield state.event("response.created", response=state.document(None))
+    yield state.event("response.in_progress", response=state.document(None))
+    has_text = False
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ChatDelta):
+                has_text = True
+                for each in state.text(event.text):
+                    yield each
+            elif isinstance(event, ToolFinished):
+                for each in state.tool(event):
+                    yield each
+            elif isinstance(event, ChatCompleted):
+                if not has_text and event.answer["answer"]:
+                    # A remembered answer comes at once.
+                    for each in state.text(event.answer["answer"]):
+                        yield each
+                for each in state.close():
+                    yield each
+                document = state.document(event.answer)
+                yield state.event(f"response.{document['status']}", response=document)
+
+
+class _Response:
+    """A response while it is made: its items, and the numbers of its events."""
+
+    def __init__(self) -> None:
+        self._id = f"resp_{secrets.token_hex(24)}"
+        self._created_at = int(time())
+        self._output: list[dict[str, Any]] = []
+        self._number = 0
+        self._texts: list[str] = []
+        self._item: dict[str, Any] | None = None
+
+    def event(self, kind: str, **fields: Any) -> bytes:
+        """Returns the next event."""
+        data = {"type": kind, "sequence_number": self._number, **fields}
+        self._number += 1
+        return f"event: {kind}\ndata: ".encode() + to_json(data) + b"\n\n"
+
+    def text(self, text: str) -> Iterator[bytes]:
+        """Adds text to the message, which begins where none is open."""
+        if self._item is None:
+            self._texts = []
+            self._item = self._message("in_progress", [])
+            yield self.event("response.output_item.added", **self._at, item=self._item)
+            yield self.event("response.content_part.added", **self._part, part=_text_part(""))
+        self._texts.append(text)
+        yield self.event("response.output_text.delta", **self._part, delta=text, logprobs=[])
+
+    def close(self) -> Iterator[bytes]:
+        """Ends the message that is open."""
+        if self._item is None:
+            return
+        text = "".join(self._texts)
+        part = _text_part(text)
+        yield self.event("response.output_text.done", **self._part, text=text, logprobs=[])
+        yield self.event("response.content_part.done", **self._part, part=part)
+        item = self._message("completed", [part], self._item["id"])
+        yield self.event("response.output_item.done", **self._at, item=item)
+        self._output.append(item)
+        self._item = None
+
+    def tool(self, finished: ToolFinished) -> Iterator[bytes]:
+        """Adds a tool's work as a summary of reasoning."""
+        yield from self.close()
+        record = finished.record
+        seconds = record["duration_ms"] / 1000
+        text = f"{record['name']}: done in {seconds:.1f} s"
+        if record["is_error"]:
+            shown = str(record["result"])[:MAX_SHOWN_CHARS]
+            text = f"{record['name']}: failed after {seconds:.1f} s: {shown}"
+        item: dict[str, Any] = {"id": f"rs_{secrets.token_hex(24)}", "type": "reasoning"}
+        summary = {"type": "summary_text", "text": text}
+        at = {"item_id": item["id"], **self._at, "summary_index": 0}
+        started = {**item, "summary": []}
+        yield self.event("response.output_item.added", **self._at, item=started)
+        empty = {**summary, "text": ""}
+        yield self.event("response.reasoning_summary_part.added", **at, part=empty)
+        yield self.event("response.reasoning_summary_text.delta", **at, delta=text)
+        yield self.event("response.reasoning_summary_text.done", **at, text=text)
+        yield self.event("response.reasoning_summary_part.done", **at, part=summary)
+        done = {**item, "summary": [summary]}
+        yield self.event("response.output_item.done", **self._at, item=done)
+        self._output.append(done)
+
+    def document(self, answer: ChatAnswer | None) -> dict[str, Any]:
+        """Returns the response as it is now.
+
+        Args:
+            answer: The answer; None while there is none.
+        """
+        status, reason = "in_progress", None
+        if answer is not None:
+            status = "completed"
+            reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+            reason = reasons.get(answer["finish_reason"] or "")
+        return {
+            "id": self._id,
+            "object": "response",
+            "created_at": self._created_at,
+            "status": "incomplete" if reason else status,
+            "error": None,
+            "incomplete_details": {"reason": reason} if reason else None,
+            "instructions": None,
+            "metadata": {},
+            "model": "agent",
+            "output": list(self._output),
+            "parallel_tool_calls": True,
+            "previous_response_id": None,
+            "store": False,
+            "temperature": None,
+            "top_p": None,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": None if answer is None else _usage(answer),
+        }
+
+    @property
+    def _at(self) -> dict[str, Any]:
+        return {"output_index": len(self._output)}
+
+    @property
+    def _part(self) -> dict[str, Any]:
+        item_id = self._item["id"] if self._item else ""
+        return {"item_id": item_id, **self._at, "content_index": 0}
+
+    def _message(
+        self, status: str, content: list[dict[str, Any]], item_id: str | None = None
+    ) -> dict[str, Any]:
+        return {
+            "id": item_id or f"msg_{secrets.token_hex(24)}",
+            "type": "message",
+            "status": status,
+            "role": "assistant",
+            "content": content,
+        }
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _usage(answer: ChatAnswer) -> dict[str, Any] | None:
+    usage = answer["usage"]
+    if usage is None:
+        return None
+    given, made = usage["prompt_tokens"] or 0, usage["completion_tokens"] or 0
+    return {
+        "input_tokens": given,
+        "input_tokens_details": {"cached_tokens": usage["cached_tokens"] or 0},
+        "output_tokens": made,
+        "output_tokens_details": {"reasoning_tokens": usage["reasoning_tokens"] or 0},
+        "total_tokens": usage["total_tokens"] or given + made,
+    }
+
+
+def _schema_of(wanted: object) -> object:
+    if wanted is None or (isinstance(wanted, Mapping) and wanted.get("type") == "text"):
+        return None
+    if not isinstance(wanted, Mapping) or not isinstance(wanted.get("schema"), Mapping):
+        raise InvalidRequest.for_field(
+            "text.format", "The model 'agent' takes 'text' and 'json_schema' with a schema"
+        )
+    return wanted["schema"]
+
+
+def _message(item: object, path: str) -> dict[str, Any] | None:
+    """Returns an item as a chat message, None for one that the agent does not need."""
+    if isinstance(item, Mapping) and item.get("type") == "reasoning":
+        return None
+    if not isinstance(item, Mapping) or item.get("type", "message") != "message":
+        raise InvalidRequest.for_field(path, "The model 'agent' takes messages only")
+    content = item.get("content")
+    if isinstance(content, list):
+        content = [_part(part, f"{path}.content.{index}") for index, part in enumerate(content)]
+    return {"role": item.get("role"), "content": content}
+
+
+def _part(part: object, path: str) -> dict[str, Any]:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if isinstance(part, Mapping):
+        if kind in ("input_text", "output_text"):
+            return {"type": "text", "text": part.get("text")}
+        if kind == "refusal":
+            return {"type": "text", "text": part.get("refusal")}
+        if kind == "input_image" and isinstance(part.get("image_url"), str):
+            image = {"url": part["image_url"]}
+            return {"type": "image_url", "image_url": image}
+        if kind == "input_file" and (part.get("file_data") or part.get("file_url")):
+            data = part.get("file_data") or part.get("file_url")
+            name = {"filename": part["filename"]} if part.get("filename") else {}
+            return {"type": "file", "file": {"file_data": data, **name}}
+    raise InvalidRequest.for_field(
+        path, "Give input_text, input_image with image_url, or input_file with file_data"
+    )
