@@ -92,6 +92,32 @@ async def test_killed_process_lets_no_more_through_and_takes_nothing_out_of_the_
             assert total["cost_usd"] > 0
 
 
+async def test_call_that_is_made_again_after_a_crash_counts_again_and_its_repeats_do_not(
+    apps: list[AppProcess], stand_in: StandIn
+) -> None:
+    """The provider was asked twice: the books are never below that."""
+    headers = {"Idempotency-Key": "the-only-one"}
+    body = {"prompt": "Hello", "max_tokens": 20}
+    stand_in.fault(delay=30)
+    async with ClientsOf(apps) as clients:
+
+        async def repeat() -> httpx2.Response:
+            return await clients[1].post("/tools/generate", json=body, headers=headers)
+
+        first = asyncio.create_task(clients[0].post("/tools/generate", json=body, headers=headers))
+        await until(lambda: stand_in.requests())
+        apps[0].kill()
+        with pytest.raises(httpx2.TransportError):
+            await first
+        again = await until(repeat, lambda response: response.status_code != 409)
+        assert again.status_code == 200, again.text
+        for _ in range(2):
+            assert (await repeat()).json() == again.json()
+        assert len(stand_in.requests()) == 2
+        total = (await clients[1].get("/usage")).json()["total"]
+        assert (total["requests"], total["provider_calls"]) == (2, 2)
+
+
 class ClientsOf:
     """Clients of all apps, for as long as the block runs."""
 
