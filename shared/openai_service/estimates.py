@@ -58,12 +58,16 @@ def of_chat(parameters: Mapping[str, Any]) -> Consumption:
     Args:
         parameters: As the SDK takes them.
     """
+    # Further parameters go into the body over the others.
+    parameters = {**parameters, **(parameters.get("extra_body") or {})}
     messages = parameters.get("messages")
     tokens = sum(map(_message_tokens, messages if isinstance(messages, list) else ()))
     for name in ("tools", "response_format"):
         if parameters.get(name):
             tokens += text_tokens(parameters[name])
-    allowed = _count(parameters, "max_completion_tokens", "max_tokens") or DEFAULT_OUTPUT_TOKENS
+    # Providers take one of them or the other.
+    limits = [_count(parameters, name) for name in ("max_completion_tokens", "max_tokens")]
+    allowed = max(limits) or DEFAULT_OUTPUT_TOKENS
     output = allowed * (_count(parameters, "n") or 1)
     return Consumption(input_tokens=tokens, output_tokens=output)
 

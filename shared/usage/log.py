@@ -30,9 +30,6 @@ MAX_WAITING_ENTRIES = 20_000
 RESERVATION_ATTEMPTS = 3
 """How often an append is tried before the calls that wait for it are refused."""
 
-RESERVING_SECONDS = 0.02
-"""How long a reservation waits for others where no limit applies."""
-
 SETTLING_SECONDS = 0.1
 """How long the end of a call waits for others where no limit applies."""
 
@@ -118,15 +115,18 @@ class DayLog:
     def write(self, *entries: Entry) -> None:
         """Has entries appended, without waiting for it; while storage is down they wait.
 
-        They are appended after a moment, together with others, unless limits apply: then somebody may
-        wait for the room that they make.
+        Reservations are appended at once, so that a crash loses those only whose append was under way.
+        Other entries wait a moment for more, unless limits apply: then somebody may wait for the room
+        that they make.
         """
         if len(self._waiting) >= MAX_WAITING_ENTRIES:
             logger.error("Usage was not booked: storage is down, and too much waits for it.")
             return
         self._waiting.append(_Pending(entries, self._reads))
-        is_reservation = isinstance(entries[0], Reserved)
-        self._wake_in(RESERVING_SECONDS if is_reservation else SETTLING_SECONDS)
+        if isinstance(entries[0], Reserved):
+            self._wake()
+        else:
+            self._wake_in(SETTLING_SECONDS)
 
     async def reserve(self, entry: Reserved, limits: Limits) -> list[Standing]:
         """Appends a reservation if it fits into the limits.

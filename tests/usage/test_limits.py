@@ -248,3 +248,14 @@ async def test_without_storage_calls_go_through_and_are_booked_later_where_no_li
     mend(broken_ledger)
     found = await until(lambda: client.get("/usage"), lambda response: response.is_success)
     assert found.json()["total"]["provider_calls"] == len(stand_in.requests()) == 3
+
+
+@pytest.mark.parametrize("extra", [{"n": 100}, {"max_tokens": 100_000}])
+async def test_estimate_counts_what_further_parameters_ask_for(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, extra: dict[str, int]
+) -> None:
+    client = make_client(with_limits(environment, tokens_per_day=1000))
+    body = {"prompt": "x", "max_tokens": 50, "extra": extra}
+    response = await client.post("/tools/generate", json=body)
+    assert_refused(response, "quota_exceeded", "tokens_per_day")
+    assert stand_in.requests() == []
