@@ -17,7 +17,9 @@ AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 CLIENT_REDIRECTS = (
     "https://claude.ai/api/mcp/auth_callback",
     "https://claude.com/api/mcp/auth_callback",
-    # Of these any port is right.
+    # Of these any port is right. The portal refuses 127.0.0.1, Microsoft Graph does not.
+    "http://127.0.0.1/callback",
+    "http://127.0.0.1/oauth/callback",
     "http://localhost",
     "http://localhost/callback",
     "http://localhost/oauth/callback",

@@ -1,9 +1,10 @@
 """Tokens of Entra ID: each rule with a token that differs in just that point."""
 
+import asyncio
 import base64
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import time
 from typing import Any
@@ -294,6 +295,29 @@ async def test_new_key_is_fetched_for_the_first_token_that_needs_it(issuer: Issu
     issuer.keys["second"] = make_key()
     assert await read(validator, issuer.sign(delegated(), "second"))
     assert await read(validator, issuer.sign(delegated()))
+    assert issuer.fetches == 2
+
+
+async def test_refresh_that_is_under_way_serves_a_token_with_a_new_key_too(issuer: Issuer) -> None:
+    clock = Clock()
+    published = asyncio.Event()
+
+    async def publish_later() -> Mapping[str, Any]:
+        found = await issuer.publish()
+        await published.wait()
+        return found
+
+    keys = SigningKeys(publish_later, clock)
+    published.set()
+    assert await keys.find("first")
+    published.clear()
+    issuer.keys["second"] = make_key()
+    clock.now += REFRESH_SECONDS
+    assert await keys.find("first")
+    finding = asyncio.create_task(keys.find("second"))
+    await until(lambda: issuer.fetches == 2)
+    published.set()
+    assert await finding
     assert issuer.fetches == 2
 
 
