@@ -41,7 +41,11 @@ async function start() {
     forgetTokens();
   }
   whenUnauthorized(signInOver);
-  addEventListener("hashchange", () => show());
+  addEventListener("hashchange", () => {
+    // The link of the console, opened where the page is already shown.
+    if (takeKeyFromAddress()) location.reload();
+    else show();
+  });
   addEventListener("spent", () => refreshAccount());
   document.addEventListener("click", closeMenus);
   document.addEventListener("keydown", (event) => event.key === "Escape" && closeMenus());

@@ -179,8 +179,14 @@ function attachments() {
       const done = entries.splice(0).filter((each) => each.id);
       node.replaceChildren();
       if (!done.length) return text;
-      const named = done.map((each) => `${each.type.split("/")[0]}: media://${each.id}`).join(", ");
-      return `${text}\n\nAttached media by id: ${named}`.trim();
+      // Pictures and documents are parts of the message; clips are named, for the tools that take them.
+      const isPart = (/** @type {{type: string}} */ each) => /^(image|application)\//.test(each.type);
+      const named = done.filter((each) => !isPart(each)).map((each) => `${each.type.split("/")[0]} media://${each.id}`).join(", ");
+      const said = [text, named && `Attached: ${named}`].filter(Boolean).join("\n\n");
+      return [
+        ...(said ? [{ type: "text", text: said }] : []),
+        ...done.filter(isPart).map((each) => ({ type: each.type.startsWith("image/") ? "image" : "file", media_id: each.id })),
+      ];
     },
   };
 }

@@ -28,7 +28,7 @@ export function empty(sentence, action) {
 /** @param {number} [count] */
 export function skeleton(count = 3) {
   const blocks = Array.from({ length: count }, () => h("div", { class: "skeleton" }));
-  return h("div", { "aria-busy": "true", "aria-label": "Loading" }, blocks);
+  return h("div", { role: "status", "aria-busy": "true", "aria-label": "Loading" }, blocks);
 }
 
 /** @param {string} text */

@@ -11,12 +11,14 @@ const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
 /**
  * Takes a key out of the address before anything is asked, and leaves no trace of it there. On one's own
  * machine only: elsewhere a link could sign people in with a stranger's key.
+ * @returns {boolean} whether there was one
  */
 export function takeKeyFromAddress() {
   const found = /^#key=([\w.~-]+)$/.exec(location.hash);
-  if (!found) return;
+  if (!found) return false;
   if (LOOPBACK.has(location.hostname)) keep(found[1]);
   history.replaceState(null, "", `${location.pathname}#/chat`);
+  return true;
 }
 
 /** @param {string} key */

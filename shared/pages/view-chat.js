@@ -11,7 +11,7 @@ import { go } from "./router.js";
 import { toolStep } from "./trace.js";
 
 const PROMPTS = /** @type {[string, string][]} */ ([
-  ["What time is it on the server?", "calls a tool, free"],
+  ["What is the current server time?", "calls a tool, free"],
   ["Draw a lighthouse at night", "makes a picture, paid"],
   ["Add milk to my list, then show it", "keeps a task"],
 ]);
@@ -115,7 +115,7 @@ async function showOld(log, id, signal) {
     const calls = new Map();
     for (const message of found.messages) {
       if (message.role === "user") {
-        log.append(question(message.content));
+        log.append(question(message.parts ?? message.content));
         answer = null;
         continue;
       }

@@ -48,7 +48,7 @@ function card(key, used, acts) {
   ]);
   if (key.valid_keys > 1) facts.push(["Valid keys", `${key.valid_keys}, an old one overlaps`]);
   return h("article", { class: "panel key", "aria-label": `Key ${key.name}` },
-    h("div", { class: "row" }, h("h3", {}, h("code", {}, key.name)),
+    h("div", { class: "row" }, h("h2", {}, h("code", {}, key.name)),
       h("span", { class: "push num" }, used ? h("span", {}, h("b", { class: "cost" }, money(used.cost_usd)), ` this month, ${number(used.requests)} requests`) : h("span", { class: "muted" }, "not used this month"))),
     key.problem && h("div", { class: "fault" }, h("p", {}, key.problem)),
     h("dl", { class: "facts" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])), acts);
@@ -76,7 +76,7 @@ function actions(key, fresh) {
       await remove(path);
       toast("Taken away");
       reload();
-    }, { kind: "ghost push", name: `Take the key ${key.name} away` }));
+    }, { kind: "ghost push", name: `Take away the key ${key.name}` }));
 }
 
 function reload() {

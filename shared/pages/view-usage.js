@@ -135,7 +135,7 @@ function tokens(rows, from, to) {
 function grouped(by, rows) {
   if (!rows.length) return empty("Nothing was asked of a provider in this period.");
   const highest = Math.max(...rows.map((row) => row.cost_usd ?? 0));
-  return table(`Spending by ${by}`, [{ name: GROUPS[by] }, { name: "Requests", kind: "num" }, { name: "Tokens", kind: "num wide" }, { name: "Cost", kind: "num cost" }, { name: "", kind: "wide" }],
+  return table(`Spending by ${by}`, [{ name: GROUPS[by] }, { name: "Requests", kind: "num" }, { name: "Tokens", kind: "num wide" }, { name: "Cost", kind: "num cost" }, { name: "Share", kind: "wide" }],
     rows.map((row) => [h("code", {}, row.key ?? "–"), number(row.requests), number((row.input_tokens ?? 0) + (row.output_tokens ?? 0)), money(row.cost_usd),
       highest > 0 && h("progress", { class: "cost", value: row.cost_usd ?? 0, max: highest, "aria-label": `${row.key}: share of the costliest` })]));
 }

@@ -138,6 +138,12 @@ async def test_dropped_and_pasted_pictures_are_stored_and_go_with_the_message(
     await visitor.ask("What is in this picture?")
     await expect(tab.locator(".receipt")).to_be_visible()
     await expect(chip).to_have_count(0)
+    asked = [body for body in stand_in.bodies() if body and "messages" in body][-1]
+    kinds = [part["type"] for part in asked["messages"][-1]["content"]]
+    assert kinds[0] == "text"
+    assert "image_url" in kinds
+    await tab.reload()
+    await expect(tab.locator(".you")).to_contain_text("Picture")
     await visitor.show("media")
     await expect(tab.get_by_role("article")).to_have_count(1)
 

@@ -257,7 +257,7 @@ async def test_key_is_made_shown_once_used_changed_rotated_and_taken_away(visit:
             me = httpx2.get(f"{visitor.origin}/me", headers={"Authorization": f"Bearer {key}"})
             assert me.json()["principal"] == "maya"
 
-        await card.get_by_role("button", name="Take the key maya away").click()
+        await card.get_by_role("button", name="Take away the key maya").click()
         dialog = tab.get_by_role("dialog", name="Take the key maya away?")
         await expect(dialog.get_by_role("button", name="Take away")).to_be_disabled()
         await dialog.get_by_role("textbox").fill("maya")

@@ -78,6 +78,7 @@ class Visitor:
     async def show(self, view: str) -> None:
         """Goes to a view and waits until it is there."""
         await self.tab.evaluate("view => { location.hash = `#/${view}` }", view)
+        await expect(self.tab.locator("main")).to_have_attribute("data-shown", f"#/{view}")
         await expect(self.tab.locator("main h1")).to_have_count(1)
         await expect(self.tab.locator("main .skeleton")).to_have_count(0)
 
