@@ -62,7 +62,7 @@ def _is_up_to_date(project: Path, environment: Path) -> bool:
 
 
 def _install(project: Path, environment: Path, python: Path) -> None:
-    sys.stderr.write("Installing what the app needs into .venv, about half a minute ...\n")
+    sys.stderr.write("Installing what the app needs into .venv, which takes up to a minute ...\n")
     made = environment / ".venv"
     if not made.exists():
         _call([sys.executable, "-m", "venv", str(environment)])
