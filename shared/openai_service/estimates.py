@@ -5,6 +5,7 @@ call is settled, and stays where the provider never says what was used.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from math import ceil
 from typing import Any
 
@@ -15,6 +16,9 @@ from shared.openai_service.metering import Consumption
 BYTES_PER_TOKEN = 4
 MESSAGE_TOKENS = 4
 """Around each message, for its role."""
+
+MAX_COUNT = 10**12
+"""What larger numbers count as, infinity among them."""
 
 PART_TOKENS = 1500
 """Of a picture or file in a message, whose tokens do not depend on its bytes."""
@@ -180,10 +184,12 @@ def _count(fields: Mapping[str, Any], *names: str) -> int:
     """Returns the first of some fields that is a number of something, 0 where none is."""
     for name in names:
         value = fields.get(name)
-        if isinstance(value, int) and value > 0:
-            return value
-        if isinstance(value, str) and value.isdecimal():
-            return int(value)
+        if isinstance(value, int | float | str):
+            # Some providers take 3.0 and "3" for 3.
+            with suppress(ValueError):
+                number = float(value)
+                if number > 0:
+                    return ceil(min(number, MAX_COUNT))
     return 0
 
 

@@ -250,9 +250,11 @@ async def test_without_storage_calls_go_through_and_are_booked_later_where_no_li
     assert found.json()["total"]["provider_calls"] == len(stand_in.requests()) == 3
 
 
-@pytest.mark.parametrize("extra", [{"n": 100}, {"max_tokens": 100_000}])
+@pytest.mark.parametrize(
+    "extra", [{"n": 100}, {"n": 100.0}, {"max_tokens": 1e5}, {"max_tokens": "100000"}]
+)
 async def test_estimate_counts_what_further_parameters_ask_for(
-    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, extra: dict[str, int]
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, extra: dict[str, Any]
 ) -> None:
     client = make_client(with_limits(environment, tokens_per_day=1000))
     body = {"prompt": "x", "max_tokens": 50, "extra": extra}
