@@ -10,13 +10,11 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from shared.errors import NotFound
-from shared.routes.static_files import StaticFile
+from shared.routes.static_files import HTML, JAVASCRIPT, StaticFile, page_file
 
 OPENAPI_PATH = "/openapi.json"
 DOCS_PATH = "/docs"
 REDOC_PATH = "/redoc"
-
-PAGES = Path(__file__).parent.parent / "pages"
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -31,9 +29,6 @@ PAGE_HEADERS = {
 ASSET_HEADERS = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
 DOCUMENT_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
-HTML = "text/html; charset=utf-8"
-JAVASCRIPT = "text/javascript; charset=utf-8"
-
 _REMOTE_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _EMPTY_IMAGE = b"data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 
@@ -46,11 +41,11 @@ def docs_router(make_document: Callable[[], bytes]) -> APIRouter:
     """
     router = APIRouter(include_in_schema=False)
     document = StaticFile(make_document, "application/json", DOCUMENT_HEADERS)
-    docs = StaticFile(partial(_read_own, "docs.html"), HTML, PAGE_HEADERS)
-    redoc = StaticFile(partial(_read_own, "redoc.html"), HTML, PAGE_HEADERS)
+    docs = page_file("docs.html", HTML, PAGE_HEADERS)
+    redoc = page_file("redoc.html", HTML, PAGE_HEADERS)
     files = {
-        "docs.js": StaticFile(partial(_read_own, "docs.js"), JAVASCRIPT, ASSET_HEADERS),
-        "redoc.js": StaticFile(partial(_read_own, "redoc.js"), JAVASCRIPT, ASSET_HEADERS),
+        "docs.js": page_file("docs.js", JAVASCRIPT, ASSET_HEADERS),
+        "redoc.js": page_file("redoc.js", JAVASCRIPT, ASSET_HEADERS),
         "swagger-ui-bundle.js": _asset("swagger-ui-bundle.js", JAVASCRIPT),
         "swagger-ui.css": _asset("swagger-ui.css", "text/css; charset=utf-8"),
         "redoc.standalone.js": StaticFile(_read_redoc, JAVASCRIPT, ASSET_HEADERS),
@@ -80,10 +75,6 @@ def docs_router(make_document: Callable[[], bytes]) -> APIRouter:
 
 def _asset(name: str, media_type: str) -> StaticFile:
     return StaticFile(partial(_read_asset, name), media_type, ASSET_HEADERS)
-
-
-def _read_own(name: str) -> bytes:
-    return (PAGES / name).read_bytes()
 
 
 def _read_asset(name: str) -> bytes:

@@ -1,7 +1,5 @@
 """`GET /`: the page of the app, its files, and what it has to know before anybody signs in."""
 
-from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
@@ -11,15 +9,12 @@ from shared import __version__
 from shared.auth import ALL_DEFAULT_SCOPES, EntraConfig
 from shared.errors import NotFound
 from shared.openai_service import Capability, OpenAIService
-from shared.routes.docs import HTML, JAVASCRIPT
-from shared.routes.static_files import StaticFile
+from shared.routes.static_files import HTML, JAVASCRIPT, PAGES, page_file
 from shared.settings import Settings
 from shared.storage import media_origin
 
 PAGE_PATH = "/"
 CONFIG_PATH = "/pages/config.json"
-
-PAGES = Path(__file__).parent.parent / "pages"
 
 STAND_IN = "stand-in"
 """The key that the local host gives to the stand-in for OpenAI."""
@@ -59,9 +54,9 @@ def pages_router(settings: Settings, openai: OpenAIService, entra: EntraConfig |
     """
     router = APIRouter(include_in_schema=False)
     headers = page_headers(media_origin(settings), entra.authority if entra else None)
-    index = StaticFile(partial(_read, "index.html"), HTML, headers)
+    index = page_file("index.html", HTML, headers)
     files = {
-        path.name: StaticFile(partial(_read, path.name), _MEDIA_TYPES[path.suffix], headers)
+        path.name: page_file(path.name, _MEDIA_TYPES[path.suffix], headers)
         for path in PAGES.iterdir()
         if path.suffix in _MEDIA_TYPES
     }
@@ -131,7 +126,3 @@ def _provider(openai: OpenAIService) -> str | None:
     is_local = urlsplit(endpoint.config.base_url).hostname in ("127.0.0.1", "localhost")
     is_stand_in = is_local and key is not None and key.get_secret_value() == STAND_IN
     return STAND_IN if is_stand_in else endpoint.config.label
-
-
-def _read(name: str) -> bytes:
-    return (PAGES / name).read_bytes()

@@ -4,11 +4,19 @@ import asyncio
 import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 from fastapi import Request, Response
 
 from shared.routes.downloads import has_etag
+
+PAGES = Path(__file__).parent.parent / "pages"
+"""The folder of our own HTML, CSS and modules."""
+
+HTML = "text/html; charset=utf-8"
+JAVASCRIPT = "text/javascript; charset=utf-8"
 
 MIN_ZIPPED_BYTES = 1024
 """Smaller files are not compressed: a header more would cost what it saves."""
@@ -50,6 +58,15 @@ class StaticFile:
             if self._content is None:
                 self._content = await asyncio.to_thread(_prepare, self._read)
             return self._content
+
+
+def page_file(name: str, media_type: str, headers: Mapping[str, str]) -> StaticFile:
+    """Returns a file of `PAGES`."""
+    return StaticFile(partial(_read, name), media_type, headers)
+
+
+def _read(name: str) -> bytes:
+    return (PAGES / name).read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
