@@ -130,7 +130,16 @@ def _connections_config(settings: Settings) -> ConnectionsConfig:
     servers = {}
     for name, server in settings.connections.servers.items():
         token = settings.mcp_server_tokens.get(name)
-        servers[name] = OperatorServer(server.url, token.get_secret_value() if token else None)
+        secret = token.get_secret_value() if token else None
+        is_per_user = server.auth == "per-user"
+        servers[name] = OperatorServer(
+            server.url,
+            None if is_per_user else secret,
+            is_per_user=is_per_user,
+            client_id=server.client_id,
+            client_secret=secret if is_per_user else None,
+            scopes=server.scopes,
+        )
     return ConnectionsConfig(
         allow_private=settings.connections.allow_private_networks,
         stdio_commands=settings.connections.stdio_commands,

@@ -14,10 +14,18 @@ class OperatorServer:
     Attributes:
         url: Its streamable HTTP endpoint.
         bearer_token: Sent to it; None for a server without authentication.
+        is_per_user: Whether each principal authorizes it once, with an own account.
+        client_id: The OAuth client for that; None: one is registered.
+        client_secret: Its secret.
+        scopes: What to ask for; empty for what the server names.
     """
 
     url: str
     bearer_token: str | None = field(default=None, repr=False)
+    is_per_user: bool = False
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    scopes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from shared.addresses import endpoint
 from shared.background import Background
-from shared.connections.config import ConnectionsConfig
+from shared.connections.config import ConnectionsConfig, OperatorServer
 from shared.connections.credentials import Secrets
 from shared.connections.errors import answered_within
 from shared.connections.oauth.flow import OAuthFlow
@@ -37,7 +37,7 @@ from shared.connections.sessions import SessionCache
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import TargetResolver
 from shared.deadline import time_limit
-from shared.errors import GatewayError, InvalidRequest
+from shared.errors import Conflict, GatewayError, InvalidRequest
 from shared.outbound import check_url
 
 MAX_CONNECTIONS = 100
@@ -103,17 +103,47 @@ class Connector:
         self, principal: str, request: ConnectRequest, callback_url: str
     ) -> Connected | AuthorizationNeeded:
         """Makes a connection; see `Connections.connect`."""
-        self._check(request, callback_url)
         owner = owner_of(principal)
+        server = request.server
+        if server is not None:
+            request = request.for_server(self._per_user_server(server))
+        self._check(request, callback_url)
         record, secrets = _new_record(request)
         others = await self._make_room(owner)
-        record.tool_prefix = self._free_prefix(record.name, others)
+        record.server = server
+        if server is None:
+            record.tool_prefix = self._free_prefix(record.name, others)
+        else:
+            record.tool_prefix = plain_prefix(server)
+            await self._replace_attempts(owner, server, others)
         if request.auth_type == "oauth":
             async with answered_within(request.timeout):
                 secrets = await self._prepare(request, callback_url, record, secrets)
             if request.grant == "authorization_code":
                 return await self._begin(owner, record, secrets)
         return await self._open(owner, record, secrets)
+
+    def _per_user_server(self, name: str) -> OperatorServer:
+        server = self._config.operator_servers.get(name)
+        if server is None or not server.is_per_user:
+            raise InvalidRequest.for_field(
+                "server", "MCP_SERVERS has no server of this name that each principal authorizes."
+            )
+        return server
+
+    async def _replace_attempts(
+        self, owner: str, server: str, others: Sequence[ConnectionRecord]
+    ) -> None:
+        """Ends what the owner began with the server before, unless it is connected."""
+        for record in others:
+            if record.server != server:
+                continue
+            if record.status == "connected":
+                raise Conflict(
+                    f"You are connected to '{server}' already. To authorize it again, end connection "
+                    f"{record.id} with POST /mcp/disconnect first."
+                )
+            await self._undo(owner, record)
 
     def _check(self, request: ConnectRequest, callback_url: str) -> None:
         request.check(callback_url)

@@ -86,6 +86,7 @@ class ConnectionRecord(LeasedRecord):
     Attributes:
         id: Random; the callers' ``client_id``.
         name: Its name, which the principal gave it.
+        server: Name of the operator's server that its principal authorized; None for any other.
         tool_prefix: What the names of its tools begin with in chat. It stays while the connection lasts,
             so that no name of a tool comes to mean another connection's.
         transport: The transport of the protocol.
@@ -105,6 +106,7 @@ class ConnectionRecord(LeasedRecord):
 
     id: str
     name: str
+    server: str | None = None
     tool_prefix: str | None = None
     transport: TransportName
     mcp_url: str | None = None

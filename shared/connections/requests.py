@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from shared.connections.config import OperatorServer
 from shared.connections.records import AuthType, TransportName
 from shared.connections.text import is_scope
 from shared.errors import InvalidRequest
@@ -25,6 +26,11 @@ class ConnectRequest(BaseModel):
     transport: TransportName = Field("http", description="Transport of the protocol.")
     mcp_url: Url | None = Field(
         None, description="URL of the server, for http and sse; its query is never shown."
+    )
+    server: Text | None = Field(
+        None,
+        description="Name of a server of MCP_SERVERS that each principal authorizes; with it nothing "
+        "else is needed.",
     )
     command: Text | list[Text] | None = Field(
         None, description="Name of a command of MCP_STDIO_COMMANDS, for stdio."
@@ -124,6 +130,27 @@ class ConnectRequest(BaseModel):
             )
         if self.oauth_token_url and self.grant == "authorization_code" and not self.oauth_auth_url:
             raise InvalidRequest.for_field("oauth_auth_url", "Needed beside oauth_token_url.")
+
+    def for_server(self, server: OperatorServer) -> "ConnectRequest":
+        """Returns the request to connect to the operator's server that this one names.
+
+        Raises:
+            InvalidRequest: It says more than how the user's browser comes back.
+        """
+        allowed = {"server", "timeout", "oauth_redirect_uri"}
+        if others := sorted(self.model_fields_set - allowed):
+            raise InvalidRequest.for_field(others[0], "Leave it out beside server.")
+        return ConnectRequest(
+            mcp_url=server.url,
+            name=self.server,
+            auth_type="oauth",
+            oauth_grant_type="authorization_code",
+            oauth_client_id=server.client_id,
+            oauth_client_secret=SecretStr(server.client_secret) if server.client_secret else None,
+            oauth_scopes=list(server.scopes),
+            oauth_redirect_uri=self.oauth_redirect_uri,
+            timeout=self.timeout,
+        )
 
     @property
     def command_name(self) -> str:

@@ -220,7 +220,8 @@ class Connections:
         return await self._sessions.run(target, operation, timeout=LIST_SECONDS, is_repeatable=True)
 
     async def _stored(self, principal: str, connection_id: str) -> Stored:
-        if connection_id in self.config.operator_servers:
+        server = self.config.operator_servers.get(connection_id)
+        if server is not None and not server.is_per_user:
             raise NotFound(
                 f"'{connection_id}' is the operator's, from MCP_SERVERS: "
                 "everybody can use it, but it is not among your connections."

@@ -8,6 +8,7 @@ from typing import Literal
 
 from shared.connections.config import ConnectionsConfig
 from shared.connections.errors import NotAuthorized, ServerRefused
+from shared.connections.per_user import how_to_authorize, is_offered
 from shared.connections.records import ConnectionRecord, free_prefix, plain_prefix, prefix_of
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, NotFound
 from shared.tools import CONNECTION_SEPARATOR
@@ -148,16 +149,36 @@ class Sources:
     async def _read(self, principal: str) -> tuple[Sequence[Source], Sequence["_Unusable"]]:
         sources: list[Source] = []
         unusable = []
-        for name in self._config.operator_servers:
-            sources.append(_with_free_prefix(Source(name, name, plain_prefix(name)), sources))
-        for record in await self._records(principal):
+        records = await self._records(principal)
+        for name, server in self._config.operator_servers.items():
+            source = Source(name, name, plain_prefix(name))
+            if server.is_per_user:
+                usable = self._authorized(name, records)
+                if usable is None:
+                    unusable.append(_Unusable(source, True, how_to_authorize(name)))
+                    continue
+                source = Source(usable.id, name, source.prefix)
+            sources.append(_with_free_prefix(source, sources))
+        for record in records:
             source = Source(record.id, record.name, prefix_of(record))
+            if record.server is not None:
+                continue
             if record.status == "connected":
                 sources.append(_with_free_prefix(source, sources))
             else:
                 unusable.append(_Unusable(source, record.status == "authorization_failed"))
         self._remember(principal, sources)
         return sources, unusable
+
+    def _authorized(
+        self, server: str, records: Sequence[ConnectionRecord]
+    ) -> ConnectionRecord | None:
+        """Returns the connection by which a principal has authorized a server of the operator's."""
+        for record in records:
+            is_its = record.server == server and record.status == "connected"
+            if is_its and is_offered(record, self._config):
+                return record
+        return None
 
     async def _records(self, principal: str) -> Sequence[ConnectionRecord]:
         try:
@@ -184,15 +205,17 @@ class _Unusable:
     Attributes:
         source: The connection.
         is_failed: Whether its authorization failed, and is not under way.
+        detail: What is to be done.
     """
 
     source: Source
     is_failed: bool
+    detail: str = "It is not authorized. Connect again."
 
     @property
     def problem(self) -> ConnectionProblem:
-        detail = "It is not authorized. Connect again."
-        return ConnectionProblem(self.source.client_id, self.source.name, detail, "not_authorized")
+        source = self.source
+        return ConnectionProblem(source.client_id, source.name, self.detail, "not_authorized")
 
 
 def _with_free_prefix(source: Source, others: Sequence[Source]) -> Source:

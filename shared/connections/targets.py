@@ -11,6 +11,7 @@ from shared.connections.config import ConnectionsConfig, OperatorServer
 from shared.connections.credentials import Secrets
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.source import OAuthTokens, TokenSource
+from shared.connections.per_user import how_to_authorize, is_offered
 from shared.connections.records import (
     Negotiated,
     Stored,
@@ -101,11 +102,17 @@ class TargetResolver:
             NotAuthorized: It waits for its user.
         """
         operator_server = self._config.operator_servers.get(connection_id)
-        if operator_server is not None:
+        if operator_server is not None and operator_server.is_per_user:
+            connection_id = await self._connection_to(owner, connection_id)
+        elif operator_server is not None:
             # A session may have a state, which is no business of other principals.
             key = key_of(owner, connection_id)
             return _operator_target(key, operator_server, self._config.allow_private)
         stored = await self._store.read(owner, connection_id)
+        if not is_offered(stored.record, self._config):
+            raise NotAuthorized(
+                "The operator has removed this server, or moved it. Disconnect from it."
+            )
         if stored.record.status == "authorizing":
             raise NotAuthorized("The connection waits for its user: open its authorization_url.")
         if stored.record.status == "confirming":
@@ -115,6 +122,13 @@ class TargetResolver:
             )
         await self._activity.note(stored)
         return await self.of(stored)
+
+    async def _connection_to(self, owner: str, server: str) -> str:
+        """Returns the id of the owner's connection to a server of the operator's."""
+        found = [each for each in await self._store.list(owner) if each.record.server == server]
+        if not found:
+            raise NotAuthorized(how_to_authorize(server))
+        return found[-1].record.id
 
     async def of(self, stored: Stored) -> Target:
         """Returns what a stored connection connects to."""

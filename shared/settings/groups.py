@@ -260,7 +260,8 @@ class ConnectionsSettings(SettingsGroup):
         default={},
         alias="MCP_SERVERS",
         description='JSON object: name → {"url", "bearer_token_setting"?}: MCP servers that every '
-        "caller may use; the token is in the setting of that name.",
+        "caller may use; the token is in the setting of that name. Where `auth` is `per-user`, each "
+        "principal authorizes it once, with `client_id`, `client_secret_setting` and `scopes` if given.",
     )
     max_tools: int = Field(
         60,

@@ -78,7 +78,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         settings = settings.model_copy(update={"connections": connections})
     tokens, missing = _secrets_of(
         "MCP_SERVERS",
-        {name: each.bearer_token_setting for name, each in settings.connections.servers.items()},
+        {name: each.secret_setting for name, each in settings.connections.servers.items()},
         source,
     )
     keys, missing_keys = _secrets_of(
@@ -155,6 +155,9 @@ def _unfit_server(settings: Settings, own_urls: Iterable[str]) -> str | None:
     own = set(map(endpoint, own_urls))
     remedy = "" if allow_private else ", unless CONNECTIONS_ALLOW_PRIVATE_NETWORKS is true"
     for name, server in settings.connections.servers.items():
+        if unfit := server.unfit_field:
+            need = "shared" if server.auth == "per-user" else "per-user"
+            return f"The setting MCP_SERVERS, entry {name}.{unfit}, needs auth to be '{need}'."
         where = f"The setting MCP_SERVERS, entry {name}.url,"
         parts = urlsplit(server.url)
         if parts.scheme != "https" and not allow_private:

@@ -52,7 +52,7 @@ class Settings(BaseModel):
         has_host_storage: Whether the Functions host has the storage that its timers need: always in
             Azure, elsewhere where ``AzureWebJobsStorage`` is set.
         provider_keys: The keys that PROVIDERS points to, by the provider's name.
-        mcp_server_tokens: The tokens that MCP_SERVERS points to, by the server's name.
+        mcp_server_tokens: The tokens and client secrets of MCP_SERVERS, by the server's name.
         malformed: Names of the malformed settings; such a setting has its default here.
         problems: One sentence for each of them, which may name an entry: not for everybody.
     """

@@ -191,12 +191,37 @@ class McpServer(BaseModel):
     Attributes:
         url: Its streamable HTTP endpoint.
         bearer_token_setting: Name of the app setting that holds a token for it.
+        auth: Whether all principals share the token, or each authorizes the server once.
+        client_id: OAuth client of the operator's for per-user authorizations; None: one is registered.
+        client_secret_setting: Name of the app setting that holds the client's secret.
+        scopes: Scopes to ask for; those that the server names where there are none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: BaseUrl
     bearer_token_setting: str | None = None
+    auth: Literal["shared", "per-user"] = "shared"
+    client_id: str | None = None
+    client_secret_setting: str | None = None
+    scopes: tuple[str, ...] = ()
+
+    @property
+    def secret_setting(self) -> str | None:
+        """Name of the app setting with the secret that it needs, whichever that is."""
+        return self.bearer_token_setting or self.client_secret_setting
+
+    @property
+    def unfit_field(self) -> str | None:
+        """Name of a field that does not go with ``auth``."""
+        if self.auth == "per-user":
+            return "bearer_token_setting" if self.bearer_token_setting else None
+        given = {
+            "client_id": self.client_id,
+            "client_secret_setting": self.client_secret_setting,
+            "scopes": self.scopes,
+        }
+        return next((name for name, value in given.items() if value), None)
 
 
 PROVIDER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
