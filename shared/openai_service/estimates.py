@@ -187,7 +187,7 @@ def _count(fields: Mapping[str, Any], *names: str) -> int:
         if isinstance(value, int | float | str):
             # Some providers take 3.0 and "3" for 3.
             with suppress(ValueError):
-                number = float(value)
+                number = min(value, MAX_COUNT) if isinstance(value, int) else float(value)
                 if number > 0:
                     return ceil(min(number, MAX_COUNT))
     return 0

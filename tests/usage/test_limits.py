@@ -251,7 +251,8 @@ async def test_without_storage_calls_go_through_and_are_booked_later_where_no_li
 
 
 @pytest.mark.parametrize(
-    "extra", [{"n": 100}, {"n": 100.0}, {"max_tokens": 1e5}, {"max_tokens": "100000"}]
+    "extra",
+    [{"n": 100}, {"n": 100.0}, {"n": 10**400}, {"max_tokens": 1e5}, {"max_tokens": "100000"}],
 )
 async def test_estimate_counts_what_further_parameters_ask_for(
     make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, extra: dict[str, Any]
