@@ -36,6 +36,7 @@ coverage: install ## run all tests and write JUnit and coverage reports to test-
 
 bench: install ## measure calls, connections, large videos, long conversations, memory of the worker
 	@$(BIN)/python -m tests.bench.latency
+	@$(BIN)/python -m tests.bench.v1
 	@$(BIN)/python -m tests.bench.connections
 	@$(BIN)/python -m tests.bench.video_memory
 	@$(BIN)/python -m tests.bench.conversations
