@@ -45,7 +45,7 @@ class ImageOptions(TypedDict, total=False):
     """Arguments that all image tools take.
 
     Attributes:
-        model: Model to use, in Azure the deployment; the configured one when left out.
+        model: Model, in Azure the deployment; the configured one when left out.
         size: Width and height in pixels as WIDTHxHEIGHT, such as 1536x1024, or auto.
         quality: How much work to put into it; more costs more.
         background: Transparent ones need png or webp.

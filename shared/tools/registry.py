@@ -66,5 +66,6 @@ class ToolRegistry:
             logger.exception("Tool %s failed", name)
             text = f"The tool '{name}' failed because of a bug in it."
             return ToolResult(text, is_error=True, failure=BUG)
-        media = cast("list[Media]", [*find_media(structured)]) if found.traits.has_media else []
-        return ToolResult(to_json(structured).decode(), structured, media=media)
+        media = cast("tuple[Media, ...]", tuple(find_media(structured)))
+        shown = media if found.traits.has_media else ()
+        return ToolResult(to_json(structured).decode(), structured, media=shown)

@@ -1,7 +1,8 @@
 """The arguments of a tool: their model, their check, and their JSON Schema."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args, get_type_hints
 
 import docstring_parser
@@ -114,6 +115,88 @@ def tidy(schema: Any) -> Any:
         elif key != "title":
             tidied[key] = tidy(value)
     return tidied
+
+
+_TEXT_RULES = ("minLength", "maxLength", "pattern")
+
+
+def compact(schema: Mapping[str, Any], *, is_result: bool) -> dict[str, Any]:
+    """Returns a tidied schema in a short form: clients send it to their model with every request.
+
+    Definitions stand where they are used, a value or null is one list of types, and what allows
+    anything is left out. Descriptions of definitions are docstrings for who reads the code. Rules
+    for texts, which strict modes of clients refuse, are checked all the same.
+
+    Args:
+        schema: The schema of an object, without recursion.
+        is_result: Whether it is that of a result: descriptions are left out, and what is always
+            there; of objects that may be null or absent, or that occur several times, it says no
+            more than that they are objects.
+    """
+    definitions = schema.get("$defs", {})
+    uses = Counter(_references(schema))
+    left_out = {"$defs", *_TEXT_RULES, *(("description", "required") if is_result else ())}
+
+    def resolve(part: dict[str, Any]) -> dict[str, Any]:
+        name = part["$ref"].rpartition("/")[2]
+        target = definitions[name]
+        if is_result and uses[name] > 1:
+            return {"type": target["type"]}
+        kept = {key: value for key, value in target.items() if key != "description"}
+        return {**kept, **{key: value for key, value in part.items() if key != "$ref"}}
+
+    def shorten_part(part: Any) -> Any:
+        if isinstance(part, list):
+            return [shorten_part(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            part = resolve(part)
+        shortened: dict[str, Any] = {}
+        for key, value in part.items():
+            if key == "properties":
+                optional = value.keys() - part.get("required", ()) if is_result else ()
+                shortened[key] = {
+                    name: {"type": "object"}
+                    if name in optional and "$ref" in item
+                    else shorten_part(item)
+                    for name, item in value.items()
+                }
+            elif key in ("default", "enum", "const"):
+                shortened[key] = value
+            elif key not in left_out:
+                shortened[key] = shorten_part(value)
+        return _shorten_types(shortened, is_result)
+
+    result: dict[str, Any] = shorten_part(schema)
+    result.pop("description", None)
+    return result
+
+
+def _references(part: Any) -> Iterator[str]:
+    if isinstance(part, list):
+        for item in part:
+            yield from _references(item)
+    elif isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"].rpartition("/")[2]
+        for value in part.values():
+            yield from _references(value)
+
+
+def _shorten_types(schema: dict[str, Any], is_result: bool) -> dict[str, Any]:
+    if schema.get("additionalProperties") == {}:
+        del schema["additionalProperties"]
+    if is_result and "enum" in schema:
+        schema.pop("type", None)
+    options = schema.get("anyOf", [])
+    others = [option for option in options if option != {"type": "null"}]
+    if len(options) != 2 or len(others) != 1 or not isinstance(others[0].get("type"), str):
+        return schema
+    if is_result and others[0]["type"] == "object":
+        return {"type": ["object", "null"]}
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    return {**others[0], **rest, "type": [others[0]["type"], "null"]}
 
 
 def _without_null_default(schema: dict[str, Any]) -> dict[str, Any]:

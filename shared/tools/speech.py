@@ -96,7 +96,7 @@ class SpeechTools:
         Args:
             text: What to say.
             voice: Who says it; which voices there are depends on the model.
-            model: Model to use, in Azure the deployment; the configured one when left out.
+            model: Model, in Azure the deployment; the configured one when left out.
             response_format: File format, mp3 when left out; pcm is bare samples of 24 kHz, 16 bit,
                 mono. Realtime models (gpt-realtime-...) make wav, when left out too, and pcm only.
             speed: How fast, 1 when left out.
@@ -150,7 +150,7 @@ class SpeechTools:
             media_id: Media id of the clip.
             language: Its language as ISO 639-1, such as en; helps when it is known.
             prompt: Names and words to expect.
-            model: Model to use, in Azure the deployment; the configured one when left out.
+            model: Model, in Azure the deployment; the configured one when left out.
         """
         await context.report_progress(0, 2, "Reading the clip")
         owner = context.principal.name

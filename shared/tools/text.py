@@ -100,17 +100,16 @@ class TextTools:
         Args:
             prompt: What to ask; give either this or messages.
             messages: A whole conversation instead of a prompt, oldest message first. A content may be a
-                list of parts: OpenAI's, or {"type": "image" or "file", "media_id" or "url"} for a
-                picture, PDF or text that is stored here or that a URL leads to.
+                list of parts: OpenAI's, or {"type": "image" or "file", "media_id" or "url"}.
             system_prompt: Instructions for the model, put before everything else.
-            model: Model to use, in Azure the deployment; the configured one when left out.
+            model: Model, in Azure the deployment; the configured one when left out.
             json_mode: Makes the model answer with a JSON object, returned in parsed.
             json_schema: JSON Schema that the answer must follow, returned in parsed.
-            temperature: Sampling temperature from 0 to 2; reasoning models refuse it.
-            top_p: Nucleus sampling from 0 to 1; reasoning models refuse it.
+            temperature: Sampling temperature; reasoning models refuse it.
+            top_p: Nucleus sampling; reasoning models refuse it.
             max_tokens: Most tokens of the answer, reasoning included.
             stop: Up to four texts at which the model stops.
-            seed: Seed for answers that can be repeated, as far as the provider honours it.
+            seed: Seed for answers that can be repeated.
             reasoning_effort: How much a reasoning model thinks.
             metadata: Key-value pairs that the provider keeps with the completion.
         """
@@ -157,8 +156,8 @@ class TextTools:
 
         Args:
             prompt: What to send.
-            model: Model to use, in Azure the deployment; the configured one when left out.
-            temperature: Sampling temperature from 0 to 2; reasoning models refuse it.
+            model: Model, in Azure the deployment; the configured one when left out.
+            temperature: Sampling temperature; reasoning models refuse it.
             max_tokens: Most tokens of the answer, reasoning included.
             extra: Further parameters of the provider's API, passed on as they are.
         """

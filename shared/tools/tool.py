@@ -21,6 +21,7 @@ from shared.strict_json import check_limits
 from shared.tools.claims import Claims
 from shared.tools.schema import (
     ToolArguments,
+    compact,
     invalid_arguments,
     make_arguments_model,
     parse_docstring,
@@ -90,7 +91,6 @@ class Traits:
     def annotations(self) -> Mapping[str, Any]:
         """The hints of MCP."""
         return {
-            "title": self.title,
             "readOnlyHint": self.read_only,
             "destructiveHint": self.destructive,
             "idempotentHint": self.idempotent,
@@ -205,8 +205,10 @@ class Tool:
             name=self.name,
             title=self.traits.title,
             description=self.description,
-            input_schema=tidy(self.arguments_model.model_json_schema()),
-            output_schema=tidy(self._result.json_schema(mode="serialization")),
+            input_schema=compact(tidy(self.arguments_model.model_json_schema()), is_result=False),
+            output_schema=compact(
+                tidy(self._result.json_schema(mode="serialization")), is_result=True
+            ),
             annotations=self.traits.annotations,
             is_paid=self.traits.paid,
             only_named=self.traits.only_named,

@@ -55,7 +55,7 @@ class VideoTools:
             prompt: What to show.
             seconds: How long; which lengths there are depends on the model.
             size: Width and height in pixels as WIDTHxHEIGHT, such as 1280x720.
-            model: Model to use, in Azure the deployment; the configured one when left out.
+            model: Model, in Azure the deployment; the configured one when left out.
             image: Media id of an image to begin with.
         """
         chosen = self._openai.choose_model(Capability.VIDEO, model)

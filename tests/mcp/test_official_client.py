@@ -95,7 +95,6 @@ async def test_tools_have_titles_and_all_hints(mcp_client: Client) -> None:
         name: (
             title,
             types.ToolAnnotations(
-                title=title,
                 read_only_hint=read_only,
                 destructive_hint=destructive,
                 idempotent_hint=idempotent,
@@ -104,6 +103,16 @@ async def test_tools_have_titles_and_all_hints(mcp_client: Client) -> None:
         )
         for name, (title, read_only, destructive, idempotent, open_world) in TRAITS.items()
     }
+
+
+async def test_list_of_tools_is_small_and_holds_no_docstring(mcp_client: Client) -> None:
+    result = await mcp_client.list_tools()
+    text = result.model_dump_json(by_alias=True, exclude_none=True)
+    assert len(text.encode()) < 16_000
+    for tool in result.tools:
+        assert '"description": "' not in json.dumps(tool.output_schema), tool.name
+        assert "$ref" not in json.dumps(tool.input_schema), tool.name
+        assert "Attributes:" not in json.dumps(tool.input_schema), tool.name
 
 
 async def test_tools_and_all_their_parameters_are_described(mcp_client: Client) -> None:

@@ -75,7 +75,6 @@ async def test_description_is_derived_from_signature_and_docstring(
                 "properties": {
                     "name": {
                         "type": "string",
-                        "minLength": 1,
                         "description": "Whom to greet, by first name.",
                     },
                     "tone": {
@@ -91,10 +90,8 @@ async def test_description_is_derived_from_signature_and_docstring(
             output_schema={
                 "type": "object",
                 "properties": {"greeting": {"type": "string"}},
-                "required": ["greeting"],
             },
             annotations={
-                "title": "Greet",
                 "readOnlyHint": True,
                 "destructiveHint": False,
                 "idempotentHint": False,
