@@ -202,6 +202,7 @@ async def test_configuration_has_the_address_and_can_be_read_without_a_key(visit
         tab = visitor.tab
         await tab.goto(f"{visitor.origin}/#/setup")
         clients = tab.get_by_role("navigation", name="Clients").get_by_role("link")
+        await expect(clients).to_have_count(8)
         assert await clients.all_inner_texts() == [
             "VS Code", "Claude Code", "Claude Desktop", "Cursor", "Codex",
             "OpenAI SDK, Python", "OpenAI SDK, TypeScript", "curl",
