@@ -21,7 +21,7 @@ MAX_QUERY_CHARS = 1000
 MAX_TEXT_CHARS = 4000
 """Maximum characters of a query, and of one tool, that are looked at."""
 
-_TOOLS_BETWEEN_YIELDS = 25
+_TOOLS_BETWEEN_YIELDS = 4
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 _STOP_WORD = re.compile(
     "a|an|and|are|as|at|be|by|can|could|do|does|for|from|have|how|i|in|into|is|it|its|me|my|of|on|or|our|"
