@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from shared.asgi import AsgiResponse
 from shared.auth import Guard
-from shared.context import CallContext, CallUsage
+from shared.context import CallContext
 from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson, MethodNotAllowed
 from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.routes.body import read_body
@@ -74,19 +74,18 @@ def mcp_context(protocol_request: Any) -> CallContext:
     """Returns the context of one MCP request from the HTTP request that carried it."""
     request: Request = protocol_request.request
     key = (protocol_request.meta or {}).get(IDEMPOTENCY_META)
-    usage = CallUsage()
-    # Headers tell of one call: a batch may hold several.
-    request.state.usage = None if hasattr(request.state, "usage") else usage
-    return CallContext(
+    call = CallContext(
         request.state.principal,
         request_deadline(request),
         protocol_request.session.report_progress,
         None if key is None else check_idempotency_key(key),
         door="mcp",
-        usage=usage,
         connections=named_connections(request),
         keeps_media=True,
     )
+    # Headers tell of one call: a batch may hold several.
+    request.state.call = None if hasattr(request.state, "call") else call
+    return call
 
 
 def _with_late_start(send: Send) -> Send:
