@@ -76,7 +76,7 @@ async def test_client_that_disconnects_before_the_first_byte_ends_the_provider_s
 async def test_deadline_that_is_over_ends_a_stream_with_an_error(
     gateway_environment: dict[str, str], provider: Provider
 ) -> None:
-    settings = load_settings(gateway_environment | {"REQUEST_DEADLINE_SECONDS": "1"})
+    settings = load_settings(gateway_environment | {"REQUEST_DEADLINE_SECONDS": "5"})
     provider.upstream.answer = Answer([TEXT] * 1000, EVENT_STREAM, pause=0.05)
     with ThreadServer(create_app(settings)) as server:
         async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=60) as http:
