@@ -38,7 +38,6 @@ async def test_list_describes_every_tool(client: httpx2.AsyncClient) -> None:
         assert tool["outputSchema"]["type"] == "object"
         assert all("description" in each for each in tool["inputSchema"]["properties"].values())
         assert set(tool["annotations"]) == {
-            "title",
             "readOnlyHint",
             "destructiveHint",
             "idempotentHint",
