@@ -30,7 +30,13 @@ from shared.routes.keys import keys_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
 from shared.routes.me import me_router
 from shared.routes.media import media_router
-from shared.routes.middleware import ConfigurationGate, Cors, HeadRequests, RequestMiddleware
+from shared.routes.middleware import (
+    AfterFirstAnswer,
+    ConfigurationGate,
+    Cors,
+    HeadRequests,
+    RequestMiddleware,
+)
 from shared.routes.openai import openai_router
 from shared.routes.openapi import complete_openapi
 from shared.routes.pages import PAGE_PATH, pages_router
@@ -105,6 +111,8 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         openapi_url=None,
         # Behind the Functions host a redirect would name the scheme http, and carry keys over it.
         redirect_slashes=False,
+        # Spans of requests and their metrics; the app writes its own logs.
+        telemetry={"logs": False, "operation_spans": False, "auto_configure": False},
         lifespan=lifespan,
     )
     api.state.housekeeping = Housekeeping(services, settings.problems)
@@ -149,6 +157,8 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     )
     index_paths(api)
     # The last one added is the outermost.
+    if settings.otlp.endpoint:
+        api.add_middleware(AfterFirstAnswer, act=lambda: start_export(settings))
     api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)
     api.add_middleware(HeadRequests)
     api.add_middleware(
@@ -175,6 +185,13 @@ def make_mcp_server(
         services.conversations,
         make_context,
     )
+
+
+def start_export(settings: Settings) -> None:
+    """Starts the export of spans and metrics; imports OpenTelemetry's SDK."""
+    from shared.otlp import start
+
+    start(settings.otlp)
 
 
 def _make_guard(settings: Settings, stored: KeySource | None, entra: EntraId | None) -> Guard:

@@ -69,7 +69,15 @@ class WorkerServer(FastAPI):
 
     def __init__(self, *, pairs: "Pairs | None" = None, **options: Any) -> None:
         self._pairs = pairs or Pairs()
-        super().__init__(**{"openapi_url": None, "lifespan": self._watch, **options})
+        super().__init__(
+            **{
+                "openapi_url": None,
+                "lifespan": self._watch,
+                # The application that answers makes the spans and metrics of requests.
+                "telemetry": {"tracing": False, "metrics": False, "logs": False},
+                **options,
+            }
+        )
 
     def api_route(
         self, path: str, *arguments: Any, **options: Any

@@ -105,6 +105,7 @@ type SecretSetting =
   | 'OPENAI_IMAGE_API_KEY'
   | 'OPENAI_TRANSCRIPTION_API_KEY'
   | 'OPENAI_VIDEO_API_KEY'
+  | 'OTEL_EXPORTER_OTLP_HEADERS'
 
 @export()
 @description('Settings of the app that an operator may choose. What is left out keeps its default.')
@@ -157,6 +158,7 @@ type OptionalSettings = {
   OPENAI_TRANSCRIPTION_MODEL: string?
   OPENAI_VIDEO_BASE_URL: string?
   OPENAI_VIDEO_MODEL: string?
+  OTEL_EXPORTER_OTLP_ENDPOINT: string?
   PRICES: object?
   PROVIDERS: object?
   PUBLIC_BASE_URL: string?

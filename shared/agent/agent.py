@@ -31,6 +31,7 @@ from shared.openai_service import (
 from shared.selection import ToolSelection, ToolSelector
 from shared.settings import Settings
 from shared.tools import Claims
+from shared.tracing import operation
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant. Use the tools that you are offered when they help, and only then; "
@@ -130,9 +131,14 @@ class Agent:
                 parts = self._own_results(claim.result)
                 return await self._claims.refresh(claim.result, parts, context)
             context = replace(context, operation=claim.operation)
-            answer = {**await self._run(chat, context, buffer)}
-            claim.result = answer
-        return answer
+            with operation("invoke_agent", "chat", {"gen_ai.agent.name": "chat"}) as span:
+                answer = await self._run(chat, context, buffer)
+                span.set_attribute("gen_ai.response.model", answer["model"])
+                if answer["conversation_id"] is not None:
+                    span.set_attribute("gen_ai.conversation.id", answer["conversation_id"])
+            remembered = {**answer}
+            claim.result = remembered
+        return remembered
 
     async def _run(
         self, chat: ChatInput | HistoryInput, context: CallContext, buffer: EventBuffer

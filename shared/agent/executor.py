@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -19,6 +20,7 @@ from shared.selection import ToolSelection
 from shared.strict_json import MAX_DEPTH
 from shared.telemetry import current_record
 from shared.tools import ToolRegistry, ToolResult
+from shared.tracing import tool_operation
 
 MAX_CALLS = 32
 """Maximum tool calls run per answer of the model."""
@@ -170,7 +172,8 @@ class ToolExecutor:
         context = replace(context, deadline=deadline)
         try:
             async with context.scope():
-                return await toolset.call(name, arguments, context)
+                with nullcontext() if isinstance(toolset, ToolRegistry) else tool_operation(name):
+                    return await toolset.call(name, arguments, context)
         except DeadlineExceeded as error:
             return ToolResult(
                 f"The tool '{name}' did not finish within {deadline.budget:.0f} seconds.",

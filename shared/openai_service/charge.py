@@ -14,27 +14,50 @@ from shared.openai_service.metering import (
     Reservation,
     Settlement,
 )
+from shared.openai_service.provider_config import Provider
 from shared.telemetry import current_record
+from shared.tracing import ProviderSpan
 
 CANCELLED = "cancelled"
-"""Status of a call whose caller left before the provider had answered."""
+"""Status of a call whose caller disconnected before the provider had answered."""
+
+_PROVIDERS = {
+    Provider.OPENAI: "openai",
+    Provider.AZURE: "azure.ai.openai",
+    Provider.GEMINI: "gcp.gemini",
+}
+"""The names of providers in OpenTelemetry's conventions."""
 
 
 class Charge:
     """A paid call while it is made.
 
     Attributes:
-        has_output: Whether some of the answer has come, so that an error does not make it free.
+        span: The span of the call.
     """
 
-    def __init__(self, reservation: Reservation | None) -> None:
+    def __init__(self, call: MeteredCall, reservation: Reservation | None) -> None:
+        self.span = ProviderSpan(
+            call.operation, _PROVIDERS.get(call.provider, call.label), call.model, call.host
+        )
         self._reservation = reservation
         self._started = monotonic()
         self._attempts = 0
         self._was_reached = False
         self._consumption: Consumption | None = None
         self._model: str | None = None
-        self.has_output = False
+        self._has_output = False
+
+    @property
+    def has_output(self) -> bool:
+        """Whether some of the answer has come, so that an error does not make it free."""
+        return self._has_output
+
+    @has_output.setter
+    def has_output(self, value: bool) -> None:
+        if value and not self._has_output:
+            self.span.note_first_output()
+        self._has_output = value
 
     @property
     def reference(self) -> str | None:
@@ -70,6 +93,7 @@ class Charge:
 
     def end(self, error: BaseException | None) -> None:
         """Settles the call."""
+        self._end_span(error)
         if (reported := self._consumption) is not None:
             current_record().add_tokens(reported.input_tokens, reported.output_tokens)
         if self._reservation is None:
@@ -83,6 +107,18 @@ class Charge:
             seconds=monotonic() - self._started,
         )
         self._reservation.settle(settlement)
+
+    def _end_span(self, error: BaseException | None) -> None:
+        used = self._consumption or NOTHING
+        self.span.set(
+            {
+                "gen_ai.response.model": self._model,
+                "gen_ai.usage.input_tokens": used.input_tokens,
+                "gen_ai.usage.output_tokens": used.output_tokens,
+                "http.request.resend_count": max(0, self._attempts - 1) or None,
+            }
+        )
+        self.span.end(error)
 
     def _used(self, error: BaseException | None) -> Consumption | None:
         if self._consumption is not None:
@@ -107,7 +143,7 @@ async def charged(meter: Meter | None, call: MeteredCall) -> AsyncIterator[Charg
         PriceUnknown: The caller's dollars are limited, and nobody knows what the call costs.
         StorageUnavailable: A limit applies, and cannot be counted.
     """
-    charge = Charge(await meter.reserve(call) if meter else None)
+    charge = Charge(call, await meter.reserve(call) if meter else None)
     try:
         yield charge
     except BaseException as error:

@@ -8,9 +8,9 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
+    ExitStack,
     asynccontextmanager,
     contextmanager,
-    nullcontext,
 )
 from dataclasses import dataclass
 from time import monotonic
@@ -200,8 +200,12 @@ class Clients:
         client = await self._client(call.config)
         from shared.openai_service.sdk import provider_errors
 
-        attempt = nullcontext() if charge is None else charge.attempt()
-        with attempt, _log_attempt(call), provider_errors(call.config):
+        with ExitStack() as stack:
+            if charge is not None:
+                stack.enter_context(charge.attempt())
+                stack.enter_context(charge.span.current())
+            stack.enter_context(_log_attempt(call))
+            stack.enter_context(provider_errors(call.config))
             yield client.api
 
     def _pause(

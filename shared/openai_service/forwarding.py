@@ -33,6 +33,7 @@ from shared.openai_service.realtime import (
     speaks_over_realtime,
 )
 from shared.settings import Settings
+from shared.tracing import inject
 
 if TYPE_CHECKING:
     import httpx2
@@ -183,6 +184,9 @@ class Forwarder:
                     "Accept-Encoding": "identity",
                 },
             )
+            if charge is not None:
+                with charge.span.current():
+                    inject(prepared.headers)
             try:
                 response = await pool.send(prepared, stream=True)
             except httpx2.TransportError as error:

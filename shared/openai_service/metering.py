@@ -6,6 +6,7 @@ and tells it afterwards what was used. `shared.usage` implements the meter.
 
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from shared.openai_service.provider_config import Provider
 from shared.settings import Capability
@@ -72,6 +73,16 @@ class MeteredCall:
     model: str
     known_model: str | None
     estimate: Consumption
+
+    @property
+    def operation(self) -> str:
+        """The operation by the names of OpenTelemetry's conventions."""
+        return "chat" if self.capability is Capability.CHAT else "generate_content"
+
+    @property
+    def host(self) -> str | None:
+        """Host of the provider."""
+        return urlsplit(self.base_url).hostname
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from shared.openai_service.failures import (
 )
 from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.text import repair_surrogates
+from shared.tracing import inject
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -82,7 +83,8 @@ def open_client(
         token_provider = get_bearer_token_provider(credential, config.token_scope or "")
     key = config.api_key.get_secret_value() if config.api_key else None
     http_client = openai.DefaultAsyncHttpxClient(
-        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS)
+        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
+        event_hooks={"request": [_inject_trace]},
     )
     api: openai.AsyncOpenAI
     if config.api_version:
@@ -104,6 +106,10 @@ def open_client(
             http_client=http_client,
         )
     return Client(api, credential)
+
+
+async def _inject_trace(request: httpx2.Request) -> None:
+    inject(request.headers)
 
 
 async def open_stream(

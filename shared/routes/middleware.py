@@ -1,9 +1,10 @@
 """What surrounds every request: id, deadline, line in the log, CORS, HEAD, and the answer to a bug."""
 
+import asyncio
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from time import monotonic
 from typing import Any
@@ -213,6 +214,27 @@ class _Exchange:
         if principal and principal.token_id:
             line["token_id"] = principal.token_id
         return line
+
+
+class AfterFirstAnswer:
+    """Does something in a thread after the first answer, so that no request waits for it.
+
+    Args:
+        app: What answers.
+        act: What to do, once.
+    """
+
+    def __init__(self, app: ASGIApp, act: Callable[[], object]) -> None:
+        self._app = app
+        self._act = act
+        self._is_done = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        await self._app(scope, receive, send)
+        if scope["type"] == "http" and not self._is_done:
+            self._is_done = True
+            asyncio.get_running_loop().run_in_executor(None, self._act)
 
 
 class HeadRequests:

@@ -45,6 +45,7 @@ class ExactPaths:
     def __init__(self, search: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._search = search
         self._routes: dict[tuple[str, str], Route] = {}
+        self._routers: dict[tuple[str, str], APIRouter] = {}
         for route in routes:
             if isinstance(route, Route) and not route.param_convertors:
                 for method in route.methods or ():
@@ -52,11 +53,12 @@ class ExactPaths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        route = (
-            self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        )
-        if route is None:
+        key = (scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if key is None or key not in self._routes:
             await self._search(scope, receive, send)
             return
-        scope.update(endpoint=route.endpoint, path_params={}, route=route)
-        await route.handle(scope, receive, send)
+        # A router of its own, because routers tell FastAPI's telemetry the route.
+        router = self._routers.get(key)
+        if router is None:
+            router = self._routers[key] = APIRouter(routes=[self._routes[key]])
+        await router(scope, receive, send)

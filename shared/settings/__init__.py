@@ -5,7 +5,7 @@ A blank value counts as unset. A malformed value does not stop the process: it i
 """
 
 from shared.settings.entra import EntraSettings
-from shared.settings.groups import CapabilitySettings, SettingsGroup
+from shared.settings.groups import CapabilitySettings, OtlpSettings, SettingsGroup
 from shared.settings.keys import (
     Expiry,
     KeyEntries,
@@ -47,6 +47,7 @@ __all__ = [
     "McpServer",
     "ModelPatterns",
     "ModelPrice",
+    "OtlpSettings",
     "ProviderEntry",
     "Scope",
     "Settings",

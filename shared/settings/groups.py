@@ -245,6 +245,22 @@ class UsageSettings(SettingsGroup):
     )
 
 
+class OtlpSettings(SettingsGroup):
+    """The OpenTelemetry collector that gets spans and metrics."""
+
+    endpoint: BaseUrl | None = Field(
+        None,
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Base URL of an OpenTelemetry collector (OTLP over HTTP), which then gets spans and "
+        "metrics; see observability.md.",
+    )
+    headers: SecretStr | None = Field(
+        None,
+        alias="OTEL_EXPORTER_OTLP_HEADERS",
+        description="Headers for the collector, such as `Authorization=Basic%20KEY`, comma-separated.",
+    )
+
+
 class ConnectionsSettings(SettingsGroup):
     """Connections to other MCP servers."""
 

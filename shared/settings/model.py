@@ -15,6 +15,7 @@ from shared.settings.groups import (
     CapabilitySettings,
     ConnectionsSettings,
     OpenAISettings,
+    OtlpSettings,
     StorageSettings,
     UsageSettings,
 )
@@ -127,6 +128,7 @@ class Settings(BaseModel):
         "comma-separated.",
     )
     connections: ConnectionsSettings
+    otlp: OtlpSettings
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER_CASE] = Field(
         "info",
         alias="LOG_LEVEL",

@@ -10,6 +10,7 @@ docstring the descriptions, from the decorator the title, MCP's hints and the ot
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar, get_type_hints
@@ -17,6 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from shared.context import CallContext
+from shared.storage import Claim
 from shared.strict_json import check_limits
 from shared.tools.claims import Claims
 from shared.tools.schema import (
@@ -28,6 +30,7 @@ from shared.tools.schema import (
     tidy,
 )
 from shared.tools.toolset import JsonObject, ToolSpec
+from shared.tracing import tool_operation
 
 Handler = Callable[..., Awaitable[Any]]
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -238,15 +241,25 @@ class Tool:
 
     async def _run(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
-        async with context.scope(), self._claims.claim(request, context) as claim:
-            if claim.is_done:
-                return await self._claims.refresh(claim.result, claim.result, context)
-            its_context = replace(context, operation=claim.operation)
-            values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
-            result = await self._handler(**values, context=its_context)
-            structured: JsonObject = self._result.dump_python(result, mode="json")
-            claim.result = structured
+        with self._span(context):
+            async with context.scope(), self._claims.claim(request, context) as claim:
+                return await self._run_once(arguments, context, claim)
+
+    async def _run_once(
+        self, arguments: ToolArguments, context: CallContext, claim: Claim
+    ) -> JsonObject:
+        if claim.is_done:
+            return await self._claims.refresh(claim.result, claim.result, context)
+        its_context = replace(context, operation=claim.operation)
+        values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
+        result = await self._handler(**values, context=its_context)
+        structured: JsonObject = self._result.dump_python(result, mode="json")
+        claim.result = structured
         return structured
+
+    def _span(self, context: CallContext) -> AbstractContextManager[object]:
+        # The MCP SDK makes the span of a call at its door.
+        return nullcontext() if context.door == "mcp" else tool_operation(self.name)
 
 
 def find_tools(family: object, claims: Claims) -> Iterator[Tool]:

@@ -34,6 +34,7 @@ MALFORMED = {
     "CHAT_MAX_HISTORY_TOKENS": "99",
     "CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "perhaps",
     "MEDIA_PROXY_DOWNLOADS": "perhaps",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318",
     "PUBLIC_BASE_URL": "https://api.example/path",
     "REQUEST_DEADLINE_SECONDS": "231",
     "CORS_ALLOWED_ORIGINS": "example.com",

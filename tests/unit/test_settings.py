@@ -62,6 +62,7 @@ def test_nothing_set_gives_the_defaults() -> None:
         "request_deadline_seconds": 200,
         "cors_allowed_origins": (),
         "mcp_allowed_origins": (),
+        "otlp": {},
         "log_level": "info",
         "build_id": "dev",
     }
