@@ -6,6 +6,7 @@ from typing import Any
 
 import mcp_types as types
 
+from shared.errors import TooLarge
 from shared.tools import JsonObject, ToolResult
 
 CONNECTION_SCHEME = "connection://"
@@ -33,6 +34,23 @@ def relayed(result: ToolResult) -> types.CallToolResult:
             "isError": result.is_error,
         }
     )
+
+
+def relayed_resource(prefix: str, answer: JsonObject) -> types.ReadResourceResult:
+    """Returns what a connection's server answered for a resource, by the names of here.
+
+    Raises:
+        TooLarge: It has more characters than clients take.
+    """
+    contents = answer.get("contents") or []
+    size = len(json.dumps(contents, ensure_ascii=False))
+    if size > MAX_RELAYED_CHARS:
+        raise TooLarge(
+            f"The resource has {size} characters, of which at most {MAX_RELAYED_CHARS} are passed on. "
+            "Ask for a smaller one."
+        )
+    named = [{**each, "uri": resource_uri(prefix, each["uri"])} for each in contents]
+    return types.ReadResourceResult.model_validate({"contents": named})
 
 
 def resource_uri(prefix: str, uri: str) -> str:

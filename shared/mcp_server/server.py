@@ -17,7 +17,7 @@ from shared.connections import ConnectionProblem
 from shared.context import CallContext
 from shared.conversations import ConversationStore
 from shared.errors import BUG, Failure, GatewayError, NotFound, failure_of
-from shared.mcp_server.relay import relayed
+from shared.mcp_server.relay import CONNECTION_SCHEME, relayed, relayed_resource
 from shared.mcp_server.resources import TEMPLATES, Resources
 from shared.mcp_server.results import Results
 from shared.selection import ToolSelector
@@ -155,8 +155,12 @@ class _Handlers:
         with _protocol_errors():
             context = self._make_context(request)
             async with context.scope():
-                contents = await self._resources.read(str(params.uri), context)
-        return types.ReadResourceResult(contents=[contents])
+                uri = str(params.uri)
+                if uri.startswith(CONNECTION_SCHEME):
+                    prefix, _, theirs = uri.removeprefix(CONNECTION_SCHEME).partition("/")
+                    answer = await self._selector.read_resource(prefix, theirs, context)
+                    return relayed_resource(prefix, answer)
+                return types.ReadResourceResult(contents=[await self._resources.read(uri, context)])
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from shared.connections import (
     open_remote_tools,
 )
 from shared.context import CallContext
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, NotFound
 from shared.selection.search import MAX_SEARCHED_BYTES, SPECS, ToolSearch
-from shared.tools import CONNECTION_SEPARATOR, ToolRegistry, Toolset, ToolSpec
+from shared.tools import CONNECTION_SEPARATOR, JsonObject, ToolRegistry, Toolset, ToolSpec
 
 MAX_SHOWN = 5
 MAX_SHOWN_CHARS = 64
@@ -154,6 +154,27 @@ class ToolSelector:
         context.principal.require("connections")
         wanted = _allowed(context, context.connections)
         return await find_remote_tool(self._connections, name, context, wanted)
+
+    async def read_resource(self, prefix: str, uri: str, context: CallContext) -> JsonObject:
+        """Returns what the server of a connection answers for one of its resources.
+
+        Args:
+            prefix: What the names of the connection's tools begin with.
+            uri: The resource by the server's own name.
+            context: The caller.
+
+        Raises:
+            NotFound: The caller has no such connection.
+            InsufficientScope: The caller lacks ``connections``.
+            GatewayError: The server failed or refused.
+        """
+        context.principal.require("connections")
+        principal = context.principal.name
+        sources, _ = await self._connections.sources.list(principal, context.connections)
+        for source in sources:
+            if source.prefix == prefix:
+                return await self._connections.read_resource(principal, source.client_id, uri)
+        raise NotFound("There is no connection of this name.")
 
     async def _offered(
         self, own: Sequence[ToolSpec], context: CallContext, connections: Wanted

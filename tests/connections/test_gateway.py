@@ -206,6 +206,18 @@ async def test_parts_of_a_result_come_as_the_server_sent_them(
     assert result.structured_content == {"a": 1}
 
 
+async def test_a_resource_of_a_connection_is_read_by_its_name_here(
+    origin: str, api: httpx2.AsyncClient
+) -> None:
+    contents = {"contents": [{"uri": "note://one", "mimeType": "text/plain", "text": "hello"}]}
+    async with hostile(api, results(resources_read=contents)), client_of(origin) as client:
+        result = await client.read_resource("connection://odd/note://one")
+        with pytest.raises(MCPError, match="There is no connection of this name"):
+            await client.read_resource("connection://even/note://one")
+    [read] = result.contents
+    assert (str(read.uri), getattr(read, "text", None)) == ("connection://odd/note://one", "hello")
+
+
 async def test_results_that_clients_would_refuse_are_cut(
     origin: str, api: httpx2.AsyncClient
 ) -> None:
