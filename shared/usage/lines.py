@@ -4,10 +4,13 @@ A log is a principal's for one UTC day. Each append is one line, a `Batch` of en
 what all entries up to its end add up to: whoever opens the log need not read it from its beginning.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+logger = logging.getLogger(__name__)
 
 Door = Literal["tools", "mcp", "chat", "openai"]
 
@@ -88,7 +91,8 @@ class Settled(_Line):
     tokens_before: int
     usd_before: float
     tokens: int
-    usd: float | None
+    # Left out of the line where nobody knows it, as all that is None.
+    usd: float | None = None
     is_estimate: bool = False
     was_reached: bool = True
     is_request: bool
@@ -158,14 +162,21 @@ def encode(batch: Batch) -> bytes:
 def decode(data: bytes) -> Iterator[Batch]:
     """Yields the batches of whole lines.
 
-    A line that is none was cut off when a machine failed: it was never answered for, and is left out.
+    A line that is no JSON was cut off when a machine failed: it was never answered for, and is left out.
+    Another one that cannot be read is logged.
     """
     for line in data.split(b"\n"):
         if line:
             try:
                 yield Batch.model_validate_json(line)
-            except ValidationError:
-                continue
+            except ValidationError as error:
+                if error.errors(include_input=False)[0]["type"] != "json_invalid":
+                    logger.error("A line of the ledger cannot be read: %s", _reason(error))
+
+
+def _reason(error: ValidationError) -> str:
+    found = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    return f"{'.'.join(map(str, found['loc']))}: {found['type']}"
 
 
 def key_of(entry: Entry) -> tuple[str, str, float]:

@@ -334,7 +334,7 @@ async def test_list_of_models_has_those_that_the_caller_may_use(
 ) -> None:
     client = make_client(environment | for_openai(["*-luna"]), HEADERS)
     rows = (await client.get("/v1/models")).json()["data"]
-    assert [row["id"] for row in rows] == ["gpt-6-luna"]
+    assert [row["id"] for row in rows] == ["agent", "gpt-6-luna"]
 
 
 @pytest.mark.parametrize("field", ["model", "models", "fallbacks", "route"])

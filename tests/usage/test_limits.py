@@ -130,6 +130,9 @@ async def test_price_that_nobody_knows_is_refused_where_dollars_are_limited(
     assert "x-cost-usd" not in answer.headers
     total = (await unlimited.get("/usage")).json()["total"]
     assert (total["cost_usd"], total["unpriced_requests"]) == (None, 1)
+    records = (await unlimited.get("/usage/records")).json()["records"]
+    assert [each["status"] for each in records] == ["ok"]
+    assert total["output_tokens"] == records[0]["output_tokens"] > 0
 
 
 async def test_requests_at_a_time_are_limited_until_they_end(

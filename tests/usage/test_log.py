@@ -10,7 +10,7 @@ from shared.errors import BudgetSpent, LimitReached, RequestLimitReached, Storag
 from shared.settings import Limits
 from shared.storage import ObjectStore
 from shared.usage import log_parts
-from shared.usage.lines import Reserved, Sums
+from shared.usage.lines import Batch, Reserved, Sums, decode, encode
 from shared.usage.log import DayLog
 from shared.usage.log_parts import log_name, read_all
 from tests.usage.support import NOON, Clock, released, reserved, settled
@@ -239,3 +239,18 @@ async def test_what_is_only_booked_waits_until_storage_is_back(store: ObjectStor
         await log.reserve(reserved(), Limits(requests_per_day=9))
     await log.flush()
     assert log.totals.sums == Sums(requests=1, tokens=3)
+
+
+@pytest.mark.parametrize("usd", [None, 0.0, 1.5])
+def test_lines_are_read_as_they_were_written_with_a_price_and_without(usd: float | None) -> None:
+    entry = reserved(usd=usd)
+    end = settled(entry, tokens=3).model_copy(update={"usd": usd})
+    batch = Batch(n=1, sums=Sums(), entries=(entry, end, released(entry)))
+    assert list(decode(encode(batch))) == [batch]
+
+
+def test_line_that_a_later_version_wrote_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    assert list(decode(b'{"v":2,"n":1,"entries":[]}\n{"v":1,"n":1,"su')) == []
+    assert [record.message for record in caplog.records] == [
+        "A line of the ledger cannot be read: v: literal_error"
+    ]
