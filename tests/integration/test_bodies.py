@@ -30,6 +30,7 @@ LONG = {
     "/api/default/chat",
     "/tools/chat_completion",
     "/tools/generate",
+    "/tools/default",
     "/mcp",
     "/mcp/call_tool",
 }
