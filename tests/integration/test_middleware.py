@@ -140,15 +140,15 @@ async def test_wrong_fields_answer_422_with_a_sentence_and_a_list(
     response = await client.post("/chat", json={"mesage": "hi", "max_turns": 0})
     assert response.status_code == 422
     assert response.json() == {
-        "detail": "message: Field required; max_turns: Input should be greater than or equal to 1; "
+        "detail": "max_turns: Input should be greater than or equal to 1; message: Field required; "
         "mesage: Extra inputs are not permitted",
         "errors": [
-            {"type": "missing", "loc": ["body", "message"], "msg": "Field required"},
             {
                 "type": "greater_than_equal",
                 "loc": ["body", "max_turns"],
                 "msg": "Input should be greater than or equal to 1",
             },
+            {"type": "missing", "loc": ["body", "message"], "msg": "Field required"},
             {
                 "type": "extra_forbidden",
                 "loc": ["body", "mesage"],
