@@ -64,7 +64,7 @@ export function composer(state, onAsk) {
       }
     },
   },
-  session.config.provider === "stand-in" && h("p", { class: "small muted" }, "A stand-in answers here, not a model. Set OPENAI_API_KEY to ask a model."),
+  session.config.provider === "stand-in" && h("p", { class: "small muted" }, "A stand-in answers here, not a model. Costs are simulated: nothing is charged. Set OPENAI_API_KEY to ask a model."),
   files.node, field, h("div", { class: "row" }, files.open, model, tools.node, act));
   state.onState = (isRunning) => {
     act.lastChild.textContent = isRunning ? "Stop" : "Send";

@@ -20,6 +20,11 @@ export function number(count) {
   return count == null ? "–" : count.toLocaleString("en-US");
 }
 
+/** @param {number|null|undefined} count @param {string} noun */
+export function counted(count, noun) {
+  return `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** @param {number|null|undefined} bytes */
 export function size(bytes) {
   if (bytes == null) return "–";

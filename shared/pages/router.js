@@ -43,7 +43,9 @@ export function arrive(title, place) {
   }
   for (const tab of document.querySelectorAll(".tabs a")) {
     const isCurrent = tab.getAttribute("href") === `#/${readRoute().name}`;
-    if (isCurrent) tab.setAttribute("aria-current", "page");
-    else tab.removeAttribute("aria-current");
+    if (isCurrent) {
+      tab.setAttribute("aria-current", "page");
+      tab.scrollIntoView({ block: "nearest", inline: "center" });
+    } else tab.removeAttribute("aria-current");
   }
 }

@@ -6,7 +6,7 @@ const USER = "user";
 /** @type {{key: string|null, user: string|null, me: any, config: any}} */
 export const session = { key: sessionStorage.getItem(KEY), user: sessionStorage.getItem(USER), me: null, config: {} };
 
-const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
+export const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
 /**
  * Takes a key out of the address before anything is asked, and leaves no trace of it there. On one's own

@@ -3,8 +3,9 @@
 import { button, h } from "./dom.js";
 import { get, post, remove, send } from "./api.js";
 import { copyButton } from "./code.js";
-import { money, number } from "./format.js";
+import { counted, money, number } from "./format.js";
 import { confirm, empty, fault, loading, modal, toast } from "./notice.js";
+import { LOOPBACK } from "./session.js";
 
 const SCOPES = /** @type {Record<string, string>} */ ({
   chat: "chat", tools: "tools", connections: "connections", openai: "openai (/v1)", "act-as": "act-as: speak for users", admin: "admin: keys, everybody's usage",
@@ -24,16 +25,21 @@ export function show(place, route) {
     const make = () => openForm("Make a key", null, async (name, body) => {
       const made = await post("/keys", { name, ...body });
       showOnce(fresh, made.name, made.key);
+      // The key stays in sight even where the list cannot be read again.
+      get("/keys", route.signal).then(({ keys }) => fill(keys), () => {});
     });
+    const list = h("div", {});
+    const fill = (/** @type {any[]} */ keys) => list.replaceChildren(keys.length
+      ? h("div", { class: "keys" }, keys.map((key) => card(key, spent.get(key.name), actions(key, fresh))))
+      : empty("No stored keys yet. A key of its own for each person or client shows who spent what, and can be revoked alone.", button("Make a key", make)));
+    fill(found.keys);
     return h("div", { class: "page" },
       h("div", { class: "head" }, h("h1", {}, "Keys"), button("Make a key", make, { kind: "primary", icon: "plus" })),
       fresh,
       (found.problems ?? []).map((/** @type {string} */ problem) => h("div", { class: "fault" }, h("p", {}, problem))),
-      found.keys.length
-        ? h("div", { class: "keys" }, found.keys.map((/** @type {any} */ key) => card(key, spent.get(key.name), actions(key, fresh))))
-        : empty("No stored keys yet. A key of its own for each person or client shows who spent what, and can be taken away alone.", button("Make a key", make)),
+      list,
       h("h2", { class: "over" }, "From the settings"),
-      h("p", { class: "muted small pre" }, "Changed in API_KEYS and MCP_API_KEY, not here."),
+      h("p", { class: "muted small pre" }, "Changed in API_KEYS and MCP_API_KEY, not here.", LOOPBACK.has(location.hostname) && " Without them, “make run” keeps its key in .local/key."),
       h("div", { class: "keys" }, (found.settings ?? []).map((/** @type {any} */ key) => card(key, spent.get(key.name), null))));
   });
 }
@@ -49,7 +55,7 @@ function card(key, used, acts) {
   if (key.valid_keys > 1) facts.push(["Valid keys", `${key.valid_keys}, an old one overlaps`]);
   return h("article", { class: "panel key", "aria-label": `Key ${key.name}` },
     h("div", { class: "row" }, h("h2", {}, h("code", {}, key.name)),
-      h("span", { class: "push num" }, used ? h("span", {}, h("b", { class: "cost" }, money(used.cost_usd)), ` this month, ${number(used.requests)} requests`) : h("span", { class: "muted" }, "not used this month"))),
+      h("span", { class: "push num" }, used ? h("span", {}, h("b", { class: "cost" }, money(used.cost_usd)), ` this month, ${counted(used.requests, "request")}`) : h("span", { class: "muted" }, "not used this month"))),
     key.problem && h("div", { class: "fault" }, h("p", {}, key.problem)),
     h("dl", { class: "facts" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])), acts);
 }
@@ -71,12 +77,12 @@ function actions(key, fresh) {
         fresh.replaceChildren(fault(error));
       }
     }, { name: `Rotate the key ${key.name}` }),
-    button("Take away", async () => {
-      if (!(await confirm(`Take the key ${key.name} away?`, "It is refused everywhere within 30 seconds. What was stored under the name stays.", "Take away", key.name))) return;
+    button("Revoke", async () => {
+      if (!(await confirm(`Revoke the key ${key.name}?`, "It is refused everywhere within 30 seconds. What was stored under the name stays.", "Revoke", key.name))) return;
       await remove(path);
-      toast("Taken away");
+      toast("Revoked");
       reload();
-    }, { kind: "ghost push", name: `Take away the key ${key.name}` }));
+    }, { kind: "ghost push", name: `Revoke the key ${key.name}` }));
 }
 
 function reload() {
@@ -88,7 +94,11 @@ function reload() {
  * @param {(name: string, body: any) => Promise<void>} save
  */
 function openForm(title, key, save) {
-  const name = h("input", { class: "field mono", id: "key-name", required: true, maxlength: 128, autocomplete: "off" });
+  const hint = "Letters, digits, . _ @ - and no spaces";
+  const name = h("input", {
+    class: "field mono", id: "key-name", required: true, maxlength: 128, autocomplete: "off",
+    pattern: "[A-Za-z0-9._@\\-]+", title: hint, "aria-describedby": "key-hint",
+  });
   const expires = h("input", { class: "field", id: "key-expires", type: "date", value: key?.expires?.slice(0, 10) });
   const models = h("input", { class: "field", id: "key-models", placeholder: "any", value: key?.models?.join(", ") });
   const has = new Set(key?.scopes ?? DEFAULTS);
@@ -115,12 +125,12 @@ function openForm(title, key, save) {
     }
   };
   const close = modal(title, h("form", { class: "form wide", onsubmit: submit },
-    !key && h("div", { class: "entry" }, h("label", { for: "key-name" }, "Name of the person or client *"), name),
+    !key && h("div", { class: "entry" }, h("label", { for: "key-name" }, "Name of the person or client *"), name, h("p", { class: "hint", id: "key-hint" }, hint)),
     h("fieldset", {}, h("legend", {}, "Scopes"), scopes.map((each) => h("label", { class: "check" }, each, SCOPES[each.value]))),
     h("fieldset", { class: "pairs" }, h("legend", {}, "Limits"), limits.map((each) => h("div", { class: "entry" }, h("label", { for: each.id }, LIMITS[each.name]), each))),
     h("div", { class: "entry" }, h("label", { for: "key-models" }, "Models, comma-separated, * for any characters"), models),
     h("div", { class: "entry" }, h("label", { for: "key-expires" }, "Last day"), expires),
-    problem, h("div", { class: "row end" }, button("Cancel", () => close()),
+    h("div", { class: "row end" }, problem, button("Cancel", () => close()),
       button(key ? "Save" : "Make the key", () => {}, { kind: "primary", type: "submit" }))), key ? undefined : name);
 }
 

@@ -22,7 +22,7 @@ export function show(place, route) {
       h("ol", { class: "steps" },
         current.steps.map((each) => h("li", {}, h("h2", {}, current.title), h("p", {}, each.title), codeBlock(each.language, each.text))),
         h("li", {}, h("h2", {}, "Give it a key"),
-          h("p", {}, "A key of its own for each client shows who spent what, and can be taken away alone."),
+          h("p", {}, "A key of its own for each client shows who spent what, and can be revoked alone."),
           h("div", { class: "row" }, session.key && copyButton(() => session.key ?? "", "Copy my key", ""),
             may("admin") && h("a", { class: "btn ghost", href: "#/keys" }, "Make a new key"),
             !session.me && h("a", { class: "btn", href: "#/chat" }, "Sign in"))),

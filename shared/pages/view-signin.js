@@ -27,7 +27,9 @@ function signInForm(onSignedIn) {
       } catch (error) {
         Object.assign(session, before);
         field.setAttribute("aria-invalid", "true");
-        problem.replaceChildren(fault(error));
+        const refusal = /** @type {any} */ (error);
+        if (refusal.status === 401) refusal.message = "This key is not known here, or has expired.";
+        problem.replaceChildren(fault(refusal));
         field.focus();
       } finally {
         submit.disabled = false;

@@ -58,6 +58,11 @@ function tool(described, side, given) {
     } catch {
       return;
     }
+    const { properties, required = [] } = described.inputSchema;
+    for (const name of required) {
+      const text = /_id$|images/.test(name) ? "ID" : "An example";
+      values[name] ??= properties[name].type === "array" ? [text] : text;
+    }
     const calls = toolCalls(location.origin, described.name, values);
     for (const each of choices) each.setAttribute("aria-pressed", String(each.textContent === language));
     examples.replaceChildren(codeBlock(language === "MCP" ? "MCP over HTTP" : language, calls[language]));

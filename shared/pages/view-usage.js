@@ -3,7 +3,7 @@
 import { button, h } from "./dom.js";
 import { get, send } from "./api.js";
 import { chartPanel, dayChart, table } from "./chart.js";
-import { ago, duration, money, number } from "./format.js";
+import { ago, counted, duration, money, number } from "./format.js";
 import { empty, loading } from "./notice.js";
 import { may, session } from "./session.js";
 
@@ -75,7 +75,7 @@ function groupPicker(by, from, to) {
 function totals(total) {
   const cells = [
     ["Spent", h("span", { class: "cost" }, money(total.cost_usd)), total.unpriced_requests ? `${total.unpriced_requests} without a price` : "all priced"],
-    ["Requests", number(total.requests), `${number(total.provider_calls)} calls of providers`],
+    ["Requests", number(total.requests), `${counted(total.provider_calls, "call")} of providers`],
     ["Tokens", number((total.input_tokens ?? 0) + (total.output_tokens ?? 0)), `${number(total.input_tokens)} in, ${number(total.output_tokens)} out`],
     ["Pictures", number(total.images), `${number(Math.round(total.seconds ?? 0))} s of audio and video`],
   ];
@@ -113,7 +113,7 @@ function byDay(rows, from, to, value, words) {
 
 /** @param {any[]} rows @param {string} from @param {string} to @param {number|undefined} limit */
 function spending(rows, from, to, limit) {
-  const points = byDay(rows, from, to, (row) => row.cost_usd, (row) => `${money(row.cost_usd ?? 0)}, ${number(row.requests ?? 0)} requests`);
+  const points = byDay(rows, from, to, (row) => row.cost_usd, (row) => `${money(row.cost_usd ?? 0)}, ${counted(row.requests ?? 0, "request")}`);
   const chart = dayChart(points, { label: "Spending by day in US dollars", unit: money, limit, limitWords: `limit ${money(limit)} a day` });
   return chartPanel("Spending by day", chart, table("Spending by day",
     [{ name: "Day" }, { name: "Requests", kind: "num" }, { name: "Pictures", kind: "num wide" }, { name: "Cost", kind: "num cost" }],

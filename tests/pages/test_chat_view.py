@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from tests.conftest import KEY, StandIn
-from tests.pages.conftest import PLAIN_KEY, Visit
-from tests.pages.visitor import Visitor
+from tests.pages.conftest import PLAIN_KEY, Visit, serve
+from tests.pages.visitor import Visitor, visiting
 
 pytestmark = pytest.mark.any_python
 
@@ -170,7 +170,9 @@ async def test_key_that_ends_is_asked_for_again_and_the_draft_stays(visit: Visit
         dialog = tab.get_by_role("dialog", name="Sign in again")
         await dialog.get_by_label("API key").fill("wrong")
         await dialog.get_by_role("button", name="Sign in").click()
-        await expect(dialog.get_by_role("alert")).to_contain_text("unauthorized")
+        alert = dialog.get_by_role("alert")
+        await expect(alert).to_contain_text("This key is not known here, or has expired.")
+        await expect(alert).to_contain_text("unauthorized")
         await dialog.get_by_label("API key").fill(KEY)
         await dialog.get_by_role("button", name="Sign in").click()
         await expect(dialog).to_have_count(0)
@@ -204,3 +206,13 @@ async def test_who_speaks_for_a_user_is_told_so_until_it_ends(
     await tab.locator("#band").get_by_role("button", name="End").click()
     await expect(tab.locator(".talks").get_by_role("link", name="As myself")).to_be_visible()
     await expect(tab.locator("#band")).to_be_hidden()
+
+
+async def test_stand_in_says_that_nothing_is_charged(
+    browser: Browser, page_environment: dict[str, str]
+) -> None:
+    with serve(page_environment | {"OPENAI_API_KEY": "stand-in"}) as origin:
+        async with visiting(browser, origin) as visitor:
+            await visitor.sign_in(KEY)
+            note = visitor.tab.get_by_role("form", name="Ask")
+            await expect(note).to_contain_text("Costs are simulated: nothing is charged.")

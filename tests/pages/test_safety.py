@@ -66,6 +66,31 @@ async def test_nothing_is_wider_than_a_narrow_window(visit: Visit) -> None:
         assert {view: pixels for view, pixels in wider.items() if pixels > 0} == {}
 
 
+async def test_tab_of_the_view_is_in_sight_on_a_phone(visit: Visit) -> None:
+    async with visit(size="phone") as visitor:
+        await visitor.sign_in(KEY)
+        tabs = visitor.tab.get_by_role("navigation", name="Main")
+        for view, name in (("keys", "Keys"), ("chat", "Chat"), ("usage", "Usage")):
+            await visitor.show(view)
+            tab = tabs.get_by_role("link", name=name)
+            await expect(tab).to_have_attribute("aria-current", "page")
+            await expect(tab).to_be_in_viewport(ratio=1)
+
+
+async def test_tabs_stay_where_they_are_from_view_to_view(visit: Visit) -> None:
+    async with visit() as visitor:
+        await visitor.sign_in(KEY)
+        last = visitor.tab.get_by_role("navigation", name="Main").get_by_role("link").last
+        places = []
+        for view in ("chat", "connections"):
+            await visitor.show(view)
+            await expect(visitor.tab.locator(".tabs [aria-current]")).to_have_attribute(
+                "href", f"#/{view}"
+            )
+            places.append(await last.bounding_box())
+        assert places[0] == places[1]
+
+
 async def test_page_can_be_used_by_the_keyboard_alone(visit: Visit) -> None:
     async with visit() as visitor:
         tab = visitor.tab

@@ -59,6 +59,20 @@ async def test_tool_is_called_by_its_form_and_its_call_is_shown_in_four_language
     await expect(tab.locator(".result .receipt")).to_contain_text(re.compile(r"\$0\.\d{4}"))
 
 
+async def test_example_of_a_form_that_nobody_filled_in_has_what_is_required(
+    visitor: Visitor,
+) -> None:
+    code = visitor.tab.locator(".codeblock pre")
+    for tool, body in (
+        ("generate_image", '{"prompt":"An example"}'),
+        ("edit_image", '{"prompt":"An example","images":["ID"]}'),
+        ("transcribe_audio", '{"media_id":"ID"}'),
+        ("list_tasks", "{}"),
+    ):
+        await visitor.show(f"tools/{tool}")
+        await expect(code).to_contain_text(f"-d '{body}'")
+
+
 async def test_complaint_about_an_argument_stands_at_its_field(visit: Visit) -> None:
     async with visit(expected=("status of 422",)) as visitor:
         await visitor.sign_in(KEY, "tools/generate_image")
@@ -176,7 +190,8 @@ async def test_usage_is_the_same_in_figures_chart_table_and_file(visitor: Visito
         "img"
     )
     await bars.last.focus()
-    await expect(tab.locator(".tip").first).to_contain_text(f"{cost}, 1 requests")
+    tip = tab.locator(".tip").first
+    await expect(tip).to_contain_text(re.compile(rf"{re.escape(cost)}, 1 request$"))
     await tab.keyboard.press("Home")
     await expect(bars.first).to_be_focused()
     panel = tab.locator(".panel", has_text="Spending by day")
@@ -226,7 +241,7 @@ async def test_address_is_tested_from_the_browser(visitor: Visitor, stand_in: St
     assert paid == set()
 
 
-async def test_key_is_made_shown_once_used_changed_rotated_and_taken_away(visit: Visit) -> None:
+async def test_key_is_made_shown_once_used_changed_rotated_and_revoked(visit: Visit) -> None:
     async with visit() as visitor:
         await visitor.sign_in(KEY, "keys")
         tab = visitor.tab
@@ -238,8 +253,10 @@ async def test_key_is_made_shown_once_used_changed_rotated_and_taken_away(visit:
         await dialog.get_by_role("button", name="Make the key").click()
         fresh = tab.locator(".fresh")
         first = await fresh.locator("pre").inner_text()
-        await fresh.get_by_role("button", name="I have saved it").click()
         card = tab.get_by_role("article", name="Key maya")
+        await expect(card).to_be_visible()
+        await expect(fresh).to_be_visible()
+        await fresh.get_by_role("button", name="I have saved it").click()
         await expect(card).to_contain_text("chat, tools, openai")
         await expect(card).to_contain_text("Dollars a day: 2.5")
 
@@ -258,12 +275,38 @@ async def test_key_is_made_shown_once_used_changed_rotated_and_taken_away(visit:
             me = httpx2.get(f"{visitor.origin}/me", headers={"Authorization": f"Bearer {key}"})
             assert me.json()["principal"] == "maya"
 
-        await card.get_by_role("button", name="Take away the key maya").click()
-        dialog = tab.get_by_role("dialog", name="Take the key maya away?")
-        await expect(dialog.get_by_role("button", name="Take away")).to_be_disabled()
+        await card.get_by_role("button", name="Revoke the key maya").click()
+        dialog = tab.get_by_role("dialog", name="Revoke the key maya?")
+        await expect(dialog.get_by_role("button", name="Revoke")).to_be_disabled()
         await dialog.get_by_role("textbox").fill("maya")
-        await dialog.get_by_role("button", name="Take away").click()
+        await dialog.get_by_role("button", name="Revoke").click()
         await expect(card).to_have_count(0)
+
+
+async def test_dialog_tells_what_a_name_of_a_key_may_have_and_keeps_its_buttons_in_view(
+    visit: Visit,
+) -> None:
+    async with visit(size="phone") as visitor:
+        await visitor.sign_in(KEY, "keys")
+        await visitor.tab.get_by_role("button", name="Make a key").first.click()
+        dialog = visitor.tab.get_by_role("dialog", name="Make a key")
+        name = dialog.get_by_label("Name of the person")
+        await expect(name).to_have_accessible_description("Letters, digits, . _ @ - and no spaces")
+        save = dialog.get_by_role("button", name="Make the key")
+        await expect(save).to_be_in_viewport(ratio=1)
+        for wrong in ("maya lin", "maya/lin"):
+            await name.fill(wrong)
+            await save.click()
+            await expect(name).to_be_focused()
+            assert await name.evaluate("field => field.validity.patternMismatch")
+        await name.fill("maya.lin_2@example-1.com")
+        await save.click()
+        await expect(visitor.tab.locator(".fresh")).to_be_visible()
+
+
+async def test_key_of_local_work_is_told_where_it_is(visitor: Visitor) -> None:
+    await visitor.show("keys")
+    await expect(main(visitor)).to_contain_text(".local/key")
 
 
 async def test_limit_that_is_spent_says_when_it_resets(visit: Visit) -> None:
