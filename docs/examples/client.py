@@ -8,6 +8,7 @@ import json
 import mimetypes
 import os
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import httpx
 ATTEMPTS = 3
 RETRYABLE = {409, 429, 503}
 """Another request holds the conversation; a limit; storage or the app is not ready."""
+MAX_WAIT_SECONDS = 60
 
 
 class GatewayError(Exception):
@@ -30,9 +32,12 @@ class GatewayError(Exception):
 
 def main(message: str) -> None:
     """Asks one question."""
+    key = os.environ.get("GATEWAY_KEY")
+    if not key:
+        sys.exit("Set GATEWAY_KEY to a key with the scopes chat and tools; 'make run' prints one.")
     with httpx.Client(
         base_url=os.environ.get("GATEWAY_URL", "http://localhost:7071"),
-        headers={"Authorization": f"Bearer {os.environ['GATEWAY_KEY']}"},
+        headers={"Authorization": f"Bearer {key}"},
         # The app sends a comment every 15 seconds while there is nothing to say.
         timeout=httpx.Timeout(10, read=60),
     ) as client:
@@ -51,13 +56,25 @@ def ask(client: httpx.Client, message: str) -> dict[str, Any]:
     for attempt in range(1, ATTEMPTS + 1):
         body = {"message": message, "stream": True}
         with client.stream("POST", "/chat", json=body, headers=headers) as response:
-            if response.status_code in RETRYABLE and attempt < ATTEMPTS:
-                time.sleep(float(response.headers.get("Retry-After", attempt)))
-                continue
-            if response.is_error:
-                raise GatewayError(json.loads(response.read()))
-            return follow(events(response))
+            if not response.is_error:
+                return follow(events(response))
+            response.read()
+            seconds = seconds_to_wait(response, attempt)
+            if seconds is None or attempt == ATTEMPTS:
+                raise GatewayError(response.json())
+        time.sleep(seconds)
     raise AssertionError
+
+
+def seconds_to_wait(response: httpx.Response, attempt: int) -> float | None:
+    """Returns after how many seconds to try again; None where that would not help soon."""
+    if response.status_code not in RETRYABLE:
+        return None
+    # A spent quota, quota_exceeded, has the status of a limited rate and lasts for hours.
+    if response.status_code == 429 and response.json()["code"] != "rate_limited":
+        return None
+    seconds = float(response.headers.get("Retry-After", attempt))
+    return seconds if seconds <= MAX_WAIT_SECONDS else None
 
 
 def events(response: httpx.Response) -> Iterator[dict[str, Any]]:
@@ -84,11 +101,12 @@ def follow(stream: Iterator[dict[str, Any]]) -> dict[str, Any]:
 
 
 def save(client: httpx.Client, medium: dict[str, Any]) -> Path:
-    """Downloads a medium into the current folder."""
+    """Downloads a medium into a new temporary folder."""
     # Leads to the bytes for as long as the medium exists; the link in the answer expires.
     response = client.get(f"/media/{medium['id']}", follow_redirects=True)
     response.raise_for_status()
-    path = Path(medium["id"] + (mimetypes.guess_extension(medium["content_type"]) or ""))
+    extension = mimetypes.guess_extension(medium["content_type"]) or ""
+    path = Path(tempfile.mkdtemp(), medium["id"] + extension)
     path.write_bytes(response.content)
     return path
 

@@ -4,7 +4,9 @@
 // scopes chat and tools.
 
 import { randomUUID } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
 type Medium = { id: string; content_type: string };
@@ -28,6 +30,7 @@ const HEADERS = { Authorization: `Bearer ${process.env.GATEWAY_KEY}` };
 const ATTEMPTS = 3;
 // Another request holds the conversation; a limit; storage or the app is not ready.
 const RETRYABLE = new Set([409, 429, 503]);
+const MAX_WAIT_SECONDS = 60;
 
 class GatewayError extends Error {
   constructor(error: ApiError) {
@@ -48,14 +51,21 @@ async function ask(message: string): Promise<Answer> {
   };
   for (let attempt = 1; ; attempt++) {
     const response = await fetch(`${GATEWAY_URL}/chat`, request);
-    if (RETRYABLE.has(response.status) && attempt < ATTEMPTS) {
-      await response.body?.cancel();
-      await pause(1000 * Number(response.headers.get("Retry-After") ?? attempt));
-      continue;
-    }
-    if (!response.ok) throw new GatewayError((await response.json()) as ApiError);
-    return await follow(events(response));
+    if (response.ok) return await follow(events(response));
+    const text = await response.text();
+    const seconds = secondsToWait(response, text, attempt);
+    if (seconds === null || attempt === ATTEMPTS) throw new GatewayError(JSON.parse(text) as ApiError);
+    await pause(1000 * seconds);
   }
+}
+
+// Returns after how many seconds to try again; null where that would not help soon.
+function secondsToWait(response: Response, text: string, attempt: number): number | null {
+  if (!RETRYABLE.has(response.status)) return null;
+  // A spent quota, quota_exceeded, has the status of a limited rate and lasts for hours.
+  if (response.status === 429 && (JSON.parse(text) as ApiError).code !== "rate_limited") return null;
+  const seconds = Number(response.headers.get("Retry-After") ?? attempt);
+  return seconds <= MAX_WAIT_SECONDS ? seconds : null;
 }
 
 // Yields the events of a stream; the data of each is one line of JSON.
@@ -88,11 +98,16 @@ async function save(medium: Medium): Promise<string> {
   // Leads to the bytes for as long as the medium exists; the link in the answer expires.
   const response = await fetch(`${GATEWAY_URL}/media/${medium.id}`, { headers: HEADERS });
   if (!response.ok) throw new GatewayError((await response.json()) as ApiError);
-  const name = `${medium.id}.${medium.content_type.split("/")[1]}`;
-  await writeFile(name, new Uint8Array(await response.arrayBuffer()));
-  return name;
+  const folder = await mkdtemp(join(tmpdir(), "gateway-"));
+  const path = join(folder, `${medium.id}.${medium.content_type.split("/")[1]}`);
+  await writeFile(path, new Uint8Array(await response.arrayBuffer()));
+  return path;
 }
 
+if (!process.env.GATEWAY_KEY) {
+  console.error("Set GATEWAY_KEY to a key with the scopes chat and tools; 'make run' prints one.");
+  process.exit(1);
+}
 try {
   const answer = await ask(process.argv.slice(2).join(" ") || "What is the server time?");
   for (const call of answer.tool_calls) {

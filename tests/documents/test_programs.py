@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from local.server import LOOPBACK
 from shared.app import create_app
 from shared.settings import load_settings
-from tests.conftest import KEY, ThreadServer
+from tests.conftest import KEY, ThreadServer, digest
 from tests.documents.markdown import LOCAL, PROJECT, blocks
 from tests.node import NODE
 
@@ -40,11 +42,17 @@ def failing_origin(environment: dict[str, str], unused_port: int) -> Iterator[st
 def run(language: str, message: str, origin: str, key: str, cwd: Path) -> tuple[int, str, str]:
     done = subprocess.run(
         [*COMMANDS[language], message],
-        env={"PATH": os.environ["PATH"], "GATEWAY_URL": origin, "GATEWAY_KEY": key},
+        env={
+            "PATH": os.environ["PATH"],
+            "TMPDIR": str(cwd),
+            "GATEWAY_URL": origin,
+            "GATEWAY_KEY": key,
+        },
         cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -53,13 +61,15 @@ def run(language: str, message: str, origin: str, key: str, cwd: Path) -> tuple[
 def test_client_shows_the_calls_and_saves_the_picture(
     language: str, app_origin: str, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "saved"
+    folder = tmp_path / "temporary"
     folder.mkdir()
     status, output, errors = run(language, "Draw a lighthouse", app_origin, KEY, folder)
     assert (status, errors) == (0, "")
     assert output.startswith("[generate_image {")
-    (picture,) = folder.iterdir()
-    assert f"saved {picture.name}\n" in output
+    # Not in the current folder, which may be a clone of this repository.
+    assert [path.is_dir() for path in folder.iterdir()] == [True]
+    (picture,) = folder.glob("*/*")
+    assert f"saved {picture}\n" in output
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert re.search(r"^cost: \$0\.\d{6}$", output, re.MULTILINE)
 
@@ -81,6 +91,54 @@ def test_client_tells_of_an_error_inside_of_a_stream(
     status, _, errors = run(language, "Hello", failing_origin, KEY, tmp_path)
     assert status == 1
     assert errors.startswith("provider_unavailable: ")
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_client_without_a_key_says_what_to_set(language: str, tmp_path: Path) -> None:
+    status, _, errors = run(language, "Hello", LOCAL, "", tmp_path)
+    assert status == 1
+    assert errors.startswith("Set GATEWAY_KEY ")
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_client_does_not_wait_for_a_spent_limit(
+    language: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    keys = {"alice": {"sha256": digest(KEY), "limits": {"requests_per_day": 1}}}
+    settings = environment | {"MCP_API_KEY": "", "API_KEYS": json.dumps(keys)}
+    with ThreadServer(create_app(load_settings(settings))) as server:
+        assert run(language, "Hello", server.origin, KEY, tmp_path)[0] == 0
+        status, _, errors = run(language, "Hello", server.origin, KEY, tmp_path)
+    assert status == 1
+    assert errors.startswith("quota_exceeded: ")
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_client_does_not_wait_for_longer_than_a_minute(language: str, tmp_path: Path) -> None:
+    error = {"detail": "Try again later.", "code": "storage_unavailable", "request_id": "r"}
+    with ThreadServer(JSONResponse(error, 503, {"Retry-After": "3600"})) as server:
+        status, _, errors = run(language, "Hello", server.origin, KEY, tmp_path)
+    assert (status, errors) == (1, "storage_unavailable: Try again later. (request r)\n")
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_client_tries_again_after_a_limited_rate(language: str, tmp_path: Path) -> None:
+    error = {"detail": "Too many.", "code": "rate_limited", "request_id": "r"}
+    completed: dict[str, Any] = {"type": "chat.completed", "tool_calls": [], "usage": None}
+    answers = [
+        JSONResponse(error, 429, {"Retry-After": "0"}),
+        PlainTextResponse(f"data: {json.dumps(completed)}\n\n"),
+    ]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await answers.pop(0)(scope, receive, send)
+
+    with ThreadServer(app) as server:
+        status, output, errors = run(language, "Hello", server.origin, KEY, tmp_path)
+    assert (status, errors, answers) == (0, "", [])
+    assert "cost: unknown" in output
 
 
 def requests() -> list[tuple[str, str, dict[str, str], str]]:
