@@ -81,7 +81,7 @@ class _Posix:
 
     def __init__(self, base_url: str, key: str) -> None:
         self._base_url = base_url
-        self._key = f'-H "X-Api-Key: {key}"'
+        self._key = f'-H "Authorization: Bearer {key}"'
 
     def get(self, path: str) -> str:
         return f"curl -s {self._base_url}{path} {self._key}"
@@ -96,7 +96,7 @@ class _PowerShell:
 
     def __init__(self, base_url: str, key: str) -> None:
         self._base_url = base_url
-        self._key = f'-Headers @{{"X-Api-Key" = "{key}"}}'
+        self._key = f'-Headers @{{"Authorization" = "Bearer {key}"}}'
 
     def get(self, path: str) -> str:
         return f"irm {self._base_url}{path} {self._key}"
@@ -122,7 +122,7 @@ def _commands(shell: _Posix | _PowerShell, *, is_working: bool) -> str:
 
 {shell.get("/server_time")}
 
-{shell.post("/chat", {"message": "What is the server time?"})}
+{shell.post("/chat", {"message": "What is the current server time?"})}
 
 {shell.post("/tools/generate_image", {"prompt": "A lighthouse at night"})}
 """
