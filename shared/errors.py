@@ -32,6 +32,7 @@ are here where no module is named. Those without a status are never answered the
     ├── SigningKeysUnavailable               503  signing_keys_unavailable
     ├── StorageUnavailable                   503  storage_unavailable
     ├── TooManyDownloads                     503  too_many_downloads
+    ├── Overloaded                           503  overloaded
     ├── ShuttingDown                         503  shutting_down
     └── ProviderError
         ├── ProviderRejected                 400  provider_rejected

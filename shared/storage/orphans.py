@@ -29,7 +29,7 @@ SETTLED_AFTER = timedelta(hours=1)
 FIRST_RUN = timedelta(days=7)
 """How far back the first run of all begins."""
 
-MAX_LISTINGS = 200
+MAX_LISTINGS = 300
 """Maximum listings per run."""
 
 PAGE = 200

@@ -48,7 +48,7 @@ async def test_links_to_media_begin_with_the_public_address(
 ) -> None:
     client = make_client(public_environment)
     drawn = await client.post("/tools/generate_image", json={"prompt": "A hill"})
-    assert drawn.json()["media"][0]["url"].startswith(f"{PUBLIC}/media/")
+    assert drawn.json()["media"][0]["url"].startswith(f"{PUBLIC}/m/")
 
 
 @pytest.mark.parametrize(("origin", "status"), [(PUBLIC, 200), ("https://other.example", 403)])

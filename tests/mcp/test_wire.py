@@ -22,7 +22,7 @@ from tests.mcp.support import (
 PING = request(1, "ping")
 PONG = {"jsonrpc": "2.0", "id": 1, "result": {}}
 UNAUTHORIZED = (
-    "A valid API key is required: send it as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
+    "A valid API key is required: send the key as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
 )
 
 
