@@ -1,6 +1,7 @@
 """Days that housekeeping adds up, and reports that read them in place of their logs."""
 
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -23,8 +24,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def storage(stored_environment: dict[str, str], clock: Clock) -> Storage:
-    return Storage(load_settings(stored_environment), clock=clock)
+async def storage(stored_environment: dict[str, str], clock: Clock) -> AsyncIterator[Storage]:
+    storage = Storage(load_settings(stored_environment), clock=clock)
+    yield storage
+    await storage.aclose()
 
 
 async def use(state: ObjectStore, principal: str, clock: Clock, calls: int, tokens: int) -> DayLog:
@@ -63,7 +66,6 @@ async def test_rolled_up_days_say_the_same_as_their_logs(storage: Storage, clock
     assert await ledger.rollups.roll_up(3) == 1
     assert await ledger.rollups.roll_up(3) == 0
     assert [await reports.usage(query) for query in queries] == before
-    await storage.aclose()
 
 
 async def test_day_is_rolled_up_an_hour_after_its_end_and_again_when_it_is_settled_late(
@@ -82,7 +84,6 @@ async def test_day_is_rolled_up_an_hour_after_its_end_and_again_when_it_is_settl
     assert await rollups.sums_before(owner_key("alice"), DAY + timedelta(days=1)) == Sums(
         requests=3, tokens=27, usd=2.75
     )
-    await storage.aclose()
 
 
 async def test_month_of_a_limit_is_the_roll_ups_and_the_logs_of_its_days(
@@ -102,7 +103,6 @@ async def test_month_of_a_limit_is_the_roll_ups_and_the_logs_of_its_days(
     ledger = Ledger(storage, Prices({}), Limits(tokens_per_month=1000))
     log = await ledger.books.log_with_month("alice")
     assert log.before.tokens == 300
-    await storage.aclose()
 
 
 async def test_call_of_an_instance_that_died_is_unsettled_when_its_time_is_over(
@@ -114,7 +114,6 @@ async def test_call_of_an_instance_that_died_is_unsettled_when_its_time_is_over(
         clock.advance(seconds)
         (record,) = (await reports.records("alice", 10, None, DAY, DAY)).records
         assert (record.status, record.cost_usd, record.is_estimate) == (status, 0.25, True)
-    await storage.aclose()
 
 
 async def test_forgotten_principal_has_a_pseudonym_in_reports(
@@ -129,4 +128,3 @@ async def test_forgotten_principal_has_a_pseudonym_in_reports(
     assert row.key.startswith("deleted-")
     page = await reports.records(None, 10, None, DAY, DAY)
     assert "alice" not in json.dumps([each.model_dump() for each in page.records])
-    await storage.aclose()
