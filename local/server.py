@@ -27,6 +27,7 @@ _END_SECONDS = 1.0
 """How long requests have to say that the server shuts down."""
 _TICK_SECONDS = 0.1
 _POLL_SECONDS = 0.01
+_ACCEPT_TURNS = 5
 _SHUTDOWN: Message = {"type": "http.disconnect", "reason": SHUTDOWN_REASON}
 
 
@@ -140,6 +141,9 @@ class LoopbackServer(uvicorn.Server):
         """
         for listening in (*self.servers, *(sockets or ())):
             listening.close()
+        # Connections that were accepted last are known only after some turns of the loop.
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._until_idle(self._grace_seconds, self._is_interrupted)
