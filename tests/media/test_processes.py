@@ -88,10 +88,11 @@ async def check(client: httpx2.AsyncClient, drive: Drive) -> None:
     listed = (await client.get("/media")).json()["media"]
     assert sorted(each["id"] for each in listed) == sorted(each["id"] for each in media)
     for each in media:
-        shown = await client.get(each["url"])
+        shown = await client.get(each["url"], follow_redirects=True)
         assert (shown.status_code, len(shown.content)) == (200, each["size_bytes"])
         if "thumbnail_url" in each:
-            assert (await client.get(each["thumbnail_url"])).status_code == 200
+            still = await client.get(each["thumbnail_url"], follow_redirects=True)
+            assert still.status_code == 200
 
 
 async def test_two_processes_with_one_key_pay_once(
