@@ -25,7 +25,7 @@ _tracer = trace.get_tracer("openai-mcp-functions")
 
 
 @contextmanager
-def operation(name: AgentOperation, target: str, attributes: Attributes) -> Iterator[Span]:
+def operation_span(name: AgentOperation, target: str, attributes: Attributes) -> Iterator[Span]:
     """Makes the block, and the tasks that are started in it, a span within this process.
 
     Not for a block with the ``yield`` of an async generator: different tasks may read it.
@@ -46,10 +46,10 @@ def operation(name: AgentOperation, target: str, attributes: Attributes) -> Iter
             raise
 
 
-def tool_operation(name: str) -> AbstractContextManager[Span]:
+def tool_span(name: str) -> AbstractContextManager[Span]:
     """Makes the block the span of a tool call."""
     attributes = {"gen_ai.tool.name": name, "gen_ai.tool.type": "function"}
-    return operation("execute_tool", name, attributes)
+    return operation_span("execute_tool", name, attributes)
 
 
 class ProviderSpan:

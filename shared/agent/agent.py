@@ -31,7 +31,7 @@ from shared.openai_service import (
 from shared.selection import ToolSelection, ToolSelector
 from shared.settings import Settings
 from shared.tools import Claims
-from shared.tracing import operation
+from shared.tracing import operation_span
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are a helpful assistant. Use the tools that you are offered when they help, and only then; "
@@ -131,7 +131,7 @@ class Agent:
                 parts = self._own_results(claim.result)
                 return await self._claims.refresh(claim.result, parts, context)
             context = replace(context, operation=claim.operation)
-            with operation("invoke_agent", "chat", {"gen_ai.agent.name": "chat"}) as span:
+            with operation_span("invoke_agent", "chat", {"gen_ai.agent.name": "chat"}) as span:
                 answer = await self._run(chat, context, buffer)
                 span.set_attribute("gen_ai.response.model", answer["model"])
                 if answer["conversation_id"] is not None:

@@ -20,7 +20,7 @@ from shared.selection import ToolSelection
 from shared.strict_json import MAX_DEPTH
 from shared.telemetry import current_record
 from shared.tools import ToolRegistry, ToolResult
-from shared.tracing import tool_operation
+from shared.tracing import tool_span
 
 MAX_CALLS = 32
 """Maximum tool calls run per answer of the model."""
@@ -172,7 +172,7 @@ class ToolExecutor:
         context = replace(context, deadline=deadline)
         try:
             async with context.scope():
-                with nullcontext() if isinstance(toolset, ToolRegistry) else tool_operation(name):
+                with nullcontext() if isinstance(toolset, ToolRegistry) else tool_span(name):
                     return await toolset.call(name, arguments, context)
         except DeadlineExceeded as error:
             return ToolResult(

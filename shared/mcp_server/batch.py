@@ -16,13 +16,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from shared.asgi import AsgiApplication, replay
 from shared.disconnect import cancel_on_disconnect
+from shared.outbound import EVENT_STREAM
 
 MAX_BATCH_MESSAGES = 100
 MAX_PARALLEL_MESSAGES = 8
 BATCH_REVISION = "2025-03-26"
 
 _SSE_HEADERS = [
-    (b"content-type", b"text/event-stream"),
+    (b"content-type", EVENT_STREAM.encode()),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -113,7 +114,7 @@ class _EventWriter:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             content_type = Headers(raw=message.get("headers", [])).get("content-type", "")
-            self._is_stream = content_type.startswith("text/event-stream")
+            self._is_stream = content_type.startswith(EVENT_STREAM)
             return
         body = message.get("body", b"")
         if self._is_stream:

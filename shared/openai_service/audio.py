@@ -174,7 +174,7 @@ class Audio:
                 return SpeechStream(model, speech.chunks(), charge.cost)
             send = partial(_speak, stack, request.parameters(model))
             answer = await self._clients.call(call, send, charge, repeatable=False)
-            charge.has_output = True
+            charge.note_output()
             pieces = answer.iter_bytes(CHUNK_BYTES)
             held.push_async_exit(stack.pop_all())
         return SpeechStream(model, receive(pieces, call), charge.cost)

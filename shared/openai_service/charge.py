@@ -38,7 +38,7 @@ class Charge:
 
     def __init__(self, call: MeteredCall, reservation: Reservation | None) -> None:
         self.span = ProviderSpan(
-            call.operation, _PROVIDERS.get(call.provider, call.label), call.model, call.host
+            call.operation_name, _PROVIDERS.get(call.provider, call.label), call.model, call.host
         )
         self._reservation = reservation
         self._started = monotonic()
@@ -47,17 +47,6 @@ class Charge:
         self._consumption: Consumption | None = None
         self._model: str | None = None
         self._has_output = False
-
-    @property
-    def has_output(self) -> bool:
-        """Whether some of the answer has come, so that an error does not make it free."""
-        return self._has_output
-
-    @has_output.setter
-    def has_output(self, value: bool) -> None:
-        if value and not self._has_output:
-            self.span.note_first_output()
-        self._has_output = value
 
     @property
     def reference(self) -> str | None:
@@ -81,6 +70,12 @@ class Charge:
             raise
         finally:
             self._was_reached = self._was_reached or has_left
+
+    def note_output(self) -> None:
+        """Notes that some of the answer has come, so that an error does not make the call free."""
+        if not self._has_output:
+            self._has_output = True
+            self.span.note_first_output()
 
     def report(self, consumption: Consumption | None, model: str | None = None) -> None:
         """Notes what the provider reported.
@@ -125,7 +120,7 @@ class Charge:
             return self._consumption
         if not self._was_reached:
             return NOTHING
-        if isinstance(error, ProviderError) and error.is_before_output and not self.has_output:
+        if isinstance(error, ProviderError) and error.is_before_output and not self._has_output:
             return NOTHING
         return None
 

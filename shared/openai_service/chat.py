@@ -97,7 +97,7 @@ class Chat:
                         while (chunk := await anext(stream, None)) is not None:
                             check_deadline()
                             text = reader.add(chunk)
-                            charge.has_output = True
+                            charge.note_output()
                             if chunk.usage is not None:
                                 charge.report(_consumption(reader.usage), chunk.model)
                             if text:

@@ -75,7 +75,7 @@ class MeteredCall:
     estimate: Consumption
 
     @property
-    def operation(self) -> str:
+    def operation_name(self) -> str:
         """The operation by the names of OpenTelemetry's conventions."""
         return "chat" if self.capability is Capability.CHAT else "generate_content"
 

@@ -240,7 +240,7 @@ async def _samples(
             match event["type"]:
                 case "response.output_audio.delta":
                     if charge is not None:
-                        charge.has_output = True
+                        charge.note_output()
                     yield _decode(event.get("delta"))
                 case "response.done":
                     response = event.get("response")

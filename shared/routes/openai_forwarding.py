@@ -68,7 +68,7 @@ class OpenAnswer:
         reader = StreamReader(hides_usage=hides_usage)
         async for chunk in self.answer.chunks():
             if self.charge is not None:
-                self.charge.has_output = True
+                self.charge.note_output()
             data = reader.feed(chunk)
             self._report_stream(reader)
             if data:
@@ -84,7 +84,7 @@ class OpenAnswer:
         """Yields the bytes as they come."""
         async for chunk in self.answer.chunks():
             if self.charge is not None:
-                self.charge.has_output = True
+                self.charge.note_output()
             yield chunk
 
     def report(self, document: Mapping[str, Any]) -> None:

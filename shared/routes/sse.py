@@ -28,6 +28,7 @@ from shared.agent import (
 from shared.context import CallUsage
 from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
+from shared.outbound import EVENT_STREAM
 from shared.routes.errors import error_body, internal_error_body
 from shared.routes.guard import request_deadline
 
@@ -51,7 +52,7 @@ class EventStream(StreamingResponse):
         ping_seconds: Of silence, after which a comment keeps proxies from giving up.
     """
 
-    media_type = "text/event-stream"
+    media_type = EVENT_STREAM
 
     def __init__(
         self,

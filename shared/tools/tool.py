@@ -30,7 +30,7 @@ from shared.tools.schema import (
     tidy,
 )
 from shared.tools.toolset import JsonObject, ToolSpec
-from shared.tracing import tool_operation
+from shared.tracing import tool_span
 
 Handler = Callable[..., Awaitable[Any]]
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -243,9 +243,9 @@ class Tool:
         request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
         with self._span(context):
             async with context.scope(), self._claims.claim(request, context) as claim:
-                return await self._run_once(arguments, context, claim)
+                return await self._run_claimed(arguments, context, claim)
 
-    async def _run_once(
+    async def _run_claimed(
         self, arguments: ToolArguments, context: CallContext, claim: Claim
     ) -> JsonObject:
         if claim.is_done:
@@ -259,7 +259,7 @@ class Tool:
 
     def _span(self, context: CallContext) -> AbstractContextManager[object]:
         # The MCP SDK makes the span of a call at its door.
-        return nullcontext() if context.door == "mcp" else tool_operation(self.name)
+        return nullcontext() if context.door == "mcp" else tool_span(self.name)
 
 
 def find_tools(family: object, claims: Claims) -> Iterator[Tool]:
