@@ -1,13 +1,22 @@
-"""The arguments of a tool: their model, their check, and their JSON Schema."""
+"""What a tool's method says of its arguments and its result: models, checks, and JSON Schemas."""
 
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_args, get_type_hints
 
 import docstring_parser
 from docstring_parser import Docstring
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from shared.errors import InvalidRequest, shorten
@@ -33,39 +42,74 @@ class ToolArguments(BaseModel):
         return {name: as_integer(value) for name, value in arguments.items()}
 
 
-def make_arguments_model(
-    handler: Callable[..., Any], documentation: Docstring
-) -> type[ToolArguments]:
-    """Returns the model of a method's parameters.
+@dataclass(frozen=True, slots=True)
+class ToolSignature:
+    """What follows from the signature and the docstring of a tool's method.
+
+    Attributes:
+        description: The description for models and people.
+        arguments_model: The pydantic model of the arguments.
+        result_type: The type of the result.
+        result: Makes a JSON object of a result.
+        input_schema: JSON Schema of the arguments.
+        output_schema: JSON Schema of the result.
+    """
+
+    description: str
+    arguments_model: type[ToolArguments]
+    result_type: Any
+    result: TypeAdapter[Any]
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+
+
+@cache
+def signature_of(method: Callable[..., Any]) -> ToolSignature:
+    """Returns what follows from the signature and the docstring of a method.
 
     Args:
-        handler: The method. Its parameter ``context`` is no argument; ``**options: Unpack[Options]``
-            stands for the keys of that TypedDict, which are optional and described in its docstring.
-        documentation: Its docstring, which describes every other argument.
+        method: The method, not bound. Its parameter ``context`` is no argument;
+            ``**options: Unpack[Options]`` stands for the keys of that TypedDict, which are optional and
+            described in its docstring. The docstring describes every other argument.
 
     Raises:
-        TypeError: It does not.
+        TypeError: The method lacks an annotation or a described parameter.
     """
+    documentation = _parse_docstring(method)
+    hints = get_type_hints(method, include_extras=True)
+    model = _arguments_model(method, documentation, hints)
+    result: TypeAdapter[Any] = TypeAdapter(hints["return"])
+    return ToolSignature(
+        description=(documentation.description or "").strip(),
+        arguments_model=model,
+        result_type=hints["return"],
+        result=result,
+        input_schema=_compact(_tidy(model.model_json_schema()), is_result=False),
+        output_schema=_compact(_tidy(result.json_schema(mode="serialization")), is_result=True),
+    )
+
+
+def _arguments_model(
+    method: Callable[..., Any], documentation: Docstring, hints: Mapping[str, Any]
+) -> type[ToolArguments]:
     fields: dict[str, Any] = {}
-    hints = get_type_hints(handler, include_extras=True)
-    for name, parameter in inspect.signature(handler).parameters.items():
-        if name == "context":
+    for name, parameter in inspect.signature(method).parameters.items():
+        if name in ("self", "context"):
             continue
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             [options] = get_args(hints[name])
-            described = parse_docstring(options)
+            described = _parse_docstring(options)
             for option, hint in get_type_hints(options, include_extras=True).items():
                 fields[option] = _field(options, described, option, hint, None)
         else:
             required = parameter.default is inspect.Parameter.empty
             default = ... if required else parameter.default
-            fields[name] = _field(handler, documentation, name, hints[name], default)
-    model_name = handler.__name__.title().replace("_", "") + "Arguments"
+            fields[name] = _field(method, documentation, name, hints[name], default)
+    model_name = method.__name__.title().replace("_", "") + "Arguments"
     return create_model(model_name, __base__=ToolArguments, **fields)
 
 
-def parse_docstring(described: object) -> Docstring:
-    """Returns the Google-style docstring of a method or a class."""
+def _parse_docstring(described: object) -> Docstring:
     return docstring_parser.parse(described.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE)
 
 
@@ -93,7 +137,7 @@ def invalid_arguments(error: ValidationError) -> InvalidRequest:
     return InvalidRequest("Invalid arguments. " + "; ".join(sentences), errors)
 
 
-def tidy(schema: Any) -> Any:
+def _tidy(schema: Any) -> Any:
     """Returns a schema of pydantic's, shortened: every model call pays for each byte of it.
 
     Titles repeat the names of fields. Null is left out of optional fields, because some clients fail on
@@ -103,24 +147,24 @@ def tidy(schema: Any) -> Any:
         schema: A schema, or a part of one.
     """
     if isinstance(schema, list):
-        return [tidy(item) for item in schema]
+        return [_tidy(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     tidied: dict[str, Any] = {}
     for key, value in _without_null_default(schema).items():
         if key in ("properties", "$defs"):
-            tidied[key] = {name: tidy(item) for name, item in value.items()}
+            tidied[key] = {name: _tidy(item) for name, item in value.items()}
         elif key in ("default", "enum", "const"):
             tidied[key] = value
         elif key != "title":
-            tidied[key] = tidy(value)
+            tidied[key] = _tidy(value)
     return tidied
 
 
 _TEXT_RULES = ("minLength", "maxLength", "pattern")
 
 
-def compact(schema: Mapping[str, Any], *, is_result: bool) -> dict[str, Any]:
+def _compact(schema: Mapping[str, Any], *, is_result: bool) -> dict[str, Any]:
     """Returns a tidied schema in a short form: clients send it to their model with every request.
 
     Definitions stand where they are used, a value or null is one list of types, and what allows

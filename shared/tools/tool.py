@@ -12,23 +12,15 @@ docstring the descriptions, from the decorator the title, MCP's hints and the ot
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from shared.context import CallContext
 from shared.storage import Claim
 from shared.strict_json import check_limits
 from shared.tools.claims import Claims
-from shared.tools.schema import (
-    ToolArguments,
-    compact,
-    invalid_arguments,
-    make_arguments_model,
-    parse_docstring,
-    tidy,
-)
+from shared.tools.schema import ToolArguments, invalid_arguments, signature_of
 from shared.tools.toolset import JsonObject, ToolSpec
 from shared.tracing import tool_span
 
@@ -184,6 +176,7 @@ class Tool:
         traits: The traits of the tool.
         description: The description for models and people.
         arguments_model: The pydantic model of its arguments.
+        spec: The tool as callers see it.
         result_type: The type of its result.
 
     Raises:
@@ -191,27 +184,21 @@ class Tool:
     """
 
     def __init__(self, handler: Handler, claims: Claims) -> None:
-        documentation = parse_docstring(handler)
-        self.result_type = get_type_hints(handler, include_extras=True)["return"]
+        signature = signature_of(getattr(handler, "__func__", handler))
         self._handler = handler
         self._claims = claims
-        self._result: TypeAdapter[Any] = TypeAdapter(self.result_type)
+        self._result = signature.result
         self.name: str = handler.__name__
         self.traits: Traits = getattr(handler, _MARK)
-        self.description = (documentation.description or "").strip()
-        self.arguments_model = make_arguments_model(handler, documentation)
-
-    @cached_property
-    def spec(self) -> ToolSpec:
-        """The tool as callers see it."""
-        return ToolSpec(
+        self.result_type = signature.result_type
+        self.description = signature.description
+        self.arguments_model = signature.arguments_model
+        self.spec = ToolSpec(
             name=self.name,
             title=self.traits.title,
             description=self.description,
-            input_schema=compact(tidy(self.arguments_model.model_json_schema()), is_result=False),
-            output_schema=compact(
-                tidy(self._result.json_schema(mode="serialization")), is_result=True
-            ),
+            input_schema=signature.input_schema,
+            output_schema=signature.output_schema,
             annotations=self.traits.annotations,
             is_paid=self.traits.paid,
             only_named=self.traits.only_named,
