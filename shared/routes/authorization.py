@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from shared.connections import CLIENT_METADATA_PATH, ConnectionRecord, Connections
 from shared.connections.text import clean
 from shared.errors import GatewayError
-from shared.routes.guard import request_deadline
+from shared.routes.guarded_route import request_deadline
 
 CALLBACK_PATH = "/mcp/oauth/callback"
 MAX_SHOWN_SCOPES = 10

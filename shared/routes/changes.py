@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from shared.auth import Guard
 from shared.keys import AdminChanges
 from shared.routes.errors import Cursor, cursor_errors
-from shared.routes.guard import guarded
+from shared.routes.guarded_route import guarded
 
 
 class ChangeView(BaseModel):

@@ -19,7 +19,7 @@ from shared.auth import Guard
 from shared.media_parts import MessageContent
 from shared.routes.body import MAX_LONG_BODY_BYTES
 from shared.routes.errors import PROVIDER_STATUSES, document_errors
-from shared.routes.guard import Context, guarded
+from shared.routes.guarded_route import Context, guarded
 from shared.routes.sse import EventStream, admitted
 
 

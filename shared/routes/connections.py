@@ -41,7 +41,7 @@ from shared.routes.connection_bodies import (
     ToolsAnswer,
 )
 from shared.routes.errors import document_errors
-from shared.routes.guard import (
+from shared.routes.guarded_route import (
     Context,
     RouteHandler,
     guarded,

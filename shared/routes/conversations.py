@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from shared.auth import Guard
 from shared.conversations import Conversation, ConversationList, ConversationStore
 from shared.routes.errors import Cursor, cursor_errors, document_errors
-from shared.routes.guard import Context, guarded
+from shared.routes.guarded_route import Context, guarded
 
 
 def conversations_router(conversations: ConversationStore, guard: Guard) -> APIRouter:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
 from shared.routes.errors import error_body, internal_error_body
-from shared.routes.guard import request_deadline
+from shared.routes.guarded_route import request_deadline
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from shared.auth import EntraId, Guard
 from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, ProviderError
 from shared.routes.errors import ErrorBody, document_errors
-from shared.routes.guard import authorize, request_deadline
+from shared.routes.guarded_route import authorize, request_deadline
 from shared.services import Services
 from shared.settings import Settings
 from shared.telemetry import current_record

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from shared.auth import Guard
 from shared.keys import AdminChanges, KeyStore, StoredKey
 from shared.routes.errors import document_errors
-from shared.routes.guard import Context, guarded
+from shared.routes.guarded_route import Context, guarded
 from shared.settings import (
     DEFAULT_SCOPES,
     SCOPES,

@@ -15,7 +15,7 @@ from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson, Method
 from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.routes.body import read_body
 from shared.routes.connection_query import named_connections
-from shared.routes.guard import (
+from shared.routes.guarded_route import (
     authorize,
     check_idempotency_key,
     request_deadline,

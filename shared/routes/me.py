@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from shared.auth import Guard
 from shared.errors import NotConfigured, StorageUnavailable
 from shared.model_access import common_patterns
-from shared.routes.guard import Context, guarded
+from shared.routes.guarded_route import Context, guarded
 from shared.routes.keys import ordered
 from shared.settings import Scope, Settings
 from shared.usage import Ledger

@@ -21,7 +21,7 @@ from shared.routes.errors import (
     cursor_errors,
     document_errors,
 )
-from shared.routes.guard import (
+from shared.routes.guarded_route import (
     Context,
     authorize,
     guarded,

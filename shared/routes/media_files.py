@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from shared.errors import InvalidRequest, MalformedRange, NotFound, UnsatisfiableRange
 from shared.routes.downloads import Downloads, etag_of, has_etag, stream_object
 from shared.routes.errors import error_response
-from shared.routes.guard import request_deadline
+from shared.routes.guarded_route import request_deadline
 from shared.storage import ObjectMissing, Storage, cache_control, formats, served_type
 
 SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"

@@ -20,7 +20,7 @@ from shared.errors import NotFound
 from shared.media_parts import MediaParts
 from shared.openai_service import Capability, OpenAIService
 from shared.outbound import Downloads
-from shared.routes.guard import Context, guarded
+from shared.routes.guarded_route import Context, guarded
 from shared.routes.openai_agent import AGENT, AgentModel
 from shared.routes.openai_bodies import (
     JSON,

@@ -30,7 +30,7 @@ from shared.errors import InvalidRequest
 from shared.media_parts import MediaParts
 from shared.outbound import EVENT_STREAM
 from shared.routes.forwarded_stream import ForwardedStream
-from shared.routes.guard import call_context
+from shared.routes.guarded_route import call_context
 from shared.routes.openai_agent_responses import (
     read_response_input,
     response_events,

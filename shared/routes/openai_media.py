@@ -14,7 +14,7 @@ from shared.context import CallContext
 from shared.errors import InvalidRequest
 from shared.outbound import EVENT_STREAM, Downloads
 from shared.routes.forwarded_stream import ForwardedStream
-from shared.routes.guard import call_context
+from shared.routes.guarded_route import call_context
 from shared.routes.openai_bodies import JSON, Outgoing
 from shared.routes.openai_clips import ClipCall
 from shared.routes.openai_forwarding import Forwarding, decode

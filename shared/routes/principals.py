@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from shared.auth import Guard, principal_name
 from shared.keys import AdminChanges
 from shared.principal_data import PrincipalData
-from shared.routes.guard import Context, guarded
+from shared.routes.guarded_route import Context, guarded
 
 _MORE = {"detail": "There is more to delete. Repeat the request until it answers 204."}
 _NOT_DONE: dict[int | str, dict[str, Any]] = {

@@ -30,7 +30,7 @@ from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
 from shared.outbound import EVENT_STREAM
 from shared.routes.errors import error_body, internal_error_body
-from shared.routes.guard import request_deadline
+from shared.routes.guarded_route import request_deadline
 
 _TYPES: Mapping[type[ChatEvent], str] = {
     ChatCreated: "chat.created",

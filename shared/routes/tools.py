@@ -17,7 +17,7 @@ from shared.routes.body import MAX_LONG_BODY_BYTES
 from shared.routes.connection_query import Connections as ConnectionNames
 from shared.routes.connection_query import named_connections
 from shared.routes.errors import PROVIDER_STATUSES, document_errors
-from shared.routes.guard import Context, guarded
+from shared.routes.guarded_route import Context, guarded
 from shared.selection import ToolSelector
 from shared.telemetry import current_record
 from shared.tools import CONNECTION_SEPARATOR, GetRoute, JsonObject, Tool, ToolRegistry

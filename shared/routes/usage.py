@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from shared.auth import Guard, Principal
 from shared.errors import InsufficientScope, InvalidRequest
 from shared.routes.errors import Cursor, cursor_errors
-from shared.routes.guard import Context, guarded
+from shared.routes.guarded_route import Context, guarded
 from shared.usage import GroupBy, Reports, UsageQuery, UsageRecord, UsageRow
 
 MAX_DAYS = 366

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from shared.auth import Guard
 from shared.routes.errors import Cursor, cursor_errors
-from shared.routes.guard import Context, guarded
+from shared.routes.guarded_route import Context, guarded
 from shared.tools import VideoJobInfo, VideoJobs
 
 

@@ -1,4 +1,4 @@
-"""The guard of routes: who calls, whether they may, and until when they must have an answer."""
+"""The class of protected routes: who calls, whether they may, and until when they need an answer."""
 
 import re
 from collections.abc import Callable, Coroutine
