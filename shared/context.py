@@ -13,6 +13,7 @@ from starlette.types import Receive
 from shared.auth import Principal
 from shared.deadline import Deadline
 from shared.disconnect import cancel_on_disconnect
+from shared.errors import Conflict
 from shared.model_access import limit_models
 from shared.storage import Operation
 
@@ -71,12 +72,26 @@ class CallUsage:
         self.admitted = asyncio.Event()
         self._open_calls = 0
         self._open_scopes = 0
+        self._is_stopped = False
         self._at_end: list[Callable[[], None]] = []
 
     @property
     def is_settled(self) -> bool:
         """Whether all calls of providers have ended."""
         return not self._open_calls
+
+    def stop(self) -> None:
+        """Lets no further call of a provider through; what was ordered before goes on."""
+        self._is_stopped = True
+
+    def check_running(self) -> None:
+        """Checks that calls of providers may begin.
+
+        Raises:
+            Conflict: `stop` was called.
+        """
+        if self._is_stopped:
+            raise Conflict("The call was cancelled before the provider was asked.")
 
     def begin_call(self) -> None:
         """Notes that a call of a provider was let through."""

@@ -3,20 +3,19 @@
 `McpEndpoint` has it imported on the first request, off the event loop.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import mcp_types as types
 from mcp.server.lowlevel import Server
-from mcp.shared.exceptions import MCPError
 
 from shared import __version__
 from shared.connections import ConnectionProblem
 from shared.context import CallContext
 from shared.conversations import ConversationStore
-from shared.errors import BUG, Failure, GatewayError, NotFound, failure_of
+from shared.errors import GatewayError
+from shared.mcp_server.failures import protocol_errors, tool_error
 from shared.mcp_server.relay import CONNECTION_SCHEME, relayed, relayed_resource
 from shared.mcp_server.resources import TEMPLATES, Resources
 from shared.mcp_server.results import Results
@@ -32,7 +31,6 @@ PROBLEMS = "openai-mcp-functions/connection-problems"
 """Where the ``_meta`` of a list tells of connections whose tools are missing."""
 
 SERVER_NAME = "openai-mcp-functions"
-NOT_FOUND = failure_of(NotFound.status, NotFound.code)
 
 RequestContext = Any
 """The SDK's ``ServerRequestContext``; its ``request`` is the HTTP request, None over stdio."""
@@ -93,7 +91,7 @@ class _Handlers:
     async def list_tools(
         self, request: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        with _protocol_errors():
+        with protocol_errors():
             context = self._make_context(request)
             async with context.scope():
                 selection = await self._selector.for_client(context)
@@ -117,18 +115,18 @@ class _Handlers:
                     return await self._results.show(result, request.protocol_version, context)
         except GatewayError as error:
             # An exception would reach the client as an opaque internal error.
-            return _tool_error(error.detail, error.failure)
+            return tool_error(error.detail, error.failure)
         failure = result.error.failure if result.error else result.failure
         if result.content is not None:
             if failure is not None:
                 current_record().fail(failure)
             return relayed(result)
-        return _tool_error(result.text, failure, params.name)
+        return tool_error(result.text, failure, params.name)
 
     async def list_resources(
         self, request: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
-        with _protocol_errors():
+        with protocol_errors():
             context = self._make_context(request)
             async with context.scope():
                 cursor = params.cursor if params else None
@@ -138,7 +136,7 @@ class _Handlers:
     async def complete(
         self, request: RequestContext, params: types.CompleteRequestParams
     ) -> types.CompleteResult:
-        with _protocol_errors():
+        with protocol_errors():
             context = self._make_context(request)
             async with context.scope():
                 values = await self._resources.complete(params, context)
@@ -152,7 +150,7 @@ class _Handlers:
     async def read_resource(
         self, request: RequestContext, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
-        with _protocol_errors():
+        with protocol_errors():
             context = self._make_context(request)
             async with context.scope():
                 uri = str(params.uri)
@@ -161,34 +159,6 @@ class _Handlers:
                     answer = await self._selector.read_resource(prefix, theirs, context)
                     return relayed_resource(prefix, answer)
                 return types.ReadResourceResult(contents=[await self._resources.read(uri, context)])
-
-
-@contextmanager
-def _protocol_errors() -> Iterator[None]:
-    """Raises errors as those of the protocol, and records them: the status of the answer is 200."""
-    try:
-        yield
-    except GatewayError as error:
-        current_record().fail(error.failure)
-        # Another exception would reach the client as an opaque internal error.
-        code = types.INVALID_PARAMS if error.status < 500 else types.INTERNAL_ERROR
-        raise MCPError(code, error.detail) from error
-    except MCPError as error:
-        cause = error.__cause__
-        current_record().fail(cause.failure if isinstance(cause, GatewayError) else NOT_FOUND)
-        raise
-    except Exception:
-        current_record().fail(BUG)
-        raise
-
-
-def _tool_error(
-    text: str, failure: Failure | None, tool: str | None = None
-) -> types.CallToolResult:
-    if failure is not None:
-        # The status of the answer is 200.
-        current_record().fail(failure, tool)
-    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True)
 
 
 def _told(problems: Sequence[ConnectionProblem]) -> dict[str, Any] | None:

@@ -155,7 +155,7 @@ def _add_connections_route(
 
 def _add_post_route(router: APIRouter, tool: Tool, route_class: type[APIRoute] | None) -> None:
     model = tool.arguments_model
-    status = 200 if tool.traits.job_path is None else 202
+    status = 200 if tool.traits.job is None else 202
 
     async def call(context: Context, arguments: Any) -> JSONResponse:
         # The result has been checked against its type already: a Response skips doing so again.
@@ -220,8 +220,8 @@ def _errors(tool: Tool) -> dict[int | str, dict[str, Any]]:
 
 
 def _location(tool: Tool, result: dict[str, Any]) -> dict[str, str]:
-    path = tool.traits.job_path
-    return {} if path is None else {"Location": path.format_map(result)}
+    job = tool.traits.job
+    return {} if job is None else {"Location": job.path.format_map(result)}
 
 
 def _retry_after(result: dict[str, Any]) -> dict[str, str]:

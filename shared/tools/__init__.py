@@ -10,7 +10,7 @@ from shared.tools.speech import SpeechTools
 from shared.tools.streams import peek
 from shared.tools.tasks import TaskTools
 from shared.tools.text import MaxTokens, ReasoningEffort, Temperature, TextTools
-from shared.tools.tool import GetRoute, Tool, ToolResource, tool
+from shared.tools.tool import GetRoute, Job, Tool, ToolResource, tool
 from shared.tools.toolset import CONNECTION_SEPARATOR, JsonObject, ToolResult, Toolset, ToolSpec
 from shared.tools.video import VideoTools
 from shared.tools.video_copies import VideoCopies
@@ -22,6 +22,7 @@ __all__ = [
     "ClockTools",
     "GetRoute",
     "ImageTools",
+    "Job",
     "JsonObject",
     "MaxTokens",
     "ModelTools",

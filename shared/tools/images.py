@@ -90,7 +90,14 @@ class ImageTools:
         self._media = media
         self._downloads = downloads
 
-    @tool(title="Generate image", idempotent_by_key=True, detached=True, paid=True, has_media=True)
+    @tool(
+        title="Generate image",
+        idempotent_by_key=True,
+        detached=True,
+        paid=True,
+        has_media=True,
+        takes_long=True,
+    )
     async def generate_image(
         self,
         context: CallContext,
@@ -109,7 +116,14 @@ class ImageTools:
         )
         return await self._make("generate_image", request, context)
 
-    @tool(title="Edit image", idempotent_by_key=True, detached=True, paid=True, has_media=True)
+    @tool(
+        title="Edit image",
+        idempotent_by_key=True,
+        detached=True,
+        paid=True,
+        has_media=True,
+        takes_long=True,
+    )
     async def edit_image(
         self,
         context: CallContext,

@@ -66,6 +66,25 @@ class ToolRegistry:
             logger.exception("Tool %s failed", name)
             text = f"The tool '{name}' failed because of a bug in it."
             return ToolResult(text, is_error=True, failure=BUG)
-        media = cast("tuple[Media, ...]", tuple(find_media(structured)))
-        shown = media if found.traits.has_media else ()
-        return ToolResult(to_json(structured).decode(), structured, media=shown)
+        return _result(found, structured)
+
+    async def recall(self, name: str, structured: JsonObject, context: CallContext) -> ToolResult:
+        """Returns the result of an earlier call as a call returns it, with fresh links to its media.
+
+        Args:
+            name: The tool.
+            structured: The result as it was kept.
+            context: Who asks for it.
+
+        Raises:
+            NotFound: There is no tool of this name.
+            StorageUnavailable: The media cannot be looked up.
+        """
+        found = self.get(name)
+        return _result(found, await found.refresh(structured, context))
+
+
+def _result(found: Tool, structured: JsonObject) -> ToolResult:
+    media = cast("tuple[Media, ...]", tuple(find_media(structured)))
+    shown = media if found.traits.has_media else ()
+    return ToolResult(to_json(structured).decode(), structured, media=shown)

@@ -46,6 +46,24 @@ class GetRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """The job that a tool starts and returns.
+
+    Its results have its ``id``, its ``status``, its ``progress`` in percent, the seconds after which to
+    ask again as ``retry_after`` until it has ended, and an ``error`` where it failed.
+
+    Attributes:
+        path: The path of the job, with fields of the result in braces.
+        tool: The tool that tells how far it is, and in the end has what was made.
+        argument: The argument of that tool that takes the id.
+    """
+
+    path: str
+    tool: str
+    argument: str = "job_id"
+
+
+@dataclass(frozen=True, slots=True)
 class ToolResource:
     """An MCP resource that is the result of a tool, called without arguments.
 
@@ -77,7 +95,8 @@ class Traits:
     has_media: bool
     only_named: bool
     long_text: bool
-    job_path: str | None
+    takes_long: bool
+    job: Job | None
     get_route: GetRoute | None
     resource: ToolResource | None
     instructions: str | None
@@ -106,7 +125,8 @@ def tool(
     has_media: bool = False,
     only_named: bool = False,
     long_text: bool = False,
-    job_path: str | None = None,
+    takes_long: bool = False,
+    job: Job | None = None,
     get_route: GetRoute | None = None,
     resource: ToolResource | None = None,
     instructions: str | None = None,
@@ -127,8 +147,8 @@ def tool(
         only_named: A chat offers it to its model only where the caller names it, because it would have
             one model ask another.
         long_text: Its arguments may be megabytes, as whole conversations are.
-        job_path: It starts a job and returns it, over HTTP with status 202: the path of the job, with
-            fields of the result in braces.
+        takes_long: It takes so long that MCP clients get a task in place of its result, where they can.
+        job: It starts a job and returns it, over HTTP with status 202.
         get_route: A GET route that calls it too.
         resource: An MCP resource that is its result.
         instructions: A sentence about it in the instructions of the MCP server, which clients give to
@@ -151,7 +171,8 @@ def tool(
         has_media=has_media,
         only_named=only_named,
         long_text=long_text,
-        job_path=job_path,
+        takes_long=takes_long,
+        job=job,
         get_route=get_route,
         resource=resource,
         instructions=instructions,
@@ -225,6 +246,10 @@ class Tool:
             return await self._run(arguments, context)
         with context.detached() as its_context:
             return await self._claims.complete(self._run(arguments, its_context))
+
+    async def refresh(self, result: JsonObject, context: CallContext) -> JsonObject:
+        """Returns the result of an earlier call with fresh links to its media."""
+        return await self._claims.refresh(result, result, context)
 
     async def _run(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()

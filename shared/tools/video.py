@@ -8,7 +8,7 @@ from shared.context import CallContext
 from shared.openai_service import Capability, OpenAIService, VideoRequest
 from shared.storage import MediaStore, Origin
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
-from shared.tools.tool import GetRoute, tool
+from shared.tools.tool import GetRoute, Job, tool
 from shared.tools.video_jobs import VideoJob, VideoJobs
 
 MAX_PROMPT_CHARS = 32_000
@@ -36,7 +36,8 @@ class VideoTools:
         detached=True,
         paid=True,
         has_media=True,
-        job_path="/videos/{id}",
+        takes_long=True,
+        job=Job("/videos/{id}", tool="get_video"),
     )
     async def generate_video(
         self,

@@ -71,12 +71,14 @@ class Ledger:
             PriceUnknown: The caller's dollars are limited, and nobody knows what the call costs.
             StorageUnavailable: A limit applies, and cannot be counted.
             NotConfigured: A limit applies, and there is no storage.
+            Conflict: The caller has cancelled the call.
         """
         context = current_call()
         if context is None:
             raise AssertionError(
                 "A paid call runs in the scope of a call, as every door opens one."
             )
+        context.usage.check_running()
         await self._prices.load()
         usd = self._prices.cost(call, call.estimate)
         payers = self._payers(context.principal)

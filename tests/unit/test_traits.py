@@ -19,6 +19,7 @@ from shared.selection import ToolSelector
 from shared.services import Services
 from shared.settings import load_settings
 from shared.tools import Claims, GetRoute, ToolRegistry, ToolResource, tool
+from shared.tools import Job as JobTrait
 
 
 class Job(TypedDict):
@@ -26,7 +27,7 @@ class Job(TypedDict):
 
 
 class Jobs:
-    @tool(title="Start job", job_path="/jobs/{id}")
+    @tool(title="Start job", job=JobTrait("/jobs/{id}", tool="get_job"))
     async def start_job(self, context: CallContext) -> Job:
         """Starts a job."""
         return {"id": "7"}
