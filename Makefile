@@ -48,7 +48,9 @@ coldstart: $(VENV)/.dev ## measure size and cold start of the package (PYTHON=py
 package: ## build what is deployed into dist (PYTHON=python3.13)
 	@$(PYTHON) -m infra.package
 
-conformance: $(VENV)/.dev $(NODE_READY) ## run the official MCP conformance suite against our connections
+conformance: $(VENV)/.dev $(NODE_READY) ## run the official MCP conformance suite against our server and our connections
+	@for revision in 2025-11-25 2026-07-28; do for target in fixture app; do \
+	  $(BIN)/python -m tests.conformance.server $$target $$revision || exit 1; done; done
 	@for revision in 2025-11-25 2026-07-28; do \
 	  $(BIN)/node $(CONFORMANCE) client --requirements $$revision \
 	    --command "$(BIN)/python -m tests.conformance.client" --timeout 120000 \

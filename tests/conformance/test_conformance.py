@@ -1,0 +1,51 @@
+"""The official suite for servers against the app, and against the suite's tools behind our endpoint."""
+
+import asyncio
+import re
+import sys
+
+import pytest
+
+from tests.mcp.support import PROJECT
+from tests.node import installed
+
+SCENARIO = re.compile(r"^([✓✗]) (\S+): (\d+) passed, (\d+) failed$", re.MULTILINE)
+REQUIRED = re.compile(r"^server:\n((?:  - .*\n)+)", re.MULTILINE)
+
+
+async def scenarios(target: str, revision: str) -> dict[str, bool]:
+    """Runs the suite and returns what the revision requires, and whether that has no failure."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.conformance.server", target, revision),
+        cwd=PROJECT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    written, _ = await process.communicate()
+    output = written.decode()
+    # Anything that fails and is not expected to, or passes though it is expected to fail.
+    assert process.returncode == 0, output
+    passed = {name: mark == "✓" for mark, name, _, _ in SCENARIO.findall(output)}
+    requirements = installed(f"@modelcontextprotocol/conformance/requirements/{revision}.yaml")
+    listed = REQUIRED.search(requirements.read_text())
+    assert listed
+    return {name: passed[name] for name in re.findall(r"- (\S+)", listed.group(1))}
+
+
+@pytest.mark.any_python
+@pytest.mark.parametrize(
+    ("revision", "passing", "required"), [("2026-07-28", 37, 37), ("2025-11-25", 26, 30)]
+)
+async def test_endpoint_does_what_the_suite_wants_of_stateless_servers(
+    revision: str, passing: int, required: int
+) -> None:
+    found = await scenarios("fixture", revision)
+    assert (sum(found.values()), len(found)) == (passing, required)
+
+
+@pytest.mark.any_python
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
+async def test_app_fails_only_where_the_suite_wants_tools_of_its_own(revision: str) -> None:
+    found = await scenarios("app", revision)
+    assert found["tools-list"]
