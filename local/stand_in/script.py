@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
+from shared.errors import complaints_of
+
 
 class Match(BaseModel):
     """Which requests a rule is for; what is not given matches every request.
@@ -147,7 +149,7 @@ def load_script(path: Path) -> list[Rule]:
     except OSError as error:
         raise ValueError(f"{path}: the script cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        problems = [f"{_place(found['loc'])}: {found['msg']}" for found in error.errors()]
+        problems = [f"{_place(found['loc'])}: {found['msg']}" for found in complaints_of(error)]
         raise ValueError(f"{path}: {'; '.join(problems)}") from error
 
 

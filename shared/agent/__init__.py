@@ -2,13 +2,13 @@
 
 from shared.agent.agent import Agent
 from shared.agent.events import (
-    MESSAGE_DESCRIPTION,
     ChatAnswer,
     ChatCompleted,
     ChatCreated,
     ChatDelta,
     ChatEvent,
     ChatInput,
+    ChatMessage,
     HistoryInput,
     ToolCallRecord,
     ToolCallStarted,
@@ -18,7 +18,6 @@ from shared.agent.events import (
 )
 
 __all__ = [
-    "MESSAGE_DESCRIPTION",
     "Agent",
     "ChatAnswer",
     "ChatCompleted",
@@ -26,6 +25,7 @@ __all__ = [
     "ChatDelta",
     "ChatEvent",
     "ChatInput",
+    "ChatMessage",
     "HistoryInput",
     "ToolCallRecord",
     "ToolCallStarted",

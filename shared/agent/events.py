@@ -17,17 +17,30 @@ MAX_NAMES = 128
 
 Names = Annotated[list[str], Field(max_length=MAX_NAMES)]
 
-
-MESSAGE_DESCRIPTION = (
+_MESSAGE_DESCRIPTION = (
     "Message of the user: a text, or parts: texts, pictures, and files (PDFs and texts), these by the "
     "id of a stored medium or by URL. What is fetched from a URL is stored."
 )
 
 
+_CONFIG = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class ChatMessage(BaseModel):
+    """A message of a user, and the conversation that it belongs to."""
+
+    model_config = _CONFIG
+
+    message: MessageContent = Field(description=_MESSAGE_DESCRIPTION)
+    conversation_id: str | None = Field(
+        None, description="Conversation to continue; a new one when left out."
+    )
+
+
 class ChatOptions(BaseModel):
     """How the agent answers."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = _CONFIG
 
     model: str | None = Field(
         None, description="Model to use, in Azure the deployment; the configured one when left out."
@@ -59,13 +72,11 @@ class ChatOptions(BaseModel):
     )
 
 
-class ChatInput(ChatOptions):
-    """A message to the agent, stored with its answer in a conversation."""
+class ChatInput(ChatOptions, ChatMessage):
+    """A message to the agent, stored with its answer in a conversation.
 
-    message: MessageContent = Field(description=MESSAGE_DESCRIPTION)
-    conversation_id: str | None = Field(
-        None, description="Conversation to continue; a new one when left out."
-    )
+    The fields of the last base come first: in /docs, and in complaints about several fields.
+    """
 
     def fingerprint(self) -> bytes:
         """Returns what tells this request apart from another one with the same idempotency key."""

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import InvalidRequest, NotFound, complaints_of
 from shared.media_parts.files import Budget, LoadedFile
 from shared.media_parts.inputs import FilePart, ImagePart, TextPart, read_part
 from shared.media_parts.openai_parts import (
@@ -296,7 +296,7 @@ def _read_own_part(part: Mapping[str, Any], path: str) -> ImagePart | FilePart:
     try:
         found = read_part(dict(part))
     except ValidationError as error:
-        [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
+        [first, *_] = complaints_of(error)
         field = ".".join([path, *map(str, first["loc"])])
         raise InvalidRequest.for_field(field, first["msg"]) from error
     except PydanticCustomError as error:

@@ -35,7 +35,7 @@ export function beginView() {
 /** @param {string} title @param {HTMLElement} place */
 export function arrive(title, place) {
   place.dataset.shown = location.hash;
-  document.title = `${title} · MCP Functions`;
+  document.title = `${title} · OpenAI MCP Functions`;
   const heading = place.querySelector("h1");
   if (heading) {
     heading.setAttribute("tabindex", "-1");

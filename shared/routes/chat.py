@@ -5,18 +5,17 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from shared.agent import (
-    MESSAGE_DESCRIPTION,
     Agent,
     ChatAnswer,
     ChatInput,
+    ChatMessage,
     ToolCallRecord,
     fold,
 )
 from shared.auth import Guard
-from shared.media_parts import MessageContent
 from shared.routes.body import MAX_LONG_BODY_BYTES
 from shared.routes.errors import PROVIDER_STATUSES, document_errors
 from shared.routes.guarded_route import Context, guarded
@@ -33,15 +32,8 @@ class ChatRequest(ChatInput):
     )
 
 
-class UserChatRequest(BaseModel):
+class UserChatRequest(ChatMessage):
     """Body of `POST /api/{user_id}/chat`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-
-    message: MessageContent = Field(description=MESSAGE_DESCRIPTION)
-    conversation_id: str | None = Field(
-        None, description="Conversation to continue; a new one when left out."
-    )
 
 
 class UserChatAnswer(BaseModel):

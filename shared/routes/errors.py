@@ -23,6 +23,7 @@ from shared.errors import (
     MethodNotAllowed,
     NotFound,
     failure_of,
+    plain_complaints,
 )
 from shared.routes.openai_errors import (
     forwarded_body,
@@ -160,7 +161,7 @@ def install_error_handlers(api: FastAPI, resource: ProtectedResource | None = No
     async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, RequestValidationError):
             raise error
-        complaints = [_plain(complaint) for complaint in error.errors()]
+        complaints = [_with_hint(each) for each in plain_complaints(error.errors())]
         return error_response(request, InvalidRequest.for_fields(complaints))
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
@@ -190,12 +191,12 @@ def _methods_of(api: FastAPI, scope: Scope) -> list[str]:
     return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
-def _plain(complaint: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {key: complaint[key] for key in ("type", "loc", "msg")}
-    if plain["loc"] == ("body",):
-        # pydantic speaks of dictionaries, and the usual reason is a header that is not there.
-        plain["msg"] = "Send a JSON object, with the header 'Content-Type: application/json'"
-    return plain
+def _with_hint(complaint: dict[str, Any]) -> dict[str, Any]:
+    if complaint["loc"] != ("body",):
+        return complaint
+    # The usual reason is a header that is not there.
+    hint = "Send a JSON object, with the header 'Content-Type: application/json'"
+    return {**complaint, "msg": hint}
 
 
 def _respond(status: int, body: dict[str, Any], headers: dict[str, str]) -> JSONResponse:

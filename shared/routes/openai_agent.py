@@ -26,7 +26,7 @@ from shared.agent import (
     ToolFinished,
     fold,
 )
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, complaints_of
 from shared.media_parts import MediaParts
 from shared.outbound import EVENT_STREAM
 from shared.routes.forwarded_stream import ForwardedStream
@@ -172,10 +172,7 @@ def _read(values: Body) -> HistoryInput:
     try:
         return HistoryInput.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
-        complaints = error.errors(include_url=False, include_context=False, include_input=False)
-        raise InvalidRequest.for_fields(
-            [{**each, "loc": ("body", *each["loc"])} for each in complaints]
-        ) from error
+        raise InvalidRequest.for_fields(complaints_of(error, "body")) from error
 
 
 def _completion(answer: ChatAnswer) -> dict[str, Any]:

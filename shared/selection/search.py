@@ -15,7 +15,7 @@ from shared.connections import (
     open_remote_tools,
 )
 from shared.context import CallContext
-from shared.errors import DeadlineExceeded, GatewayError, NotFound
+from shared.errors import DeadlineExceeded, GatewayError, NotFound, complaints_of
 from shared.selection.ranking import MAX_QUERY_CHARS, rank
 from shared.tools import JsonObject, ToolResult, ToolSpec
 
@@ -204,8 +204,5 @@ class ToolSearch:
 
 
 def _sentence(error: ValidationError) -> str:
-    faults = [
-        f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
-        for each in error.errors(include_url=False, include_input=False)
-    ]
+    faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in complaints_of(error)]
     return f"The arguments are wrong. {'; '.join(faults[:5])}."

@@ -184,7 +184,7 @@ class KeyEntries(BaseModel):
 
 
 def _first_complaint(error: ValidationError) -> str:
-    complaint: Any = error.errors(include_input=False, include_context=False)[0]
+    complaint: Any = error.errors(include_input=False)[0]
     path = ".".join(str(step)[:MAX_SHOWN_CHARS] for step in complaint["loc"])
     sentence = describe_complaint(complaint)
     return f".{path}, {sentence}" if path else sentence

@@ -66,7 +66,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             settings = Settings.model_validate(_nested(values))
         except ValidationError as error:
             # A setting that falls back to its default can make another one wrong.
-            for complaint in error.errors(include_input=False, include_context=False):
+            for complaint in error.errors(include_input=False):
                 name, sentence = _explain(complaint)
                 problems.setdefault(name, sentence)
                 values.pop(name, None)

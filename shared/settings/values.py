@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from shared.errors import plain_words
+
 Scope = Literal["chat", "tools", "connections", "openai", "act-as", "admin"]
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -65,10 +67,12 @@ _COMPLAINTS = {
 
 def describe_complaint(complaint: Mapping[str, Any]) -> str:
     """Returns what pydantic complains of, as the end of a sentence about the setting."""
-    message = str(complaint["msg"])
     if complaint["type"] == "setting":
-        return message
-    return _COMPLAINTS.get(complaint["type"]) or f"is malformed: {message[:1].lower()}{message[1:]}"
+        return str(complaint["msg"])
+    words = plain_words(complaint)
+    words = f"{words[:1].lower()}{words[1:]}"
+    usual = words if words.startswith("must ") else f"is malformed: {words}"
+    return _COMPLAINTS.get(complaint["type"], usual)
 
 
 def _json_object(value: object) -> object:

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from shared.errors import InvalidRequest, shorten
+from shared.errors import InvalidRequest, complaints_of, shorten
 from shared.strict_json import as_integer
 
 
@@ -126,9 +126,7 @@ def _field(
 
 def invalid_arguments(error: ValidationError) -> InvalidRequest:
     """Returns the error for arguments that do not fit their model; it names each field."""
-    complaints = shorten(
-        error.errors(include_url=False, include_context=False, include_input=False)
-    )
+    complaints = shorten(complaints_of(error))
     sentences = [
         f"{'.'.join(str(step) for step in complaint['loc']) or 'arguments'}: {complaint['msg']}"
         for complaint in complaints

@@ -185,8 +185,8 @@ async def test_bad_argument_is_answered_to_the_model(
     stand_in.fault(call_tools=["generate"], tool_arguments='{"promt": "x"}')
     (call,) = (await ask(client, "go", tools=["generate"]))["tool_calls"]
     assert call["is_error"] is True
-    assert "prompt: Field required" in call["result"]
-    assert "promt: Extra inputs are not permitted" in call["result"]
+    assert "prompt: This field is required" in call["result"]
+    assert "promt: There is no field of this name" in call["result"]
 
 
 async def test_failing_tool_is_answered_to_the_model(

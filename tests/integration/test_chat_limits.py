@@ -84,7 +84,7 @@ async def test_one_message_pays_for_only_so_many_calls_over_all_its_answers(
     # What costs nothing is not counted: its calls got as far as their own arguments.
     free = [call for call in answer["tool_calls"] if call["name"] == "add_task"]
     assert len(free) == 12
-    assert all("title: Field required" in call["result"] for call in free)
+    assert all("title: This field is required" in call["result"] for call in free)
 
 
 async def test_every_message_may_pay_anew(client: httpx2.AsyncClient, stand_in: StandIn) -> None:

@@ -140,24 +140,36 @@ async def test_wrong_fields_answer_422_with_a_sentence_and_a_list(
     response = await client.post("/chat", json={"mesage": "hi", "max_turns": 0})
     assert response.status_code == 422
     assert response.json() == {
-        "detail": "max_turns: Input should be greater than or equal to 1; message: Field required; "
-        "mesage: Extra inputs are not permitted",
+        "detail": "message: This field is required; max_turns: Must be at least 1; "
+        "mesage: There is no field of this name",
         "errors": [
+            {"type": "missing", "loc": ["body", "message"], "msg": "This field is required"},
             {
                 "type": "greater_than_equal",
                 "loc": ["body", "max_turns"],
-                "msg": "Input should be greater than or equal to 1",
+                "msg": "Must be at least 1",
             },
-            {"type": "missing", "loc": ["body", "message"], "msg": "Field required"},
             {
                 "type": "extra_forbidden",
                 "loc": ["body", "mesage"],
-                "msg": "Extra inputs are not permitted",
+                "msg": "There is no field of this name",
             },
         ],
         "code": "invalid_request",
         "request_id": response.headers["x-request-id"],
     }
+
+
+async def test_field_of_several_types_has_one_complaint_that_names_them_all(
+    client: httpx2.AsyncClient,
+) -> None:
+    body = {"message": "hi", "tools": 3, "connections": ["a", 1], "stream": "yes"}
+    response = await client.post("/chat", json=body)
+    assert response.status_code == 422
+    assert response.json()["detail"] == (
+        "tools: Must be an array, or 'none'; connections.1: Must be a string; "
+        "stream: Must be true or false"
+    )
 
 
 async def pieces() -> AsyncIterator[bytes]:

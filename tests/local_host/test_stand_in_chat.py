@@ -131,13 +131,13 @@ def test_rule_ends_after_the_times_that_it_is_for(scripted: httpx2.Client) -> No
     [
         (None, "the script cannot be read: No such file or directory"),
         ("[", "the script: Invalid JSON"),
-        ("{}", "the script: Input should be a valid array"),
-        ("[1]", "rule 1: Input should be an object"),
-        ('[{}, {"txt": "Hello"}]', "rule 2, txt: Extra inputs are not permitted"),
-        ('[{"match": {"body": "("}}]', "rule 1, match.body: Value error, not a regular expression"),
+        ("{}", "the script: Must be an array"),
+        ("[1]", "rule 1: Must be an object"),
+        ('[{}, {"txt": "Hello"}]', "rule 2, txt: There is no field of this name"),
+        ('[{"match": {"body": "("}}]', "rule 1, match.body: not a regular expression"),
         (
             '[{"times": 0}, {"cut": "off"}]',
-            "rule 1, times: Input should be greater than or equal to 1; rule 2, cut: Input should be",
+            "rule 1, times: Must be at least 1; rule 2, cut: Must be",
         ),
     ],
 )

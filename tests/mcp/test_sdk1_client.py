@@ -91,7 +91,7 @@ async def test_client_of_sdk_1_lists_and_calls_every_tool(origin: str, stand_in:
             result({"text": "Good day.", "model": "gpt-6-luna", "finish_reason": "stop"}),
             result(models),
             result({"server_time": clock["server_time"]}),
-            error("Invalid arguments. timezone: Extra inputs are not permitted"),
+            error("Invalid arguments. timezone: There is no field of this name"),
             error(f"There is no tool named 'paint'. The tools are: {', '.join(TOOLS)}."),
         ],
         "contents": [

@@ -144,8 +144,8 @@ async def test_urls_are_fetched_and_data_urls_are_read(
     [
         ({"type": "image"}, "", "Give media_id or url, and not both"),
         ({"type": "image", "media_id": "a", "url": "b"}, "", "Give media_id or url, and not both"),
-        ({"type": "image", "media_id": 1}, ".media_id", "Input should be a valid string"),
-        ({"type": "image", "id": "a"}, ".id", "Extra inputs are not permitted"),
+        ({"type": "image", "media_id": 1}, ".media_id", "Must be a string"),
+        ({"type": "image", "id": "a"}, ".id", "There is no field of this name"),
         ({"type": "image", "url": "https://127.0.0.1/a"}, ".url", "127.0.0.1"),
         ({"type": "image", "url": "http://example.com/a"}, ".url", "https://"),
         ({"type": "image", "url": "data:image/png;base64,?"}, ".url", "malformed"),

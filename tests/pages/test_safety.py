@@ -103,7 +103,7 @@ async def test_page_can_be_used_by_the_keyboard_alone(visit: Visit) -> None:
         await expect(first).to_be_in_viewport()
         await visitor.show("media")
         await expect(tab.get_by_role("heading", name="Media")).to_be_focused()
-        assert await tab.title() == "Media · MCP Functions"
+        assert await tab.title() == "Media · OpenAI MCP Functions"
 
 
 async def test_first_view_takes_few_requests(visit: Visit) -> None:

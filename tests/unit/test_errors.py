@@ -79,7 +79,7 @@ def test_the_drawn_tree_of_errors_is_the_tree() -> None:
     kinds: set[type[GatewayError]] = {GatewayError, *subclasses(GatewayError)}
     for kind in kinds:
         base = "" if kind is GatewayError else kind.__bases__[0].__name__
-        module = "" if kind.__module__ == "shared.errors" else kind.__module__
+        module = "" if kind.__module__.startswith(f"{errors.__name__}.") else kind.__module__
         expected[kind.__name__] = (base, str(kind.status), kind.code, module)
     tree = drawn()
     for name in ("LimitReached", "ProviderError", "ForwardedError"):

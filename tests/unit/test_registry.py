@@ -111,10 +111,10 @@ async def test_call_returns_the_result_as_object_and_as_text(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({}, "name: Field required"),
-        ({"name": ""}, "name: String should have at least 1 character"),
-        ({"name": "a", "tone": "hot"}, "tone: Input should be 'warm' or 'cool'"),
-        ({"name": "a", "nmae": "b"}, "nmae: Extra inputs are not permitted"),
+        ({}, "name: This field is required"),
+        ({"name": ""}, "name: Must not be empty"),
+        ({"name": "a", "tone": "hot"}, "tone: Must be 'warm' or 'cool'"),
+        ({"name": "a", "nmae": "b"}, "nmae: There is no field of this name"),
     ],
 )
 async def test_bad_argument_is_an_error_that_names_it(

@@ -109,10 +109,10 @@ def test_keys_that_are_no_json_object_stop_the_app() -> None:
         (7, ', is neither a digest nor an object with "sha256"'),
         ({}, ".sha256, is missing"),
         ({"sha256": 5}, ".sha256, is neither a digest nor a list of digests"),
-        ({"sha256": []}, ".sha256, is malformed: tuple should have at least 1 item"),
+        ({"sha256": []}, ".sha256, must not be empty"),
         (
             {"sha256": digest("x"), "scopes": ["everything"]},
-            ".scopes.0, is malformed: input should be",
+            ".scopes.0, must be",
         ),
         ({"sha256": digest("x"), "scopes": "chat"}, ".scopes, is not a JSON list"),
         ({"sha256": digest("x"), "typo": 1}, ".typo, is not known"),
@@ -351,12 +351,12 @@ def test_build_is_the_packages_unless_a_setting_overrides_it() -> None:
         (
             "LIMITS",
             '{"usd_per_day": -1}',
-            "entry usd_per_day, is malformed: input should be greater than or equal to 0.",
+            "entry usd_per_day, must be at least 0.",
         ),
         (
             "LIMITS",
             '{"parallel": 0}',
-            "entry parallel, is malformed: input should be greater than or equal to 1.",
+            "entry parallel, must be at least 1.",
         ),
         ("PRICES", '{"m": 5}', "entry m, is not a JSON object."),
         ("PRICES", '{"m": {"inputs": 5}}', "entry m.inputs, is not known."),
