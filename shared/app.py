@@ -177,12 +177,14 @@ def make_mcp_server(
 ) -> "Server[Any]":
     """Returns our tools as an MCP server; imports the SDK."""
     from shared.mcp_server.server import build_server
+    from shared.mcp_server.tasks import Tasks
 
     return build_server(
         services.tools,
         services.selector,
         services.media,
         services.conversations,
+        Tasks(services.tools, services.storage),
         make_context,
     )
 

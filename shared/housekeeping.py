@@ -47,7 +47,7 @@ LONGEST_ORDER = timedelta(hours=1)
 """Age at which a video job without a record was never ordered."""
 
 RESULTS_KEPT = timedelta(days=2)
-"""Age at which results of idempotency keys go from a folder; Blob Storage has a lifecycle rule."""
+"""Age at which results of keys, and tasks, go from a folder; Blob Storage has a lifecycle rule."""
 
 ROLLED_UP_DAYS = 3
 """Days whose usage each run rolls up, again where calls were settled late."""
@@ -67,6 +67,7 @@ _COUNTED = (
     "orphans_removed",
     "orphans_unknown",
     "results_removed",
+    "tasks_removed",
     "days_rolled_up",
     "errors",
 )
@@ -98,12 +99,13 @@ class Bounds:
 
 
 class _Position(Record):
-    """Where the next run goes on among the work items of each kind, and among results in a folder."""
+    """Where the next run goes on: among work items of each kind, and in a folder among what gets old."""
 
     model_config = ConfigDict(frozen=True)
 
     cursors: dict[WorkKind, str | None] = Field(default_factory=dict)
     results: str | None = None
+    tasks: str | None = None
 
 
 class Housekeeping:
@@ -175,10 +177,11 @@ class Housekeeping:
         cursors = dict(zip(WORK_KINDS, await _all_of(turns), strict=True))
         await self._attempt(self._settle_orphans(counts), counts, "on media without a record")
         await self._attempt(self._roll_up(counts), counts, "on usage")
-        results = None
+        results = tasks = None
         if self._services.storage.is_local:
-            results = await self._remove_results(position.results, counts)
-        await self._save(stored, _Position(cursors=cursors, results=results))
+            results = await self._remove_old("idempotency/", position.results, counts)
+            tasks = await self._remove_old("mcp-tasks/", position.tasks, counts)
+        await self._save(stored, _Position(cursors=cursors, results=results, tasks=tasks))
 
     async def _work_off(
         self, kind: WorkKind, cursor: str | None, counts: Counter[str]
@@ -258,12 +261,15 @@ class Housekeeping:
             counts["days_rolled_up"] += await self._services.ledger.rollups.roll_up(days)
         self._has_rolled_up = True
 
-    async def _remove_results(self, cursor: str | None, counts: Counter[str]) -> str | None:
-        """Removes old results of idempotency keys, and returns where the next run goes on."""
-        page = await self._state.list("idempotency/", self._bounds.objects, cursor)
+    async def _remove_old(
+        self, folder: str, cursor: str | None, counts: Counter[str]
+    ) -> str | None:
+        """Removes what is old in a folder, and returns where the next run goes on."""
+        count = "tasks_removed" if folder == "mcp-tasks/" else "results_removed"
+        page = await self._state.list(folder, self._bounds.objects, cursor)
         for each in page.objects:
             if self._clock() - each.modified_at > RESULTS_KEPT:
-                counts["results_removed"] += await self._state.delete(each.name)
+                counts[count] += await self._state.delete(each.name)
         return page.cursor
 
     async def _attempt(self, work: Awaitable[None], counts: Counter[str], what: str) -> None:

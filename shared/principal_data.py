@@ -8,7 +8,7 @@ from shared.errors import NotFound
 from shared.parallel import gather_limited
 from shared.storage import MediaStore, ObjectStore, owner_in, owner_key
 
-FOLDERS = ("connections", "jobs", "conversations", "conversation-parts", "idempotency")
+FOLDERS = ("connections", "jobs", "conversations", "conversation-parts", "idempotency", "mcp-tasks")
 """Where the state container has what belongs to a principal, in folders of its hash."""
 KEPT_SHARE = 0.25
 """Share of its budget that a call keeps, so that it can still answer."""

@@ -151,7 +151,7 @@ var deletions = [
   {
     name: 'delete-old-idempotency-records'
     days: idempotencyRetentionDays
-    prefixes: ['${stateContainerName}/idempotency/']
+    prefixes: ['${stateContainerName}/idempotency/', '${stateContainerName}/mcp-tasks/']
   }
 ]
 

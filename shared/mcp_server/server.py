@@ -19,6 +19,8 @@ from shared.mcp_server.failures import protocol_errors, tool_error
 from shared.mcp_server.relay import CONNECTION_SCHEME, relayed, relayed_resource
 from shared.mcp_server.resources import TEMPLATES, Resources
 from shared.mcp_server.results import Results
+from shared.mcp_server.tasks import Tasks
+from shared.mcp_server.tasks_extension import TasksExtension
 from shared.selection import ToolSelector
 from shared.storage import MediaStore
 from shared.telemetry import current_record
@@ -44,6 +46,7 @@ def build_server(
     selector: ToolSelector,
     media: MediaStore,
     conversations: ConversationStore,
+    tasks: Tasks,
     make_context: MakeContext,
 ) -> Server[Any]:
     """Builds the MCP server; it keeps nothing between requests.
@@ -53,12 +56,14 @@ def build_server(
         selector: Selects the tools that a caller has, those of connections among them.
         media: The ``media://`` resources.
         conversations: The ``conversation://`` resources.
+        tasks: The tasks in place of results that take long.
         make_context: Called once for each request.
     """
     resources = Resources(registry, media, conversations)
-    handlers = _Handlers(selector, resources, Results(media), make_context)
+    results = Results(media)
+    handlers = _Handlers(selector, resources, results, make_context)
     schemas = {tool.name: tool.spec.input_schema for tool in registry}
-    return Server(
+    server = Server[Any](
         SERVER_NAME,
         version=__version__,
         title="OpenAI MCP Functions",
@@ -71,6 +76,8 @@ def build_server(
         on_read_resource=handlers.read_resource,
         on_completion=handlers.complete,
     )
+    TasksExtension(tasks, results, make_context, handlers.call_tool).install(server)
+    return server
 
 
 class _Handlers:

@@ -26,6 +26,7 @@ from shared.settings import load_settings
 from shared.storage import ObjectStore, Orphans, WorkItem, WorkItems
 from shared.storage.ids import owner_key
 from tests.conftest import AUTH, KEY, StandIn, digest
+from tests.mcp.task_client import TaskClient
 
 TIMEOUT_SECONDS = 60
 NOTHING = dict.fromkeys(
@@ -39,6 +40,7 @@ NOTHING = dict.fromkeys(
         "orphans_removed",
         "orphans_unknown",
         "results_removed",
+        "tasks_removed",
         "days_rolled_up",
         "errors",
     ),
@@ -398,6 +400,15 @@ async def test_old_results_of_idempotency_keys_are_removed_from_a_folder(
     counts = await local_world.run(later=RESULTS_KEPT + timedelta(minutes=1))
     assert counts["results_removed"] == 1
     assert await local_world.names("idempotency/") == []
+
+
+async def test_tasks_whose_time_is_over_are_removed_from_a_folder(local_world: World) -> None:
+    client = TaskClient(local_world.http)
+    await client.end(await client.begin("generate_image", prompt="A hill", size="32x32"))
+    assert (await local_world.run())["tasks_removed"] == 0
+    counts = await local_world.run(later=RESULTS_KEPT + timedelta(minutes=1))
+    assert counts["tasks_removed"] == 1
+    assert await local_world.names("mcp-tasks/") == []
 
 
 async def test_item_that_cannot_be_read_fails_alone_and_is_given_up(world: World) -> None:

@@ -47,11 +47,13 @@ def test_data_is_deleted_after_the_days_of_its_kind_and_kept_where_none_are_give
         "delete-old-media": (1, ["media/", "state/media/"]),
         "delete-old-conversations": (2, ["state/conversations/", "state/conversation-parts/"]),
         "delete-old-usage": (3, ["state/usage/"]),
-        "delete-old-idempotency-records": (2, ["state/idempotency/"]),
+        "delete-old-idempotency-records": (2, ["state/idempotency/", "state/mcp-tasks/"]),
     }
 
 
-@pytest.mark.parametrize("folder", ["conversations", "conversation-parts", "media", "idempotency"])
+@pytest.mark.parametrize(
+    "folder", ["conversations", "conversation-parts", "media", "idempotency", "mcp-tasks"]
+)
 def test_rules_name_the_folders_that_the_code_writes(folder: str) -> None:
     code = "".join(path.read_text() for path in (PROJECT / "shared").rglob("*.py"))
     assert f'f"{folder}/{{' in code

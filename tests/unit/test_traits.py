@@ -14,6 +14,7 @@ from shared.auth import Guard, Principal
 from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.mcp_server.server import build_server
+from shared.mcp_server.tasks import Tasks
 from shared.routes.tools import tools_router
 from shared.selection import ToolSelector
 from shared.services import Services
@@ -61,8 +62,9 @@ def server(registry: ToolRegistry, tmp_path: Path) -> Server:
     services = Services.make(load_settings({"LOCAL_STORAGE_PATH": str(tmp_path)}))
     context = CallContext(Principal("p", frozenset()), Deadline.after(60))
     selector = ToolSelector(registry, services.connections, 60)
+    tasks = Tasks(registry, services.storage)
     return build_server(
-        registry, selector, services.media, services.conversations, lambda _: context
+        registry, selector, services.media, services.conversations, tasks, lambda _: context
     )
 
 
