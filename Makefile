@@ -22,7 +22,7 @@ help: ## show this
 run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=... for another port)
 	@$(BIN)/python -m local --port $(PORT)
 
-install: $(VENV)/.dev .venv-mcp1/.ready $(NODE_READY) ## install what development and the tests need
+install: $(VENV)/.dev .venv-mcp1/.ready .venv-clients/.ready $(NODE_READY) ## install what development and the tests need
 
 test: install ## install and run all tests (WORKERS=... for more or fewer processes, TEST_OPTIONS=... for pytest)
 	@$(BIN)/python -m pytest -n $(WORKERS) $(TEST_OPTIONS)
@@ -90,6 +90,7 @@ lock: $(VENV)/.dev ## write the lock files from the .in files and tests/node/pac
 	@$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	@cd tests/node && $(NPM) install --silent --package-lock-only --ignore-scripts
 	@$(LOCK) tests/mcp/sdk1/requirements.in -o tests/mcp/sdk1/requirements.txt
+	@$(LOCK) tests/v1/clients/requirements.in -o tests/v1/clients/requirements.txt
 	@$(LOCK) infra/pipelines/audit-requirements.in -o infra/pipelines/audit-requirements.txt
 	@$(LOCK) infra/pipelines/az-requirements.in -o infra/pipelines/az-requirements.txt
 
@@ -135,4 +136,11 @@ $(NODE_READY): tests/node/package-lock.json | $(VENV)/.dev
 	@echo "Installing the MCP client of SDK 1 into .venv-mcp1 ..."
 	@$(PYTHON) -m venv .venv-mcp1
 	@.venv-mcp1/bin/python $(INSTALL) -r $<
+	@touch $@
+
+# Client libraries that pin versions of openai, mcp and pydantic of their own.
+.venv-clients/.ready: tests/v1/clients/requirements.txt
+	@echo "Installing clients of OpenAI's API into .venv-clients ..."
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python $(INSTALL) --no-compile -r $<
 	@touch $@

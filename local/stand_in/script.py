@@ -26,8 +26,8 @@ class Match(BaseModel):
     Attributes:
         path: Regular expression, searched for in the path.
         body: Regular expression, searched for in the body as JSON text.
-        round: For chat completions: how often the model has called tools since the last message of
-            the user.
+        round: For chat completions and responses: how often the model has called tools since the
+            last message of the user.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -160,12 +160,19 @@ def _place(steps: tuple[int | str, ...]) -> str:
 
 
 def tool_rounds(body: Any) -> int:
-    """Returns how often tools were called since the last message of the user."""
-    rounds = 0
-    messages = body.get("messages") if isinstance(body, Mapping) else None
-    for message in messages if isinstance(messages, list) else []:
+    """Returns how often tools were called since the last message of the user.
+
+    Args:
+        body: Of a chat completion or a response; it may be anything.
+    """
+    rounds, was_call = 0, False
+    given = body.get("messages", body.get("input")) if isinstance(body, Mapping) else None
+    for message in given if isinstance(given, list) else []:
+        # In a response each of several calls at once is an item of its own.
+        is_call = str(message.get("type")).endswith("_call")
         if message.get("role") == "user":
             rounds = 0
-        elif message.get("tool_calls"):
+        elif message.get("tool_calls") or (is_call and not was_call):
             rounds += 1
+        was_call = is_call
     return rounds

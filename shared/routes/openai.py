@@ -2,8 +2,9 @@
 
 A request goes on with the fields that it has, and an answer comes back as the bytes that the provider
 sends. Read on the side are the model, errors, the end of a stream and the usage; pictures and clips are
-stored besides. The parts: `openai_bodies` (what goes on), `openai_forwarding` (what comes back),
-`openai_media` (what is stored and kept for repeats), `openai_models` and `openai_errors`.
+stored besides. The parts: `openai_bodies` (what goes on), `openai_ids` (what may not),
+`openai_forwarding` (what comes back), `openai_media` (what is stored and kept for repeats),
+`openai_models` and `openai_errors`.
 
 Source: https://platform.openai.com/docs/api-reference
 """
@@ -26,12 +27,12 @@ from shared.routes.openai_bodies import (
     JSON,
     Adapt,
     ask_for_usage,
-    make_stateless,
     read_fields,
     read_form,
     read_json,
 )
 from shared.routes.openai_forwarding import Forwarding
+from shared.routes.openai_ids import make_stateless
 from shared.routes.openai_media import KEPT_PATHS, MEDIA_CALLS, MediaCalls
 from shared.routes.openai_models import list_models
 from shared.settings import Scope

@@ -36,7 +36,8 @@ from shared.routes.openai_agent_responses import (
     response_events,
     whole_response,
 )
-from shared.routes.openai_bodies import Body, refuse_ids
+from shared.routes.openai_bodies import Body
+from shared.routes.openai_ids import refuse_ids
 from shared.routes.sse import admitted
 
 AGENT = "agent"

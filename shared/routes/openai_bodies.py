@@ -19,6 +19,7 @@ from shared.openai_service.forwarding import ForwardedRequest
 from shared.openai_service.provider_config import Provider
 from shared.openai_service.routing import route
 from shared.routes.forms import Form
+from shared.routes.openai_ids import refuse_ids
 
 JSON = "application/json"
 
@@ -196,77 +197,6 @@ def ask_for_usage(fields: Body) -> Body:
     if not fields.get("stream") or given.get("include_usage"):
         return changes
     return changes | {"stream_options": {**given, "include_usage": True}}
-
-
-def make_stateless(fields: Body) -> Body:
-    """Keeps the provider from storing a response: its store would be one for all principals."""
-    reasons = {
-        "previous_response_id": "Responses are not stored: send the whole input instead",
-        "conversation": "Conversations of the provider would be shared: send the whole input instead",
-        "background": "Responses are not stored, so none can go on without its request",
-    }
-    for name, reason in reasons.items():
-        if fields.get(name):
-            raise InvalidRequest.for_field(name, reason)
-    return {"store": False}
-
-
-def refuse_ids(fields: Body) -> None:
-    """Refuses ids of what the provider stores, which is one pool for all principals.
-
-    Args:
-        fields: Of a chat completion or a response; they may be anything.
-
-    Raises:
-        InvalidRequest: There is one.
-    """
-    for name in ("messages", "input"):
-        for index, item in enumerate(_list(fields.get(name))):
-            if not isinstance(item, Mapping):
-                continue
-            path = f"{name}.{index}"
-            if item.get("type") == "item_reference":
-                raise InvalidRequest.for_field(
-                    path, "Items are not stored at the provider: send the whole item instead"
-                )
-            for inner in ("content", "output"):
-                for place, part in enumerate(_list(item.get(inner))):
-                    _refuse_file(part, f"{path}.{inner}.{place}")
-    for index, tool in enumerate(_list(fields.get("tools"))):
-        _refuse_shared_tool(tool, f"tools.{index}")
-
-
-def _refuse_file(part: object, path: str) -> None:
-    inside = part.get("file") if isinstance(part, Mapping) else None
-    for each in (part, inside):
-        if isinstance(each, Mapping) and each.get("file_id"):
-            raise InvalidRequest.for_field(
-                f"{path}.file_id",
-                "Files of the provider are shared by all callers: send the file itself, or store it "
-                "with POST /media and name it as media://ID",
-            )
-
-
-def _refuse_shared_tool(tool: object, path: str) -> None:
-    if not isinstance(tool, Mapping):
-        return
-    if tool.get("vector_store_ids"):
-        raise InvalidRequest.for_field(
-            f"{path}.vector_store_ids", "Vector stores of the provider are shared by all callers"
-        )
-    container = tool.get("container") or tool.get("environment")
-    is_named = isinstance(container, str)
-    if isinstance(container, Mapping):
-        is_named = bool(container.get("container_id") or container.get("file_ids"))
-    if is_named:
-        raise InvalidRequest.for_field(
-            f"{path}.container",
-            'Containers of the provider are shared by all callers: use {"type": "auto"} without files',
-        )
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _link_format(call: ProviderCall) -> str | None:

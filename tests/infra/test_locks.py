@@ -40,6 +40,7 @@ def test_lock_files_are_found() -> None:
         "requirements-dev.txt",
         "requirements.txt",
         "tests/mcp/sdk1/requirements.txt",
+        "tests/v1/clients/requirements.txt",
     }
 
 

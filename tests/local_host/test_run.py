@@ -14,38 +14,10 @@ import pytest
 from local.config import ConfigError, apply_local_settings, route_prefix, unknown_settings
 from shared.settings import load_settings
 from tests.conftest import StandIn
+from tests.local_host.process import App
 from tests.ports import free_port
 
 PROJECT = Path(__file__).parent.parent.parent
-
-
-class App:
-    """A running ``python -m local`` and what it printed before it served."""
-
-    def __init__(self, port: int, environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "local", "--port", str(port)],
-            cwd=PROJECT,
-            env={"PATH": os.environ["PATH"], **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        lines: list[str] = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if line.startswith("curl") and ("/tools/" in line or "/health" in line):
-                break
-        self.banner = "".join(lines)
-        if not lines:
-            pytest.fail(f"python -m local did not start: {self.process.communicate()[1]}")
-
-    def stop(self, number: signal.Signals = signal.SIGINT) -> str:
-        """Ends it and returns what it wrote to standard error."""
-        self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=60)
-        return errors
 
 
 @pytest.fixture(name="free_port")

@@ -60,6 +60,13 @@ async def test_somebody_else_s_picture_is_not_found(
     assert provider.upstream.seen == []
 
 
+SKILL = {"type": "skill_reference", "skill_id": "skill_1"}
+SCREENSHOT = {"type": "computer_screenshot", "file_id": "file-1"}
+NAMESPACE = {
+    "type": "namespace",
+    "name": "docs",
+    "tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}],
+}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         CHAT,
@@ -87,6 +94,40 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"model": "m", "tools": [{"type": "code_interpreter", "container": "cntr_1"}]},
         "tools.0.container",
     ),
+    (
+        RESPONSES,
+        {"model": "m", "tools": [{"type": "shell", "environment": {"container_id": "cntr_1"}}]},
+        "tools.0.environment",
+    ),
+    (
+        RESPONSES,
+        {"model": "m", "tools": [{"type": "shell", "environment": {"skills": [SKILL]}}]},
+        "tools.0.environment.skills.0.skill_id",
+    ),
+    (
+        RESPONSES,
+        {
+            "model": "m",
+            "tools": [{"type": "image_generation", "input_image_mask": {"file_id": "file-1"}}],
+        },
+        "tools.0.input_image_mask.file_id",
+    ),
+    (
+        RESPONSES,
+        {"model": "m", "input": [{"type": "additional_tools", "tools": [NAMESPACE]}]},
+        "input.0.tools.0.tools.0.vector_store_ids",
+    ),
+    (
+        RESPONSES,
+        {"model": "m", "input": [{"type": "computer_call_output", "output": SCREENSHOT}]},
+        "input.0.output.file_id",
+    ),
+    (
+        RESPONSES,
+        {"model": "m", "input": [{"type": "shell_call", "environment": {"container_id": "c"}}]},
+        "input.0.environment.container_id",
+    ),
+    (RESPONSES, {"model": "m", "prompt": {"id": "pmpt_1"}}, "prompt"),
 ]
 
 

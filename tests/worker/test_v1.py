@@ -4,6 +4,7 @@ import openai
 import pytest
 
 from tests.conftest import KEY, StandIn
+from tests.v1.programs import EXPECTED, PROGRAMS, run_program
 from tests.worker.process import WorkerProcess
 
 MODEL = "gpt-6-luna"
@@ -32,3 +33,10 @@ async def test_openai_s_client_chats_streams_and_lists(
         with pytest.raises(openai.NotFoundError) as refused:
             await api.get("/nothing", cast_to=object)
         assert refused.value.type == "invalid_request_error"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_programs_of_other_clients_run_unchanged(
+    worker: WorkerProcess, stand_in: StandIn, name: str
+) -> None:
+    assert await run_program(name, worker.origin, KEY, MODEL) == EXPECTED[name]
