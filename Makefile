@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 7071
 WORKERS ?= auto
+SOAK_MINUTES ?= 30
 NODE_READY = tests/node/node_modules/.ready
 NPM = $(abspath $(BIN))/npm
 CONFORMANCE = tests/node/node_modules/@modelcontextprotocol/conformance/dist/index.js
@@ -14,7 +15,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-head
 INSTALL = -m pip install -qq --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test coverage bench coldstart package conformance smoke audit az-commands format lint types check settings lock clean
+.PHONY: help run install test coverage bench soak coldstart package conformance smoke audit az-commands format lint types check settings lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -41,6 +42,9 @@ bench: install ## measure calls, connections, large videos, long conversations, 
 	@$(BIN)/python -m tests.bench.video_memory
 	@$(BIN)/python -m tests.bench.conversations
 	@$(BIN)/python -m tests.bench.worker_memory
+
+soak: install ## use the app in the Functions worker for SOAK_MINUTES=30 and look for leaks (VENV of Python 3.13)
+	@$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
 
 coldstart: $(VENV)/.dev ## measure size and cold start of the package (PYTHON=python3.13)
 	@$(BIN)/python -m tests.bench.cold_start

@@ -8,6 +8,9 @@ _held: list[socket.socket] = []
 
 SMALL_BUFFER = 64 * 1024
 """Bytes that the system holds for a reader, where its default of megabytes would take long to fill."""
+KEEP_ALIVE_SECONDS = 2.0
+"""How long clients keep an idle connection: less than the five seconds after which uvicorn closes it, so
+that no request meets a connection that is being closed."""
 
 
 def free_port() -> int:

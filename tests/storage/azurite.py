@@ -29,6 +29,8 @@ ACCOUNT = "devstoreaccount1"
 DEVELOPMENT = BlobServiceClient.from_connection_string("UseDevelopmentStorage=true")
 """Never sends anything: it only knows the account key that every Azurite has."""
 
+_KEEP_GARBAGE = Path(__file__).parent / "keep_garbage.cjs"
+
 
 @dataclass(frozen=True)
 class OAuthAzurite:
@@ -55,10 +57,24 @@ def connection_string(port: int) -> str:
 
 
 @contextmanager
-def running(port: int, *arguments: str, verify: ssl.SSLContext | bool = True) -> Iterator[None]:
-    """Runs Azurite in memory while the block runs."""
+def running(
+    port: int,
+    *arguments: str,
+    verify: ssl.SSLContext | bool = True,
+    collects_garbage: bool = True,
+) -> Iterator[None]:
+    """Runs Azurite in memory while the block runs.
+
+    Args:
+        port: Where.
+        arguments: Further options, with which it speaks https.
+        verify: Trusts its certificate.
+        collects_garbage: Whether it frees what is no longer used, after ten minutes and for so long that
+            callers give up; without that it may run for hours.
+    """
     main = installed("azurite/dist/src/blob/main.js")
-    command = [NODE, str(main), "--blobHost", LOOPBACK, "--blobPort", str(port)]
+    preload = [] if collects_garbage else ["--require", str(_KEEP_GARBAGE)]
+    command = [NODE, *preload, str(main), "--blobHost", LOOPBACK, "--blobPort", str(port)]
     command += ["--inMemoryPersistence", "--silent", "--disableTelemetry"]
     command += ["--skipApiVersionCheck", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -6,12 +6,14 @@ standard error. A process loads one application only: the library and the applic
 """
 
 import asyncio
+import gc
 import json
 import logging
 import os
 import re
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
@@ -30,7 +32,7 @@ from starlette.types import Receive, Scope, Send
 
 from local.config import PROJECT, route_prefix
 from local.server import LoopbackServer, bind
-from tests.ports import SMALL_BUFFER
+from tests.ports import KEEP_ALIVE_SECONDS, SMALL_BUFFER
 from tests.worker.host_log import ContextEnabledTask, HostLog, make_task
 from tests.worker.messages import (
     Message,
@@ -61,7 +63,7 @@ class Function:
 
 
 ADMIN = "/admin/"
-"""Where this host answers itself: ``state``, or the name of a function to run."""
+"""Where this host answers itself: ``state``, ``held``, or the name of a function to run."""
 
 
 class WorkerFailure(Exception):
@@ -191,7 +193,7 @@ class Front:
         # The worker's server may be still starting; the real host tries again too.
         self._transport = httpx2.AsyncHTTPTransport(
             retries=5,
-            limits=httpx2.Limits(max_connections=None),
+            limits=httpx2.Limits(max_connections=None, keepalive_expiry=KEEP_ALIVE_SECONDS),
             socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)],
         )
 
@@ -216,7 +218,9 @@ class Front:
             group.cancel_scope.cancel()
 
     async def _administer(self, wish: str) -> Response:
-        """Tells the worker's state, or runs a function that has another trigger than HTTP."""
+        """Tells the worker's state or what it holds, or runs a function with another trigger."""
+        if wish == "held":
+            return JSONResponse({"tasks": _tasks(), "objects": _objects()})
         for function in self._worker.functions:
             if function.name == wish and function.trigger == "timerTrigger":
                 try:
@@ -254,6 +258,18 @@ class Front:
             async for piece in answer.aiter_raw():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _tasks() -> Counter[str]:
+    """Counts the tasks of the worker and its application by what they run."""
+    return Counter(getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
+
+
+def _objects() -> Counter[str]:
+    """Counts what the garbage collector knows by its type."""
+    gc.collect()
+    types = map(type, gc.get_objects())
+    return Counter(f"{kind.__module__}.{kind.__qualname__}" for kind in types)
 
 
 async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -17,7 +17,7 @@ import httpx2
 
 from local.config import PROJECT
 from tests.conftest import AUTH
-from tests.ports import SMALL_BUFFER
+from tests.ports import KEEP_ALIVE_SECONDS, SMALL_BUFFER
 
 TIMEOUT_SECONDS = 60
 """Patience with anything that must happen: far more than it takes on a slow machine."""
@@ -96,24 +96,32 @@ class WorkerProcess:
             base_url=self.origin,
             headers=AUTH if headers is None else headers,
             timeout=TIMEOUT_SECONDS,
-            transport=httpx2.AsyncHTTPTransport(socket_options=options),
+            transport=httpx2.AsyncHTTPTransport(
+                limits=httpx2.Limits(max_connections=100, keepalive_expiry=KEEP_ALIVE_SECONDS),
+                socket_options=options,
+            ),
         )
 
     async def state(self) -> dict[str, int]:
         """Returns how many ``invocations`` and library's ``references`` there are at the moment."""
-        return await self._administer("state")
+        state: dict[str, int] = await self._administer("state")
+        return state
+
+    async def held(self) -> dict[str, dict[str, int]]:
+        """Returns how many ``tasks`` there are of each coroutine, and ``objects`` of each type."""
+        held: dict[str, dict[str, int]] = await self._administer("held")
+        return held
 
     async def invoke(self, function: str) -> None:
         """Has the host run a function with a timer trigger, to its end."""
         assert function in self.timers
         await self._administer(function)
 
-    async def _administer(self, wish: str) -> dict[str, int]:
+    async def _administer(self, wish: str) -> Any:
         async with self.client() as client:
             response = await client.get(f"/admin/{wish}")
         assert response.status_code == 200, response.text
-        state: dict[str, int] = response.json()
-        return state
+        return response.json()
 
     async def logged_request(self, request_id: str) -> dict[str, Any]:
         """Waits for the line that the application logs at the end of a request, and the host keeps.
