@@ -1,5 +1,9 @@
 """The Azure Functions app: one HTTP trigger for each route of the application, and one timer."""
 
+# The first import, because it defers what the others load.
+import shared  # noqa: F401
+
+# isort: split
 import re
 from collections.abc import Awaitable, Callable
 

@@ -1,0 +1,99 @@
+"""Each test runs in a process of its own: what is loaded already cannot be deferred."""
+
+import subprocess
+import sys
+
+import pytest
+
+from shared.deferred_loading import PACKAGES
+
+
+def run(code: str) -> str:
+    """Runs Python after `shared` was imported and returns what it prints."""
+    completed = subprocess.run(
+        [sys.executable, "-c", f"import shared, sys\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return completed.stdout.strip()
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_deferred_package_has_all_names_that_it_would_have_had(package: str) -> None:
+    code = f"""
+import importlib, json
+module = importlib.import_module("{package}")
+print(json.dumps(sorted(name for name in vars(importlib.import_module("{package}.__init__")))))
+exec("from {package} import *")
+found = [name for name in vars(importlib.import_module("{package}.__init__")) if hasattr(module, name)]
+print(json.dumps(sorted(found)))
+"""
+    expected, found = run(code).splitlines()
+    assert found == expected
+
+
+def test_name_of_a_deferred_package_is_that_of_its_module() -> None:
+    code = """
+from openai.types import Image
+import openai.types.image
+import mcp
+print(Image is openai.types.image.Image, mcp.types.Tool.__name__, mcp.Client.__module__)
+"""
+    assert run(code) == "True Tool mcp.client.client"
+
+
+def test_unknown_name_of_a_deferred_package_is_an_error_as_ever() -> None:
+    code = """
+import mcp
+try:
+    mcp.nothing
+except AttributeError as error:
+    print(error)
+try:
+    from openai.types import nothing
+except ImportError as error:
+    print(str(error).split(" (")[0])
+"""
+    assert run(code).splitlines() == [
+        "module 'mcp' has no attribute 'nothing'",
+        "cannot import name 'nothing' from 'openai.types'",
+    ]
+
+
+def test_threads_that_need_a_deferred_package_at_once_all_get_its_names() -> None:
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from threading import Barrier
+import openai
+names = ["openai.types", "openai.types.batch", "openai.types.responses", "openai.types.shared"] * 2
+barrier = Barrier(len(names))
+def load(name):
+    barrier.wait()
+    module = import_module(name)
+    return getattr(module, {"openai.types": "Batch", "openai.types.batch": "Batch",
+        "openai.types.responses": "Response", "openai.types.shared": "Metadata"}[name]) is not None
+with ThreadPoolExecutor(len(names)) as pool:
+    print(all(pool.map(load, names)))
+"""
+    assert run(code) == "True"
+
+
+def test_models_are_built_by_their_first_use() -> None:
+    code = """
+from pydantic import BaseModel
+class Point(BaseModel):
+    x: int
+before = Point.__pydantic_complete__
+print(before, Point(x="1").x, Point.__pydantic_complete__)
+"""
+    assert run(code) == "False 1 True"
+
+
+def test_openai_works_without_the_part_that_is_not_used() -> None:
+    code = """
+import openai
+print("aiohttp" in sys.modules, openai.AsyncOpenAI(api_key="k").chat.completions is not None)
+"""
+    assert run(code) == "False True"
