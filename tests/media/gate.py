@@ -1,8 +1,8 @@
 """A proxy in front of Azurite that can stop after any write: the place to kill an app at."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio.to_thread
 import httpx2
@@ -25,7 +25,9 @@ class Gate:
     """
 
     def __init__(self, upstream: str) -> None:
-        self._upstream = upstream
+        # No connection is kept: Azurite closes idle ones, also just when they are used again.
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        self._client = httpx2.AsyncClient(base_url=upstream, limits=limits)
         self._stop_at = 0
         self._released = threading.Event()
         self.writes = 0
@@ -42,19 +44,21 @@ class Gate:
         self._stop_at = 0
         self._released.set()
 
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Closes the client at the end."""
+        async with self._client:
+            yield
+
     async def forward(self, request: Request) -> Response:
         """Passes one request on."""
         headers = [
             (name, value) for name, value in request.headers.raw if name.lower() != b"connection"
         ]
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        async with httpx2.AsyncClient() as client:
-            answer = await client.request(
-                request.method,
-                self._upstream + path,
-                headers=headers,
-                content=await request.body(),
-            )
+        answer = await self._client.request(
+            request.method, path, headers=headers, content=await request.body()
+        )
         if request.method in ("PUT", "POST", "DELETE"):
             self.writes += 1
             if self.writes == self._stop_at:
@@ -75,7 +79,7 @@ def gate_before(connection_string: str) -> Iterator[tuple[Gate, str]]:
     origin = endpoint.rsplit("/", 1)[0]
     gate = Gate(origin)
     routes = [Route("/{path:path}", gate.forward, methods=["GET", "HEAD", "PUT", "POST", "DELETE"])]
-    with ThreadServer(Starlette(routes=routes)) as server:
+    with ThreadServer(Starlette(routes=routes, lifespan=gate.lifespan)) as server:
         try:
             yield gate, connection_string.replace(origin, server.origin)
         finally:
