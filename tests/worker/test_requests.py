@@ -89,7 +89,9 @@ async def test_wrong_body_answers_422_and_names_the_field(caller: httpx2.AsyncCl
     assert response.status_code == 422
     assert response.json() == {
         "detail": "message: This field is required",
-        "errors": [{"type": "missing", "loc": ["body", "message"], "msg": "This field is required"}],
+        "errors": [
+            {"type": "missing", "loc": ["body", "message"], "msg": "This field is required"}
+        ],
         "code": "invalid_request",
         "request_id": "wrong-body",
     }
