@@ -1,6 +1,7 @@
 """The stand-in's chat completions: the tools that it calls, and scripts that say what it answers."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,7 +148,14 @@ def test_malformed_script_is_refused_with_a_sentence(
     path = tmp_path / "script.json"
     if content is not None:
         path.write_text(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}: {problem}')}"):
+        load_script(path)
+
+
+def test_stand_in_does_not_start_with_a_malformed_script(tmp_path: Path) -> None:
+    path = tmp_path / "script.json"
+    path.write_text("{}")
     command = [sys.executable, "-m", "local", "stand-in", "--port", "0", "--script", str(path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith(f"{path}: {problem}")
+    assert ended.stderr.startswith(f"{path}: the script: Must be an array")

@@ -46,7 +46,7 @@ class _Template:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.media.app_process"],
             cwd=PROJECT,
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"], "SSL_CERT_DIR": str(PROJECT / "tests")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -89,9 +89,14 @@ def main() -> None:
     import importlib
 
     import shared.app
+    from shared.settings import load_settings
+    from tests.validators import reuse_validators
 
     for name in (*_IMPORTED_AT_FIRST_USE, shared.app.__name__):
         importlib.import_module(name)
+    # What the first app of a process prepares, the forked ones have already.
+    reuse_validators()
+    shared.app.create_app(load_settings({"MCP_API_KEY": "of-nobody"}))
     apps: set[int] = set()
     for line in sys.stdin:
         wish, detail = json.loads(line)

@@ -1,0 +1,30 @@
+"""Has FastAPI reuse the validators of the apps of earlier tests.
+
+Nearly every test has an app of its own, and making the same hundred validators for each of them took
+more than half of its start.
+"""
+
+from fastapi._compat.v2 import ModelField
+from pydantic import TypeAdapter
+
+
+def reuse_validators() -> None:
+    """Keeps the validator of each field for as long as the process lives."""
+    make = ModelField.__post_init__
+    made: dict[object, TypeAdapter[object]] = {}
+
+    def reuse(field: ModelField) -> None:
+        # A representation names functions by their address, and what is kept here keeps them alive.
+        key = (field.field_info.annotation, repr(field.field_info), repr(field.config))
+        try:
+            found = made.get(key)
+        except TypeError:  # A type that holds something that has no hash.
+            make(field)
+            return
+        if found is None:
+            make(field)
+            made[key] = field._type_adapter
+        else:
+            field._type_adapter = found
+
+    ModelField.__post_init__ = reuse  # type: ignore[method-assign,assignment]
