@@ -1,9 +1,9 @@
 """Defers what libraries load and build although a first answer does not need it.
 
 A cold start is the time of imports. Two of the libraries load far more than is used of them: ``import
-openai`` loads the types of all of its endpoints, and ``import mcp.server`` the client and the framework for
-servers too. pydantic builds the validators of every model when its class is made, of which a first answer
-needs a few.
+openai`` loads the types of all of its endpoints, and ``import mcp.server`` the client and the framework
+for servers too. pydantic builds the validators of every model when its class is made, of which a first
+answer needs a few.
 
 Everything is there as before when it is asked for: only later.
 """
@@ -34,7 +34,7 @@ PACKAGES = frozenset(
 """Packages whose ``__init__`` does nothing but import names from their modules."""
 
 UNUSED = frozenset({"openai._vendor.httpx_aiohttp"})
-"""Optional parts of libraries: without this one, ``openai`` has no client over aiohttp and does not load it."""
+"""Optional parts of libraries: without this one, ``openai`` has no client over aiohttp, nor loads it."""
 
 
 def defer_loading() -> None:
