@@ -18,6 +18,7 @@ from shared.housekeeping import Housekeeping
 from shared.key_text import generate_key
 from shared.keys import AdminChanges, KeyStore
 from shared.mcp_server import McpEndpoint
+from shared.preloading import Preloading, PreloadingMiddleware, modules_for
 from shared.principal_data import PrincipalData
 from shared.routes.changes import changes_router
 from shared.routes.chat import chat_router
@@ -159,6 +160,11 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
     # The last one added is the outermost.
     if settings.otlp.endpoint:
         api.add_middleware(AfterFirstAnswer, act=lambda: start_export(settings))
+    # Elsewhere a process may be a test or a command, which ends before it needs any of it.
+    if settings.in_azure:
+        preloading = Preloading(modules_for(settings))
+        preloading.start()
+        api.add_middleware(PreloadingMiddleware, preloading=preloading)
     api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)
     api.add_middleware(HeadRequests)
     api.add_middleware(

@@ -17,6 +17,27 @@ HEAVY = [
     "PIL",
 ]
 
+UNUSED = [
+    "aiohttp",
+    "azure.identity",
+    "azure.storage",
+    "httpx",
+    "jsonschema",
+    "mcp.cli",
+    "mcp.client",
+    "mcp.server.mcpserver",
+    "msal",
+    "openai.lib.streaming.responses",
+    "openai.resources.responses",
+    "openai.types.beta",
+    "openai.types.realtime",
+    "openai.types.responses.response",
+    "opentelemetry.sdk",
+    "PIL",
+    "rich",
+]
+"""What neither a chat nor MCP needs, with a key and a folder."""
+
 SCRIPT = """
 import asyncio, json, sys
 import function_app
@@ -66,4 +87,36 @@ def test_health_answers_in_a_fresh_process(steps: dict[str, list[Any]]) -> None:
 @pytest.mark.parametrize("module", HEAVY)
 def test_heavy_module_is_not_loaded(steps: dict[str, list[Any]], step: str, module: str) -> None:
     loaded = [name for name in steps[step] if name == module or name.startswith(f"{module}.")]
+    assert loaded == []
+
+
+FIRST_USE = """
+import json, sys
+import function_app
+import shared.mcp_server.server, shared.openai_service.sdk
+import openai
+client = openai.AsyncOpenAI(api_key="k")
+client.chat.completions
+json.dump(sorted(sys.modules), sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def first_use() -> list[str]:
+    completed = subprocess.run(
+        [sys.executable, "-c", FIRST_USE],
+        env={"MCP_API_KEY": "k", "OPENAI_API_KEY": "k"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result: list[str] = json.loads(completed.stdout)
+    return result
+
+
+@pytest.mark.parametrize("module", UNUSED)
+def test_unused_module_is_not_loaded_with_the_sdks(first_use: list[str], module: str) -> None:
+    assert "openai.types.chat.chat_completion" in first_use
+    assert "mcp.server.lowlevel.server" in first_use
+    loaded = [name for name in first_use if name == module or name.startswith(f"{module}.")]
     assert loaded == []
