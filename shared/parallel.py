@@ -1,7 +1,8 @@
 """Waiting for several things together, but not for too many at a time."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -31,3 +32,14 @@ async def gather_limited(limit: int, coroutines: Iterable[Coroutine[Any, Any, T]
         # Those that were cancelled before their turn never began.
         for coroutine in pending:
             coroutine.close()
+
+
+@asynccontextmanager
+async def beside(coroutine: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Runs a coroutine beside the block, which awaits the task; the end of the block cancels it."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -19,7 +19,7 @@ from shared.agent.events import (
 from shared.agent.executor import ToolExecutor
 from shared.agent.run import ChatRun
 from shared.context import CallContext
-from shared.conversations import ConversationStore
+from shared.conversations import ConversationStore, FoundLog
 from shared.media_parts import MediaParts
 from shared.openai_service import (
     Capability,
@@ -28,6 +28,7 @@ from shared.openai_service import (
     OpenAIService,
     json_schema_format,
 )
+from shared.parallel import beside
 from shared.selection import ToolSelection, ToolSelector
 from shared.settings import Settings
 from shared.tools import Claims
@@ -149,8 +150,10 @@ class Agent:
         so that there is always an answer.
         """
         model = self._openai.choose_model(Capability.CHAT, chat.model)
-        selection = await self._tools.for_chat(context, chat.tools, chat.connections)
-        async with ChatRun(self._conversations, self._media_parts, chat, context) as run:
+        async with beside(self._find(chat, context)) as finding:
+            selection = await self._tools.for_chat(context, chat.tools, chat.connections)
+            found = await finding
+        async with ChatRun(self._conversations, self._media_parts, chat, context, found) as run:
             if run.answer is not None:
                 return run.answer
             buffer.put(ChatCreated(run.conversation_id, model))
@@ -168,6 +171,12 @@ class Agent:
                     return await run.complete(completion, selection.problems)
                 await run.add_calls(completion)
                 await executor.execute(completion.tool_calls)
+
+    async def _find(self, chat: ChatInput | HistoryInput, context: CallContext) -> FoundLog | None:
+        if isinstance(chat, HistoryInput):
+            return None
+        owner = context.principal.name
+        return await self._conversations.find(owner, chat.conversation_id, context.operation)
 
     def _instructions(self, chat: ChatInput | HistoryInput) -> str:
         if chat.system_prompt:

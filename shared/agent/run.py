@@ -24,6 +24,7 @@ from shared.conversations import (
     AssistantLine,
     ConversationStore,
     EndLine,
+    FoundLog,
     Line,
     OpenRun,
     RunWriter,
@@ -52,6 +53,7 @@ class ChatRun:
         media_parts: Has the files of messages.
         chat: The message; or a whole conversation, of which nothing is stored.
         context: The principal, and the operation that gives the ids.
+        found: What was found of the conversation; None to have it looked for.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class ChatRun:
         media_parts: MediaParts,
         chat: ChatInput | HistoryInput,
         context: CallContext,
+        found: FoundLog | None = None,
     ) -> None:
         self.chat = chat
+        self._found = found
         self._conversations = conversations
         self._media_parts = media_parts
         self._parts: Sequence[PreparedPart] = ()
@@ -119,6 +123,7 @@ class ChatRun:
                 message if isinstance(message, str) else plain_text(stored),
                 context.operation,
                 stored,
+                self._found,
             )
         )
         try:

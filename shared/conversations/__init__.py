@@ -7,7 +7,7 @@ from shared.conversations.lines import (
     ToolLine,
     UserLine,
 )
-from shared.conversations.runs import OpenRun, RunWriter
+from shared.conversations.runs import FoundLog, OpenRun, RunWriter
 from shared.conversations.store import ConversationStore
 from shared.conversations.view import Conversation, ConversationList
 
@@ -17,6 +17,7 @@ __all__ = [
     "ConversationList",
     "ConversationStore",
     "EndLine",
+    "FoundLog",
     "Line",
     "OpenRun",
     "RunWriter",

@@ -6,6 +6,7 @@ fails and none of its lines is stored between the other's.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from shared.conversations.lines import (
 )
 from shared.storage import (
     ObjectChanged,
+    ObjectInfo,
     ObjectMissing,
     ObjectStore,
     RangeNotSatisfiable,
@@ -33,6 +35,7 @@ MAX_APPENDS = 49_000
 """Maximum appends to one part of a log; then the next part begins: append blobs take 50,000 blocks."""
 
 FIRST_READ_BYTES = 64 * 1024
+MAX_KNOWN_SIZES = 1000
 MAX_READ_BYTES = 1024 * 1024
 FIRST_LINE_BYTES = 2048
 """Bytes at the start of a log that hold its whole first line."""
@@ -81,6 +84,27 @@ class Tail:
         return self.age_seconds < lease_seconds
 
 
+class KnownSizes:
+    """Sizes of logs as this instance saw them last, to read the end of a log at once.
+
+    A cache that may be lost, and wrong: a log that has grown since is read where it ends now.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+
+    def get(self, name: str) -> int:
+        """Returns the size of a log; 0 where it is not known."""
+        return self._sizes.get(name, 0)
+
+    def set(self, name: str, size: int) -> None:
+        """Notes the size of a log."""
+        self._sizes[name] = size
+        self._sizes.move_to_end(name)
+        if len(self._sizes) > MAX_KNOWN_SIZES:
+            self._sizes.popitem(last=False)
+
+
 def folder_of(principal: str) -> str:
     """Returns the prefix of the names of a principal's logs."""
     return f"conversations/{owner_key(principal)}/"
@@ -93,10 +117,18 @@ class ConversationLog:
         state: The container of the log.
         principal: The principal whose conversation it is.
         conversation_id: An id as `is_id` checks it.
+        sizes: Remembers how large logs were.
     """
 
-    def __init__(self, state: ObjectStore, principal: str, conversation_id: str) -> None:
+    def __init__(
+        self,
+        state: ObjectStore,
+        principal: str,
+        conversation_id: str,
+        sizes: KnownSizes | None = None,
+    ) -> None:
         self.state = state
+        self._sizes = KnownSizes() if sizes is None else sizes
         self._principal = principal
         self._id = conversation_id
 
@@ -115,18 +147,35 @@ class ConversationLog:
         part = 1
         while True:
             try:
-                info = await self.state.describe(self.name(part))
+                tail = await self._part_tail(part)
             except ObjectMissing:
                 if part == 1:
                     raise
                 # The instance that announced this part died before it wrote to it.
                 return Tail(Place(part, 0), 0)
-            end = Place(part, info.size)
-            newest = await self._lines_before(end, FIRST_READ_BYTES)
-            if not newest or not isinstance(newest[0].line, NextPartLine):
-                appends = newest[0].line.append if newest else 0
-                return Tail(end, appends, newest, info.age_seconds)
+            if not tail.newest or not isinstance(tail.newest[0].line, NextPartLine):
+                return tail
             part += 1
+
+    async def _part_tail(self, part: int) -> Tail:
+        """Reads the end of a part, in one request where it is short or its size is known."""
+        name = self.name(part)
+        start = max(0, self._sizes.get(name) - FIRST_READ_BYTES)
+        try:
+            data, info = await self._read(part, start, start + 2 * FIRST_READ_BYTES)
+        except RangeNotSatisfiable as error:
+            # Another log was there when the size was noted, or the part is empty.
+            start = max(0, error.size - FIRST_READ_BYTES)
+            data, info = await self._read(part, start, start + 2 * FIRST_READ_BYTES)
+        self._sizes.set(name, info.size)
+        end = Place(part, info.size)
+        skipped = data.find(b"\n") + 1 if start else 0
+        is_end = start + len(data) == info.size
+        if is_end and (start == 0 or 0 < skipped < len(data)):
+            newest = _place(data[skipped:], part, start + skipped)
+        else:
+            newest = await self._lines_before(end, FIRST_READ_BYTES)
+        return Tail(end, newest[0].line.append if newest else 0, newest, info.age_seconds)
 
     async def backwards(
         self, tail: Tail | None = None, before: Place | None = None
@@ -203,11 +252,18 @@ class ConversationLog:
 
     async def read_range(self, part: int, start: int, end: int) -> bytes:
         """Returns the bytes of a part from ``start`` up to ``end``, or to its end."""
+        return (await self._read(part, start, end))[0]
+
+    async def _read(self, part: int, start: int, end: int) -> tuple[bytes, ObjectInfo]:
         while True:
             # Bytes never change, but a long range cannot be read in one go while the log grows.
             with suppress(ObjectChanged):
                 async with self.state.open(self.name(part), start, end - 1) as stream:
-                    return b"".join([chunk async for chunk in stream.chunks])
+                    return b"".join([chunk async for chunk in stream.chunks]), stream.info
+
+    def note_size(self, part: int, size: int) -> None:
+        """Remembers how large a part is, so that its end can be read at once."""
+        self._sizes.set(self.name(part), size)
 
 
 class LogWriter:
@@ -301,6 +357,7 @@ class LogWriter:
     def _advance(self, data: bytes) -> None:
         self._end = Place(self._end.part, self._end.offset + len(data))
         self._appends += 1
+        self._log.note_size(self._end.part, self._end.offset)
 
 
 def _place(data: bytes, part: int, offset: int) -> Sequence[PlacedLine]:

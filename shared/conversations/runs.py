@@ -155,6 +155,17 @@ class OpenRun:
     earlier: Tail | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FoundLog:
+    """What was found of a conversation before a run begins in it.
+
+    Attributes:
+        tail: The end of its log; None where there is no log.
+    """
+
+    tail: Tail | None = None
+
+
 def busy(retry_after: float) -> Conflict:
     """Returns the error for a conversation that is being answered."""
     return Conflict(

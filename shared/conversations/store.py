@@ -17,12 +17,20 @@ from shared.conversations.lines import (
     title_of,
     with_body,
 )
-from shared.conversations.log import ConversationLog, LogWriter, Place, Tail, folder_of
-from shared.conversations.runs import OpenRun, RunWriter, busy
+from shared.conversations.log import (
+    ConversationLog,
+    KnownSizes,
+    LogWriter,
+    Place,
+    Tail,
+    folder_of,
+)
+from shared.conversations.runs import FoundLog, OpenRun, RunWriter, busy
 from shared.conversations.view import (
     WRONG_CURSOR,
     Conversation,
     ConversationList,
+    ConversationSummary,
     PageCursor,
     last_change,
     present_message,
@@ -39,6 +47,7 @@ from shared.storage import (
     ObjectMissing,
     Operation,
     RangeNotSatisfiable,
+    ReadObjects,
     Storage,
     decode_cursor,
     encode_cursor,
@@ -65,11 +74,34 @@ class ConversationStore:
     def __init__(self, storage: Storage, media: MediaStore) -> None:
         self._storage = storage
         self._media = media
+        self._sizes = KnownSizes()
+        self._ended: ReadObjects[ConversationSummary] = ReadObjects()
 
     @property
     def background(self) -> Background:
         """Ends the runs of requests whose time is over."""
         return self._storage.background
+
+    async def find(
+        self, principal: str, conversation_id: str | None, operation: Operation
+    ) -> FoundLog:
+        """Reads the end of a conversation, for `begin_run`.
+
+        Args:
+            principal: The principal whose conversation it is.
+            conversation_id: The conversation; None for a new one.
+            operation: Gives the id of a new one, which an earlier attempt may have begun.
+
+        Raises:
+            NotConfigured: There is no storage, so that there can be no such conversation.
+            NotFound: This is no id of a conversation.
+            StorageUnavailable: It cannot be read.
+        """
+        may_exist = conversation_id is not None or operation.is_repeat
+        if not may_exist or (conversation_id is None and not self._storage.is_configured):
+            return FoundLog()
+        log = self._log(principal, conversation_id or operation.id("conversation"))
+        return FoundLog(await _find_tail(log))
 
     async def begin_run(
         self,
@@ -78,6 +110,7 @@ class ConversationStore:
         message: str,
         operation: Operation,
         parts: Sequence[StoredPart] = (),
+        found: FoundLog | None = None,
     ) -> OpenRun:
         """Stores a message; from then on no other run may write until this one ends.
 
@@ -91,6 +124,7 @@ class ConversationStore:
             message: The text of the user's message.
             operation: Gives the ids.
             parts: The parts of the message, where it is not only a text.
+            found: What `find` returned; where it is out of date another run is the only one to begin.
 
         Raises:
             NotConfigured: There is no storage, so that there can be no such conversation.
@@ -104,8 +138,8 @@ class ConversationStore:
             return OpenRun(None, run_id, None)
         chosen = conversation_id or operation.id("conversation")
         log = self._log(principal, chosen)
-        is_new = conversation_id is None and not operation.is_repeat
-        tail = None if is_new else await _find_tail(log)
+        found = found or await self.find(principal, conversation_id, operation)
+        tail = found.tail
         if tail is None:
             if conversation_id is not None:
                 raise _unknown(conversation_id)
@@ -152,7 +186,8 @@ class ConversationStore:
     async def list(self, principal: str, limit: int, cursor: str | None) -> ConversationList:
         """Returns the next of a principal's conversations, newest first.
 
-        It takes one listing of storage, and one read for each conversation that is not being answered.
+        It takes one listing of storage, and one read for each conversation that is not being answered,
+        unless this instance has read it since it changed.
 
         Args:
             principal: The principal.
@@ -170,7 +205,9 @@ class ConversationStore:
         found = await gather_limited(
             _PARALLEL_READS,
             (
-                summarize_listed(ConversationLog(state, principal, id_), id_, info)
+                summarize_listed(
+                    ConversationLog(state, principal, id_, self._sizes), id_, info, self._ended
+                )
                 for id_, info in infos.items()
             ),
         )
@@ -271,7 +308,7 @@ class ConversationStore:
         self._storage.check_configured()
         if not is_id(conversation_id):
             raise _unknown(conversation_id)
-        return ConversationLog(self._storage.state, principal, conversation_id)
+        return ConversationLog(self._storage.state, principal, conversation_id, self._sizes)
 
 
 async def _find_tail(log: ConversationLog) -> Tail | None:

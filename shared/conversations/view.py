@@ -25,6 +25,7 @@ from shared.openai_service import Usage
 from shared.storage import (
     ObjectInfo,
     ObjectMissing,
+    ReadObjects,
     decode_cursor,
     encode_cursor,
     iso_utc,
@@ -33,6 +34,9 @@ from shared.storage import (
 
 LAST_LINE_BYTES = 2048
 """Bytes at the end of a log that hold its last line whole, where this ends a run."""
+
+SUMMARY_BYTES = 2048
+"""About what a summary takes in memory."""
 
 WRONG_CURSOR = "This cursor is not one that a page returned."
 _CURSOR = re.compile(r"(\d{1,9})-(\d{1,18})((?:-[0-9a-f]{44}:\d{1,9})*)")
@@ -240,25 +244,34 @@ async def summarize(log: ConversationLog, tail: Tail) -> Summary:
 
 
 async def summarize_listed(
-    log: ConversationLog, conversation_id: str, info: ObjectInfo
+    log: ConversationLog,
+    conversation_id: str,
+    info: ObjectInfo,
+    ended: ReadObjects[ConversationSummary],
 ) -> ConversationSummary | None:
     """Returns a conversation as a listing shows it; None where there is none any more.
 
-    It takes one read of storage where the log ends with the end of a run, and up to three more where a
-    run is under way or never ended. Each further part of a log takes two more.
+    It takes one read of storage where the log ends with the end of a run, none where this instance has
+    read it before, and up to three more where a run is under way or never ended. Each further part of a
+    log takes two more.
 
     Args:
         log: The conversation.
         conversation_id: Its id.
         info: Its first part, as the listing found it.
+        ended: The summaries of conversations whose logs end with the end of a run.
     """
     if not info.size:
         # The instance that made the log died before it wrote the first line.
         return None
+    if known := ended.get(info):
+        return known
     try:
         lines = await log.last_lines(info.size, LAST_LINE_BYTES)
         if lines and isinstance(lines[0], EndLine):
-            return present_summary(conversation_id, lines[0].summary, lines[0].at)
+            found = present_summary(conversation_id, lines[0].summary, lines[0].at)
+            ended.set(info, found, SUMMARY_BYTES)
+            return found
         tail = await log.tail()
         summary = find_summary(each.line for each in tail.newest)
         if summary is None:

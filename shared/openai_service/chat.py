@@ -26,9 +26,10 @@ from shared.settings import Capability
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
-    from openai.types.chat import ChatCompletionChunk
 
 T = TypeVar("T")
+
+_PATH = "/chat/completions"
 
 
 class Chat:
@@ -96,10 +97,11 @@ class Chat:
                     with provider_errors(call.config):
                         while (chunk := await anext(stream, None)) is not None:
                             check_deadline()
+                            used = reader.usage
                             text = reader.add(chunk)
                             charge.note_output()
-                            if chunk.usage is not None:
-                                charge.report(_consumption(reader.usage), chunk.model)
+                            if reader.usage is not used:
+                                charge.report(_consumption(reader.usage), reader.model)
                             if text:
                                 yield text
                 except ContentFiltered:
@@ -131,15 +133,28 @@ class Chat:
                 refused.add(name)
 
 
+# The SDK's own method would compare each message with all types that it has, to find fields that have
+# other names in Python, of which there are none: 50 ms for 140 messages, in which nothing else runs. Of
+# each chunk of an answer it would make five objects.
+
+
 async def _complete(parameters: Mapping[str, Any], api: "AsyncOpenAI") -> Completion:
-    return read_completion(await api.chat.completions.create(**parameters))
+    return read_completion(await api.post(_PATH, cast_to=object, body=_body(parameters)))
 
 
-async def _open_stream(
-    parameters: Mapping[str, Any], api: "AsyncOpenAI"
-) -> "AsyncStream[ChatCompletionChunk]":
-    stream: AsyncStream[ChatCompletionChunk] = await api.chat.completions.create(**parameters)
-    return stream
+async def _open_stream(parameters: Mapping[str, Any], api: "AsyncOpenAI") -> "AsyncStream[object]":
+    from openai import AsyncStream
+
+    body = _body(parameters)
+    return await api.post(
+        _PATH, cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object]
+    )
+
+
+def _body(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the body of a request, with what the API itself does not know."""
+    known = {name: value for name, value in parameters.items() if name != "extra_body"}
+    return {**known, **parameters.get("extra_body", {})}
 
 
 def _consumption(usage: Usage | None) -> Consumption | None:

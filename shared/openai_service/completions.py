@@ -6,18 +6,13 @@ Source: https://platform.openai.com/docs/api-reference/chat
 import json
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from typing_extensions import TypedDict
 
 from shared.errors import ContentFiltered, ProviderUnavailable
 from shared.openai_service.text import finish_reason, repair_surrogates, split_surrogate
-
-if TYPE_CHECKING:
-    from openai.types import CompletionUsage
-    from openai.types.chat import ChatCompletion, ChatCompletionChunk
-    from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 Message = Mapping[str, Any]
 """A chat message as the API takes it."""
@@ -136,37 +131,44 @@ def json_schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "answer", **wrapper}}
 
 
-def read_completion(answer: "ChatCompletion") -> Completion:
-    """Reads a whole answer.
+def read_completion(answer: object) -> Completion:
+    """Reads a whole answer: a JSON value, or the text of what is none.
 
     Raises:
         ProviderUnavailable: The answer is no chat completion.
     """
-    # The SDK does not validate: a foreign document arrives as a model without its fields, text as str.
-    choices = getattr(answer, "choices", None)
-    if not choices or getattr(choices[0], "message", None) is None:
+    choice = _first(_get(answer, "choices"))
+    message = _get(choice, "message")
+    if message is None:
         raise ProviderUnavailable(
             "The provider's answer is not a chat completion. Check its base URL."
         )
-    choice = choices[0]
-    message = choice.message
     calls = [
         ToolCall(
-            call.id or "",
-            call.function.name,
-            call.function.arguments or "",
-            getattr(call, "extra_content", None),
+            _get(call, "id") or "",
+            _get(_get(call, "function"), "name") or "",
+            _get(_get(call, "function"), "arguments") or "",
+            _get(call, "extra_content"),
         )
-        for call in message.tool_calls or ()
-        if call.type == "function" or getattr(call, "function", None)
+        for call in _get(message, "tool_calls") or ()
+        if _get(call, "function")
     ]
     return _completion(
-        message.content or message.refusal or "",
+        _get(message, "content") or _get(message, "refusal") or "",
         calls,
-        answer.model or "",
-        choice.finish_reason,
-        _read_usage(answer.usage),
+        _get(answer, "model") or "",
+        _get(choice, "finish_reason"),
+        _read_usage(_get(answer, "usage")),
     )
+
+
+def _get(value: object, name: str) -> Any:
+    """Returns a field of a JSON object; None of anything else, for nobody has checked what comes."""
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _first(value: object) -> object:
+    return value[0] if isinstance(value, list) and value else None
 
 
 def unfiltered(completion: Completion) -> Completion:
@@ -210,13 +212,12 @@ class _PartialCall:
     arguments: str = ""
     extra_content: Mapping[str, Any] | None = None
 
-    def is_followed_by(self, part: "ChoiceDeltaToolCall") -> bool:
+    def is_followed_by(self, part: object) -> bool:
         # Some compatible providers send whole calls that all carry index 0, or none at all, with ids
         # or without: another id begins a new call, and a name after complete arguments does.
-        if part.id:
-            return self.id not in (None, part.id)
-        has_name = part.function is not None and bool(part.function.name)
-        return has_name and _is_json(self.arguments)
+        if part_id := _get(part, "id"):
+            return self.id not in (None, part_id)
+        return bool(_get(_get(part, "function"), "name")) and _is_json(self.arguments)
 
 
 def _is_json(text: str) -> bool:
@@ -232,32 +233,32 @@ class CompletionReader:
 
     Attributes:
         usage: The tokens that the provider has reported so far; None before it reports any.
+        model: The model that answers, as the provider names it; empty before it says so.
     """
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.model = ""
         self._finish_reason: str | None = None
-        self._model = ""
         self._text: list[str] = []
         self._surrogate = ""
         self._calls: list[_PartialCall] = []
         self._slots: dict[int | None, int] = {}
 
-    def add(self, chunk: "ChatCompletionChunk") -> str:
-        """Takes the next chunk and returns the text in it, which may be empty."""
-        self._model = chunk.model or self._model
-        if chunk.usage is not None:
-            self.usage = _read_usage(chunk.usage)
-        if not chunk.choices:
+    def add(self, chunk: object) -> str:
+        """Takes the next chunk, a JSON value, and returns the text in it, which may be empty."""
+        self.model = _get(chunk, "model") or self.model
+        if (usage := _get(chunk, "usage")) is not None:
+            self.usage = _read_usage(usage)
+        choice = _first(_get(chunk, "choices"))
+        self._finish_reason = _get(choice, "finish_reason") or self._finish_reason
+        delta = _get(choice, "delta")
+        if delta is None:
             return ""
-        choice = chunk.choices[0]
-        self._finish_reason = choice.finish_reason or self._finish_reason
-        if choice.delta is None:
-            return ""
-        for part in choice.delta.tool_calls or ():
+        for part in _get(delta, "tool_calls") or ():
             self._add_call(part)
         # The low surrogate of the last character comes with the next chunk.
-        text = self._surrogate + (choice.delta.content or choice.delta.refusal or "")
+        text = self._surrogate + (_get(delta, "content") or _get(delta, "refusal") or "")
         text, self._surrogate = split_surrogate(text)
         text = repair_surrogates(text)
         self._text.append(text)
@@ -272,17 +273,17 @@ class CompletionReader:
         """Ends the answer where the provider's content filter stopped it."""
         self._finish_reason = "content_filter"
 
-    def _add_call(self, part: "ChoiceDeltaToolCall") -> None:
-        slot = self._slots.get(part.index)
+    def _add_call(self, part: object) -> None:
+        index, function = _get(part, "index"), _get(part, "function")
+        slot = self._slots.get(index)
         if slot is None or self._calls[slot].is_followed_by(part):
-            slot = self._slots[part.index] = len(self._calls)
-            self._calls.append(_PartialCall(part.id or None))
+            slot = self._slots[index] = len(self._calls)
+            self._calls.append(_PartialCall(_get(part, "id") or None))
         call = self._calls[slot]
-        call.id = call.id or part.id
-        call.extra_content = call.extra_content or getattr(part, "extra_content", None)
-        if part.function is not None:
-            call.name += part.function.name or ""
-            call.arguments += part.function.arguments or ""
+        call.id = call.id or _get(part, "id")
+        call.extra_content = call.extra_content or _get(part, "extra_content")
+        call.name += _get(function, "name") or ""
+        call.arguments += _get(function, "arguments") or ""
 
     def result(self) -> Completion:
         """Returns what the chunks add up to."""
@@ -290,24 +291,22 @@ class CompletionReader:
             ToolCall(call.id or "", call.name, call.arguments, call.extra_content)
             for call in self._calls
         ]
-        return _completion("".join(self._text), calls, self._model, self._finish_reason, self.usage)
+        return _completion("".join(self._text), calls, self.model, self._finish_reason, self.usage)
 
 
 CompletionStream = AsyncGenerator[str | Completion, None]
 """Pieces of text as they come, and the complete answer as the last item."""
 
 
-def _read_usage(usage: "CompletionUsage | None") -> Usage | None:
-    if usage is None:
+def _read_usage(usage: object) -> Usage | None:
+    if not isinstance(usage, dict):
         return None
-    prompt = usage.prompt_tokens_details
-    completion = usage.completion_tokens_details
     return Usage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.total_tokens,
-        cached_tokens=prompt.cached_tokens if prompt else None,
-        reasoning_tokens=completion.reasoning_tokens if completion else None,
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        total_tokens=usage.get("total_tokens"),
+        cached_tokens=_get(usage.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_get(usage.get("completion_tokens_details"), "reasoning_tokens"),
     )
 
 

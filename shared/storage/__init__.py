@@ -27,6 +27,7 @@ from shared.storage.objects import (
     RangeNotSatisfiable,
 )
 from shared.storage.orphans import OrphanCounts, Orphans
+from shared.storage.read_objects import ReadObjects
 from shared.storage.records import (
     Record,
     RecordPage,
@@ -73,6 +74,7 @@ __all__ = [
     "OrphanCounts",
     "Orphans",
     "RangeNotSatisfiable",
+    "ReadObjects",
     "Record",
     "RecordPage",
     "Records",

@@ -85,14 +85,26 @@ class FolderStore:
         self, name: str, start: int = 0, end: int | None = None
     ) -> AsyncIterator[ObjectStream]:
         """Reads an object, or a range of it, piece by piece."""
-        file, info = await self._run(self._folder.open, name)
+        file, info, stop, first = await self._run(self._open, name, start, end)
+        try:
+            yield ObjectStream(info, self._chunks(file, start, stop, first))
+        finally:
+            file.close()
+
+    def _open(
+        self, name: str, start: int, end: int | None
+    ) -> tuple[BinaryIO, ObjectInfo, int, bytes]:
+        """Opens a file, and reads its first piece: most have no other."""
+        file, info = self._folder.open(name)
         try:
             if start and start >= info.size:
                 raise RangeNotSatisfiable(info.size)
             stop = info.size if end is None else min(end + 1, info.size)
-            yield ObjectStream(info, self._chunks(file, start, stop))
-        finally:
+            file.seek(start)
+            return file, info, stop, file.read(min(CHUNK_BYTES, max(0, stop - start)))
+        except BaseException:
             file.close()
+            raise
 
     async def list(self, prefix: str, limit: int = 100, cursor: str | None = None) -> ObjectPage:
         """Lists objects whose names begin with a prefix, in the order of their names."""
@@ -113,15 +125,15 @@ class FolderStore:
         with _errors():
             return await asyncio.to_thread(work, *args, **kwargs)
 
-    async def _chunks(self, file: BinaryIO, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def _chunks(
+        self, file: BinaryIO, start: int, stop: int, chunk: bytes
+    ) -> AsyncIterator[bytes]:
         position = start
-        await self._run(file.seek, start)
-        while position < stop:
-            chunk = await self._run(file.read, min(CHUNK_BYTES, stop - position))
-            if not chunk:
-                return
-            position += len(chunk)
+        while chunk:
             yield chunk
+            position += len(chunk)
+            left = min(CHUNK_BYTES, stop - position)
+            chunk = await self._run(file.read, left) if left > 0 else b""
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 from shared.errors import Conflict
 from shared.parallel import gather_limited
-from shared.storage.objects import ObjectConflict, ObjectMissing, ObjectStore
+from shared.storage.objects import ObjectConflict, ObjectInfo, ObjectMissing, ObjectStore
+from shared.storage.read_objects import ReadObjects
 
 MAX_ATTEMPTS = 30
 FIRST_BACKOFF_SECONDS = 0.01
@@ -86,6 +87,7 @@ class Records(Generic[RecordT]):
         self._attempts = attempts
         self._model = model
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._listed: ReadObjects[bytes] = ReadObjects()
 
     async def get(self, name: str) -> Versioned[RecordT]:
         """Returns a record.
@@ -202,10 +204,21 @@ class Records(Generic[RecordT]):
         begin = None if cursor is None else decode_cursor(cursor)
         page = await self._state.list(prefix, limit, begin)
         found = await gather_limited(
-            PARALLEL_READS, (self.find(each.name) for each in page.objects)
+            PARALLEL_READS, (self._find_listed(each) for each in page.objects)
         )
         end = None if page.cursor is None else encode_cursor(page.cursor)
         return RecordPage(tuple(filter(None, found)), end)
+
+    async def _find_listed(self, info: ObjectInfo) -> Versioned[RecordT] | None:
+        # What has the version that the listing says need not be read again.
+        if data := self._listed.get(info):
+            return Versioned(info.name, self._model.model_validate_json(data), info.etag)
+        try:
+            data, read = await self._state.read(info.name)
+        except ObjectMissing:
+            return None
+        self._listed.set(read, data, len(data))
+        return Versioned(info.name, self._model.model_validate_json(data), read.etag)
 
     async def ids(self, folder: str, begin: str, limit: int) -> Sequence[str]:
         """Returns the newest ids of records of a folder that begin with a text, without reading them.
