@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
@@ -186,13 +186,10 @@ class CallContext:
         """
         token = _current.set(self)
         try:
-            async with AsyncExitStack() as stack:
-                stack.enter_context(limit_models(self.principal.models))
-                stack.enter_context(self.usage.part())
-                await stack.enter_async_context(self.deadline.scope())
-                if receive is not None:
-                    await stack.enter_async_context(cancel_on_disconnect(receive))
-                yield
+            with limit_models(self.principal.models), self.usage.part():
+                watch = nullcontext() if receive is None else cancel_on_disconnect(receive)
+                async with self.deadline.scope(), watch:
+                    yield
         finally:
             _current.reset(token)
 

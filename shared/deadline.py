@@ -8,11 +8,12 @@ which tasks inherit from the task that starts them; only the task that opened th
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from time import monotonic
+from types import TracebackType
 from typing import Any, TypeVar
 
 from shared.errors import DeadlineExceeded
@@ -45,8 +46,7 @@ class Deadline:
         """Returns the seconds left, never less than zero."""
         return max(0.0, self.at - monotonic())
 
-    @asynccontextmanager
-    async def scope(self) -> AsyncIterator[None]:
+    def scope(self) -> AbstractAsyncContextManager[None]:
         """Makes this the deadline of the block, and cancels the block when it is over.
 
         Not for a block with the ``yield`` of an async generator: different tasks may read it.
@@ -54,27 +54,15 @@ class Deadline:
         Raises:
             DeadlineExceeded: The block did not end in time.
         """
-        token = _current.set(self)
-        try:
-            async with self.limit():
-                yield
-        finally:
-            _current.reset(token)
+        return _Limit(self, is_scope=True)
 
-    @asynccontextmanager
-    async def limit(self) -> AsyncIterator[None]:
+    def limit(self) -> AbstractAsyncContextManager[None]:
         """Cancels the block when the deadline is over.
 
         Raises:
             DeadlineExceeded: The block did not end in time.
         """
-        try:
-            async with asyncio.timeout(self.remaining()) as scope:
-                yield
-        except TimeoutError as error:
-            if not scope.expired():
-                raise
-            raise self.exceeded() from error
+        return _Limit(self, is_scope=False)
 
     async def wait_for(self, awaitable: Awaitable[T]) -> T:
         """Awaits under the deadline.
@@ -91,6 +79,40 @@ class Deadline:
             f"The request did not finish within its {self.budget:g} seconds. "
             "Ask for less, or raise REQUEST_DEADLINE_SECONDS."
         )
+
+
+class _Limit(AbstractAsyncContextManager[None]):
+    """A block that is cancelled when a deadline is over; every request opens several.
+
+    Args:
+        deadline: The deadline.
+        is_scope: Whether it is the deadline of what the block calls, too.
+    """
+
+    def __init__(self, deadline: Deadline, *, is_scope: bool) -> None:
+        self._deadline = deadline
+        self._is_scope = is_scope
+
+    async def __aenter__(self) -> None:
+        if self._is_scope:
+            self._token = _current.set(self._deadline)
+        self._timeout = asyncio.timeout(self._deadline.remaining())
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._is_scope:
+            _current.reset(self._token)
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError as late:
+            raise self._deadline.exceeded() from late
+        if isinstance(error, TimeoutError) and self._timeout.expired():
+            raise self._deadline.exceeded() from error
 
 
 _current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)

@@ -1,8 +1,8 @@
 """What happens when a client disconnects: the block that works for it is cancelled."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -11,8 +11,7 @@ SHUTDOWN_REASON = "shutdown"
 """The ``reason`` of an ``http.disconnect`` by which a host that stops ends a request."""
 
 
-@asynccontextmanager
-async def cancel_on_disconnect(receive: Receive) -> AsyncIterator[None]:
+def cancel_on_disconnect(receive: Receive) -> AbstractAsyncContextManager[None]:
     """Cancels the block when the client disconnects.
 
     Servers do not cancel a handler whose client has disconnected, and the provider bills to the end.
@@ -23,25 +22,48 @@ async def cancel_on_disconnect(receive: Receive) -> AsyncIterator[None]:
     Raises:
         ClientDisconnect: On leaving the block, because the client has disconnected.
     """
-    watching = asyncio.create_task(_wait_for_disconnect(receive))
-    try:
-        async with asyncio.timeout(None) as scope:
+    return _Watch(receive)
 
-            def cancel(_: "asyncio.Task[None]") -> None:
-                scope.reschedule(0)
 
-            watching.add_done_callback(cancel)
-            try:
-                yield
-            finally:
-                watching.remove_done_callback(cancel)
-    except Exception as error:
-        if not scope.expired():
-            raise
-        raise ClientDisconnect from error
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+class _Watch(AbstractAsyncContextManager[None]):
+    """A block beside which a task watches the client, from when the block first waits for something."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watching: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        # The loop comes to it only where the block waits: most blocks are over before.
+        self._starting = asyncio.get_running_loop().call_soon(self._start)
+        self._limit = asyncio.timeout(None)
+        await self._limit.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._starting.cancel()
+        try:
+            if self._watching is not None:
+                self._watching.remove_done_callback(self._cancel)
+            await self._limit.__aexit__(kind, error, traceback)
+            if isinstance(error, Exception) and self._limit.expired():
+                raise ClientDisconnect from error
+        except TimeoutError as cancelled:
+            raise ClientDisconnect from cancelled
+        finally:
+            if self._watching is not None:
+                self._watching.cancel()
+                await asyncio.gather(self._watching, return_exceptions=True)
+
+    def _start(self) -> None:
+        self._watching = asyncio.create_task(_wait_for_disconnect(self._receive))
+        self._watching.add_done_callback(self._cancel)
+
+    def _cancel(self, _: "asyncio.Task[None]") -> None:
+        self._limit.reschedule(0)
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -113,9 +113,16 @@ class CheckedRequest(Request):
 
     def __init__(self, request: Request, body: bytes) -> None:
         super().__init__(request.scope, replay(body))
+        self._checked: Any = None
         # Content types compare without case (RFC 9110, section 8.3.1).
         if body and "json" in request.headers.get("content-type", "").lower():
             self._checked = read_json(body)
+
+    @property
+    def json_object(self) -> dict[str, Any] | None:
+        """The body, where it is a JSON object that is declared as such."""
+        is_declared = self.headers.get("content-type", "").startswith("application/json")
+        return self._checked if is_declared and isinstance(self._checked, dict) else None
 
     async def json(self) -> Any:
         """Returns the body, which FastAPI would decode again, and less strictly."""

@@ -19,6 +19,8 @@ IDEMPOTENCY_HEADER = "idempotency-key"
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
+DirectAnswer = Callable[[CheckedRequest], Coroutine[Any, Any, Response | None]]
+"""Answers a request; returns None where FastAPI has to, such as for the errors that it documents."""
 
 
 async def authorize(request: Request, guard: Guard, scope: Scope | None) -> Principal:
@@ -51,7 +53,10 @@ def _header_of(request: Request) -> Callable[[str], str | None]:
 
 
 def guarded(
-    guard: Guard, scope: Scope | None, max_body_bytes: int = MAX_BODY_BYTES
+    guard: Guard,
+    scope: Scope | None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    answer: DirectAnswer | None = None,
 ) -> type[APIRoute]:
     """Returns a class of routes: no caller gets in without the scope, and each call has its deadline.
 
@@ -63,6 +68,7 @@ def guarded(
         guard: The guard that authenticates and authorizes.
         scope: What a caller needs; None where any key will do.
         max_body_bytes: Most bytes of a body.
+        answer: Answers in place of FastAPI what it can.
     """
     door = next((each for each in DOORS if each == scope), None)
 
@@ -78,7 +84,9 @@ def guarded(
                 call = CallContext(request.state.principal, deadline, door=door)
                 request.state.call = call
                 async with call.scope(request.receive):
-                    return await handler(CheckedRequest(request, body))
+                    checked = CheckedRequest(request, body)
+                    response = None if answer is None else await answer(checked)
+                    return response or await handler(checked)
 
             return handle
 

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -43,6 +43,7 @@ CLIENT_CLOSED_REQUEST = 499
 SLOW_CLIENT = Failure(DeadlineExceeded.code, "client_error")
 """What the log says of a client that did not read its answer."""
 
+_REQUEST_ID_NAME = REQUEST_ID_HEADER.encode()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -357,5 +358,7 @@ def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    # Servers give the names of headers in lower case (ASGI), and texts in Latin-1.
+    given = next((value for name, value in scope["headers"] if name == _REQUEST_ID_NAME), b"")
+    text = given.decode("latin-1")
+    return text if _REQUEST_ID.fullmatch(text) else uuid4().hex

@@ -73,7 +73,8 @@ class BoundedSend:
             raise SlowClient
         until = Deadline.after(STALL_SECONDS) if self._is_download else self._until
         try:
-            await until.wait_for(self._send(message))
+            async with until.limit():
+                await self._send(message)
         except DeadlineExceeded as error:
             self.gave_up = True
             raise SlowClient from error

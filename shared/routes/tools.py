@@ -5,19 +5,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Request
+from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.auth import Guard
 from shared.connections import ConnectionTimeout
 from shared.errors import DeadlineExceeded, NotFound, cut_text
-from shared.routes.body import MAX_LONG_BODY_BYTES
+from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES, CheckedRequest
 from shared.routes.connection_query import Connections as ConnectionNames
 from shared.routes.connection_query import named_connections
 from shared.routes.errors import PROVIDER_STATUSES, document_errors
-from shared.routes.guarded_route import Context, guarded
+from shared.routes.guarded_route import Context, call_context, guarded
 from shared.selection import ToolSelector
 from shared.telemetry import current_record
 from shared.tools import CONNECTION_SEPARATOR, GetRoute, JsonObject, Tool, ToolRegistry
@@ -104,9 +104,8 @@ def tools_router(registry: ToolRegistry, selector: ToolSelector, guard: Guard) -
         problems = [MissingTools(**asdict(problem)) for problem in selection.problems]
         return ToolList(tools=tools, count=len(tools), connection_problems=problems)
 
-    long_route = guarded(guard, "tools", MAX_LONG_BODY_BYTES)
     for tool in registry:
-        _add_post_route(router, tool, long_route if tool.traits.long_text else None)
+        _add_post_route(router, tool, guard)
         if tool.traits.get_route is not None:
             _add_get_route(router, tool, tool.traits.get_route)
     # The last one: the paths of our own tools come before it.
@@ -153,7 +152,7 @@ def _add_connections_route(
     )
 
 
-def _add_post_route(router: APIRouter, tool: Tool, route_class: type[APIRoute] | None) -> None:
+def _add_post_route(router: APIRouter, tool: Tool, guard: Guard) -> None:
     model = tool.arguments_model
     status = 200 if tool.traits.job is None else 202
 
@@ -162,6 +161,16 @@ def _add_post_route(router: APIRouter, tool: Tool, route_class: type[APIRoute] |
         result = await tool.call(arguments, context)
         return JSONResponse(result, status, {**_location(tool, result), **_retry_after(result)})
 
+    async def answer(request: CheckedRequest) -> Response | None:
+        # Solving dependencies takes longer than a tool; for what is wrong FastAPI has the words.
+        try:
+            arguments = model.model_validate(request.json_object)
+        except ValidationError:
+            return None
+        current_record().add_tool(tool.name)
+        return await call(await call_context(request), arguments)
+
+    limit = MAX_LONG_BODY_BYTES if tool.traits.long_text else MAX_BODY_BYTES
     # FastAPI reads what it documents and checks from the annotations.
     call.__annotations__["arguments"] = Annotated[model, Body()]
     if not any(field.is_required() for field in model.model_fields.values()):
@@ -170,7 +179,7 @@ def _add_post_route(router: APIRouter, tool: Tool, route_class: type[APIRoute] |
         f"/tools/{tool.name}",
         call,
         methods=["POST"],
-        route_class_override=route_class,
+        route_class_override=guarded(guard, "tools", limit, answer),
         name=f"tool_{tool.name}",
         tags=["tools"],
         summary=tool.traits.title,
