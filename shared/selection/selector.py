@@ -197,6 +197,9 @@ class ToolSelector:
         connections: Wanted,
     ) -> ToolSelection:
         wanted = _allowed(context, connections)
+        if connections is None and {*names} <= {spec.name for spec in own}:
+            # Nobody else need be asked for their tools.
+            wanted = "none"
         remote = await open_remote_tools(self._connections, context, wanted, named=names)
         known = dict(self._joined(own, remote).tools)
         search = ToolSearch(self._connections, wanted, remote.problems)
