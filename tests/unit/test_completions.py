@@ -98,7 +98,7 @@ def test_refusal_is_the_text() -> None:
     assert read(chunk({"refusal": "No."}, "stop")).text == "No."
 
 
-FOREIGN = [
+FOREIGN: list[object] = [
     "plain text",
     None,
     [],
