@@ -191,7 +191,7 @@ def _content(message: Mapping[str, Any]) -> str:
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
-    return " ".join(part.get("text", "") for part in content)
+    return " ".join(part["text"] for part in content if part.get("text"))
 
 
 def _call_part(name: str, arguments: str) -> dict[str, Any]:

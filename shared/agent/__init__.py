@@ -2,6 +2,7 @@
 
 from shared.agent.agent import Agent
 from shared.agent.events import (
+    AgentAnswer,
     ChatAnswer,
     ChatCompleted,
     ChatCreated,
@@ -15,10 +16,12 @@ from shared.agent.events import (
     ToolFinished,
     ToolProgressed,
     fold,
+    function_name,
 )
 
 __all__ = [
     "Agent",
+    "AgentAnswer",
     "ChatAnswer",
     "ChatCompleted",
     "ChatCreated",
@@ -32,4 +35,5 @@ __all__ = [
     "ToolFinished",
     "ToolProgressed",
     "fold",
+    "function_name",
 ]

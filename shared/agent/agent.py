@@ -1,13 +1,14 @@
 """The chat agent: a loop of model calls and the tool calls that the model asks for."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
 from shared.agent.buffer import EventBuffer
 from shared.agent.events import (
+    AgentAnswer,
     ChatAnswer,
     ChatCompleted,
     ChatCreated,
@@ -15,6 +16,7 @@ from shared.agent.events import (
     ChatEvent,
     ChatInput,
     HistoryInput,
+    function_name,
 )
 from shared.agent.executor import ToolExecutor
 from shared.agent.run import ChatRun
@@ -26,6 +28,7 @@ from shared.openai_service import (
     Completion,
     CompletionRequest,
     OpenAIService,
+    ToolCall,
     json_schema_format,
 )
 from shared.parallel import beside
@@ -112,7 +115,7 @@ class Agent:
             async for event in buffer:
                 was_created = was_created or isinstance(event, ChatCreated)
                 yield event
-            answer = cast(ChatAnswer, await running)
+            answer = cast(AgentAnswer, await running)
         finally:
             buffer.discard()
             if context.deadline.remaining():
@@ -143,11 +146,12 @@ class Agent:
 
     async def _run(
         self, chat: ChatInput | HistoryInput, context: CallContext, buffer: EventBuffer
-    ) -> ChatAnswer:
+    ) -> AgentAnswer:
         """Calls the model, and the tools that it asks for, until it answers.
 
         When the model still wants tools after the maximum of turns, it is called once more without any,
-        so that there is always an answer.
+        so that there is always an answer. A call of a tool of the caller ends the answer, too: calls of
+        other tools beside it are not made, since their results could not be sent along.
         """
         model = self._openai.choose_model(Capability.CHAT, chat.model)
         async with beside(self._find(chat, context)) as finding:
@@ -165,10 +169,11 @@ class Agent:
             executor = ToolExecutor(selection, run, buffer, context, self._tool_timeout)
             max_turns = min(chat.max_turns or self._max_turns, self._max_turns)
             while True:
-                may_call = bool(selection.names) and run.turns < max_turns
+                may_call = bool(selection.names) and run.turns < max_turns and not _must_call(chat)
                 completion = await self._ask(run, selection if may_call else None, buffer)
-                if not (may_call and completion.tool_calls):
-                    return await run.complete(completion, selection.problems)
+                theirs = _calls_of_client(chat, completion)
+                if theirs or not (may_call and completion.tool_calls):
+                    return await run.complete(completion, selection.problems, theirs)
                 await run.add_calls(completion)
                 await executor.execute(completion.tool_calls)
 
@@ -197,8 +202,15 @@ class Agent:
         }
         if chat.json_schema is not None:
             options["response_format"] = json_schema_format(chat.json_schema)
-        if selection is not None:
-            options["tools"] = selection.as_functions()
+        functions = [] if selection is None else selection.as_functions()
+        if isinstance(chat, HistoryInput) and chat.client_tools:
+            # Of two tools of one name the caller's counts.
+            taken = chat.client_tool_names
+            functions = [each for each in functions if function_name(each) not in taken]
+            functions += chat.client_tools
+            options["tool_choice"] = chat.tool_choice
+            options["parallel_tool_calls"] = chat.parallel_tool_calls
+        options["tools"] = functions or None
         request = CompletionRequest(messages=run.messages, model=chat.model, options=options)
         async with aclosing(self._openai.chat.stream(request)) as stream:
             async for piece in stream:
@@ -213,3 +225,16 @@ class Agent:
         """Returns the results of our own tools: those of connections may name any number of media."""
         calls = answer["tool_calls"]
         return [call["result"] for call in calls if self._tools.is_own(call["name"])]
+
+
+def _must_call(chat: ChatInput | HistoryInput) -> bool:
+    """Returns whether the model has to call a tool of the caller."""
+    return isinstance(chat, HistoryInput) and chat.tool_choice not in (None, "auto")
+
+
+def _calls_of_client(chat: ChatInput | HistoryInput, completion: Completion) -> Sequence[ToolCall]:
+    """Returns those of the model's calls that the caller has to make."""
+    if not (completion.tool_calls and isinstance(chat, HistoryInput)):
+        return ()
+    names = chat.client_tool_names
+    return [call for call in completion.tool_calls if call.name in names]

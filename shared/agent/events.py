@@ -1,6 +1,6 @@
 """The agent's input, its answer, and the events on the way: a JSON answer is the last of these."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
@@ -91,9 +91,17 @@ class HistoryInput(ChatOptions):
 
     Attributes:
         messages: The messages, oldest first, as the Chat Completions API takes them.
+        client_tools: Functions that the caller runs itself, as the Chat Completions API takes them. A
+            call of one ends the answer.
+        tool_choice: What the model has to call of them. Where it has to call one, it is offered no
+            other tools.
+        parallel_tool_calls: Whether it may call several of them at once.
     """
 
     messages: Annotated[list[dict[str, JsonValue]], Field(min_length=1, fail_fast=True)]
+    client_tools: list[dict[str, JsonValue]] = []
+    tool_choice: JsonValue = None
+    parallel_tool_calls: bool | None = None
 
     def fingerprint(self) -> bytes:
         """Returns what tells this request apart from another one with the same idempotency key."""
@@ -103,6 +111,11 @@ class HistoryInput(ChatOptions):
     def has_instructions(self) -> bool:
         """Whether there is a system or a developer message."""
         return any(each.get("role") in ("system", "developer") for each in self.messages)
+
+    @property
+    def client_tool_names(self) -> set[str]:
+        """Names of the tools that the caller runs itself."""
+        return {function_name(tool) for tool in self.client_tools}
 
 
 class ToolCallRecord(TypedDict):
@@ -148,6 +161,22 @@ class ChatAnswer(TypedDict):
     usage: ChatUsage | None
     turns: int
     connection_problems: NotRequired[list[dict[str, str]]]
+
+
+class AgentAnswer(ChatAnswer):
+    """An answer that may ask the caller to call tools of its own.
+
+    Attributes:
+        client_calls: The calls as the Chat Completions API has them; absent where there is none.
+    """
+
+    client_calls: NotRequired[list[dict[str, Any]]]
+
+
+def function_name(tool: Mapping[str, Any]) -> str:
+    """Returns the name of a function tool of the Chat Completions API."""
+    name: str = tool["function"]["name"]
+    return name
 
 
 def with_cost(usage: Usage | None, cost_usd: float | None) -> ChatUsage | None:
@@ -208,7 +237,7 @@ class ToolFinished:
 class ChatCompleted:
     """The answer is complete; always the last event of an answer that did not fail."""
 
-    answer: ChatAnswer
+    answer: AgentAnswer
 
 
 ChatEvent = (
@@ -216,7 +245,7 @@ ChatEvent = (
 )
 
 
-async def fold(events: AsyncGenerator[ChatEvent, None]) -> ChatAnswer:
+async def fold(events: AsyncGenerator[ChatEvent, None]) -> AgentAnswer:
     """Returns the complete answer that events end with, and closes them.
 
     Raises:

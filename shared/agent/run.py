@@ -10,6 +10,7 @@ from typing import Self
 
 from shared.agent.calls import decode_arguments, storable
 from shared.agent.events import (
+    AgentAnswer,
     ChatAnswer,
     ChatInput,
     HistoryInput,
@@ -33,7 +34,7 @@ from shared.conversations import (
 from shared.deadline import remaining_seconds
 from shared.errors import Conflict, DeadlineExceeded, GatewayError, StorageUnavailable
 from shared.media_parts import MediaParts, PreparedPart, plain_text
-from shared.openai_service import Completion, Usage, sum_usage
+from shared.openai_service import Completion, ToolCall, Usage, sum_usage
 from shared.storage import keep_retrying
 
 GIVE_UP_SECONDS = 30.0
@@ -85,7 +86,7 @@ class ChatRun:
         return self._opened.conversation_id
 
     @property
-    def answer(self) -> ChatAnswer | None:
+    def answer(self) -> AgentAnswer | None:
         """The answer of an earlier attempt at the same operation; None where there was none."""
         finished = self._opened.finished
         return answer_of(finished, self.conversation_id) if finished else None
@@ -190,13 +191,22 @@ class ChatRun:
             self._results[event.id]["content"] = event.text
 
     async def complete(
-        self, completion: Completion, problems: Sequence[ConnectionProblem]
-    ) -> ChatAnswer:
-        """Stores the last answer of the model, ends the run and returns the whole answer."""
+        self,
+        completion: Completion,
+        problems: Sequence[ConnectionProblem],
+        client_calls: Sequence[ToolCall] = (),
+    ) -> AgentAnswer:
+        """Stores the last answer of the model, ends the run and returns the whole answer.
+
+        Args:
+            completion: The last answer.
+            problems: Connections whose tools are missing.
+            client_calls: Calls of it that the caller has to make.
+        """
         self._is_ended = True
         # Calls that may not be made any more are not stored: they would have no results.
         line = replace(self._add(completion), tool_calls=())
-        answer = ChatAnswer(
+        answer = AgentAnswer(
             answer=completion.text,
             conversation_id=self.conversation_id,
             model=completion.model,
@@ -207,6 +217,8 @@ class ChatRun:
         )
         if problems:
             answer["connection_problems"] = [asdict(problem) for problem in problems]
+        if client_calls:
+            answer["client_calls"] = [call.as_message_part() for call in client_calls]
         if (writer := self._opened.writer) is not None:
             # Not cut off by whatever ends the request: the next message waits for this.
             with keep_retrying():
@@ -283,7 +295,7 @@ class ChatRun:
             logger.warning("The end of a run was not stored: %s", failure.code)
 
 
-def answer_of(lines: Sequence[Line], conversation_id: str | None) -> ChatAnswer:
+def answer_of(lines: Sequence[Line], conversation_id: str | None) -> AgentAnswer:
     """Returns the answer of a complete run."""
     arguments: dict[str, str] = {}
     records: list[ToolCallRecord] = []
@@ -304,7 +316,7 @@ def answer_of(lines: Sequence[Line], conversation_id: str | None) -> ChatAnswer:
                     )
                 )
             case EndLine():
-                return ChatAnswer(
+                return AgentAnswer(
                     answer=text,
                     conversation_id=conversation_id,
                     model=line.model or "",

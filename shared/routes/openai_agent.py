@@ -1,8 +1,9 @@
 """``model: "agent"``: the chat agent as one more model of OpenAI's API.
 
-Its tool calls are never sent as ``tool_calls``, which clients would run. Tool work is shown as a model's
-reasoning is: in ``reasoning_content`` of chat completions, which Open WebUI, LiteLLM and clients of
-DeepSeek show, and in summaries of reasoning items of responses.
+Calls of its own tools are never sent as ``tool_calls``, which clients would run; calls of tools that the
+caller has itself are. Tool work is shown as a model's reasoning is: in ``reasoning_content`` of chat
+completions, which Open WebUI, LiteLLM and clients of DeepSeek show, and in summaries of reasoning items
+of responses.
 """
 
 import secrets
@@ -18,6 +19,7 @@ from pydantic_core import to_json
 
 from shared.agent import (
     Agent,
+    AgentAnswer,
     ChatAnswer,
     ChatCompleted,
     ChatDelta,
@@ -36,6 +38,7 @@ from shared.routes.openai_agent_responses import (
     response_events,
     whole_response,
 )
+from shared.routes.openai_agent_tools import ClientTools, read_functions
 from shared.routes.openai_bodies import Body
 from shared.routes.openai_ids import refuse_ids
 from shared.routes.sse import admitted
@@ -55,7 +58,8 @@ _IGNORED = frozenset(
         *("max_tokens", "max_completion_tokens", "max_output_tokens", "reasoning_effort"),
         *("reasoning", "response_format", "text", "user", "metadata", "store", "service_tier"),
         *("safety_identifier", "prompt_cache_key", "prompt_cache_retention", "include"),
-        *("parallel_tool_calls", "verbosity", "truncation", "client_metadata"),
+        *("parallel_tool_calls", "verbosity", "truncation", "client_metadata", "tools"),
+        *("tool_choice", "prompt_cache_options"),
     )
 )
 """Fields that are read, or that change nothing for a caller of the agent."""
@@ -68,11 +72,9 @@ _DEFAULTS: Mapping[str, Sequence[object]] = {
     "frequency_penalty": (0,),
     "top_logprobs": (0,),
     "background": (False,),
-    "tools": ([],),
     "functions": ([],),
     "logit_bias": ({},),
     "modalities": (["text"],),
-    "tool_choice": ("auto", "none"),
     "function_call": ("auto", "none"),
 }
 """Values of other fields that change nothing."""
@@ -108,20 +110,25 @@ class AgentModel:
         context.principal.require("chat")
         is_response = path == "responses"
         _check(fields)
-        chat = _read(read_response_input(fields) if is_response else _chat_input(fields))
+        tools = ClientTools(fields if is_response else {})
+        given = read_response_input(fields, tools) if is_response else _chat_input(fields)
+        chat = _read(_with_tools(given, fields))
         owner = context.principal.name
         messages = await self._media_parts.replace_references(owner, {"messages": chat.messages})
         refuse_ids({"messages": chat.messages, **messages})
         events = self._agent.events(chat.model_copy(update=messages), context)
         if not fields.get("stream"):
             answer = await fold(events)
-            return JSONResponse(whole_response(answer) if is_response else _completion(answer))
+            whole = whole_response(answer, tools) if is_response else _completion(answer)
+            return JSONResponse(whole)
         # What is wrong before a model is asked is the status of the answer.
         await anext(events)
         following = await admitted(events, context.usage)
         options = fields.get("stream_options") or {}
         wants_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
-        content = response_events(following) if is_response else _chunks(following, wants_usage)
+        content = (
+            response_events(following, tools) if is_response else _chunks(following, wants_usage)
+        )
         return ForwardedStream(
             request, content, headers=_STREAM_HEADERS, ping_seconds=self._ping_seconds
         )
@@ -140,10 +147,8 @@ def _check(fields: Body) -> None:
     for name, value in fields.items():
         if value is None or name in _IGNORED or value in _DEFAULTS.get(name, ()):
             continue
-        if name in ("tools", "functions", "tool_choice", "function_call"):
-            raise InvalidRequest.for_field(
-                name, "The agent calls its own tools and those of your connections: leave it out"
-            )
+        if name in ("functions", "function_call"):
+            raise InvalidRequest.for_field(name, "Give tools and tool_choice instead")
         raise InvalidRequest.for_field(name, "The model 'agent' does not have it: leave it out")
 
 
@@ -155,7 +160,28 @@ def _chat_input(fields: Body) -> Body:
         "max_output_tokens": fields.get("max_tokens") if given is None else given,
         "reasoning_effort": fields.get("reasoning_effort"),
         "json_schema": _schema_of(fields.get("response_format")),
+        "client_tools": read_functions(fields.get("tools") or []),
+        "tool_choice": _choice(fields.get("tool_choice")),
     }
+
+
+def _choice(wanted: object) -> object:
+    is_function = isinstance(wanted, Mapping) and wanted.get("type") == "function"
+    if is_function or wanted in (None, "auto", "none", "required"):
+        return wanted
+    raise InvalidRequest.for_field(
+        "tool_choice", "Give 'auto', 'none', 'required' or one of the functions in tools"
+    )
+
+
+def _with_tools(values: Body, fields: Body) -> Body:
+    """Returns the agent's input with as many tools of the caller as the model may call."""
+    values["parallel_tool_calls"] = fields.get("parallel_tool_calls")
+    if values["client_tools"] and values["tool_choice"] != "none":
+        return values
+    if values["tool_choice"] not in (None, "auto", "none"):
+        raise InvalidRequest.for_field("tool_choice", "Give tools of which one may be called")
+    return {**values, "client_tools": [], "tool_choice": None, "parallel_tool_calls": None}
 
 
 def _schema_of(wanted: object) -> object:
@@ -176,11 +202,14 @@ def _read(values: Body) -> HistoryInput:
         raise InvalidRequest.for_fields(complaints_of(error, "body")) from error
 
 
-def _completion(answer: ChatAnswer) -> dict[str, Any]:
-    message = {"role": "assistant", "content": answer["answer"], "refusal": None}
+def _completion(answer: AgentAnswer) -> dict[str, Any]:
+    message: Body = {"role": "assistant", "content": answer["answer"], "refusal": None}
     calls = [describe(ToolFinished("", record, "")) for record in answer["tool_calls"]]
     if calls:
         message["reasoning_content"] = "".join(calls)
+    if "client_calls" in answer:
+        message["tool_calls"] = answer["client_calls"]
+        message["content"] = answer["answer"] or None
     choice = {
         "index": 0,
         "message": message,
@@ -226,6 +255,8 @@ async def _chunks(
                 if not has_text and event.answer["answer"]:
                     # A remembered answer comes at once.
                     yield chunk({"content": event.answer["answer"]})
+                for index, call in enumerate(event.answer.get("client_calls", ())):
+                    yield chunk({"tool_calls": [{"index": index, **call}]})
                 yield chunk({}, finish_reason(event.answer))
                 if wants_usage:
                     usage = {**base, "choices": [], "usage": _usage(event.answer)}
@@ -233,8 +264,10 @@ async def _chunks(
     yield b"data: [DONE]\n\n"
 
 
-def finish_reason(answer: ChatAnswer) -> str:
-    """Returns why an answer ended: never for its tools to be called."""
+def finish_reason(answer: AgentAnswer) -> str:
+    """Returns why an answer ended: never for tools of the agent to be called."""
+    if "client_calls" in answer:
+        return "tool_calls"
     reason = answer["finish_reason"]
     return "stop" if reason in (None, "tool_calls") else reason
 

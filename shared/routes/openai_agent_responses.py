@@ -5,21 +5,30 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
 import secrets
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from time import time
 from typing import Any
 
 from pydantic_core import to_json
 
-from shared.agent import ChatAnswer, ChatCompleted, ChatDelta, ChatEvent, ToolFinished
+from shared.agent import AgentAnswer, ChatAnswer, ChatCompleted, ChatDelta, ChatEvent, ToolFinished
 from shared.errors import InvalidRequest
+from shared.routes.openai_agent_tools import ClientTools, output_messages
 
 MAX_SHOWN_CHARS = 300
+_CALLS = ("function_call", "custom_tool_call")
+_OUTPUTS = ("function_call_output", "custom_tool_call_output")
+_TAKEN = (*_CALLS, *_OUTPUTS, "message", "reasoning", "additional_tools")
+"""Kinds of items; the last two are for others than the model."""
 
 
-def read_response_input(fields: Mapping[str, Any]) -> dict[str, Any]:
+def read_response_input(fields: Mapping[str, Any], tools: ClientTools) -> dict[str, Any]:
     """Returns the fields of the agent's input for a request of the Responses API.
+
+    Args:
+        fields: The body of the request.
+        tools: The tools of the caller.
 
     Raises:
         InvalidRequest: An item or a part is none that the agent takes.
@@ -28,34 +37,39 @@ def read_response_input(fields: Mapping[str, Any]) -> dict[str, Any]:
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     if not isinstance(items, list):
         raise InvalidRequest.for_field("input", "Give a text or a list of messages")
-    messages = [_message(item, f"input.{index}") for index, item in enumerate(items)]
+    messages = _messages(items, tools)
     if fields.get("instructions"):
         messages.insert(0, {"role": "system", "content": fields["instructions"]})
     reasoning, text = fields.get("reasoning"), fields.get("text")
     return {
-        "messages": [message for message in messages if message is not None],
+        "messages": messages,
         "temperature": fields.get("temperature"),
         "max_output_tokens": fields.get("max_output_tokens"),
         "reasoning_effort": reasoning.get("effort") if isinstance(reasoning, Mapping) else None,
         "json_schema": _schema_of(text.get("format") if isinstance(text, Mapping) else None),
+        "client_tools": tools.as_functions(),
+        "tool_choice": tools.choice(fields.get("tool_choice")),
     }
 
 
-def whole_response(answer: ChatAnswer) -> dict[str, Any]:
+def whole_response(answer: AgentAnswer, tools: ClientTools) -> dict[str, Any]:
     """Returns an answer as a response."""
-    state = _Response()
+    state = _Response(tools)
     for record in answer["tool_calls"]:
         list(state.tool(ToolFinished("", record, "")))
-    list(state.text(answer["answer"]))
+    if answer["answer"] or not answer.get("client_calls"):
+        list(state.text(answer["answer"]))
     list(state.close())
+    for call in answer.get("client_calls", ()):
+        list(state.call(call))
     return state.document(answer)
 
 
 async def response_events(
-    events: AsyncGenerator[ChatEvent, None],
+    events: AsyncGenerator[ChatEvent, None], tools: ClientTools
 ) -> AsyncGenerator[bytes, None]:
     """Yields the agent's events as those of a response."""
-    state = _Response()
+    state = _Response(tools)
     yield state.event("response.created", response=state.document(None))
     yield state.event("response.in_progress", response=state.document(None))
     has_text = False
@@ -75,14 +89,22 @@ async def response_events(
                         yield each
                 for each in state.close():
                     yield each
+                for call in event.answer.get("client_calls", ()):
+                    for each in state.call(call):
+                        yield each
                 document = state.document(event.answer)
                 yield state.event(f"response.{document['status']}", response=document)
 
 
 class _Response:
-    """A response while it is made: its items, and the numbers of its events."""
+    """A response while it is made: its items, and the numbers of its events.
 
-    def __init__(self) -> None:
+    Args:
+        tools: The tools of the caller.
+    """
+
+    def __init__(self, tools: ClientTools) -> None:
+        self._tools = tools
         self._id = f"resp_{secrets.token_hex(24)}"
         self._created_at = int(time())
         self._output: list[dict[str, Any]] = []
@@ -142,6 +164,21 @@ class _Response:
         yield self.event("response.output_item.done", **self._at, item=done)
         self._output.append(done)
 
+    def call(self, call: Mapping[str, Any]) -> Iterator[bytes]:
+        """Adds a call that the caller has to make."""
+        item = self._tools.item(call)
+        field, events = "arguments", "function_call_arguments"
+        if item["type"] == "custom_tool_call":
+            field, events = "input", "custom_tool_call_input"
+        at = {"item_id": item["id"], **self._at}
+        started = {**item, "status": "in_progress", field: ""}
+        yield self.event("response.output_item.added", **self._at, item=started)
+        yield self.event(f"response.{events}.delta", **at, delta=item[field])
+        done = {"name": item["name"], field: item[field]}
+        yield self.event(f"response.{events}.done", **at, **done)
+        yield self.event("response.output_item.done", **self._at, item=item)
+        self._output.append(item)
+
     def document(self, answer: ChatAnswer | None) -> dict[str, Any]:
         """Returns the response as it is now.
 
@@ -170,7 +207,7 @@ class _Response:
             "temperature": None,
             "top_p": None,
             "tool_choice": "auto",
-            "tools": [],
+            "tools": self._tools.offered,
             "usage": None if answer is None else _usage(answer),
         }
 
@@ -223,12 +260,34 @@ def _schema_of(wanted: object) -> object:
     return wanted["schema"]
 
 
-def _message(item: object, path: str) -> dict[str, Any] | None:
-    """Returns an item as a chat message, None for one that the agent does not need."""
-    if isinstance(item, Mapping) and item.get("type") == "reasoning":
-        return None
-    if not isinstance(item, Mapping) or item.get("type", "message") != "message":
-        raise InvalidRequest.for_field(path, "The model 'agent' takes messages only")
+def _messages(items: Sequence[object], tools: ClientTools) -> list[dict[str, Any]]:
+    """Returns items as chat messages; calls of one answer stand in one message."""
+    messages: list[dict[str, Any]] = []
+    pictures: list[dict[str, Any]] = []
+    for index, item in enumerate(items):
+        kind = item.get("type", "message") if isinstance(item, Mapping) else None
+        if not isinstance(item, Mapping) or kind not in _TAKEN:
+            raise InvalidRequest.for_field(
+                f"input.{index}", "The model 'agent' takes messages, and calls of tools in tools"
+            )
+        if kind in _OUTPUTS:
+            message, *more = output_messages(item)
+            messages.append(message)
+            pictures += more
+            continue
+        # Nothing may stand between the results of the calls of one answer.
+        messages += pictures
+        pictures = []
+        if kind == "message":
+            messages.append(_message(item, f"input.{index}"))
+        elif kind in _CALLS:
+            if not (messages and messages[-1]["role"] == "assistant"):
+                messages.append({"role": "assistant", "content": None})
+            messages[-1].setdefault("tool_calls", []).append(tools.read_call(item))
+    return messages + pictures
+
+
+def _message(item: Mapping[str, Any], path: str) -> dict[str, Any]:
     content = item.get("content")
     if isinstance(content, list):
         content = [_part(part, f"{path}.content.{index}") for index, part in enumerate(content)]

@@ -35,7 +35,7 @@ _CHAT = {
     "tool": _TOOL,
     "streamed_tool": _TOOL,
     "schema": ["name", "people"],
-    "picture": f"{_SAID}Look ",
+    "picture": f"{_SAID}Look",
 }
 _MEDIA = {"pictures": ["iVBORw"] * 2, "speech": "audio/mpeg", "heard": True, "embeddings": 2}
 _CALL = {"streamed_tool": ["get_weather"]}

@@ -10,7 +10,6 @@ from tests.ports import free_port
 from tests.v1.programs import EXPECTED, PROGRAMS, run_program
 
 pytestmark = pytest.mark.any_python
-MODEL = "gpt-6-luna"
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +21,9 @@ def local_origin() -> Iterator[str]:
     running.stop()
 
 
+@pytest.mark.parametrize("model", ["gpt-6-luna", "agent"])
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_program_runs_unchanged_against_the_app_of_make_run(
-    name: str, local_origin: str
+    name: str, local_origin: str, model: str
 ) -> None:
-    assert await run_program(name, local_origin, KEY, MODEL) == EXPECTED[name]
+    assert await run_program(name, local_origin, KEY, model) == EXPECTED[name]
