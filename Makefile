@@ -15,7 +15,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-head
 INSTALL = -m pip install -qq --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test coverage bench soak coldstart package conformance smoke audit az-commands format lint types check settings lock clean
+.PHONY: help run install test coverage bench bench-peers soak coldstart package conformance smoke audit az-commands format lint types check settings lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -42,6 +42,9 @@ bench: install ## measure calls, connections, large videos, long conversations, 
 	@$(BIN)/python -m tests.bench.video_memory
 	@$(BIN)/python -m tests.bench.conversations
 	@$(BIN)/python -m tests.bench.worker_memory
+
+bench-peers: install .venv-peers/.ready ## compare with the MCP SDK's own app, FastMCP and LiteLLM (VENV of Python 3.13)
+	@$(BIN)/python -m tests.bench.peers
 
 soak: install ## use the app in the Functions worker for SOAK_MINUTES=30 and look for leaks (VENV of Python 3.13)
 	@$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
@@ -95,6 +98,7 @@ lock: $(VENV)/.dev ## write the lock files from the .in files and tests/node/pac
 	@cd tests/node && $(NPM) install --silent --package-lock-only --ignore-scripts
 	@$(LOCK) tests/mcp/sdk1/requirements.in -o tests/mcp/sdk1/requirements.txt
 	@$(LOCK) tests/v1/clients/requirements.in -o tests/v1/clients/requirements.txt
+	@$(LOCK) tests/bench/peers-requirements.in -o tests/bench/peers-requirements.txt
 	@$(LOCK) infra/pipelines/audit-requirements.in -o infra/pipelines/audit-requirements.txt
 	@$(LOCK) infra/pipelines/az-requirements.in -o infra/pipelines/az-requirements.txt
 
@@ -133,6 +137,12 @@ $(NODE_READY): tests/node/package-lock.json | $(VENV)/.dev
 .venv-audit/.ready: infra/pipelines/audit-requirements.txt
 	@$(PYTHON) -m venv .venv-audit
 	@.venv-audit/bin/python $(INSTALL) -r $<
+	@touch $@
+
+.venv-peers/.ready: tests/bench/peers-requirements.txt
+	@echo "Installing what the app is compared with into .venv-peers, which takes minutes ..."
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python $(INSTALL) -r $<
 	@touch $@
 
 # SDK 1 and SDK 2 have the same package name, so the older client needs a place of its own.

@@ -25,7 +25,13 @@ from shared.errors import (
 from shared.identity import open_credential
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall, observed
-from shared.openai_service.provider_config import Provider, ProviderConfig
+from shared.openai_service.provider_config import (
+    KEEP_ALIVE_SECONDS,
+    MAX_CONNECTIONS,
+    MAX_IDLE_CONNECTIONS,
+    Provider,
+    ProviderConfig,
+)
 from shared.openai_service.realtime import (
     RealtimeAnswer,
     RealtimeText,
@@ -40,9 +46,6 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
 CONNECT_TIMEOUT_SECONDS = 10.0
-
-MAX_CONNECTIONS = 1000
-"""To one provider at a time; a request more waits for one of them."""
 
 MAX_ERROR_BYTES = 64 * 1024
 """Read of a provider's answer that is an error."""
@@ -258,7 +261,11 @@ def _open_pool() -> "httpx2.AsyncClient":
 
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
-        limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=100),
+        limits=httpx2.Limits(
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+            keepalive_expiry=KEEP_ALIVE_SECONDS,
+        ),
         follow_redirects=False,
     )
 

@@ -30,7 +30,12 @@ from shared.openai_service.failures import (
     truncated,
     with_reason,
 )
-from shared.openai_service.provider_config import ProviderConfig
+from shared.openai_service.provider_config import (
+    KEEP_ALIVE_SECONDS,
+    MAX_CONNECTIONS,
+    MAX_IDLE_CONNECTIONS,
+    ProviderConfig,
+)
 from shared.openai_service.text import repair_surrogates
 from shared.tracing import inject
 
@@ -84,6 +89,11 @@ def open_client(
     key = config.api_key.get_secret_value() if config.api_key else None
     http_client = openai.DefaultAsyncHttpxClient(
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
+        limits=httpx2.Limits(
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+            keepalive_expiry=KEEP_ALIVE_SECONDS,
+        ),
         event_hooks={"request": [_inject_trace]},
     )
     api: openai.AsyncOpenAI

@@ -26,29 +26,42 @@ CLIENTS = (16, 64)
 LONG_STREAM_BYTES = 100 * 1024 * 1024
 _MESSAGES = [{"role": "user", "content": "Say hello"}]
 _PLAIN = (
-    b'{"id":"c","model":"m","choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":1}}'
+    b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'
+    b'"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
 )
-_CHUNK = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"hello "}}]}\n\n'
-_LAST = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+_CHUNK = (
+    b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{"content":"hello "}}]}\n\n'
+)
+_LAST = (
+    b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+)
 _DONE = b"data: [DONE]\n\n"
 
 
 async def upstream(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers a chat completion: a stream has as many chunks as ``user`` says, of ``n`` events each."""
+    """Answers a chat completion.
+
+    Of a stream ``user`` says how many chunks it has and, after a space, how many seconds pass before
+    each; each chunk has ``n`` events.
+    """
     request = Request(scope, receive)
     body = await request.json()
     response: Response = Response(_PLAIN, media_type="application/json")
     if body.get("stream"):
-        events = _stream(int(body["user"]), body.get("n", 1))
+        chunks, _, seconds = body.get("user", "1").partition(" ")
+        events = _stream(int(chunks), body.get("n", 1), float(seconds or 0))
         response = StreamingResponse(events, media_type="text/event-stream")
     await response(scope, receive, send)
 
 
-async def _stream(chunks: int, events: int) -> AsyncIterator[bytes]:
+async def _stream(chunks: int, events: int, seconds: float) -> AsyncIterator[bytes]:
     for _ in range(chunks):
         yield _CHUNK * events
-        # Each chunk is read and sent on by itself.
-        await asyncio.sleep(0)
+        # Each chunk is read and sent on by itself, also where no time passes.
+        await asyncio.sleep(seconds)
     yield _LAST + _DONE
 
 

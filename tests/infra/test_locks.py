@@ -39,6 +39,7 @@ def test_lock_files_are_found() -> None:
         "local/requirements.txt",
         "requirements-dev.txt",
         "requirements.txt",
+        "tests/bench/peers-requirements.txt",
         "tests/mcp/sdk1/requirements.txt",
         "tests/v1/clients/requirements.txt",
     }

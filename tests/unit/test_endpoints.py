@@ -1,9 +1,11 @@
 import pytest
+import uvicorn
 from pydantic import SecretStr
+from starlette.applications import Starlette
 
 from shared.errors import NotConfigured
 from shared.openai_service.endpoints import Endpoint, Endpoints
-from shared.openai_service.provider_config import Provider, ProviderConfig
+from shared.openai_service.provider_config import KEEP_ALIVE_SECONDS, Provider, ProviderConfig
 from shared.settings import Capability, load_settings
 
 AZURE = "https://name.openai.azure.com"
@@ -165,3 +167,7 @@ def test_video_has_no_default_model() -> None:
 
 def test_config_does_not_show_its_key() -> None:
     assert "sk-secret" not in repr(resolve(Capability.CHAT, OPENAI_API_KEY="sk-secret"))
+
+
+def test_idle_connections_are_closed_before_a_server_of_uvicorn_closes_them() -> None:
+    assert uvicorn.Config(Starlette()).timeout_keep_alive > KEEP_ALIVE_SECONDS
