@@ -58,6 +58,7 @@ package: ## build what is deployed into dist (PYTHON=python3.13)
 conformance: $(VENV)/.dev $(NODE_READY) ## run the official MCP conformance suite against our server and our connections
 	@for revision in 2025-11-25 2026-07-28; do for target in fixture app; do \
 	  $(BIN)/python -m tests.conformance.server $$target $$revision || exit 1; done; done
+	@$(BIN)/python -m tests.conformance.server tasks 2026-07-28
 	@for revision in 2025-11-25 2026-07-28; do \
 	  $(BIN)/node $(CONFORMANCE) client --requirements $$revision \
 	    --command "$(BIN)/python -m tests.conformance.client" --timeout 120000 \

@@ -35,7 +35,7 @@ param conversationRetentionDays int
 @description('Days after which records of usage are deleted; 0 keeps them.')
 param usageRetentionDays int
 
-@description('Days after which the records of idempotency keys are deleted.')
+@description('Days after which the records of idempotency keys, and of tasks of MCP clients, are deleted.')
 param idempotencyRetentionDays int
 
 @description('Principal of the app.')

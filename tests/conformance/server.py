@@ -1,7 +1,8 @@
 """Runs the official conformance suite against our endpoint: `python -m tests.conformance.server`.
 
 Against the app as it is (``app``), or against a server with the tools that the scenarios expect, hosted
-by the same route, guard and endpoint (``fixture``).
+by the same route, guard and endpoint (``fixture``). The scenarios of tasks run against tools made as the
+app's own are (``tasks``).
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -30,6 +32,16 @@ from tests.node import NODE, installed
 KEY = "conformance"
 REVISIONS = ("2025-11-25", "2026-07-28")
 HERE = Path(__file__).parent
+TASK_SCENARIOS = (
+    "tasks-lifecycle",
+    "tasks-capability-negotiation",
+    "tasks-wire-fields",
+    "tasks-request-state-removal",
+    "tasks-request-headers",
+    "tasks-dispatch-and-envelope",
+)
+"""All but those of tools that ask their caller or refuse clients without tasks: there are none here."""
+
 TIMEOUT_MS = 60_000
 """Of one scenario."""
 
@@ -51,30 +63,48 @@ async def run(target: str, revision: str) -> int:
                 app = create_app(settings)
                 async with app.router.lifespan_context(app), served(with_key(app)) as origin:
                     return await run_suite(target, revision, origin)
-            async with hosted_fixture(settings) as app, served(with_key(app)) as origin:
+            async with (
+                hosted_fixture(settings, target) as app,
+                served(with_key(app)) as origin,
+            ):
+                if target == "tasks":
+                    return await run_tasks(origin)
                 return await run_suite(target, revision, origin)
 
 
 async def run_suite(target: str, revision: str, origin: str) -> int:
     """Runs the suite, which ends with 0 where nothing fails but what is expected to."""
+    return await _suite(
+        origin,
+        *("--requirements", revision, "--timeout", str(TIMEOUT_MS)),
+        *("--expected-failures", str(HERE / "expected" / f"{target}-{revision}.yml")),
+    )
+
+
+async def run_tasks(origin: str) -> int:
+    """Runs the scenarios of tasks, and returns how many fail."""
+    statuses = [await _suite(origin, "--scenario", scenario) for scenario in TASK_SCENARIOS]
+    return sum(map(bool, statuses))
+
+
+async def _suite(origin: str, *options: str) -> int:
     suite = installed("@modelcontextprotocol/conformance/dist/index.js")
     process = await asyncio.create_subprocess_exec(
-        NODE,
-        suite,
-        *("server", "--url", f"{origin}{MCP_PATH}"),
-        *("--requirements", revision, "--timeout", str(TIMEOUT_MS)),
-        *("--expected-failures", HERE / "expected" / f"{target}-{revision}.yml"),
+        NODE, suite, *("server", "--url", f"{origin}{MCP_PATH}"), *options
     )
     return await process.wait()
 
 
 @asynccontextmanager
-async def hosted_fixture(settings: Settings) -> AsyncIterator[FastAPI]:
-    """Hosts the fixture server where the app has its own: behind the route and the guard."""
+async def hosted_fixture(settings: Settings, target: str) -> AsyncIterator[FastAPI]:
+    """Hosts a fixture server where the app has its own: behind the route and the guard."""
     # Loading it takes the SDK's whole server.
     from tests.conformance.fixture import fixture_server
+    from tests.conformance.tasks_fixture import tasks_fixture
 
-    endpoint = McpEndpoint(fixture_server)
+    endpoint = McpEndpoint(
+        fixture_server if target == "fixture" else partial(tasks_fixture, settings)
+    )
     api = FastAPI(openapi_url=None)
     install_error_handlers(api, None)
     add_routes(api, mcp_router(endpoint, Guard([KeyAuthenticator(settings, None, [])]), ()))
@@ -106,7 +136,7 @@ def with_key(app: ASGIApp) -> ASGIApp:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=("app", "fixture"))
+    parser.add_argument("target", choices=("app", "fixture", "tasks"))
     parser.add_argument("revision", choices=REVISIONS)
     wanted = parser.parse_args()
     sys.exit(asyncio.run(run(wanted.target, wanted.revision)))

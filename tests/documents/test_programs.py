@@ -161,7 +161,11 @@ def test_request_works_as_written(
 ) -> None:
     filled = {name: value.replace("{{key}}", KEY) for name, value in headers.items()}
     answer = httpx2.request(
-        method, url.replace("{{host}}", app_origin), headers=filled, content=body.encode()
+        method,
+        url.replace("{{host}}", app_origin),
+        headers=filled,
+        content=body.encode(),
+        timeout=60,
     )
     # The key of the tests has no scope admin.
     assert answer.status_code == (403 if url.endswith("/keys") else 200)

@@ -19,6 +19,7 @@ from shared.background import Background
 from shared.functions_worker import WorkerServer, respond
 from shared.routes.middleware import CLIENT_CLOSED_REQUEST
 from tests.conftest import StandIn
+from tests.mcp.task_client import TaskClient
 from tests.waiting import until
 from tests.worker.gate import Gate, happened
 from tests.worker.host_log import make_task, task_invocation_id
@@ -120,6 +121,25 @@ async def test_what_is_logged_of_calls_of_an_mcp_client_is_kept(
     assert called.is_error
     await kept_line(worker, request_id, "provider_failed ")
     await kept_line(worker, request_id, '"tool": "chat_completion"')
+
+
+async def test_task_goes_on_after_its_request_and_what_it_logs_is_kept(
+    worker: WorkerProcess, stand_in: StandIn, gate: Gate
+) -> None:
+    async with worker.client() as caller:
+        caller.headers["X-Request-Id"] = "begins-a-task"
+        client = TaskClient(caller)
+        with gate.holding() as hold:
+            task_id = await client.begin("generate_image", prompt="A hill", size="32x32")
+            assert await happened(hold.asked)
+            caller.headers["X-Request-Id"] = "looks-at-a-task"
+            assert (await client.get(task_id))["statusMessage"] == "Waiting for the model"
+        task = await client.end(task_id)
+    kinds = [each["type"] for each in task["result"]["content"]]
+    assert kinds == ["text", "resource_link", "image"]
+    line = await kept_line(worker, "begins-a-task", "task {")
+    told = json.loads(line[line.index("{") :])
+    assert (told["tool"], told["runs"], told["outcome"]) == ("generate_image", 1, "ok")
 
 
 @pytest.mark.parametrize(
