@@ -19,12 +19,17 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"
 class Gate:
     """Counts writes, and holds back the answer to one of them.
 
+    Args:
+        upstream: The storage.
+        folder: What stands in the paths of the writes that count.
+
     Attributes:
         writes: How many there have been.
         reached: Set when the write to stop at has been done and its answer is held back.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, folder: str) -> None:
+        self._folder = folder
         # No connection is kept: Azurite closes idle ones, also just when they are used again.
         limits = httpx2.Limits(max_keepalive_connections=0)
         self._client = httpx2.AsyncClient(base_url=upstream, limits=limits)
@@ -59,7 +64,7 @@ class Gate:
         answer = await self._client.request(
             request.method, path, headers=headers, content=await request.body()
         )
-        if request.method in ("PUT", "POST", "DELETE"):
+        if request.method in ("PUT", "POST", "DELETE") and self._folder in path:
             self.writes += 1
             if self.writes == self._stop_at:
                 self.reached.set()
@@ -73,11 +78,11 @@ class Gate:
 
 
 @contextmanager
-def gate_before(connection_string: str) -> Iterator[tuple[Gate, str]]:
-    """Yields a gate and the connection string that leads through it."""
+def gate_before(connection_string: str, folder: str = "") -> Iterator[tuple[Gate, str]]:
+    """Yields a gate, which counts what is written to a folder, and the connection string through it."""
     endpoint = connection_string.rsplit("BlobEndpoint=", 1)[1].rstrip(";")
     origin = endpoint.rsplit("/", 1)[0]
-    gate = Gate(origin)
+    gate = Gate(origin, folder)
     routes = [Route("/{path:path}", gate.forward, methods=["GET", "HEAD", "PUT", "POST", "DELETE"])]
     with ThreadServer(Starlette(routes=routes, lifespan=gate.lifespan)) as server:
         try:
