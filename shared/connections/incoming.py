@@ -11,8 +11,15 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from shared.connections.schemas import any_object, plain_schema
-from shared.connections.text import clean, clean_data, clean_long, excess, is_clean
+from shared.connections.cleaning import (
+    any_object,
+    clean,
+    clean_data,
+    clean_long,
+    excess,
+    is_clean,
+    plain_schema,
+)
 
 JsonObject = dict[str, Any]
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from shared.connections.cleaning import clean
 from shared.connections.errors import ConnectionTimeout, NotAuthorized, ServerUnavailable
 from shared.connections.operations import JsonObject, Listing, as_tool_result
 from shared.connections.service import CALL_SECONDS, Connections
 from shared.connections.sources import ConnectionProblem, Source, Wanted
-from shared.connections.text import clean
 from shared.connections.tool_budget import MAX_CALL_BYTES, ToolBudget
 from shared.context import CallContext
 from shared.deadline import remaining_seconds

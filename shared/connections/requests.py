@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from shared.connections.cleaning import is_scope
 from shared.connections.config import OperatorServer
 from shared.connections.records import AuthType, TransportName
-from shared.connections.text import is_scope
 from shared.errors import InvalidRequest
 
 Url = Annotated[str, Field(min_length=1, max_length=2048)]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from shared.background import Background
-from shared.connections.activity import Activity
 from shared.connections.config import ConnectionsConfig
 from shared.connections.connecting import (
     LIST_SECONDS,
@@ -28,7 +27,7 @@ from shared.connections.records import ConnectionRecord, Stored, key_of, owner_o
 from shared.connections.requests import ConnectRequest
 from shared.connections.sessions import Operation, SessionCache
 from shared.connections.sources import Sources
-from shared.connections.store import ConnectionStore
+from shared.connections.store import Activity, ConnectionStore
 from shared.connections.targets import Target, TargetResolver
 from shared.context import ReportProgress, discard_progress
 from shared.errors import InvalidRequest, NotFound

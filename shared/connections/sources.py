@@ -8,8 +8,13 @@ from typing import Literal
 
 from shared.connections.config import ConnectionsConfig
 from shared.connections.errors import NotAuthorized, ServerRefused
-from shared.connections.per_user import how_to_authorize, is_offered
-from shared.connections.records import ConnectionRecord, free_prefix, plain_prefix, prefix_of
+from shared.connections.records import (
+    ConnectionRecord,
+    free_prefix,
+    hide_query,
+    plain_prefix,
+    prefix_of,
+)
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, NotFound
 from shared.tools import CONNECTION_SEPARATOR
 
@@ -221,3 +226,22 @@ class _Unusable:
 def _with_free_prefix(source: Source, others: Sequence[Source]) -> Source:
     prefix = free_prefix(source.prefix, {other.prefix for other in others})
     return Source(source.client_id, source.name, prefix)
+
+
+def how_to_authorize(server: str) -> str:
+    """Returns what a principal has to do before it can use a server of the operator's."""
+    return (
+        f'Authorize \'{server}\' once with your own account: send {{"server": "{server}"}} to POST '
+        "/mcp/connect, open authorization_url in a browser, and send the characters that it shows to "
+        "POST /mcp/oauth/confirm."
+    )
+
+
+def is_offered(record: ConnectionRecord, config: ConnectionsConfig) -> bool:
+    """Returns whether the operator still has the server of a connection, at the same address."""
+    if record.server is None:
+        return True
+    server = config.operator_servers.get(record.server)
+    if server is None or not server.is_per_user:
+        return False
+    return hide_query(server.url)[0] == record.mcp_url

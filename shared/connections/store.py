@@ -1,15 +1,15 @@
-"""Where connections are kept: objects that several instances read and write."""
+"""Where connections are kept, and when they were used: objects that several instances read and write."""
 
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.background import Background
 from shared.connections.config import ConnectionsConfig
 from shared.connections.credentials import SecretBox, Secrets
-from shared.connections.records import ConnectionRecord, Stored, object_name, seal_binding
-from shared.errors import NotConfigured, NotFound, StorageUnavailable
+from shared.connections.records import ConnectionRecord, Stored, now, object_name, seal_binding
+from shared.errors import GatewayError, NotConfigured, NotFound, StorageUnavailable
 from shared.storage import (
     Lease,
     LeasedRecords,
@@ -22,6 +22,10 @@ from shared.storage import (
 )
 from shared.timing import Timing
 
+ACTIVITY_STEP = timedelta(minutes=1)
+"""How far behind ``last_activity`` of a stored record may be: not every call is worth a write."""
+
+_MOST_KNOWN = 1000
 _BUSY = "Another request renews the token of this connection. Retry the request."
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OWNER = re.compile(r"[0-9a-f]{32}")
@@ -236,3 +240,51 @@ def _present(owner: str, found: Versioned[ConnectionRecord]) -> Stored:
 
 def _work_item(owner: str, record: ConnectionRecord) -> WorkItem:
     return WorkItem(kind="connection", owner=owner, id=record.id)
+
+
+class Activity:
+    """Knows when this instance used connections, and tells the others about once a minute.
+
+    Args:
+        store: Where connections are.
+    """
+
+    def __init__(self, store: ConnectionStore) -> None:
+        self._store = store
+        self._used: dict[str, datetime] = {}
+        self._writing: set[str] = set()
+
+    async def note(self, stored: Stored) -> None:
+        """Notes that a connection is used now."""
+        moment = now()
+        self.forget(stored.key)
+        self._used[stored.key] = moment
+        if len(self._used) > _MOST_KNOWN:
+            self.forget(next(iter(self._used)))
+        # Of calls that come together one writes for all.
+        if stored.key not in self._writing:
+            self._writing.add(stored.key)
+            try:
+                await self._tell(stored, moment)
+            finally:
+                self._writing.discard(stored.key)
+
+    def latest(self, stored: Stored) -> ConnectionRecord:
+        """Returns the record with what this instance knows better."""
+        record = stored.record
+        moment = max(record.last_activity, self._used.get(stored.key, record.last_activity))
+        return record.model_copy(update={"last_activity": moment})
+
+    def forget(self, key: str) -> None:
+        """Drops a connection."""
+        self._used.pop(key, None)
+
+    async def _tell(self, stored: Stored, moment: datetime) -> None:
+        def change(record: ConnectionRecord) -> None:
+            record.last_activity = max(record.last_activity, moment)
+
+        # A use does not fail because nobody is told of it.
+        with suppress(GatewayError):
+            is_behind = moment - stored.record.last_activity > ACTIVITY_STEP
+            if is_behind or await self._store.has_old_seal(stored):
+                await self._store.change(stored.owner, stored.record.id, change)

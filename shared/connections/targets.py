@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from shared.background import Background
-from shared.connections.activity import Activity
 from shared.connections.config import ConnectionsConfig, OperatorServer
 from shared.connections.credentials import Secrets
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.source import OAuthTokens, TokenSource
-from shared.connections.per_user import how_to_authorize, is_offered
 from shared.connections.records import (
     Negotiated,
     Stored,
@@ -19,7 +17,8 @@ from shared.connections.records import (
     key_of,
     with_query,
 )
-from shared.connections.store import ConnectionStore
+from shared.connections.sources import how_to_authorize, is_offered
+from shared.connections.store import Activity, ConnectionStore
 from shared.errors import GatewayError, InvalidRequest
 from shared.storage import ObjectChanged
 

@@ -31,6 +31,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from shared import __version__
 from shared.connections.answers import HttpTrace, Rate, SentErrors
+from shared.connections.cleaning import clean
 from shared.connections.errors import (
     ConnectionTimeout,
     ServerRefused,
@@ -42,7 +43,6 @@ from shared.connections.http_client import MAX_ANSWER_BYTES, SseAuth, TokenAuth,
 from shared.connections.incoming import clean_result
 from shared.connections.records import Negotiated
 from shared.connections.targets import Target
-from shared.connections.text import clean
 from shared.errors import GatewayError
 
 MAX_SSE_EVENT_BYTES = 1024 * 1024
