@@ -1,6 +1,7 @@
 """The chat agent: the loop of model calls and tool calls, its input, its answer and its events."""
 
 from shared.agent.agent import Agent
+from shared.agent.calls import stored_text
 from shared.agent.events import (
     AgentAnswer,
     ChatAnswer,
@@ -36,4 +37,5 @@ __all__ = [
     "ToolProgressed",
     "fold",
     "function_name",
+    "stored_text",
 ]

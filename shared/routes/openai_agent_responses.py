@@ -14,13 +14,13 @@ from pydantic_core import to_json
 
 from shared.agent import AgentAnswer, ChatAnswer, ChatCompleted, ChatDelta, ChatEvent, ToolFinished
 from shared.errors import InvalidRequest
-from shared.routes.openai_agent_tools import ClientTools, output_messages
+from shared.routes.openai_agent_tools import ClientTools, output_messages, pack_work, unpack_work
 
 MAX_SHOWN_CHARS = 300
 _CALLS = ("function_call", "custom_tool_call")
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 _TAKEN = (*_CALLS, *_OUTPUTS, "message", "reasoning", "additional_tools")
-"""Kinds of items; the last two are for others than the model."""
+"""Kinds of items that may be in the input."""
 
 
 def read_response_input(fields: Mapping[str, Any], tools: ClientTools) -> dict[str, Any]:
@@ -151,6 +151,7 @@ class _Response:
             shown = str(record["result"])[:MAX_SHOWN_CHARS]
             text = f"{record['name']}: failed after {seconds:.1f} s: {shown}"
         item: dict[str, Any] = {"id": f"rs_{secrets.token_hex(24)}", "type": "reasoning"}
+        packed = {"encrypted_content": pack_work(record)} if self._tools.keeps_work else {}
         summary = {"type": "summary_text", "text": text}
         at = {"item_id": item["id"], **self._at, "summary_index": 0}
         started = {**item, "summary": []}
@@ -160,7 +161,7 @@ class _Response:
         yield self.event("response.reasoning_summary_text.delta", **at, delta=text)
         yield self.event("response.reasoning_summary_text.done", **at, text=text)
         yield self.event("response.reasoning_summary_part.done", **at, part=summary)
-        done = {**item, "summary": [summary]}
+        done = {**item, "summary": [summary], **packed}
         yield self.event("response.output_item.done", **self._at, item=done)
         self._output.append(done)
 
@@ -278,7 +279,9 @@ def _messages(items: Sequence[object], tools: ClientTools) -> list[dict[str, Any
         # Nothing may stand between the results of the calls of one answer.
         messages += pictures
         pictures = []
-        if kind == "message":
+        if kind == "reasoning":
+            messages += unpack_work(item)
+        elif kind == "message":
             messages.append(_message(item, f"input.{index}"))
         elif kind in _CALLS:
             if not (messages and messages[-1]["role"] == "assistant"):

@@ -215,6 +215,38 @@ async def test_tools_of_texts_in_namespaces_are_called_as_codex_has_them(
     }
 
 
+async def test_work_of_own_tools_comes_back_in_the_next_request_where_the_client_keeps_reasoning(
+    client: httpx2.AsyncClient, stand_in: StandIn
+) -> None:
+    kept = {"include": ["reasoning.encrypted_content"], "tools": [FLAT_TOOL]}
+    stand_in.fault(call_tools=["server_time"])
+    stand_in.fault(call_tools=["get_weather"])
+    first = (await respond(client, user("Weather?"), **kept))["output"]
+    assert [item["type"] for item in first] == ["reasoning", "function_call"]
+    result = {"type": "function_call_output", "call_id": first[1]["call_id"], "output": "rain"}
+    items = [*user("Weather?"), *first, result]
+    await respond(client, items, **kept)
+    before, after = (body["messages"] for body in stand_in.bodies()[1:])
+    called, answered, *_ = after[-4:]
+    assert called["tool_calls"][0]["function"] == before[-2]["tool_calls"][0]["function"]
+    assert answered["tool_call_id"] == called["tool_calls"][0]["id"]
+    assert answered["content"] == before[-1]["content"]
+    items[1]["encrypted_content"] = items[1]["encrypted_content"][:-8]
+    response = await client.post(RESPONSES, json={"model": "agent", "input": items})
+    assert (response.status_code, error_of(response)["param"]) == (400, "input")
+
+
+async def test_reasoning_of_other_models_and_unasked_for_work_is_left_out(
+    client: httpx2.AsyncClient, stand_in: StandIn
+) -> None:
+    stand_in.fault(call_tools=["server_time"])
+    (reasoning, _) = (await respond(client, "Time?"))["output"]
+    assert "encrypted_content" not in reasoning
+    foreign = {"type": "reasoning", "summary": [], "encrypted_content": "gAAAA"}
+    await respond(client, [*user("Time?"), foreign])
+    assert [each["role"] for each in stand_in.bodies()[-1]["messages"]] == ["system", "user"]
+
+
 async def test_functions_of_one_name_in_two_namespaces_stay_apart(
     client: httpx2.AsyncClient, stand_in: StandIn
 ) -> None:
