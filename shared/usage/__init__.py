@@ -3,7 +3,8 @@
 from shared.usage.ledger import Ledger
 from shared.usage.limits import Standing
 from shared.usage.prices import Prices
-from shared.usage.reports import GroupBy, Reports, UsageQuery, UsageRecord, UsageReport, UsageRow
+from shared.usage.reports import Reports, UsageQuery
+from shared.usage.view import GroupBy, UsageRecord, UsageReport, UsageRow
 
 __all__ = [
     "GroupBy",

@@ -6,6 +6,7 @@ what all entries up to its end add up to: whoever opens the log need not read it
 
 import logging
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -199,3 +200,22 @@ def added(sums: Sums, entries: Iterable[Entry]) -> Sums:
             tokens += entry.tokens - entry.tokens_before
             usd += (entry.usd or 0.0) - entry.usd_before
     return Sums(requests=requests, tokens=tokens, usd=round(usd, 12))
+
+
+def void(entry: Reserved, now: datetime) -> Settled:
+    """Returns the line that takes back a reservation whose provider was not asked."""
+    return Settled(
+        id=entry.id,
+        at=now.timestamp(),
+        tokens_before=entry.tokens,
+        usd_before=entry.usd or 0.0,
+        tokens=0,
+        usd=0.0,
+        was_reached=False,
+        is_request=entry.is_request,
+        call=entry.call,
+        reserved_at=entry.at,
+        model=entry.model,
+        status="not_sent",
+        attempts=0,
+    )

@@ -19,7 +19,7 @@ from shared.errors import GatewayError, LimitReached, StorageUnavailable
 from shared.settings import Limits
 from shared.storage import LogFull, ObjectChanged, ObjectStore
 from shared.usage.limits import Demand, MonthBefore, Standing, check, standings
-from shared.usage.lines import Batch, Entry, Reserved, Settled, added, encode, key_of
+from shared.usage.lines import Batch, Entry, Reserved, added, encode, key_of, void
 from shared.usage.log_parts import Place, log_name, read_on, read_tail
 from shared.usage.totals import WINDOW_SECONDS, Totals
 
@@ -333,25 +333,6 @@ class DayLog:
             self._waiting.remove(pending)
             pending.is_given_up = True
             _fail(pending, error)
-
-
-def void(entry: Reserved, now: datetime) -> Settled:
-    """Returns the line that takes back a reservation whose provider was not asked."""
-    return Settled(
-        id=entry.id,
-        at=now.timestamp(),
-        tokens_before=entry.tokens,
-        usd_before=entry.usd or 0.0,
-        tokens=0,
-        usd=0.0,
-        was_reached=False,
-        is_request=entry.is_request,
-        call=entry.call,
-        reserved_at=entry.at,
-        model=entry.model,
-        status="not_sent",
-        attempts=0,
-    )
 
 
 def _fail(pending: _Pending, error: Exception) -> None:

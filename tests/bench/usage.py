@@ -27,7 +27,7 @@ from shared.openai_service import MeteredCall
 from shared.settings import load_settings
 from shared.storage import Storage, owner_key
 from shared.usage import Ledger, Prices, Reports, UsageQuery
-from shared.usage.ledger import BookedCall
+from shared.usage.booked_call import BookedCall
 from shared.usage.lines import Batch, Reserved, Settled, Sums, added, encode
 from shared.usage.log_parts import log_name
 from tests.bench.latency import measure, percentile, running

@@ -10,5 +10,5 @@ def request_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
     return [
         json.loads(record.getMessage().removeprefix(prefix))
         for record in caplog.records
-        if record.name == "shared.routes.middleware" and record.getMessage().startswith(prefix)
+        if record.name == "shared.routes.exchange" and record.getMessage().startswith(prefix)
     ]

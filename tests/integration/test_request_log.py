@@ -38,7 +38,7 @@ def failures(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 def level(caplog: pytest.LogCaptureFixture) -> str:
-    (found,) = [r.levelname for r in caplog.records if r.name == "shared.routes.middleware"]
+    (found,) = [r.levelname for r in caplog.records if r.name == "shared.routes.exchange"]
     return found
 
 

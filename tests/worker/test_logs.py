@@ -17,7 +17,7 @@ from starlette.responses import Response
 from shared.asgi import AsgiResponse
 from shared.background import Background
 from shared.functions_worker import WorkerServer, respond
-from shared.routes.middleware import CLIENT_CLOSED_REQUEST
+from shared.routes.exchange import CLIENT_CLOSED_REQUEST
 from tests.conftest import StandIn
 from tests.mcp.task_client import TaskClient
 from tests.waiting import until

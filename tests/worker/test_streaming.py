@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from shared.routes.middleware import CLIENT_CLOSED_REQUEST
+from shared.routes.exchange import CLIENT_CLOSED_REQUEST
 from tests.conftest import AUTH, ThreadServer
 from tests.torrent import Torrent
 from tests.waiting import block_until, until
