@@ -41,6 +41,7 @@ bench: install ## measure calls, connections, large videos, long conversations, 
 	@$(BIN)/python -m tests.bench.connections
 	@$(BIN)/python -m tests.bench.video_memory
 	@$(BIN)/python -m tests.bench.conversations
+	@$(BIN)/python -m tests.bench.streams
 	@$(BIN)/python -m tests.bench.worker_memory
 
 bench-peers: install .venv-peers/.ready ## compare with the MCP SDK's own app, FastMCP and LiteLLM (VENV of Python 3.13)
