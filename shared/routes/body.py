@@ -1,6 +1,8 @@
 """Request bodies: their limits, and their JSON, which is decoded once."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fastapi import Request
@@ -16,8 +18,36 @@ MAX_LONG_BODY_BYTES = 4 * 1024 * 1024
 """Maximum bytes of chats, long texts and other servers' arguments, which may hold pictures."""
 
 
+MIN_HELD_BYTES = 96 * 1024 * 1024
 MAX_HELD_BYTES = 256 * 1024 * 1024
-"""Maximum bytes of all bodies that one process holds; each may exist three times on its way."""
+_HELD_SHARE = 8
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def held_limit(memory: int | None) -> int:
+    """Returns how many bytes of bodies a process may hold in all.
+
+    On its way a body may take four times its size: as it came, parsed, and in the buffers of what sends
+    it on. The largest body has room in any case.
+
+    Args:
+        memory: Bytes of memory of the instance; None where that is not known.
+    """
+    if memory is None:
+        return MAX_HELD_BYTES
+    return min(max(memory // _HELD_SHARE, MIN_HELD_BYTES), MAX_HELD_BYTES)
+
+
+def memory_of_instance() -> int | None:
+    """Returns the bytes of memory of the machine, or of the container where that has less."""
+    if not hasattr(os, "sysconf"):
+        return None
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(machine, int(_CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):
+        # No container, or one without a limit, which says "max".
+        return machine
 
 
 class HeldBytes:
@@ -54,7 +84,7 @@ class HeldBytes:
         self._held -= size
 
 
-_held = HeldBytes(MAX_HELD_BYTES)
+_held = HeldBytes(held_limit(memory_of_instance()))
 
 
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:

@@ -12,12 +12,14 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from shared.app import create_app
-from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES
+from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES, held_limit
 from shared.routes.openai import MAX_FORM_BYTES, MAX_JSON_BYTES
 from shared.settings import SCOPES, load_settings
 from shared.strict_json import MAX_DEPTH, MAX_KEYS, MAX_VALUES
 from tests.conftest import KEY, ThreadServer, digest
 from tests.waiting import until
+
+MEBIBYTE = 1024 * 1024
 
 UPLOAD = "/media"
 """Takes bytes."""
@@ -286,3 +288,14 @@ async def test_large_bodies_that_a_process_has_no_room_for_are_refused_until_oth
     for each in others:
         assert (await each).status_code == 400
     assert (await client.post(path, content=slowly(), headers=large)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("memory", "held"), [(512, 96), (1024, 128), (2048, 256), (4096, 256), (None, 256)]
+)
+def test_bodies_may_take_an_eighth_of_the_memory_within_bounds(
+    memory: int | None, held: int
+) -> None:
+    limit = held_limit(None if memory is None else memory * MEBIBYTE)
+    assert limit == held * MEBIBYTE
+    assert limit > max(MAX_FORM_BYTES, MAX_JSON_BYTES)
