@@ -37,9 +37,11 @@ class RealtimeServer:
         ends: How it then fails: the ``response`` of `response.done`, an ``error`` event, or a closed
             connection.
         hangs: Says nothing more after the deltas.
+        waits_after: Waits after so many deltas until it may go on.
         events: Events of the client.
         paths: Paths with their queries, and the header of the authorization.
         left: Set when the client has closed the connection.
+        go_on: Set when the server may go on.
     """
 
     base_url: str = ""
@@ -48,9 +50,11 @@ class RealtimeServer:
     fails_after: int | None = None
     ends: dict[str, Any] = field(default_factory=dict)
     hangs: bool = False
+    waits_after: int | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     paths: list[tuple[str, str | None]] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         self.paths.append((request.path_qs, request.headers.get("Authorization")))
@@ -83,6 +87,8 @@ class RealtimeServer:
             if number == self.fails_after:
                 await self._fail(socket)
                 return
+            if number == self.waits_after:
+                await self.go_on.wait()
             await self._send(
                 socket, "response.output_audio_transcript.delta", **part, delta=f"word {number}"
             )

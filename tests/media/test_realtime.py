@@ -10,7 +10,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conftest import MakeClient
+from shared.app import create_app
+from shared.settings import load_settings
+from tests.conftest import AUTH, MakeClient, ThreadServer
 from tests.media.conftest import Api
 from tests.media.realtime_server import SAMPLES, RealtimeServer, realtime_server
 from tests.waiting import until
@@ -70,6 +72,24 @@ async def test_tool_stores_a_wav_clip_of_what_the_model_says(
     [item] = response["response"]["input"]
     assert item["content"] == [{"type": "input_text", "text": "Hello there"}]
     assert response["response"]["conversation"] == "none"
+
+
+async def test_wav_clip_comes_as_it_is_spoken(
+    settings: dict[str, str], server: RealtimeServer
+) -> None:
+    server.waits_after = 1
+    body = {"model": MODEL, "input": "Hello", "voice": "marin"}
+    heard = bytearray()
+    with ThreadServer(create_app(load_settings(settings))) as app:
+        async with (
+            httpx2.AsyncClient(base_url=app.origin, headers=AUTH, timeout=60) as http,
+            http.stream("POST", "/v1/audio/speech", json=body) as clip,
+        ):
+            async for piece in clip.aiter_raw():
+                heard += piece
+                if heard.endswith(SAMPLES[0]):
+                    server.go_on.set()
+    assert samples_of(bytes(heard)) == WHOLE
 
 
 async def test_tool_stores_bare_samples_where_asked(spoken: Api) -> None:
