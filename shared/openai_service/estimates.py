@@ -26,8 +26,16 @@ PART_TOKENS = 1500
 DEFAULT_OUTPUT_TOKENS = 4096
 """Output of a chat completion whose caller sets no limit."""
 
-IMAGE_TOKENS: Mapping[str, int] = {"low": 272, "medium": 1056, "high": 4160, "max": 8320}
+IMAGE_TOKENS: Mapping[str, int] = {
+    "low": 272,
+    "medium": 1056,
+    "high": 4160,
+    "xhigh": 8320,
+    "max": 8320,
+}
 """Output tokens of an image of 1024x1024 by quality; larger ones have more in proportion.
+
+What ``xhigh`` takes is not published, and counts as the quality above it.
 
 Source: https://platform.openai.com/docs/guides/image-generation#cost-and-latency
 """
@@ -101,8 +109,8 @@ def of_images(
 
     Args:
         prompt: What to show.
-        size: ``WIDTHxHEIGHT``; anything else counts as 1024x1536.
-        quality: From ``low`` to ``max``; anything else counts as ``high``.
+        size: ``WIDTHxHEIGHT``; anything else, such as ``auto``, counts as 1024x1536.
+        quality: From ``low`` to ``max``; anything else counts as ``high``, which ``auto`` may choose.
         images: The number of images.
         inputs: The number of images to edit, with the mask.
     """
@@ -148,12 +156,13 @@ def of_video(seconds: int | None) -> Consumption:
     return Consumption(seconds=float(seconds or DEFAULT_VIDEO_SECONDS))
 
 
-def of_forwarded(path: str, fields: Mapping[str, Any]) -> Consumption | None:
+def of_forwarded(path: str, fields: Mapping[str, Any], inputs: int = 0) -> Consumption | None:
     """Estimates a request of OpenAI's API; None where it costs nothing.
 
     Args:
         path: Path below the base URL, such as ``chat/completions``.
         fields: Of the body. The provider checks them, so that they may be anything.
+        inputs: The number of images to edit, with the mask.
     """
     match path:
         case "chat/completions":
@@ -168,7 +177,6 @@ def of_forwarded(path: str, fields: Mapping[str, Any]) -> Consumption | None:
             prompt, size, quality = (
                 str(fields.get(name) or "") for name in ("prompt", "size", "quality")
             )
-            inputs = 1 if path == "images/edits" else 0
             return of_images(prompt, size, quality, _count(fields, "n") or 1, inputs)
         case "audio/speech":
             return of_speech(str(fields.get("input") or ""))

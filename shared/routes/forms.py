@@ -56,6 +56,10 @@ class Form:
         """The names of its fields."""
         return {name for name, _ in self._parts}
 
+    def count(self, name: str) -> int:
+        """Returns how many fields have a name, such as that of several files."""
+        return sum(its_name == name for its_name, _ in self._parts)
+
     def text(self, name: str) -> str | None:
         """Returns the value of a field, None where it has none.
 

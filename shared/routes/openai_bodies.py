@@ -27,8 +27,12 @@ Body = dict[str, Any]
 Adapt = Callable[[Body], Body]
 """Returns the fields that a body gets on its way; raises InvalidRequest for what cannot go."""
 
-_CHATS = ("chat/completions", "responses")
+RESPONSES = "responses"
+"""The path of the Responses API, below ``/v1``."""
+
+_CHATS = ("chat/completions", RESPONSES)
 _PICTURES = ("images/generations", "images/edits")
+_INPUT_FIELDS = ("image", "image[]", "mask")
 _FORM_FIELDS = ("prompt", "size", "quality", "n", "response_format", "output_format", "stream")
 
 
@@ -166,7 +170,7 @@ async def read_form(
         calls=_route(openai.endpoints, capability, model),
         fields=fields,
         build=build,
-        estimate=_estimate_form(path, form.body, fields),
+        estimate=_estimate_form(path, form, fields),
         digest=form.digest,
         wants_links=wants_links,
     )
@@ -212,7 +216,8 @@ def _route(endpoints: Endpoints, capability: Capability, model: object) -> Seque
     return route(endpoints, capability, model)
 
 
-def _estimate_form(path: str, body: bytes, fields: Mapping[str, str]) -> Consumption | None:
+def _estimate_form(path: str, form: Form, fields: Mapping[str, str]) -> Consumption | None:
     if path == "audio/transcriptions":
-        return of_recording(len(body), "wav" if b"WAVEfmt " in body[:4096] else "")
-    return of_forwarded(path, fields)
+        size, head = len(form.body), form.body[:4096]
+        return of_recording(size, "wav" if b"WAVEfmt " in head else "")
+    return of_forwarded(path, fields, sum(form.count(name) for name in _INPUT_FIELDS))

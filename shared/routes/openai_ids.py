@@ -34,7 +34,7 @@ def make_stateless(fields: _Fields) -> dict[str, Any]:
     for name, reason in _STORED.items():
         if fields.get(name):
             raise InvalidRequest.for_field(name, reason)
-    return {"store": False}
+    return {} if fields.get("store") is False else {"store": False}
 
 
 def refuse_ids(fields: _Fields) -> None:

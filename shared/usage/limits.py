@@ -154,7 +154,8 @@ def _refusal(standing: Standing, wanted: float, now: datetime) -> LimitReached:
         amount = f"${wanted:.6g}" if unit == "usd" else f"{wanted:g} tokens"
         sentence = (
             f"The limit {name} of {allowed:g} has {standing.remaining:.6g} left, and this call is "
-            f"estimated at {amount}. Ask for less output, or raise the limit."
+            f"estimated at {amount}. Ask for less output (of a picture, name a size and a lower "
+            "quality), or raise the limit."
         )
     return BudgetSpent(
         f"{sentence} It is free again when the {period} ends (UTC).", left.total_seconds()

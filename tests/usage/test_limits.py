@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from tests.conftest import KEY, MakeClient, StandIn, digest
+from tests.media.support import png
 from tests.waiting import until
 
 OTHER_KEY = "another-key-for-tests-in-azure"  # pragma: allowlist secret
@@ -265,3 +266,42 @@ async def test_estimate_counts_what_further_parameters_ask_for(
     response = await client.post("/tools/generate", json=body)
     assert_refused(response, "quota_exceeded", "tokens_per_day")
     assert stand_in.requests() == []
+
+
+PICTURE = {"prompt": "A fox", "model": "gpt-image-2.5-flare", "size": "1024x1024"}
+DOORS = ["/tools/generate_image", "/v1/images/generations", "/v1/images/edits"]
+
+
+async def draw(client: httpx2.AsyncClient, path: str, quality: str) -> httpx2.Response:
+    fields = {**PICTURE, "quality": quality}
+    if path.endswith("edits"):
+        pictures = [("image[]", ("a.png", png(), "image/png"))]
+        return await client.post(path, data=fields, files=pictures)
+    return await client.post(path, json=fields)
+
+
+@pytest.mark.parametrize("path", DOORS)
+async def test_picture_is_estimated_by_its_size_and_quality(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, path: str
+) -> None:
+    # A medium square costs 1,056 output tokens of $30 a million; a picture to edit is 1,500 of $8.
+    client = make_client(with_limits(environment, usd_per_day=0.045))
+    # The model may choose the dearest that there is.
+    for quality in ("auto", "high", "max"):
+        refused = await draw(client, path, quality)
+        assert refused.status_code == 429, refused.text
+        assert "name a size and a lower quality" in refused.text
+    assert stand_in.requests() == []
+    assert (await draw(client, path, "medium")).status_code == 200
+
+
+async def test_each_picture_to_edit_is_estimated(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    client = make_client(with_limits(environment, tokens_per_day=1500 * 3))
+    pictures = [("image[]", (f"{number}.png", png(), "image/png")) for number in range(3)]
+    fields = {**PICTURE, "quality": "low"}
+    refused = await client.post("/v1/images/edits", data=fields, files=pictures)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert stand_in.requests() == []
+    assert (await client.post("/v1/images/edits", data=fields, files=pictures[:2])).is_success
