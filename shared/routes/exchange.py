@@ -22,12 +22,15 @@ from shared.errors import (
     Failure,
     failure_of,
 )
+from shared.routes.openai_errors import speaks_openai
 from shared.routes.slow_clients import BoundedSend
 from shared.telemetry import RequestRecord, level_of
 
 logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
+PROCESSING_HEADER = "openai-processing-ms"
+"""How long an answer under `/v1` took: the provider's figure, where it gives one."""
 CLIENT_CLOSED_REQUEST = 499
 """Logged as the status where the client disconnected before the answer: nginx's convention."""
 SLOW_CLIENT = Failure(DeadlineExceeded.code, "client_error")
@@ -100,6 +103,8 @@ class Exchange:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID_HEADER] = self.request_id
+            if speaks_openai(self.scope["path"]):
+                headers.setdefault(PROCESSING_HEADER, str(self._milliseconds()))
             if isinstance(call := self._state.get("call"), CallContext):
                 headers.update(call.usage.answer_headers())
         await self._send(message)
@@ -130,6 +135,9 @@ class Exchange:
         level = logging.WARNING if status >= FIRST_SERVER_ERROR else level_of(self.record.outcome)
         logger.log(level, "request %s", json.dumps(line))
 
+    def _milliseconds(self, places: int | None = None) -> float:
+        return round((monotonic() - self._started) * 1000, places)
+
     def _line(self, status: int) -> dict[str, Any]:
         principal = self._state.get("principal")
         line = {
@@ -137,7 +145,7 @@ class Exchange:
             "method": self.scope["method"],
             "route": getattr(self.scope.get("route"), "path", None),
             "status": status,
-            "duration_ms": round((monotonic() - self._started) * 1000, 1),
+            "duration_ms": self._milliseconds(1),
             "principal": principal.name if principal else None,
         }
         if principal and principal.spoken_for_by:

@@ -5,9 +5,9 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from time import monotonic
+from typing import Any
 
 from fastapi import Request, Response
-from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +15,7 @@ from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError, ShuttingDown
 from shared.routes.errors import error_body, internal_error_body
 from shared.routes.guarded_route import request_deadline
+from shared.routes.openai_errors import error_event, response_error_event
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class ForwardedStream(Response):
         held: Closed at the end; what goes wrong passes it.
         ping_seconds: Of silence, after which a comment keeps proxies from giving up; None where the body
             is no stream of events.
+        is_response: Whether it is a stream of the Responses API, whose events have names and numbers.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class ForwardedStream(Response):
         status: int = 200,
         held: AsyncExitStack | None = None,
         ping_seconds: float | None = None,
+        is_response: bool = False,
     ) -> None:
         self.status_code = status
         self.background = None
@@ -55,6 +58,8 @@ class ForwardedStream(Response):
         self._content = content
         self._held = AsyncExitStack() if held is None else held
         self._ping_seconds = ping_seconds
+        self._is_response = is_response
+        self._last = b""
         self._sent_at = monotonic()
         self._is_sending = False
 
@@ -110,6 +115,7 @@ class ForwardedStream(Response):
     async def _forward(self, send: Send) -> None:
         async with aclosing(self._content) as content:
             async for data in content:
+                self._last = data
                 await self._send_bytes(send, data)
         await self._send_bytes(send, b"", more=False)
 
@@ -130,9 +136,8 @@ class ForwardedStream(Response):
     async def _send_error(self, send: Send, error: GatewayError) -> None:
         await self._end(send, error_body(self._request, error))
 
-    async def _end(self, send: Send, body: dict[str, object]) -> None:
+    async def _end(self, send: Send, body: Mapping[str, Any]) -> None:
         if self._ping_seconds is None:
             raise BrokenAnswer
-        # Clients of OpenAI take data with an `error` for the end, and wait for no `[DONE]`.
-        event = b"data: " + to_json(body) + b"\n\n"
+        event = response_error_event(body, self._last) if self._is_response else error_event(body)
         await self._send_bytes(send, event, more=False)

@@ -219,7 +219,6 @@ def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
             "ETag",
             "WWW-Authenticate",
             "X-Media-Id",
-            "X-Provider",
             *USAGE_HEADERS,
         ],
     )

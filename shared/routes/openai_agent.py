@@ -130,7 +130,11 @@ class AgentModel:
             response_events(following, tools) if is_response else _chunks(following, wants_usage)
         )
         return ForwardedStream(
-            request, content, headers=_STREAM_HEADERS, ping_seconds=self._ping_seconds
+            request,
+            content,
+            headers=_STREAM_HEADERS,
+            ping_seconds=self._ping_seconds,
+            is_response=is_response,
         )
 
 

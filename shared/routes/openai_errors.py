@@ -1,10 +1,15 @@
 """Errors under `/v1`, in the format of OpenAI's API.
 
-Source: https://platform.openai.com/docs/guides/error-codes
+Sources: https://platform.openai.com/docs/guides/error-codes and
+https://platform.openai.com/docs/api-reference/responses-streaming/error
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
+
+from pydantic_core import to_json
 
 from shared.errors import (
     FIRST_SERVER_ERROR,
@@ -24,6 +29,7 @@ _TYPES: Mapping[int, str] = {
     429: "rate_limit_error",
 }
 _INSUFFICIENT_QUOTA = "insufficient_quota"
+_SEQUENCE_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d{1,15})\b')
 _VALIDATION_FAILED = 422
 
 
@@ -61,6 +67,9 @@ def openai_body(
 def openai_headers(error: GatewayError) -> dict[str, str]:
     """Returns the headers of an error: OpenAI's clients repeat a spent quota unless they are told."""
     headers = dict(error.headers)
+    if error.retry_after is not None and "Retry-After" in headers:
+        # Clients take it before the other one, which has whole seconds.
+        headers["retry-after-ms"] = str(max(1, ceil(error.retry_after * 1000)))
     if isinstance(error, ForwardedError):
         found = error.provider_headers
         headers = {name: found[name] for name in _PASSED_HEADERS if name in found}
@@ -75,3 +84,34 @@ def forwarded_body(error: ForwardedError) -> dict[str, Any]:
     if found := error_of(error.body):
         return {"error": dict(found)}
     return openai_body(error.provider_status, error.error.code, error.error.detail)
+
+
+def error_event(body: Mapping[str, Any]) -> bytes:
+    """Returns the event that ends a stream which failed.
+
+    OpenAI's clients take data with an ``error`` for the end, and wait for no ``[DONE]``.
+
+    Args:
+        body: The body that the answer would have had.
+    """
+    return b"data: " + to_json(body) + b"\n\n"
+
+
+def response_error_event(body: Mapping[str, Any], last: bytes) -> bytes:
+    """Returns the event ``error`` of the Responses API, which ends a stream that failed.
+
+    Its fields are those of the reference; clients raise for the ``error`` that OpenAI sends beside them.
+
+    Args:
+        body: The body that the answer would have had.
+        last: The events that were sent last, of which the number is the one before.
+    """
+    numbers = _SEQUENCE_NUMBER.findall(last)
+    error = body["error"]
+    data = {
+        "type": "error",
+        "sequence_number": int(numbers[-1]) + 1 if numbers else 0,
+        **{name: error.get(name) for name in ("code", "message", "param")},
+        "error": error,
+    }
+    return b"event: error\ndata: " + to_json(data) + b"\n\n"

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 from fastapi import Request, Response
@@ -16,11 +15,11 @@ from shared.openai_service.client import ProviderCall
 from shared.openai_service.estimates import reported_usage
 from shared.openai_service.event_streams import StreamReader
 from shared.openai_service.forwarding import ForwardedAnswer
-from shared.openai_service.realtime import RealtimeAnswer
+from shared.openai_service.realtime_clip import RealtimeAnswer
 from shared.openai_service.routing import first_answer
 from shared.outbound import EVENT_STREAM
 from shared.routes.forwarded_stream import ForwardedStream
-from shared.routes.openai_bodies import JSON, Outgoing
+from shared.routes.openai_bodies import JSON, RESPONSES, Outgoing
 
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 """Maximum bytes of a JSON answer, which is held in memory: ten large pictures in base64."""
@@ -137,6 +136,7 @@ class Forwarding:
                 status=opened.answer.status,
                 held=held.pop_all(),
                 ping_seconds=self.ping_seconds if is_events else None,
+                is_response=outgoing.path == RESPONSES,
             )
 
     async def open(self, held: AsyncExitStack, outgoing: Outgoing) -> OpenAnswer:
@@ -146,13 +146,10 @@ class Forwarding:
             held: Closes the answer and settles its charge.
             outgoing: The request.
         """
-        started = monotonic()
-        return await first_answer(
-            outgoing.calls, lambda call: self._try(held, call, outgoing, started)
-        )
+        return await first_answer(outgoing.calls, lambda call: self._try(held, call, outgoing))
 
     async def _try(
-        self, held: AsyncExitStack, call: ProviderCall, outgoing: Outgoing, started: float
+        self, held: AsyncExitStack, call: ProviderCall, outgoing: Outgoing
     ) -> OpenAnswer:
         async with AsyncExitStack() as trying:
             charge = None
@@ -162,7 +159,7 @@ class Forwarding:
             sending = self._openai.forwarder.send(call, outgoing.build(call), charge)
             answer = await trying.enter_async_context(sending)
             held.push_async_exit(trying.pop_all())
-        return OpenAnswer(answer, call, charge, _headers(answer, call, started))
+        return OpenAnswer(answer, call, charge, _headers(answer, call))
 
 
 def decode(body: bytes) -> Mapping[str, Any]:
@@ -182,15 +179,12 @@ def _is_image(row: object) -> bool:
     return isinstance(row, Mapping) and bool(row.get("b64_json") or row.get("url"))
 
 
-def _headers(
-    answer: ForwardedAnswer | RealtimeAnswer, call: ProviderCall, started: float
-) -> dict[str, str]:
+def _headers(answer: ForwardedAnswer | RealtimeAnswer, call: ProviderCall) -> dict[str, str]:
     headers = {
         name: value
         for name, value in answer.headers.items()
         if name in _PASSED_HEADERS or name.startswith(_PASSED_PREFIX)
     }
-    headers.setdefault("openai-processing-ms", str(round((monotonic() - started) * 1000)))
     return headers | {
         "cache-control": "no-store",
         "x-accel-buffering": "no",

@@ -173,7 +173,22 @@ async def test_response_without_a_last_event_is_cut(
     response = await gateway.post(
         "/v1/responses", json={"model": "m", "input": "x", "stream": True}
     )
-    assert response.content.startswith(CREATED + DELTA + b'data: {"error":')
+    name, _, data = response.content.removeprefix(CREATED + DELTA).partition(b"\ndata: ")
+    error = {
+        "message": "The provider's answer ended before it was complete. Try again.",
+        "type": "server_error",
+        "param": None,
+        "code": "provider_truncated",
+    }
+    assert name == b"event: error"
+    assert json.loads(data) == {
+        "type": "error",
+        "sequence_number": 2,
+        "code": error["code"],
+        "message": error["message"],
+        "param": None,
+        "error": error,
+    }
 
 
 async def test_binary_answer_is_the_provider_s_bytes(

@@ -1,7 +1,7 @@
 """Streams under /v1 while they last: pings, clients that disconnect, and what the log says."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 
 import httpx2
@@ -14,7 +14,7 @@ from shared.timing import Timing
 from tests.conftest import AUTH, KEY, ThreadServer
 from tests.integration.log_lines import request_lines
 from tests.v1.conftest import Provider
-from tests.v1.test_bytes import CHAT, DONE, FINISH, TEXT, USAGE
+from tests.v1.test_bytes import CHAT, CREATED, DELTA, DONE, FINISH, TEXT, USAGE
 from tests.v1.upstream import EVENT_STREAM, Answer
 from tests.waiting import until
 
@@ -45,6 +45,39 @@ async def test_silence_is_filled_with_pings_that_openai_s_client_takes(
         stream = await api.chat.completions.create(model="m", messages=[], stream=True)
         chunks = [chunk async for chunk in stream]
     assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, "stop"]
+
+
+async def chat(api: openai.AsyncOpenAI) -> AsyncIterator[object]:
+    async for chunk in await api.chat.completions.create(model="m", messages=[], stream=True):
+        yield chunk
+
+
+async def respond(api: openai.AsyncOpenAI) -> AsyncIterator[object]:
+    async for event in await api.responses.create(model="m", input="x", stream=True):
+        yield event
+
+
+@pytest.mark.parametrize(
+    ("ask", "pieces"), [(chat, [TEXT, b""]), (respond, [CREATED, DELTA])], ids=["chat", "responses"]
+)
+async def test_openai_s_client_raises_for_a_stream_that_is_cut(
+    gateway_origin: str,
+    provider: Provider,
+    ask: Callable[[openai.AsyncOpenAI], AsyncIterator[object]],
+    pieces: list[bytes],
+) -> None:
+    provider.upstream.answer = Answer(pieces, EVENT_STREAM)
+    seen = []
+
+    async def read(api: openai.AsyncOpenAI) -> None:
+        async for each in ask(api):
+            seen.append(each)
+
+    async with openai.AsyncOpenAI(base_url=f"{gateway_origin}/v1", api_key=KEY) as api:
+        with pytest.raises(openai.APIError) as cut:
+            await read(api)
+    assert (cut.value.code, cut.value.type) == ("provider_truncated", "server_error")
+    assert len(seen) == len([piece for piece in pieces if piece])
 
 
 async def test_client_that_disconnects_ends_the_provider_s_stream(
