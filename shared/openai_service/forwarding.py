@@ -5,9 +5,10 @@ Without the SDK, whose import takes most of a second.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -102,7 +103,21 @@ class ForwardedAnswer:
                 )
         return b"".join(pieces)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def beginning(self, limit: int) -> bytes:
+        """Returns the body, of which no more than ``limit`` bytes are read.
+
+        Raises:
+            ProviderTruncated: The connection broke.
+        """
+        read = bytearray()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                read += chunk
+                if len(read) >= limit:
+                    break
+        return bytes(read[:limit])
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yields the body as it comes, without the encoding of its transfer.
 
         Raises:
@@ -257,6 +272,8 @@ def _open_pool() -> "httpx2.AsyncClient":
     import httpx2
 
     return httpx2.AsyncClient(
+        # A cookie for one caller is none for the next.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
         limits=httpx2.Limits(
             max_connections=MAX_CONNECTIONS,
@@ -288,7 +305,7 @@ async def _read_error(answer: ForwardedAnswer) -> ProviderError:
         )
     from shared.openai_service.failures import too_many_requests
 
-    body = await answer.read(MAX_ERROR_BYTES)
+    body = await answer.beginning(MAX_ERROR_BYTES)
     error = error_of(body)
     means: ProviderError
     if answer.status == _TOO_MANY_REQUESTS:
