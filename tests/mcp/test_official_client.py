@@ -13,6 +13,7 @@ from mcp import Client, MCPError
 from shared import __version__
 from tests.conftest import AUTH, TOOLS, StandIn
 from tests.mcp.support import MODES, SERVER_TIME, connected
+from tests.mcp.task_client import EXTENSION
 
 TRAITS = {
     "chat_completion": ("Chat completion", False, False, False, True),
@@ -77,7 +78,7 @@ async def test_client_ends_up_with_the_newest_revision_of_its_era(
     assert mcp_client.protocol_version == MODES[mode]
 
 
-async def test_server_says_what_it_is_and_can(mcp_client: Client) -> None:
+async def test_server_says_what_it_is_and_can(mcp_client: Client, mode: str) -> None:
     assert mcp_client.server_info == types.Implementation(
         name="openai-mcp-functions", title="OpenAI MCP Functions", version=__version__
     )
@@ -85,6 +86,7 @@ async def test_server_says_what_it_is_and_can(mcp_client: Client) -> None:
         tools=types.ToolsCapability(list_changed=False),
         resources=types.ResourcesCapability(list_changed=False, subscribe=False),
         completions=types.CompletionsCapability(),
+        extensions={EXTENSION: {}} if mode == "auto" else None,
     )
     assert "list_supported_models" in (mcp_client.instructions or "")
 

@@ -14,6 +14,7 @@ from typing import TextIO
 
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.client.extension import ClientExtension
 from mcp.client.stdio import stdio_client
 
 from local.server import LOOPBACK
@@ -28,6 +29,7 @@ from tests.mcp.support import (
     process_environment,
     request,
 )
+from tests.mcp.task_client import TaskSupport
 
 ARGUMENTS = ["-m", "local", "mcp-stdio"]
 END = b""
@@ -50,14 +52,16 @@ def text_of(log: TextIO) -> str:
 
 @asynccontextmanager
 async def started(
-    environment: dict[str, str], mode: str, error_log: TextIO
+    environment: dict[str, str], mode: str, error_log: TextIO, *extensions: ClientExtension
 ) -> AsyncIterator[Client]:
     """The official client, connected to a server that it started."""
     parameters = StdioServerParameters(
         command=sys.executable, args=ARGUMENTS, env=environment, cwd=PROJECT
     )
     transport = stdio_client(parameters, errlog=error_log)
-    async with Client(transport, mode=mode, read_timeout_seconds=TIMEOUT) as client:
+    async with Client(
+        transport, mode=mode, read_timeout_seconds=TIMEOUT, extensions=extensions
+    ) as client:
         yield client
 
 
@@ -83,6 +87,19 @@ async def test_client_lists_and_calls_the_tools(
     assert unknown.is_error
     assert contents.uri == "models://supported"
     assert STAND_IN_NOTICE not in text_of(error_log)
+
+
+async def test_picture_can_be_a_task(stand_in: StandIn, error_log: TextIO, tmp_path: Path) -> None:
+    environment = process_environment(
+        OPENAI_BASE_URL=stand_in.base_url,
+        OPENAI_API_KEY="sk-test",
+        LOCAL_STORAGE_PATH=str(tmp_path),
+    )
+    support = TaskSupport()
+    async with started(environment, "auto", error_log, support) as client:
+        drawn = await client.call_tool("generate_image", {"prompt": "A hill", "size": "32x32"})
+    assert [each.type for each in drawn.content] == ["text", "resource_link", "image"]
+    assert support.seen[-1] == "Completed."
 
 
 async def test_without_a_provider_a_stand_in_answers_and_the_server_says_so(
@@ -174,4 +191,4 @@ async def test_malformed_setting_is_named_on_standard_error() -> None:
     async with piped(process_environment(REQUEST_DEADLINE_SECONDS="soon")) as server:
         output, complaints = await server.communicate(END)
     assert (output, server.returncode) == (b"", 1)
-    assert b"The setting REQUEST_DEADLINE_SECONDS is malformed" in complaints
+    assert b"The setting REQUEST_DEADLINE_SECONDS must be a number" in complaints
