@@ -5,8 +5,12 @@ import shlex
 import subprocess
 from typing import Any
 
+import pytest
+
 from local.config import PROJECT
 from tests.node import NODE
+
+pytestmark = pytest.mark.any_python
 
 PAGES = PROJECT / "shared" / "pages"
 

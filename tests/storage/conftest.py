@@ -11,7 +11,10 @@ from shared.storage.keys import key_of_file
 from tests.storage.azurite import TestCredential
 
 
-@pytest.fixture(params=["folder", "connection string", "identity"])
+IDENTITY = pytest.param("identity", marks=pytest.mark.any_python)
+
+
+@pytest.fixture(params=["folder", "connection string", IDENTITY])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
     """An empty store of each kind; every test that uses it runs against all."""
     if request.param == "folder":
