@@ -1,6 +1,6 @@
 """This app beside the SDK's own MCP application, FastMCP, and LiteLLM's proxy; judges nothing.
 
-    make bench-peers VENV=.venv-newest PYTHON=python3.13
+    make bench-peers VENV=.venv-deployed PYTHON=python3.13
 
 All get the same requests in turns within one run, from one client on the same machine. The MCP servers
 have the same tools, whose calls answer the same. LiteLLM's proxy and this app forward to the same server

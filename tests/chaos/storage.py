@@ -1,6 +1,6 @@
 """Three real workers on one Azurite that refuses requests at random, killed while callers use them.
 
-    .venv-newest/bin/python -m tests.chaos.storage [--seconds 300] [--rate 0.05] [--seed 1]
+    .venv-deployed/bin/python -m tests.chaos.storage [--seconds 300] [--rate 0.05] [--seed 1]
 
 Callers chat, draw, keep tasks and order videos, with and without idempotency keys. In the end everything
 that was acknowledged has to be there, once, and nothing may be paid for twice, be without a record, or

@@ -1,6 +1,6 @@
 """Half an hour of everything at once in the real Functions worker, on Azurite: what it leaves behind.
 
-    make soak VENV=.venv-newest PYTHON=python3.13 [SOAK_MINUTES=30] [SOAK_OPTIONS="--rate 8"]
+    make soak VENV=.venv-deployed PYTHON=python3.13 [SOAK_MINUTES=30] [SOAK_OPTIONS="--rate 8"]
 
 Users call all doors, in parallel, and some leave in the middle of a stream. At the start, every five
 minutes and at the end they pause until what they began has ended, and memory, sockets, files and
@@ -75,7 +75,7 @@ def main() -> None:
     if sys.version_info < (3, 13):
         sys.exit(
             "The Functions worker library needs Python 3.13 or later. Run: "
-            "make soak VENV=.venv-newest PYTHON=python3.13"
+            "make soak VENV=.venv-deployed PYTHON=python3.13"
         )
     with ExitStack() as stack:
         provider = stack.enter_context(running("stand-in", pattern=r"OPENAI_BASE_URL=(\S+)"))

@@ -10,7 +10,6 @@ from shared.storage.blob_account import BlobAccount
 from shared.storage.keys import key_of_file
 from tests.storage.azurite import TestCredential
 
-
 IDENTITY = pytest.param("identity", marks=pytest.mark.any_python)
 
 
