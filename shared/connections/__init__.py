@@ -11,8 +11,10 @@ from shared.connections.config import (
 )
 from shared.connections.connecting import AuthorizationNeeded, Connected
 from shared.connections.errors import ConnectionTimeout
+from shared.connections.listings import Kind
 from shared.connections.operations import Listing
 from shared.connections.records import ConnectionRecord
+from shared.connections.remote_lists import RemoteList, open_remote_list
 from shared.connections.remote_tools import (
     RemoteTools,
     find_remote_tool,
@@ -20,7 +22,7 @@ from shared.connections.remote_tools import (
 )
 from shared.connections.requests import ConnectRequest
 from shared.connections.service import Connections
-from shared.connections.sources import ConnectionProblem, Wanted
+from shared.connections.sources import ConnectionProblem, Source, Wanted
 
 __all__ = [
     "CLIENT_METADATA_PATH",
@@ -32,10 +34,14 @@ __all__ = [
     "ConnectionTimeout",
     "Connections",
     "ConnectionsConfig",
+    "Kind",
     "Listing",
     "OperatorServer",
+    "RemoteList",
     "RemoteTools",
+    "Source",
     "Wanted",
     "find_remote_tool",
+    "open_remote_list",
     "open_remote_tools",
 ]

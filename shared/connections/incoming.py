@@ -165,6 +165,14 @@ def _resource(resource: JsonObject, notes: Notes) -> JsonObject | None:
     return {**_described(resource, ("uri", "name")), **named, "uri": uri}
 
 
+def _template(template: JsonObject, notes: Notes) -> JsonObject | None:
+    uri = _key(template, "uriTemplate", MAX_URI_CHARS, "template", notes)
+    if uri is None:
+        return None
+    named = {"name": uri[:MAX_NAME_CHARS], **_texts(template, {"name": MAX_NAME_CHARS})}
+    return {**_described(template, ("uriTemplate", "name")), **named, "uriTemplate": uri}
+
+
 def _prompt(prompt: JsonObject, notes: Notes) -> JsonObject | None:
     name = _key(prompt, "name", MAX_NAME_CHARS, "prompt", notes)
     if name is None:
@@ -259,6 +267,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
 _LISTS: dict[str, Callable[[JsonObject, Notes], JsonObject | None]] = {
     "tools": _tool,
     "resources": _resource,
+    "resourceTemplates": _template,
     "prompts": _prompt,
 }
 _PARTS = ("content", "contents", "messages")

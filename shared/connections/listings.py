@@ -11,7 +11,7 @@ from shared.connections.operations import Listing
 from shared.deadline import Deadline, create_detached_task
 from shared.errors import DeadlineExceeded
 
-Kind = Literal["tools", "resources", "prompts"]
+Kind = Literal["tools", "resources", "templates", "prompts"]
 Key = tuple[str, Kind]
 
 FRESH_SECONDS = 60.0

@@ -70,17 +70,31 @@ class Offer:
 
 async def list_tools(client: "Client") -> Listing:
     """Returns all tools, as the protocol writes them."""
-    return await _list(client, "tools", client.list_tools)
+    return await _list(client, "tools", "tools", client.list_tools)
 
 
 async def list_resources(client: "Client") -> Listing:
     """Returns all resources, as the protocol writes them."""
-    return await _list(client, "resources", client.list_resources)
+    return await _list(client, "resources", "resources", client.list_resources)
+
+
+async def list_templates(client: "Client") -> Listing:
+    """Returns all templates of resources, as the protocol writes them; many servers know none."""
+    from mcp import MCPError
+    from mcp_types import METHOD_NOT_FOUND
+
+    fetch = client.list_resource_templates
+    try:
+        return await _list(client, "resources", "resourceTemplates", fetch)
+    except MCPError as error:
+        if error.code != METHOD_NOT_FOUND:
+            raise
+        return Listing()
 
 
 async def list_prompts(client: "Client") -> Listing:
     """Returns all prompts, as the protocol writes them."""
-    return await _list(client, "prompts", client.list_prompts)
+    return await _list(client, "prompts", "prompts", client.list_prompts)
 
 
 async def list_all(client: "Client") -> Offer:
@@ -153,8 +167,10 @@ def _as_text(part: JsonObject) -> str:
     return f"[{kind} {part.get('mimeType', '')}]"
 
 
-async def _list(client: "Client", field: str, fetch: Callable[..., Awaitable[Any]]) -> Listing:
-    if getattr(client.server_capabilities, field) is not None:
+async def _list(
+    client: "Client", capability: str, field: str, fetch: Callable[..., Awaitable[Any]]
+) -> Listing:
+    if getattr(client.server_capabilities, capability) is not None:
         return await _all_pages(fetch, field)
     if client.session.discover_result is None:
         return Listing()

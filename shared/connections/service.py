@@ -11,7 +11,7 @@ from shared.connections.connecting import (
     Connected,
     Connector,
 )
-from shared.connections.listings import ListingCache
+from shared.connections.listings import Kind, ListingCache
 from shared.connections.oauth.flow import OAuthFlow, Parked, well_formed
 from shared.connections.operations import (
     JsonObject,
@@ -20,6 +20,7 @@ from shared.connections.operations import (
     getting_prompt,
     list_prompts,
     list_resources,
+    list_templates,
     list_tools,
     reading_resource,
 )
@@ -37,6 +38,12 @@ from shared.timing import Timing
 T = TypeVar("T")
 
 CALL_SECONDS = 60.0
+_LIST: dict[Kind, Operation[Listing]] = {
+    "tools": list_tools,
+    "resources": list_resources,
+    "templates": list_templates,
+    "prompts": list_prompts,
+}
 MAX_KNOWN_BYTES = 4 * 1024 * 1024
 
 
@@ -198,9 +205,13 @@ class Connections:
         Raises:
             ConnectionTimeout: The server is too slow; it has more time, and its list is there later.
         """
+        return await self.cached("tools", principal, connection_id)
+
+    async def cached(self, kind: Kind, principal: str, connection_id: str) -> Listing:
+        """Returns what a connection's server lists of a kind; as `cached_tools` does for tools."""
         key = key_of(owner_of(principal), connection_id)
         return await self._listings.get(
-            (key, "tools"), lambda: self.list_tools(principal, connection_id)
+            (key, kind), lambda: self._read(principal, connection_id, _LIST[kind])
         )
 
     async def aclose(self) -> None:

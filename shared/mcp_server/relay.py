@@ -29,7 +29,7 @@ def relayed(result: ToolResult) -> types.CallToolResult:
     parts = _cut(result.content or (), MAX_RELAYED_CHARS - size)
     return types.CallToolResult.model_validate(
         {
-            "content": [_named_here(part, result.connection) for part in parts],
+            "content": [named_here(part, result.connection) for part in parts],
             "structuredContent": structured,
             "isError": result.is_error,
         }
@@ -79,7 +79,8 @@ def _cut(parts: Iterable[JsonObject], room: int) -> list[JsonObject]:
     return kept
 
 
-def _named_here(part: JsonObject, prefix: str | None) -> JsonObject:
+def named_here(part: JsonObject, prefix: str | None) -> JsonObject:
+    """Returns a part of a result with the name that its resource has here."""
     if prefix is None:
         return part
     if part["type"] == "resource_link":

@@ -33,9 +33,10 @@ class Results:
             context: Of the call, inside of its scope.
         """
         content: list[types.ContentBlock] = [types.TextContent(type="text", text=result.text)]
-        if revision >= RESOURCE_LINK_REVISION:
-            content += map(_link, result.media)
-        content += await self._pictures.blocks(result.media, context)
+        if result.media:
+            if revision >= RESOURCE_LINK_REVISION:
+                content += map(_link, result.media)
+            content += await self._pictures.blocks(result.media, context)
         return types.CallToolResult(content=content, structured_content=result.structured)
 
 

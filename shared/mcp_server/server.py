@@ -3,34 +3,35 @@
 `McpEndpoint` has it imported on the first request, off the event loop.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
 import mcp_types as types
 from mcp.server.lowlevel import Server
 
 from shared import __version__
-from shared.connections import ConnectionProblem
+from shared.connections import RemoteList
 from shared.context import CallContext
 from shared.conversations import ConversationStore
 from shared.errors import GatewayError
+from shared.mcp_server.connection_lists import (
+    caching,
+    prompts_of,
+    relayed_prompt,
+    resources_of,
+    templates_of,
+)
 from shared.mcp_server.failures import protocol_errors, tool_error
 from shared.mcp_server.relay import CONNECTION_SCHEME, relayed, relayed_resource
 from shared.mcp_server.resources import TEMPLATES, Resources
 from shared.mcp_server.results import Results
 from shared.mcp_server.tasks import Tasks
 from shared.mcp_server.tasks_extension import TasksExtension
+from shared.mcp_server.tool_list import ToolList
 from shared.selection import ToolSelector
 from shared.storage import MediaStore
 from shared.telemetry import current_record
-from shared.tools import ToolRegistry, ToolSpec
-
-LIST_TTL_MS = 60_000
-"""Milliseconds for which a list of tools may be kept: as long as we keep those of connections."""
-
-PROBLEMS = "openai-mcp-functions/connection-problems"
-"""Where the ``_meta`` of a list tells of connections whose tools are missing."""
+from shared.tools import CONNECTION_SEPARATOR, ToolRegistry
 
 SERVER_NAME = "openai-mcp-functions"
 
@@ -61,7 +62,8 @@ def build_server(
     """
     resources = Resources(registry, media, conversations)
     results = Results(media)
-    handlers = _Handlers(selector, resources, results, make_context)
+    tool_list = ToolList(tool.spec for tool in registry)
+    handlers = _Handlers(selector, tool_list, resources, results, make_context)
     schemas = {tool.name: tool.spec.input_schema for tool in registry}
     server = Server[Any](
         SERVER_NAME,
@@ -74,9 +76,12 @@ def build_server(
         on_list_resources=handlers.list_resources,
         on_list_resource_templates=handlers.list_resource_templates,
         on_read_resource=handlers.read_resource,
+        on_list_prompts=handlers.list_prompts,
+        on_get_prompt=handlers.get_prompt,
         on_completion=handlers.complete,
     )
     TasksExtension(tasks, results, make_context, handlers.call_tool).install(server)
+    server.middleware.append(tool_list)
     return server
 
 
@@ -86,11 +91,13 @@ class _Handlers:
     def __init__(
         self,
         selector: ToolSelector,
+        tool_list: ToolList,
         resources: Resources,
         results: Results,
         make_context: MakeContext,
     ) -> None:
         self._selector = selector
+        self._tool_list = tool_list
         self._resources = resources
         self._results = results
         self._make_context = make_context
@@ -102,13 +109,7 @@ class _Handlers:
             context = self._make_context(request)
             async with context.scope():
                 selection = await self._selector.for_client(context)
-        return types.ListToolsResult(
-            tools=[_as_tool(spec) for spec in selection.specs],
-            # Another caller has other connections.
-            cache_scope="private",
-            ttl_ms=0 if selection.problems else LIST_TTL_MS,
-            _meta=_told(selection.problems),
-        )
+        return self._tool_list.others(selection)
 
     async def call_tool(
         self, request: RequestContext, params: types.CallToolRequestParams
@@ -138,7 +139,16 @@ class _Handlers:
             async with context.scope():
                 cursor = params.cursor if params else None
                 resources, next_cursor = await self._resources.list(cursor, context)
-        return types.ListResourcesResult(resources=[*resources], next_cursor=next_cursor)
+                # Behind the last of the caller's own, which do not wait for other servers.
+                listed = RemoteList()
+                if next_cursor is None:
+                    listed = await self._selector.listed("resources", context)
+        return types.ListResourcesResult(
+            resources=[*resources, *resources_of(listed)],
+            next_cursor=next_cursor,
+            # The next call may make a medium.
+            **caching(listed.problems) | {"ttl_ms": 0},
+        )
 
     async def complete(
         self, request: RequestContext, params: types.CompleteRequestParams
@@ -152,7 +162,33 @@ class _Handlers:
     async def list_resource_templates(
         self, request: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        return types.ListResourceTemplatesResult(resource_templates=TEMPLATES)
+        with protocol_errors():
+            context = self._make_context(request)
+            async with context.scope():
+                listed = await self._selector.listed("templates", context)
+        return types.ListResourceTemplatesResult(
+            resource_templates=[*TEMPLATES, *templates_of(listed)], **caching(listed.problems)
+        )
+
+    async def list_prompts(
+        self, request: RequestContext, params: types.PaginatedRequestParams | None
+    ) -> types.ListPromptsResult:
+        with protocol_errors():
+            context = self._make_context(request)
+            async with context.scope():
+                listed = await self._selector.listed("prompts", context)
+        return types.ListPromptsResult(prompts=[*prompts_of(listed)], **caching(listed.problems))
+
+    async def get_prompt(
+        self, request: RequestContext, params: types.GetPromptRequestParams
+    ) -> types.GetPromptResult:
+        prefix, _, name = params.name.partition(CONNECTION_SEPARATOR)
+        with protocol_errors():
+            context = self._make_context(request)
+            async with context.scope():
+                arguments = params.arguments or {}
+                answer = await self._selector.get_prompt(prefix, name, arguments, context)
+                return relayed_prompt(prefix, answer)
 
     async def read_resource(
         self, request: RequestContext, params: types.ReadResourceRequestParams
@@ -168,11 +204,6 @@ class _Handlers:
                 return types.ReadResourceResult(contents=[await self._resources.read(uri, context)])
 
 
-def _told(problems: Sequence[ConnectionProblem]) -> dict[str, Any] | None:
-    """Returns what a list says of connections whose tools are missing."""
-    return {PROBLEMS: [asdict(problem) for problem in problems]} if problems else None
-
-
 def _instructions(registry: ToolRegistry) -> str:
     return " ".join(
         [
@@ -182,15 +213,4 @@ def _instructions(registry: ToolRegistry) -> str:
             "Tools of connected servers are named CONNECTION__TOOL; where there are many, search_tools "
             "finds them and call_tool calls them.",
         ]
-    )
-
-
-def _as_tool(spec: ToolSpec) -> types.Tool:
-    return types.Tool(
-        name=spec.name,
-        title=spec.title,
-        description=spec.description,
-        input_schema=spec.input_schema,
-        output_schema=spec.output_schema,
-        annotations=types.ToolAnnotations.model_validate(spec.annotations),
     )

@@ -7,9 +7,13 @@ from typing import Any, Literal
 from shared.connections import (
     ConnectionProblem,
     Connections,
+    Kind,
+    RemoteList,
     RemoteTools,
+    Source,
     Wanted,
     find_remote_tool,
+    open_remote_list,
     open_remote_tools,
 )
 from shared.context import CallContext
@@ -168,12 +172,37 @@ class ToolSelector:
             InsufficientScope: The caller lacks ``connections``.
             GatewayError: The server failed or refused.
         """
+        source = await self._source(prefix, context)
+        return await self._connections.read_resource(context.principal.name, source.client_id, uri)
+
+    async def get_prompt(
+        self, prefix: str, name: str, arguments: dict[str, str], context: CallContext
+    ) -> JsonObject:
+        """Returns what the server of a connection answers for one of its prompts.
+
+        Raises:
+            NotFound: The caller has no such connection.
+            InsufficientScope: The caller lacks ``connections``.
+            GatewayError: The server failed or refused.
+        """
+        source = await self._source(prefix, context)
+        return await self._connections.get_prompt(
+            context.principal.name, source.client_id, name, arguments
+        )
+
+    async def listed(self, kind: Kind, context: CallContext) -> RemoteList:
+        """Returns what the servers of connections list besides tools; raises what `for_client` does."""
+        wanted = _allowed(context, context.connections)
+        return await open_remote_list(self._connections, kind, context, wanted)
+
+    async def _source(self, prefix: str, context: CallContext) -> Source:
         context.principal.require("connections")
-        principal = context.principal.name
-        sources, _ = await self._connections.sources.list(principal, context.connections)
+        sources, _ = await self._connections.sources.list(
+            context.principal.name, context.connections
+        )
         for source in sources:
             if source.prefix == prefix:
-                return await self._connections.read_resource(principal, source.client_id, uri)
+                return source
         raise NotFound("There is no connection of this name.")
 
     async def _offered(

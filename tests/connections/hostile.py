@@ -24,6 +24,7 @@ ORDINARY: JsonObject = {
     },
     "tools/list": {"tools": [TOOL]},
     "resources/list": {"resources": []},
+    "resources/templates/list": {"resourceTemplates": []},
     "prompts/list": {"prompts": []},
     "tools/call": {"content": [{"type": "text", "text": "done"}]},
     "resources/read": {"contents": [{"uri": "a://b", "text": "text"}]},

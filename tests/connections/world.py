@@ -152,6 +152,11 @@ def make_server(name: str = "fixture") -> MCPServer:
         """A note."""
         return "noted"
 
+    @server.resource("note://{topic}/{number}")
+    def numbered(topic: str, number: str) -> str:
+        """A note on a topic."""
+        return f"{topic} {number}"
+
     @server.prompt()
     def review(language: str) -> str:
         """Asks for a review."""

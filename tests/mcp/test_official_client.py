@@ -85,6 +85,7 @@ async def test_server_says_what_it_is_and_can(mcp_client: Client, mode: str) -> 
     assert mcp_client.server_capabilities == types.ServerCapabilities(
         tools=types.ToolsCapability(list_changed=False),
         resources=types.ResourcesCapability(list_changed=False, subscribe=False),
+        prompts=types.PromptsCapability(list_changed=False),
         completions=types.CompletionsCapability(),
         extensions={EXTENSION: {}} if mode == "auto" else None,
     )
@@ -299,9 +300,10 @@ async def test_unknown_resource_is_an_error_that_names_the_resources(mcp_client:
     )
 
 
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
 async def test_method_that_the_server_lacks_is_not_found(mcp_client: Client) -> None:
     with pytest.raises(MCPError) as caught:
-        await mcp_client.list_prompts()
+        await mcp_client.subscribe_resource("models://supported")
     assert caught.value.code == types.METHOD_NOT_FOUND
 
 

@@ -1,0 +1,88 @@
+"""Resources, templates and prompts of connections, as MCP clients see them, by their names here."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import mcp_types as types
+
+from shared.connections import ConnectionProblem, RemoteList, Source
+from shared.errors import TooLarge
+from shared.mcp_server.relay import MAX_RELAYED_CHARS, named_here, resource_uri
+from shared.tools import CONNECTION_SEPARATOR, JsonObject
+
+LIST_TTL_MS = 60_000
+"""Milliseconds for which a list may be kept: as long as we keep those of connections."""
+
+PROBLEMS = "openai-mcp-functions/connection-problems"
+"""Where the ``_meta`` of a list tells of connections of which something is missing."""
+
+# Icons are left out: clients would load them from wherever a stranger's server says.
+_SHOWN = ("description", "mimeType", "size", "annotations", "arguments")
+
+
+def caching(problems: Sequence[ConnectionProblem]) -> dict[str, Any]:
+    """Returns the hints of a list that has entries of connections, and what it says of problems."""
+    return {
+        # Another caller has other connections.
+        "cache_scope": "private",
+        "ttl_ms": 0 if problems else LIST_TTL_MS,
+        "_meta": {PROBLEMS: [asdict(problem) for problem in problems]} if problems else None,
+    }
+
+
+def resources_of(listed: RemoteList) -> Sequence[types.Resource]:
+    """Returns resources of connections."""
+    return [
+        types.Resource.model_validate(
+            {**_described(source, entry), "uri": resource_uri(source.prefix, entry["uri"])}
+        )
+        for source, entry in listed.entries
+    ]
+
+
+def templates_of(listed: RemoteList) -> Sequence[types.ResourceTemplate]:
+    """Returns templates of connections' resources."""
+    return [
+        types.ResourceTemplate.model_validate(
+            {
+                **_described(source, entry),
+                "uriTemplate": resource_uri(source.prefix, entry["uriTemplate"]),
+            }
+        )
+        for source, entry in listed.entries
+    ]
+
+
+def prompts_of(listed: RemoteList) -> Sequence[types.Prompt]:
+    """Returns prompts of connections, named as their tools are: CONNECTION__PROMPT."""
+    return [
+        types.Prompt.model_validate(_described(source, entry)) for source, entry in listed.entries
+    ]
+
+
+def relayed_prompt(prefix: str, answer: JsonObject) -> types.GetPromptResult:
+    """Returns what a connection's server answered for a prompt.
+
+    Raises:
+        TooLarge: It has more characters than clients take.
+    """
+    messages = answer.get("messages") or []
+    size = len(json.dumps(messages, ensure_ascii=False))
+    if size > MAX_RELAYED_CHARS:
+        raise TooLarge(
+            f"The prompt has {size} characters, of which at most {MAX_RELAYED_CHARS} are passed on."
+        )
+    named = [{**each, "content": named_here(each["content"], prefix)} for each in messages]
+    return types.GetPromptResult.model_validate(
+        {"description": answer.get("description"), "messages": named}
+    )
+
+
+def _described(source: Source, entry: JsonObject) -> JsonObject:
+    return {
+        **{key: entry[key] for key in _SHOWN if key in entry},
+        "name": f"{source.prefix}{CONNECTION_SEPARATOR}{entry['name']}",
+        "title": f"{source.name}: {entry.get('title') or entry['name']}",
+    }
