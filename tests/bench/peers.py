@@ -33,7 +33,7 @@ from tests.bench.peer_processes import (
     running,
     worker_running,
 )
-from tests.bench.turns import Call, print_table, take_turns
+from tests.bench.turns import Call, CallFailed, print_table, take_turns
 from tests.mcp.support import HEADERS, modern_request, request
 from tests.ports import KEEP_ALIVE_SECONDS
 
@@ -59,13 +59,15 @@ def post(
 
     async def call() -> float:
         started = perf_counter()
-        async with http.post(url, json=body, headers=headers) as response:
-            response.raise_for_status()
-            first = await response.content.readany()
-            milliseconds = (perf_counter() - started) * 1000
-            answer = first + await response.read()
-        if any(mark in answer for mark in _FAILURES):
-            raise RuntimeError(f"{url} answered {answer[:200]!r}")
+        try:
+            async with http.post(url, json=body, headers=headers) as response:
+                first = await response.content.readany()
+                milliseconds = (perf_counter() - started) * 1000
+                answer = first + await response.read()
+        except aiohttp.ClientError as error:
+            raise CallFailed(type(error).__name__) from error
+        if response.status != 200 or any(mark in answer for mark in _FAILURES):
+            raise CallFailed(f"{response.status} {answer[:100]!r}")
         return milliseconds
 
     return call
@@ -119,14 +121,13 @@ async def compare_streams(http: aiohttp.ClientSession, servers: dict[str, Server
     for name, server in servers.items():
         body = _asked() | {"stream": True, "user": SLOW_STREAM}
         call = post(http, f"{server.origin}{CHAT}", body, server.headers)
-        await call()
         started = perf_counter()
         ends = await asyncio.gather(*(call() for _ in range(STREAMS)), return_exceptions=True)
         seconds = perf_counter() - started
         firsts = [end for end in ends if isinstance(end, float)]
         print(
             f"{name:38} complete {len(firsts):3}, all after {seconds:5.1f} s, first byte p50 "
-            f"{statistics.median(firsts):6.0f} ms, last {max(firsts):6.0f} ms, "
+            f"{statistics.median(firsts or [0]):6.0f} ms, last {max(firsts, default=0):6.0f} ms, "
             f"peak {server.peak_mb:4.0f} MB"
         )
 
@@ -140,11 +141,11 @@ async def run(mcp: dict[str, Server], chat: dict[str, Server]) -> None:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
-        await compare_mcp(http, mcp)
-        direct, app = list(chat.values())[:2]
-        await compare_one_chat(http, direct, app)
         await compare_chat(http, chat)
         await compare_streams(http, chat)
+        direct, app = list(chat.values())[:2]
+        await compare_one_chat(http, direct, app)
+        await compare_mcp(http, mcp)
 
 
 async def described(app: Server) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import statistics
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -9,6 +10,10 @@ from time import perf_counter
 Call = Callable[[], Awaitable[float]]
 """Makes one request, and returns the milliseconds to the first byte of its answer."""
 WARM_UP = 10
+
+
+class CallFailed(Exception):
+    """Raised by a call that was not answered as it has to be; the message says how."""
 
 
 @dataclass
@@ -20,12 +25,14 @@ class Measured:
         totals: Milliseconds to the last one.
         medians: The median of the totals of each round.
         rates: Requests per second of each round.
+        failures: How often calls failed in which way; they are in none of the others.
     """
 
     firsts: list[float] = field(default_factory=list)
     totals: list[float] = field(default_factory=list)
     medians: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
 
     def compared(self, base: "Measured") -> tuple[float, float, float]:
         """Returns how the medians and the rates relate to another's, and what is added to its medians.
@@ -54,14 +61,15 @@ async def take_turns(
     """
     measured = {name: Measured() for name in calls}
     for call in calls.values():
-        await asyncio.gather(*(call() for _ in range(max(WARM_UP, at_once))))
+        await _send(call, at_once, max(WARM_UP, at_once), Measured())
     order = list(calls)
     for _ in range(rounds):
         for name in order:
-            started = perf_counter()
-            await _send(calls[name], at_once, requests, measured[name])
-            measured[name].rates.append(requests / (perf_counter() - started))
-            measured[name].medians.append(statistics.median(measured[name].totals[-requests:]))
+            one, started, before = measured[name], perf_counter(), len(measured[name].totals)
+            await _send(calls[name], at_once, requests, one)
+            answered = one.totals[before:]
+            one.rates.append(len(answered) / (perf_counter() - started))
+            one.medians.append(statistics.median(answered or [float("inf")]))
         order.reverse()
     return measured
 
@@ -72,7 +80,12 @@ async def _send(call: Call, at_once: int, requests: int, into: Measured) -> None
     async def send() -> None:
         for _ in remaining:
             started = perf_counter()
-            into.firsts.append(await call())
+            try:
+                first = await call()
+            except CallFailed as failure:
+                into.failures[str(failure)] += 1
+                continue
+            into.firsts.append(first)
             into.totals.append((perf_counter() - started) * 1000)
 
     await asyncio.gather(*(send() for _ in range(at_once)))
@@ -92,6 +105,7 @@ def print_table(title: str, measured: Mapping[str, Measured]) -> None:
         print(
             f"{name:38} {statistics.median(one.totals):8.2f} {p99:8.2f} "
             f"{statistics.median(one.firsts):8.2f} {statistics.median(one.rates):6.0f} "
-            f"{slower:6.2f} {rate:6.2f} {added:8.2f}",
+            f"{slower:6.2f} {rate:6.2f} {added:8.2f}"
+            f"{f'  FAILED {dict(one.failures)}' if one.failures else ''}",
             flush=True,
         )
