@@ -25,6 +25,7 @@ def tool_call(call_id: int, name: str, **arguments: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": call_id, "method": "tools/call", "params": params}
 
 
+V1_BODY = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "Think."}]}
 SLOW_CALL = tool_call(2, "chat_completion", prompt="Think.")
 
 
@@ -102,7 +103,12 @@ async def test_when_the_client_of_a_streamed_chat_leaves_the_provider_is_not_wai
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("/chat", {"message": "Think."}), ("/tools/chat_completion", {"prompt": "Think."})],
+    [
+        ("/chat", {"message": "Think."}),
+        ("/tools/chat_completion", {"prompt": "Think."}),
+        ("/v1/chat/completions", {**V1_BODY, "stream": True}),
+        ("/v1/responses", {"model": "gpt-6-luna", "input": "Think."}),
+    ],
 )
 async def test_when_the_client_leaves_the_provider_is_not_waited_for(
     worker: WorkerProcess, gate: Gate, path: str, body: dict[str, Any]
