@@ -48,7 +48,7 @@ are::
         ├── QuotaExceeded                    429  quota_exceeded
         ├── ProviderUnavailable              502  provider_unavailable
         │   ├── ProviderDisconnected         502  provider_unavailable
-        │   ├── AnswerTooLarge               502  provider_unavailable  shared.outbound.client
+        │   ├── AnswerTooLarge               502  provider_unavailable
         │   ├── DownloadFailed               502  provider_unavailable  shared.outbound.download
         │   └── ServerUnavailable            502  provider_unavailable  shared.connections.errors
         │       └── ServerAnswerTooLarge     502  provider_unavailable  shared.connections.errors
@@ -86,6 +86,7 @@ from shared.errors.complaints import (
     shorten,
 )
 from shared.errors.provider import (
+    AnswerTooLarge,
     ConfiguredModelNotFound,
     ContentFiltered,
     ForwardedError,
@@ -126,6 +127,7 @@ __all__ = [
     "BUG",
     "FIRST_CLIENT_ERROR",
     "FIRST_SERVER_ERROR",
+    "AnswerTooLarge",
     "AuthNotConfigured",
     "BudgetSpent",
     "ConfiguredModelNotFound",

@@ -121,6 +121,10 @@ class ProviderDisconnected(ProviderUnavailable):
         self.was_sent = was_sent
 
 
+class AnswerTooLarge(ProviderUnavailable):
+    """Raised when a server's answer is longer than its client may read."""
+
+
 class ProviderTruncated(ProviderError):
     """Raised when the provider's answer ends before it is complete."""
 

@@ -22,7 +22,8 @@ video lies: each of them may name a machine that only this app can reach, and ge
 Importing this package is cheap: the HTTP library is imported by the first `open_client`.
 """
 
-from shared.outbound.client import EVENT_STREAM, AnswerTooLarge, check_url, open_client
+from shared.errors import AnswerTooLarge
+from shared.outbound.client import EVENT_STREAM, check_url, open_client
 from shared.outbound.download import Download, DownloadFailed, download
 from shared.outbound.downloads import Downloads
 

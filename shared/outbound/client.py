@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from shared.errors import ForbiddenAddress, ProviderUnavailable
+from shared.errors import ForbiddenAddress
 
 if TYPE_CHECKING:
     import httpx2
@@ -12,10 +12,6 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 60.0
 EVENT_STREAM = "text/event-stream"
-
-
-class AnswerTooLarge(ProviderUnavailable):
-    """Raised when a server's answer is longer than the client may read."""
 
 
 def open_client(
@@ -52,7 +48,9 @@ def open_client(
     from shared.outbound.transport import GuardedTransport
 
     guarded = GuardedTransport(
-        allow_private=allow_private, max_body_bytes=max_body_bytes, limits_events=limits_events
+        allow_private=allow_private,
+        max_body_bytes=max_body_bytes,
+        unlimited_type=EVENT_STREAM if limits_events else None,
     )
     plain = {} if max_body_bytes is None else {"Accept-Encoding": "identity"}
     return httpx2.AsyncClient(

@@ -13,8 +13,7 @@ from functools import lru_cache
 import httpcore2
 import httpx2
 
-from shared.errors import ForbiddenAddress
-from shared.outbound.client import EVENT_STREAM, AnswerTooLarge
+from shared.errors import AnswerTooLarge, ForbiddenAddress
 from shared.outbound.network import REMEDY, GuardedBackend
 
 MAX_CONNECTIONS = 20
@@ -32,8 +31,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     Args:
         allow_private: Whether http, and loopback, private and carrier networks are allowed too.
         max_body_bytes: How long an answer may be; None for any length.
-        limits_events: Whether what reads event streams limits their events, so that streams may be of
-            any length.
+        unlimited_type: The content type of answers that may be of any length, because what reads them
+            limits their parts; None for no type.
     """
 
     def __init__(
@@ -41,11 +40,11 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         *,
         allow_private: bool,
         max_body_bytes: int | None = None,
-        limits_events: bool = False,
+        unlimited_type: str | None = None,
     ) -> None:
         self._allow_private = allow_private
         self._max_body_bytes = max_body_bytes
-        self._limits_events = limits_events
+        self._unlimited_type = unlimited_type
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=_ssl_context(),
             max_connections=MAX_CONNECTIONS,
@@ -103,7 +102,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             # It could unfold to any size, and was not asked for.
             raise httpx2.DecodingError("The server compressed its answer without being asked to.")
-        if self._limits_events and headers.get("content-type") == EVENT_STREAM:
+        if self._unlimited_type and headers.get("content-type") == self._unlimited_type:
             return None
         if int(headers.get("content-length", 0)) > limit:
             raise _too_large(limit)

@@ -202,14 +202,14 @@ async def test_user_s_chat_takes_parts_too(
 @pytest.mark.parametrize(
     ("message", "field", "complaint"),
     [
-        ("", "message", "at least 1 character"),
+        ("", "message", "Must not be empty"),
         ("  ", "message", "Must not be blank"),
         (1, "message", "Give a text, or a list of parts"),
-        ([], "message", "at least 1 item"),
+        ([], "message", "Must not be empty"),
         ([{"type": "text", "text": "a"}] * 51, "message", "at most 50 items"),
         ([{"type": "audio"}], "message.0", "'text', 'image' or 'file'"),
         (["a"], "message.0", "'text', 'image' or 'file'"),
-        ([{"type": "text", "text": ""}], "message.0.text", "at least 1 character"),
+        ([{"type": "text", "text": ""}], "message.0.text", "Must not be empty"),
         ([{"type": "text", "text": "a"}, {"type": "image"}], "message.1", "media_id or url"),
         ([{"type": "image", "url": "https://10.0.0.1/"}], "message.0.url", "10.0.0.1"),
     ],
