@@ -6,6 +6,7 @@ more than half of its start.
 
 from fastapi._compat.v2 import ModelField
 from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
 
 
 def reuse_validators() -> None:
@@ -14,8 +15,13 @@ def reuse_validators() -> None:
     made: dict[object, TypeAdapter[object]] = {}
 
     def reuse(field: ModelField) -> None:
-        # A representation names functions by their address, and what is kept here keeps them alive.
-        key = (field.field_info.annotation, repr(field.field_info), repr(field.config))
+        # FastAPI's own representation tells the default only, pydantic's the constraints and the
+        # description too. It names functions by their address, and what is kept keeps them alive.
+        key = (
+            field.field_info.annotation,
+            FieldInfo.__repr__(field.field_info),
+            repr(field.config),
+        )
         try:
             found = made.get(key)
         except TypeError:  # A type that holds something that has no hash.
