@@ -1,7 +1,9 @@
 """Live sessions with servers: a cache of this instance, which it can lose at any time."""
 
 import asyncio
+import gc
 import importlib
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from mcp import Client
 
 T = TypeVar("T")
+_SDK = "shared.connections.transports"
 Operation = Callable[["Client"], Coroutine[Any, Any, T]]
 
 MAX_SESSIONS = 50
@@ -245,9 +248,7 @@ class SessionCache:
 
     async def _acquire(self, target: Target, *, is_new: bool) -> Session:
         if self._sdk is None:
-            self._sdk = await asyncio.to_thread(
-                importlib.import_module, "shared.connections.transports"
-            )
+            self._sdk = await asyncio.to_thread(_load_sdk)
         lock = self._locks.setdefault(target.key, asyncio.Lock())
         async with answered_within(target.connect_timeout), lock:
             session = self._sessions.pop(target.key, None)
@@ -299,3 +300,16 @@ class SessionCache:
 def _start(work: Coroutine[Any, Any, T], trace: HttpTrace, context: Context) -> "asyncio.Task[T]":
     context.run(current_trace.set, trace)
     return asyncio.create_task(work, context=context)
+
+
+def _load_sdk() -> Any:
+    """Imports what speaks MCP.
+
+    What is loaded then stays, so the garbage collector need not look through it again and again: a full
+    collection took 100 ms of everybody's time, and a server that lists much makes one likely.
+    """
+    is_loaded = _SDK in sys.modules
+    sdk = importlib.import_module(_SDK)
+    if not is_loaded:
+        gc.freeze()
+    return sdk
