@@ -282,12 +282,13 @@ async def test_parallel_calls_run_together(agent: Agent, stand_in: StandIn) -> N
 
 
 async def test_parallel_calls_are_bounded(
-    agent: Agent, stand_in: StandIn, tools: Rendezvous
+    environment: dict[str, str], services: Services, tools: Rendezvous, stand_in: StandIn
 ) -> None:
+    agent = make_agent(load_settings(environment), services, tools, tool_timeout=1)
     one_too_many = MAX_PARALLEL_CALLS + 1
     tools.barrier = asyncio.Barrier(one_too_many)
     stand_in.fault(call_tools=["meet"] * one_too_many)
-    answer = await fold(agent.events(ChatInput(message="go"), make_context(6)))
+    answer = await fold(agent.events(ChatInput(message="go"), make_context()))
     assert [call["is_error"] for call in answer["tool_calls"]] == [True] * one_too_many
 
 
