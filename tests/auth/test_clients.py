@@ -111,7 +111,7 @@ async def test_client_with_a_key_is_not_asked_to_sign_in(
 
 
 async def test_tenant_refuses_scopes_of_another_uri_than_the_resource(origin: str) -> None:
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         path = "/.well-known/oauth-protected-resource/mcp"
         metadata = (await client.get(f"{origin}{path}")).json()
         [issuer] = metadata["authorization_servers"]

@@ -64,14 +64,17 @@ class Protected:
     async def _is_good(self, token: str) -> bool:
         if not token:
             return False
-        async with httpx2.AsyncClient(auth=RESOURCE_SERVER) as client:
+        async with httpx2.AsyncClient(auth=RESOURCE_SERVER, timeout=60) as client:
             answer = await client.post(f"{self.issuer}/token/introspection", data={"token": token})
         return bool(answer.json()["active"])
 
     def revoke(self, token: str) -> None:
         """Lets the authorization server forget a token."""
         httpx2.post(
-            f"{self.issuer}/token/revocation", data={"token": token}, auth=RESOURCE_SERVER
+            f"{self.issuer}/token/revocation",
+            data={"token": token},
+            auth=RESOURCE_SERVER,
+            timeout=60,
         ).raise_for_status()
 
 
@@ -113,7 +116,7 @@ async def app(make_client: MakeClient, environment: dict[str, str]) -> httpx2.As
 
 @pytest.fixture
 async def browser() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         yield client
 
 

@@ -219,7 +219,7 @@ async def test_more_calls_than_a_session_has_connections_wait_for_one_another(
 ) -> None:
     client_id = (await connect(make_connections(), server.url)).record.id
     (name,) = store.objects
-    seconds = 0.5
+    seconds = 2
     store.put(name, json.dumps(json.loads(store.objects[name]) | {"timeout": seconds}).encode())
     connections = make_connections()
     server.gate.held_tool = "add"

@@ -156,7 +156,7 @@ async def origin(environment: dict[str, str], keys: dict[str, str]) -> AsyncIter
 async def test_resource_shows_a_conversation_to_its_owner_only(
     origin: str, stand_in: StandIn
 ) -> None:
-    async with httpx2.AsyncClient(base_url=origin, headers=key_of("alice")) as http:
+    async with httpx2.AsyncClient(base_url=origin, headers=key_of("alice"), timeout=60) as http:
         asked = await http.post("/chat", json={"message": "hello"})
         conversation_id = asked.json()["conversation_id"]
         page = (await http.get(f"/conversations/{conversation_id}")).json()

@@ -365,7 +365,7 @@ async def test_client_that_leaves_ends_the_work_and_is_logged(
     caplog.set_level("INFO")
     stand_in.fault(delay=30)
     with ThreadServer(create_app(load_settings(environment))) as server:
-        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH) as client:
+        async with httpx2.AsyncClient(base_url=server.origin, headers=AUTH, timeout=60) as client:
             request = asyncio.create_task(client.post("/chat", json={"message": "hi"}))
             await until(lambda: len(stand_in.requests()) == 1)
             request.cancel()

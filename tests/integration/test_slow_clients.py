@@ -95,7 +95,7 @@ async def test_answer_that_nobody_reads_is_given_up_after_the_deadline(
 @pytest.mark.parametrize("app", [large_answer, many_pieces], ids=lambda app: app.__name__)
 async def test_large_answer_arrives_whole_where_it_is_read(app: ASGIApp) -> None:
     with serving(app, LIMIT_SECONDS) as origin:
-        async with httpx2.AsyncClient(base_url=origin) as client:
+        async with httpx2.AsyncClient(base_url=origin, timeout=60) as client:
             assert len((await client.get("/")).content) == SIZE
 
 

@@ -38,8 +38,8 @@ async def test_key_made_on_one_process_works_on_another_within_30_s_and_ends_as_
     origins: list[str],
 ) -> None:
     async with (
-        httpx2.AsyncClient(base_url=origins[0], headers=AS_ADMIN) as one,
-        httpx2.AsyncClient(base_url=origins[1]) as other,
+        httpx2.AsyncClient(base_url=origins[0], headers=AS_ADMIN, timeout=60) as one,
+        httpx2.AsyncClient(base_url=origins[1], timeout=60) as other,
     ):
         # The other one has looked already, and knows that there is no key.
         assert await status(other, "x" * 30) == 401

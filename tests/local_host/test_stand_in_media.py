@@ -217,7 +217,9 @@ def test_official_client_makes_edits_speaks_and_transcribes(sdk: openai.OpenAI) 
 def test_deployment_in_the_path_is_served_too(stand_in: StandIn) -> None:
     origin = stand_in.base_url.removesuffix("/v1")
     url = f"{origin}/openai/deployments/pictures/images/generations"
-    response = httpx2.post(url, json={"model": "pictures", "prompt": "A kite", "size": "32x32"})
+    response = httpx2.post(
+        url, json={"model": "pictures", "prompt": "A kite", "size": "32x32"}, timeout=60
+    )
     assert len(files(response)) == 1
 
 

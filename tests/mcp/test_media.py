@@ -51,7 +51,7 @@ async def test_picture_is_a_resource_of_its_bytes(mcp_client: Client, origin: st
     [contents] = (await mcp_client.read_resource(f"media://{media['id']}")).contents
     assert isinstance(contents, types.BlobResourceContents)
     assert (contents.mime_type, contents.uri) == ("image/png", f"media://{media['id']}")
-    async with httpx2.AsyncClient(base_url=origin, headers=AUTH) as https:
+    async with httpx2.AsyncClient(base_url=origin, headers=AUTH, timeout=60) as https:
         shown = await https.get(f"/media/{media['id']}")
     assert contents.blob.startswith("iVBOR")
     assert len(shown.content) == media["size_bytes"]
@@ -59,7 +59,7 @@ async def test_picture_is_a_resource_of_its_bytes(mcp_client: Client, origin: st
 
 async def test_large_medium_is_a_resource_with_its_link(mcp_client: Client, origin: str) -> None:
     samples = bytes(MAX_MEDIA_BYTES + 2)
-    async with httpx2.AsyncClient(base_url=origin, headers=AUTH) as https:
+    async with httpx2.AsyncClient(base_url=origin, headers=AUTH, timeout=60) as https:
         headers = {"Content-Type": "audio/pcm"}
         response = await https.post("/media", content=samples, headers=headers)
     assert response.status_code == 201

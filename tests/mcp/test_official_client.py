@@ -137,7 +137,7 @@ async def test_tools_have_valid_schemas_of_objects_for_arguments_and_result(
 
 async def test_tools_are_the_same_as_over_https(mcp_client: Client, origin: str) -> None:
     tools = (await mcp_client.list_tools()).tools
-    async with httpx2.AsyncClient(base_url=origin, headers=AUTH) as https:
+    async with httpx2.AsyncClient(base_url=origin, headers=AUTH, timeout=60) as https:
         over_https = (await https.get("/tools")).json()["tools"]
     # MCP has no field for what a call costs.
     for tool_over_https in over_https:

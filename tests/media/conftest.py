@@ -56,7 +56,7 @@ def kept_for(shown: httpx2.Response) -> int:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         yield client
 
 

@@ -32,7 +32,7 @@ class Gate:
         self._folder = folder
         # No connection is kept: Azurite closes idle ones, also just when they are used again.
         limits = httpx2.Limits(max_keepalive_connections=0)
-        self._client = httpx2.AsyncClient(base_url=upstream, limits=limits)
+        self._client = httpx2.AsyncClient(base_url=upstream, limits=limits, timeout=60)
         self._stop_at = 0
         self._released = threading.Event()
         self.writes = 0

@@ -232,6 +232,7 @@ async def test_svg_with_a_script_runs_nowhere(visit: Visit, stand_in: StandIn) -
             f"{visitor.origin}/media",
             content=SVG,
             headers={**AUTH, "Content-Type": "image/svg+xml"},
+            timeout=60,
         )
         await visitor.show("media")
         if response.is_success:

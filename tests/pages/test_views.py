@@ -272,7 +272,9 @@ async def test_key_is_made_shown_once_used_changed_rotated_and_revoked(visit: Vi
         await expect(fresh.locator("pre")).not_to_have_text(first)
         second = await fresh.locator("pre").inner_text()
         for key in (first, second):
-            me = httpx2.get(f"{visitor.origin}/me", headers={"Authorization": f"Bearer {key}"})
+            me = httpx2.get(
+                f"{visitor.origin}/me", headers={"Authorization": f"Bearer {key}"}, timeout=60
+            )
             assert me.json()["principal"] == "maya"
 
         await card.get_by_role("button", name="Revoke the key maya").click()

@@ -80,7 +80,7 @@ def running(
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         scheme = "https" if arguments else "http"
-        with httpx2.Client(verify=verify) as client:
+        with httpx2.Client(verify=verify, timeout=60) as client:
             block_until(lambda: _answers(client, f"{scheme}://{LOOPBACK}:{port}/", process))
         yield
     finally:

@@ -30,7 +30,7 @@ async def check(store: BlobStore, verify: ssl.SSLContext | bool) -> str:
     await store.create("folder/a.png", b"png", HEADERS)
     link = await store.link("folder/a.png", soon())
     expired = await store.link("folder/a.png", datetime.now(UTC) - timedelta(minutes=1))
-    async with httpx2.AsyncClient(verify=verify) as browser:
+    async with httpx2.AsyncClient(verify=verify, timeout=60) as browser:
         answer = await browser.get(link)
         assert (answer.status_code, answer.content) == (200, b"png")
         assert answer.headers["content-type"] == "image/png"

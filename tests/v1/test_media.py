@@ -66,7 +66,7 @@ async def shown_at(client: httpx2.AsyncClient, link: str) -> bytes:
         if found.status_code == 302:
             return await shown_at(client, found.headers["location"])
     else:
-        async with httpx2.AsyncClient() as browser:
+        async with httpx2.AsyncClient(timeout=60) as browser:
             found = await browser.get(link)
     assert found.status_code == 200
     return found.content

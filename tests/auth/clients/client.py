@@ -45,7 +45,7 @@ class Storage:
 
 
 async def browse(address):
-    async with httpx.AsyncClient() as browser:
+    async with httpx.AsyncClient(timeout=60) as browser:
         for _ in range(20):
             if address.startswith(redirect):
                 back.update(parse_qs(urlsplit(address).query))
