@@ -131,7 +131,7 @@ def test_malformed_setting_is_shown_and_the_app_answers_with_it(free_port: int) 
         assert health["status"] == "unhealthy"
         # The command that is printed has a key, which makes the answer tell more.
         [command] = commands(app.banner)
-        assert "CHAT_MAX_TURNS is malformed: " in run_command(command)
+        assert "The setting CHAT_MAX_TURNS must be an integer." in run_command(command)
     finally:
         errors = app.stop()
     assert "Traceback" not in errors
