@@ -83,8 +83,13 @@ async def run_program(name: str, origin: str, key: str, model: str) -> Any:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(TIMEOUT):
-        output, complaints = await process.communicate()
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            output, complaints = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
     assert process.returncode == 0, complaints.decode()
     return json.loads(output)
 
