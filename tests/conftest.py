@@ -25,6 +25,7 @@ from shared.storage import IdempotencyStore, MediaStore, Storage
 from shared.timing import Timing
 from shared.tools import Claims
 from tests import time_limits
+from tests.gate import Gate
 from tests.ports import free_port
 from tests.selection import Selection, leave_out
 from tests.storage import azurite as azurite_process
@@ -135,8 +136,14 @@ class StandIn:
 
 
 @pytest.fixture(scope="session")
-def stand_in_server() -> Iterator[StandIn]:
-    with ThreadServer(create_stand_in()) as server:
+def gate() -> Gate:
+    """Holds the stand-in's answers back where a test says so."""
+    return Gate(create_stand_in())
+
+
+@pytest.fixture(scope="session")
+def stand_in_server(gate: Gate) -> Iterator[StandIn]:
+    with ThreadServer(gate) as server:
         stand_in = StandIn(server.origin)
         yield stand_in
         stand_in.close()

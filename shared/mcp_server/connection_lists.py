@@ -1,6 +1,5 @@
 """Resources, templates and prompts of connections, as MCP clients see them, by their names here."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -8,8 +7,7 @@ from typing import Any
 import mcp_types as types
 
 from shared.connections import ConnectionProblem, RemoteList, Source
-from shared.errors import TooLarge
-from shared.mcp_server.relay import MAX_RELAYED_CHARS, named_here, resource_uri
+from shared.mcp_server.relay import check_size, named_here, resource_uri
 from shared.tools import CONNECTION_SEPARATOR, JsonObject
 
 LIST_TTL_MS = 60_000
@@ -69,11 +67,7 @@ def relayed_prompt(prefix: str, answer: JsonObject) -> types.GetPromptResult:
         TooLarge: It has more characters than clients take.
     """
     messages = answer.get("messages") or []
-    size = len(json.dumps(messages, ensure_ascii=False))
-    if size > MAX_RELAYED_CHARS:
-        raise TooLarge(
-            f"The prompt has {size} characters, of which at most {MAX_RELAYED_CHARS} are passed on."
-        )
+    check_size(messages, "prompt")
     named = [{**each, "content": named_here(each["content"], prefix)} for each in messages]
     return types.GetPromptResult.model_validate(
         {"description": answer.get("description"), "messages": named}

@@ -43,14 +43,28 @@ def relayed_resource(prefix: str, answer: JsonObject) -> types.ReadResourceResul
         TooLarge: It has more characters than clients take.
     """
     contents = answer.get("contents") or []
-    size = len(json.dumps(contents, ensure_ascii=False))
-    if size > MAX_RELAYED_CHARS:
-        raise TooLarge(
-            f"The resource has {size} characters, of which at most {MAX_RELAYED_CHARS} are passed on. "
-            "Ask for a smaller one."
-        )
+    check_size(contents, "resource", " Ask for a smaller one.")
     named = [{**each, "uri": resource_uri(prefix, each["uri"])} for each in contents]
     return types.ReadResourceResult.model_validate({"contents": named})
+
+
+def check_size(parts: object, noun: str, advice: str = "") -> None:
+    """Checks what is about to be passed on.
+
+    Args:
+        parts: The JSON of it.
+        noun: What it is, for the error.
+        advice: What callers can do about it, for the error.
+
+    Raises:
+        TooLarge: It has more characters than clients take.
+    """
+    size = len(json.dumps(parts, ensure_ascii=False))
+    if size > MAX_RELAYED_CHARS:
+        raise TooLarge(
+            f"The {noun} has {size} characters, of which at most {MAX_RELAYED_CHARS} are passed on."
+            f"{advice}"
+        )
 
 
 def resource_uri(prefix: str, uri: str) -> str:

@@ -1,12 +1,10 @@
 """What a connection adds to a tool call, and what connections leave behind; judges nothing."""
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 import httpx2
@@ -18,6 +16,7 @@ from tests.conftest import AUTH, KEY
 from tests.connections import foreign
 from tests.mcp.support import process_environment
 from tests.media.app_process import AppProcess, running
+from tests.soak.held import descriptors
 
 WARM_UP = 100
 PAIRED_CALLS = 1000
@@ -66,15 +65,10 @@ async def repeat(times: int, work: Callable[[], Awaitable[object]]) -> None:
 
 def held(app: AppProcess) -> str:
     """Returns what the app's process holds, as Linux counts it."""
-    descriptors = Path(f"/proc/{app.pid}/fd")
-    targets = []
-    for descriptor in os.listdir(descriptors):
-        try:
-            targets.append(os.readlink(descriptors / descriptor))
-        except FileNotFoundError:
-            continue  # Closed since it was listed.
-    sockets = sum(target.startswith("socket:") for target in targets)
-    return f"{sockets:3} sockets of {len(targets):3} descriptors, {resident_megabytes(app):6.1f} MB"
+    sockets, files = descriptors(app.pid)
+    return (
+        f"{sockets:3} sockets of {sockets + files:3} descriptors, {resident_megabytes(app):6.1f} MB"
+    )
 
 
 async def repeat_and_look(

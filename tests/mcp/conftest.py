@@ -5,7 +5,7 @@ import httpx2
 import pytest
 from mcp import Client
 
-from local.stand_in import VIDEO_MODEL, create_stand_in
+from local.stand_in import VIDEO_MODEL
 from shared.app import create_app
 from shared.settings import load_settings
 from tests.conftest import AUTH, KEY, StandIn, ThreadServer, digest
@@ -18,21 +18,6 @@ from tests.mcp.support import (
     TIMEOUT,
     connected,
 )
-from tests.worker.gate import Gate
-
-
-@pytest.fixture(scope="session")
-def gate() -> Gate:
-    return Gate(create_stand_in())
-
-
-@pytest.fixture(scope="session")
-def stand_in_server(gate: Gate) -> Iterator[StandIn]:
-    """The stand-in of all tests, behind a gate."""
-    with ThreadServer(gate) as server:
-        stand_in = StandIn(server.origin)
-        yield stand_in
-        stand_in.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from shared.app import create_app
 from shared.settings import load_settings
 from shared.timing import Timing
 from tests.conftest import AUTH, KEY, StandIn, ThreadServer, digest
+from tests.gate import Gate, happened
 from tests.mcp.support import HEADERS, TIMEOUT, answers, connected, initialize, request
 from tests.mcp.task_client import EXTENSION, TaskClient, TaskSupport
 from tests.waiting import until
-from tests.worker.gate import Gate, happened
 
 HILL = {"prompt": "A hill", "size": "32x32"}
 OTHER_KEY = "the-key-of-somebody-else"

@@ -10,12 +10,12 @@ import mcp_types as types
 import pytest
 
 from tests.conftest import AUTH, StandIn
+from tests.gate import Gate, happened
 from tests.mcp.support import TIMEOUT
 from tests.mcp.task_client import TaskClient
 from tests.media.app_process import running
 from tests.media.kills import LEASE_PAUSE, kill_after_every_write
 from tests.waiting import until
-from tests.worker.gate import Gate, happened
 
 pytestmark = pytest.mark.any_python
 

@@ -50,7 +50,7 @@ async def look(worker: WorkerProcess, minute: float, calls: int) -> Held:
     """Returns what a worker holds."""
     held = await worker.held()
     status = _status(worker.pid)
-    sockets, files = _descriptors(worker.pid)
+    sockets, files = descriptors(worker.pid)
     return Held(
         minute=minute,
         calls=calls,
@@ -70,7 +70,8 @@ def _status(pid: int) -> dict[str, float]:
     return {name: int(value.split()[0]) * 1024 / MEGABYTE for name, value in fields}
 
 
-def _descriptors(pid: int) -> tuple[int, int]:
+def descriptors(pid: int) -> tuple[int, int]:
+    """Returns how many sockets and how many other files a process has open, as Linux counts them."""
     folder = Path(f"/proc/{pid}/fd")
     targets = []
     for descriptor in os.listdir(folder):

@@ -1,12 +1,13 @@
 """The app before a provider whose bytes a test decides."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import httpx2
+import openai
 import pytest
 
-from tests.conftest import MakeClient, ThreadServer
+from tests.conftest import KEY, MakeClient, ThreadServer
 from tests.v1.upstream import Upstream
 
 
@@ -35,3 +36,12 @@ def gateway_environment(environment: dict[str, str], provider: Provider) -> dict
 def gateway(make_client: MakeClient, gateway_environment: dict[str, str]) -> httpx2.AsyncClient:
     """A client of that app."""
     return make_client(gateway_environment)
+
+
+@pytest.fixture
+async def api(app_origin: str) -> AsyncIterator[openai.AsyncOpenAI]:
+    """OpenAI's client of the app before the stand-in."""
+    async with openai.AsyncOpenAI(
+        base_url=f"{app_origin}/v1", api_key=KEY, max_retries=0, timeout=60
+    ) as client:
+        yield client

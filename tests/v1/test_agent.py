@@ -2,7 +2,6 @@
 
 import json
 from base64 import b64encode
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -10,20 +9,12 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 
-from tests.conftest import KEY, MakeClient, StandIn, digest
+from tests.conftest import MakeClient, StandIn, digest
 from tests.media.support import png
 from tests.v1.test_errors import error_of
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 ASK: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "server_time please"}]
-
-
-@pytest.fixture
-async def api(app_origin: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=f"{app_origin}/v1", api_key=KEY, max_retries=0, timeout=60
-    ) as client:
-        yield client
 
 
 async def test_agent_runs_its_tools_and_shows_them_as_reasoning(

@@ -1,14 +1,13 @@
 """Tools that a caller of the model ``agent`` has itself, beside those of the agent."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
-from tests.conftest import KEY, StandIn
+from tests.conftest import StandIn
 from tests.v1.test_errors import error_of
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -31,14 +30,6 @@ CODEX_TOOLS = {
         }
     ],
 }
-
-
-@pytest.fixture
-async def api(app_origin: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=f"{app_origin}/v1", api_key=KEY, max_retries=0, timeout=60
-    ) as client:
-        yield client
 
 
 def names(body: dict[str, Any]) -> list[str]:

@@ -1,13 +1,10 @@
 """OpenAI's own client, unchanged, against the gateway before the stand-in."""
 
 from base64 import b64decode
-from collections.abc import AsyncIterator
 
 import openai
 import pytest
 from openai.types.chat import ChatCompletionFunctionToolParam
-
-from tests.conftest import KEY
 
 MODEL = "gpt-6-luna"
 WEATHER: ChatCompletionFunctionToolParam = {
@@ -17,14 +14,6 @@ WEATHER: ChatCompletionFunctionToolParam = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
-
-
-@pytest.fixture
-async def api(app_origin: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=f"{app_origin}/v1", api_key=KEY, max_retries=0
-    ) as client:
-        yield client
 
 
 async def test_chat_completion(api: openai.AsyncOpenAI) -> None:

@@ -5,26 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 import httpx2
 import pytest
 
-from local.stand_in import create_stand_in
-from tests.conftest import KEY, StandIn, ThreadServer
-from tests.worker.gate import Gate
+from tests.conftest import KEY, StandIn
 from tests.worker.process import WorkerProcess, run_worker
 
 BROWSER_ORIGIN = "https://app.example"
-
-
-@pytest.fixture(scope="session")
-def gate() -> Gate:
-    return Gate(create_stand_in())
-
-
-@pytest.fixture(scope="session")
-def stand_in_server(gate: Gate) -> Iterator[StandIn]:
-    """The stand-in of all tests, behind a gate."""
-    with ThreadServer(gate) as server:
-        stand_in = StandIn(server.origin)
-        yield stand_in
-        stand_in.close()
 
 
 @pytest.fixture(scope="session")

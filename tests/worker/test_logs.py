@@ -19,9 +19,9 @@ from shared.background import Background
 from shared.functions_worker import WorkerServer, respond
 from shared.routes.exchange import CLIENT_CLOSED_REQUEST
 from tests.conftest import StandIn
+from tests.gate import Gate, happened
 from tests.mcp.task_client import TaskClient
 from tests.waiting import until
-from tests.worker.gate import Gate, happened
 from tests.worker.host_log import make_task, task_invocation_id
 from tests.worker.process import WorkerProcess, run_worker
 from tests.worker.test_invocations import ACCEPT, LIST_TOOLS, NOTHING_LEFT, settled

@@ -12,9 +12,9 @@ from mcp.client.streamable_http import streamable_http_client
 
 from shared.routes.exchange import CLIENT_CLOSED_REQUEST
 from tests.conftest import AUTH, ThreadServer
+from tests.gate import Gate, happened
 from tests.torrent import Torrent
 from tests.waiting import block_until, until
-from tests.worker.gate import Gate, happened
 from tests.worker.process import TIMEOUT_SECONDS, WorkerProcess, run_worker
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}

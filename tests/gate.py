@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.worker.process import TIMEOUT_SECONDS
+from tests.waiting import LIMIT_SECONDS
 
 
 class Hold:
@@ -79,4 +79,4 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 async def happened(event: threading.Event) -> bool:
     """Waits for an event; False where it does not come."""
-    return await asyncio.to_thread(event.wait, TIMEOUT_SECONDS)
+    return await asyncio.to_thread(event.wait, LIMIT_SECONDS)
