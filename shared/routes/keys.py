@@ -224,7 +224,7 @@ def _view(name: str, grant: KeyGrant) -> dict[str, Any]:
     limits = None if grant.limits is None else grant.limits.model_dump(exclude_none=True)
     return {
         "name": name,
-        "scopes": ordered(grant.scopes),
+        "scopes": sorted(grant.scopes, key=SCOPES.index),
         "expires": grant.expires,
         "models": None if grant.models is None else list(grant.models),
         "limits": limits,
@@ -235,11 +235,6 @@ def _granted(grant: KeyGrant) -> dict[str, Any]:
     view = _view("", grant)
     del view["name"]
     return view
-
-
-def ordered(scopes: frozenset[Scope]) -> list[Scope]:
-    """Returns scopes in the order of their list."""
-    return [scope for scope in SCOPES if scope in scopes]
 
 
 def _keep_secret(response: Response) -> None:

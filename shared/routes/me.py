@@ -10,8 +10,7 @@ from shared.auth import Guard
 from shared.errors import NotConfigured, StorageUnavailable
 from shared.model_access import common_patterns
 from shared.routes.guarded_route import Context, guarded
-from shared.routes.keys import ordered
-from shared.settings import Scope, Settings
+from shared.settings import SCOPES, Scope, Settings
 from shared.usage import Ledger
 
 
@@ -74,7 +73,7 @@ def me_router(settings: Settings, guard: Guard, ledger: Ledger) -> APIRouter:
         return Me(
             principal=principal.name,
             display_name=principal.display_name,
-            scopes=ordered(principal.scopes),
+            scopes=sorted(principal.scopes, key=SCOPES.index),
             models=common_patterns(lists) if lists else None,
             limits=limits,
             usage={name: standing["used"] for name, standing in limits.items()},
