@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import datetime
 from typing import Any
 
@@ -182,23 +182,23 @@ class BlobStore:
         # Without an offset the SDK knows how to read what is empty.
         offset = None if start == 0 and end is None else start
         length = None if end is None else end - start + 1
-        answer = AnswerTime()
-        try:
-            with self._container.errors(name):
-                reader = await blob.download_blob(
-                    offset, length, max_concurrency=1, raw_response_hook=answer
-                )
-        except EmptyRange as error:
-            info = await self.describe(name)
-            if start > 0:
-                raise RangeNotSatisfiable(info.size) from error
-            yield ObjectStream(info, _nothing())
-            return
-        size = int((reader.properties.content_range or "/0").rpartition("/")[2])
-        if 0 < start >= size:
-            raise RangeNotSatisfiable(size)
-        info = info_of(reader.properties, size, answer.sent_at)
-        yield ObjectStream(info, self._chunks(name, reader))
+        with closing(_Answers()) as answers:
+            try:
+                with self._container.errors(name):
+                    reader = await blob.download_blob(
+                        offset, length, max_concurrency=1, raw_response_hook=answers
+                    )
+            except EmptyRange as error:
+                info = await self.describe(name)
+                if start > 0:
+                    raise RangeNotSatisfiable(info.size) from error
+                yield ObjectStream(info, _nothing())
+                return
+            size = int((reader.properties.content_range or "/0").rpartition("/")[2])
+            if 0 < start >= size:
+                raise RangeNotSatisfiable(size)
+            info = info_of(reader.properties, size, answers.sent_at)
+            yield ObjectStream(info, self._chunks(name, reader))
 
     async def list(self, prefix: str, limit: int = 100, cursor: str | None = None) -> ObjectPage:
         """Lists objects whose names begin with a prefix, in the order of their names."""
@@ -248,6 +248,24 @@ class BlobStore:
                 except StopAsyncIteration:
                     return
             yield chunk
+
+
+class _Answers(AnswerTime):
+    """Knows storage's answers to one download: the SDK does not close one whose reading is cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: Any = None
+
+    def __call__(self, answer: Any) -> None:
+        """Takes an answer, as the SDK calls its hooks."""
+        super().__call__(answer)
+        self._last = answer.http_response.internal_response
+
+    def close(self) -> None:
+        """Closes the connection of an answer that was not read to its end."""
+        if self._last is not None:
+            self._last.close()
 
 
 async def _first(pages: Any) -> Any:
