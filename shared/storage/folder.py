@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
@@ -56,7 +58,9 @@ class FolderStore:
     ) -> ObjectInfo:
         """Stores a new object of unknown length."""
         upload = self._folder.upload()
-        file, draft = await self._run(upload.__enter__)
+        file, draft = await self._acquire(
+            upload.__enter__, lambda _: upload.__exit__(None, None, None)
+        )
         try:
             async for chunk in chunks:
                 await self._run(file.write, chunk)
@@ -85,7 +89,9 @@ class FolderStore:
         self, name: str, start: int = 0, end: int | None = None
     ) -> AsyncIterator[ObjectStream]:
         """Reads an object, or a range of it, piece by piece."""
-        file, info, stop, first = await self._run(self._open, name, start, end)
+        file, info, stop, first = await self._acquire(
+            partial(self._open, name, start, end), lambda opened: opened[0].close()
+        )
         try:
             yield ObjectStream(info, self._chunks(file, start, stop, first))
         finally:
@@ -124,6 +130,25 @@ class FolderStore:
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with _errors():
             return await asyncio.to_thread(work, *args, **kwargs)
+
+    async def _acquire(self, work: Callable[[], T], release: Callable[[T], object]) -> T:
+        """Opens something in a thread, which goes on when the caller is cancelled meanwhile."""
+        opened: Future[T] = Future()
+
+        def opening() -> None:
+            result = work()
+            try:
+                opened.set_result(result)
+            except InvalidStateError:
+                release(result)
+
+        try:
+            await self._run(opening)
+        except BaseException:
+            if not opened.cancel():
+                release(opened.result())
+            raise
+        return opened.result()
 
     async def _chunks(
         self, file: BinaryIO, start: int, stop: int, chunk: bytes
