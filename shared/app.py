@@ -40,7 +40,7 @@ from shared.routes.middleware import (
 )
 from shared.routes.openai import openai_router
 from shared.routes.openapi import complete_openapi
-from shared.routes.pages import PAGE_PATH, pages_router
+from shared.routes.pages import PAGE_FILES_PATH, PAGE_PATH, pages_router
 from shared.routes.principals import principals_router
 from shared.routes.protected_resource import ProtectedResource, protected_resource_router
 from shared.routes.routing import add_routes, index_paths
@@ -89,7 +89,9 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         claims=services.claims,
         tool_timeout=timing.tool,
     )
-    mcp = McpEndpoint(lambda: make_mcp_server(services, mcp_context))
+    mcp = McpEndpoint(
+        lambda: make_mcp_server(services, mcp_context, f"{settings.own_url}{PAGE_FILES_PATH}")
+    )
     origins = settings.cors_allowed_origins
     mcp_origins = settings.mcp_allowed_origins
 
@@ -179,9 +181,17 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
 
 
 def make_mcp_server(
-    services: Services, make_context: Callable[[Any], CallContext]
+    services: Services,
+    make_context: Callable[[Any], CallContext],
+    icons_url: str | None = None,
 ) -> "Server[Any]":
-    """Returns our tools as an MCP server; imports the SDK."""
+    """Returns our tools as an MCP server; imports the SDK.
+
+    Args:
+        services: The services.
+        make_context: Makes the context of one request of the protocol.
+        icons_url: URL of the folder of icons; None where no client could load them.
+    """
     from shared.mcp_server.server import build_server
     from shared.mcp_server.tasks import Tasks
 
@@ -192,6 +202,7 @@ def make_mcp_server(
         services.conversations,
         Tasks(services.tools, services.storage),
         make_context,
+        icons_url,
     )
 
 

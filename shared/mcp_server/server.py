@@ -27,13 +27,15 @@ from shared.mcp_server.resources import TEMPLATES, Resources
 from shared.mcp_server.results import Results
 from shared.mcp_server.tasks import Tasks
 from shared.mcp_server.tasks_extension import TasksExtension
-from shared.mcp_server.tool_list import ToolList
+from shared.mcp_server.tool_list import ToolList, icons_of
 from shared.selection import ToolSelector
 from shared.storage import MediaStore
 from shared.telemetry import current_record
 from shared.tools import CONNECTION_SEPARATOR, ToolRegistry
 
 SERVER_NAME = "openai-mcp-functions"
+ICON = "icon.png"
+"""The file of the server's icon; PNG, because VS Code and others take no drawings (SVG)."""
 
 RequestContext = Any
 """The SDK's ``ServerRequestContext``; its ``request`` is the HTTP request, None over stdio."""
@@ -49,6 +51,7 @@ def build_server(
     conversations: ConversationStore,
     tasks: Tasks,
     make_context: MakeContext,
+    icons_url: str | None = None,
 ) -> Server[Any]:
     """Builds the MCP server; it keeps nothing between requests.
 
@@ -59,16 +62,18 @@ def build_server(
         conversations: The ``conversation://`` resources.
         tasks: The tasks in place of results that take long.
         make_context: Called once for each request.
+        icons_url: URL of the folder of icons, which clients load without a key; None to show none.
     """
     resources = Resources(registry, media, conversations)
     results = Results(media)
-    tool_list = ToolList(tool.spec for tool in registry)
+    tool_list = ToolList((tool.spec for tool in registry), icons_url)
     handlers = _Handlers(selector, tool_list, resources, results, make_context)
     schemas = {tool.name: tool.spec.input_schema for tool in registry}
     server = Server[Any](
         SERVER_NAME,
         version=__version__,
         title="OpenAI MCP Functions",
+        icons=icons_of(icons_url, ICON),
         instructions=_instructions(registry),
         get_tool_input_schema=schemas.get,
         on_list_tools=handlers.list_tools,

@@ -13,6 +13,9 @@ from shared.tools import ToolSpec
 
 _METHOD = "tools/list"
 
+ICONS_REVISION = "2025-11-25"
+"""The first revision of the protocol whose tools may have icons."""
+
 
 class ToolList:
     """Lists tools, as a middleware of the SDK's server around a handler that leaves out our own.
@@ -22,10 +25,12 @@ class ToolList:
 
     Args:
         own: Our own tools.
+        icons_url: URL of the folder of their icons; None to show none.
     """
 
-    def __init__(self, own: Iterable[ToolSpec]) -> None:
+    def __init__(self, own: Iterable[ToolSpec], icons_url: str | None) -> None:
         self._own = list(own)
+        self._icons_url = icons_url
         self._names = frozenset(spec.name for spec in self._own)
         self._written: dict[str, list[Any]] = {}
 
@@ -48,13 +53,23 @@ class ToolList:
     def _in(self, revision: str) -> list[Any]:
         """Returns our tools as a revision has them; only known ones get here."""
         if revision not in self._written:
-            result = types.ListToolsResult(tools=list(map(_as_tool, self._own)))
+            icons_url = self._icons_url if revision >= ICONS_REVISION else None
+            own = [_as_tool(spec, icons_of(icons_url, spec.icon)) for spec in self._own]
+            result = types.ListToolsResult(tools=own)
             plain = result.model_dump(by_alias=True, mode="json", exclude_none=True)
             self._written[revision] = serialize_server_result(_METHOD, revision, plain)["tools"]
         return self._written[revision]
 
 
-def _as_tool(spec: ToolSpec) -> types.Tool:
+def icons_of(icons_url: str | None, file: str | None) -> list[types.Icon] | None:
+    """Returns an icon as the protocol has it; None without a file or a URL."""
+    if icons_url is None or file is None:
+        return None
+    # Its ending tells the type: each byte here is in each answer.
+    return [types.Icon(src=f"{icons_url}/{file}")]
+
+
+def _as_tool(spec: ToolSpec, icons: list[types.Icon] | None = None) -> types.Tool:
     return types.Tool(
         name=spec.name,
         title=spec.title,
@@ -62,4 +77,5 @@ def _as_tool(spec: ToolSpec) -> types.Tool:
         input_schema=spec.input_schema,
         output_schema=spec.output_schema,
         annotations=types.ToolAnnotations.model_validate(spec.annotations),
+        icons=icons,
     )

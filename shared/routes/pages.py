@@ -14,17 +14,28 @@ from shared.settings import Settings
 from shared.storage import media_origin
 
 PAGE_PATH = "/"
-CONFIG_PATH = "/pages/config.json"
+PAGE_FILES_PATH = "/pages"
+CONFIG_PATH = f"{PAGE_FILES_PATH}/config.json"
 
 STAND_IN = "stand-in"
 """The key that the local host gives to the stand-in for OpenAI."""
+
+ICON_SUFFIX = ".png"
 
 _MEDIA_TYPES = {
     ".js": JAVASCRIPT,
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
+    ICON_SUFFIX: "image/png",
 }
-"""What the page is made of, beside its HTML."""
+"""What the page is made of, beside its HTML, and the icons for MCP clients."""
+
+_ICON_HEADERS = {
+    # MCP clients load them from wherever they run, and show them again and again.
+    "Cache-Control": "public, max-age=86400",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 class EntraSignIn(BaseModel):
@@ -56,7 +67,11 @@ def pages_router(settings: Settings, openai: OpenAIService, entra: EntraConfig |
     headers = page_headers(media_origin(settings), entra.authority if entra else None)
     index = page_file("index.html", HTML, headers)
     files = {
-        path.name: page_file(path.name, _MEDIA_TYPES[path.suffix], headers)
+        path.name: page_file(
+            path.name,
+            _MEDIA_TYPES[path.suffix],
+            _ICON_HEADERS if path.suffix == ICON_SUFFIX else headers,
+        )
         for path in PAGES.iterdir()
         if path.suffix in _MEDIA_TYPES
     }
@@ -74,7 +89,7 @@ def pages_router(settings: Settings, openai: OpenAIService, entra: EntraConfig |
             entra=_entra_sign_in(entra),
         )
 
-    @router.get("/pages/{file}", name="page_file")
+    @router.get(f"{PAGE_FILES_PATH}/{{file}}", name="page_file")
     async def get_file(request: Request, file: str) -> Response:
         found = files.get(file)
         if found is None:

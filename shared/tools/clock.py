@@ -25,10 +25,9 @@ class ClockTools:
         get_route=GetRoute("/server_time", name="server_time", tag="tools"),
     )
     async def server_time(self, context: CallContext) -> ServerTime:
-        """Returns the current date and time of this server in UTC.
+        """Returns this server's current date and time in UTC.
 
-        The answer begins with ``[MCP Server Time]``, which proves that it comes from here and not from
-        a model's memory; quote it as it is.
+        It begins with ``[MCP Server Time]``, which proves that it is no guess: quote it as it is.
         """
         return current_server_time()
 

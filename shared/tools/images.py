@@ -45,12 +45,12 @@ class ImageOptions(TypedDict, total=False):
     """Arguments that all image tools take.
 
     Attributes:
-        model: Model, in Azure the deployment; the configured one when left out.
-        size: Width and height in pixels as WIDTHxHEIGHT, such as 1536x1024, or auto.
-        quality: How much work to put into it; more costs more.
+        model: Model or deployment; default: the configured one.
+        size: WIDTHxHEIGHT in pixels, such as 1536x1024, or auto.
+        quality: Higher ones cost more.
         background: Transparent ones need png or webp.
-        output_format: File format; png when left out.
-        n: How many images, 1 when left out.
+        output_format: Default png.
+        n: How many images; default 1.
     """
 
     model: str | None
@@ -92,6 +92,7 @@ class ImageTools:
 
     @tool(
         title="Generate image",
+        icon="image.png",
         idempotent_by_key=True,
         detached=True,
         paid=True,
@@ -106,7 +107,7 @@ class ImageTools:
     ) -> ImageResult:
         """Draws, paints or makes a new image, picture or illustration of what a prompt describes.
 
-        The images are stored and come back as URLs that open in a browser.
+        They are stored and come back as URLs that open in a browser.
 
         Args:
             prompt: What to draw.
@@ -118,6 +119,7 @@ class ImageTools:
 
     @tool(
         title="Edit image",
+        icon="image.png",
         idempotent_by_key=True,
         detached=True,
         paid=True,
@@ -132,14 +134,14 @@ class ImageTools:
         mask: MediaId | None = None,
         **options: Unpack[ImageOptions],
     ) -> ImageResult:
-        """Edits or combines images that are stored here already, given by their media ids.
+        """Edits or combines stored images, given by their media ids.
 
-        The originals stay as they are; the new images are stored and come back as URLs.
+        The originals stay; the new images are stored and come back as URLs.
 
         Args:
-            prompt: What the new image is to show.
+            prompt: What to show.
             images: Media ids of the images to start from.
-            mask: Media id of an image whose transparent parts say where the first image may change.
+            mask: Media id of an image that is transparent where the first may change.
         """
         named = [(f"images.{index}", each) for index, each in enumerate(images)]
         files = await read_inputs(

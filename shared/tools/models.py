@@ -80,9 +80,9 @@ class ModelTools:
         instructions="list_supported_models says which of their capabilities are configured here.",
     )
     async def list_supported_models(self, context: CallContext) -> SupportedModels:
-        """Lists the configured model or deployment for chat, image, audio, transcription and video.
+        """Lists the configured models for chat, image, audio, transcription and video.
 
-        Also says whether the provider still offers it and when the provider shuts it down.
+        Says whether the provider still offers each, and when it shuts it down.
         """
         rows = await asyncio.gather(*(self._describe(each) for each in Capability))
         chat, image, audio, transcription, video = rows

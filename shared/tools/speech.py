@@ -74,6 +74,7 @@ class SpeechTools:
 
     @tool(
         title="Synthesize speech",
+        icon="audio.png",
         idempotent_by_key=True,
         detached=True,
         paid=True,
@@ -91,15 +92,15 @@ class SpeechTools:
     ) -> SpeechResult:
         """Speaks a text aloud, says or reads it, as a voice clip (text to speech).
 
-        The clip is stored and comes back as a URL that opens in a browser.
+        It is stored and comes back as a URL that opens in a browser.
 
         Args:
             text: What to say.
-            voice: Who says it; which voices there are depends on the model.
-            model: Model, in Azure the deployment; the configured one when left out.
-            response_format: File format, mp3 when left out; pcm is bare samples of 24 kHz, 16 bit,
-                mono. Realtime models (gpt-realtime-...) make wav, when left out too, and pcm only.
-            speed: How fast, 1 when left out.
+            voice: Which there are depends on the model.
+            model: Model or deployment; default: the configured one.
+            response_format: Default mp3; pcm is bare samples of 24 kHz, 16 bit, mono. Realtime models
+                (gpt-realtime-...) make wav (their default) and pcm only.
+            speed: Default 1.
             instructions: How to say it, such as the mood; older models ignore it.
         """
         used = self._openai.choose_model(Capability.AUDIO, model)
@@ -135,7 +136,7 @@ class SpeechTools:
         media = await self._media.present(record)
         return {"media": media, "model": speech.model, "voice": voice}
 
-    @tool(title="Transcribe audio", idempotent_by_key=True, paid=True)
+    @tool(title="Transcribe audio", idempotent_by_key=True, paid=True, icon="audio.png")
     async def transcribe_audio(
         self,
         context: CallContext,
@@ -148,9 +149,9 @@ class SpeechTools:
 
         Args:
             media_id: Media id of the clip.
-            language: Its language as ISO 639-1, such as en; helps when it is known.
+            language: Its language as ISO 639-1, such as en, where known.
             prompt: Names and words to expect.
-            model: Model, in Azure the deployment; the configured one when left out.
+            model: Model or deployment; default: the configured one.
         """
         await context.report_progress(0, 2, "Reading the clip")
         owner = context.principal.name

@@ -75,8 +75,8 @@ class TaskTools:
         """Adds a task to the caller's to-do list.
 
         Args:
-            title: What is to be done, in up to 200 characters.
-            description: More about it, in up to 2,000 characters.
+            title: What to do, in up to 200 characters.
+            description: More about it, up to 2,000 characters.
         """
         task = TaskItem(
             id=context.operation.short_id("task"),
@@ -119,7 +119,7 @@ class TaskTools:
         """Marks a task of the caller's to-do list as done.
 
         Args:
-            task_id: Id of the task, as add_task or list_tasks returned it.
+            task_id: Id from add_task or list_tasks.
         """
 
         def complete(record: _TaskRecord) -> TaskChange:
@@ -140,9 +140,9 @@ class TaskTools:
         """Changes the title or the description of a task of the caller's to-do list.
 
         Args:
-            task_id: Id of the task, as add_task or list_tasks returned it.
-            title: The new title; stays when left out.
-            description: The new description; stays when left out.
+            task_id: Id from add_task or list_tasks.
+            title: The new title; default: as it was.
+            description: The new description; default: as it was.
         """
         if title is None and description is None:
             raise InvalidRequest.for_field("title", "give a new title, a new description, or both")
@@ -160,7 +160,7 @@ class TaskTools:
         """Deletes a task from the caller's to-do list.
 
         Args:
-            task_id: Id of the task, as add_task or list_tasks returned it.
+            task_id: Id from add_task or list_tasks.
         """
 
         def delete(record: _TaskRecord) -> TaskChange:

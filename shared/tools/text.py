@@ -75,7 +75,12 @@ class TextTools:
         self._temperature = temperature
 
     @tool(
-        title="Chat completion", idempotent_by_key=True, paid=True, only_named=True, long_text=True
+        title="Chat completion",
+        idempotent_by_key=True,
+        paid=True,
+        only_named=True,
+        long_text=True,
+        icon="text.png",
     )
     async def chat_completion(
         self,
@@ -98,20 +103,20 @@ class TextTools:
         """Asks a chat model once and returns its answer, as text or as JSON.
 
         Args:
-            prompt: What to ask; give either this or messages.
-            messages: A whole conversation instead of a prompt, oldest message first. A content may be a
-                list of parts: OpenAI's, or {"type": "image" or "file", "media_id" or "url"}.
-            system_prompt: Instructions for the model, put before everything else.
-            model: Model, in Azure the deployment; the configured one when left out.
-            json_mode: Makes the model answer with a JSON object, returned in parsed.
-            json_schema: JSON Schema that the answer must follow, returned in parsed.
-            temperature: Sampling temperature; reasoning models refuse it.
-            top_p: Nucleus sampling; reasoning models refuse it.
-            max_tokens: Most tokens of the answer, reasoning included.
-            stop: Up to four texts at which the model stops.
-            seed: Seed for answers that can be repeated.
+            prompt: What to ask; else give messages.
+            messages: A conversation in place of prompt, oldest first. A content may be a list of parts:
+                OpenAI's, or {"type": "image" or "file", "media_id" or "url"}.
+            system_prompt: Instructions for the model.
+            model: Model or deployment; default: the configured one.
+            json_mode: Answer with a JSON object, returned in parsed.
+            json_schema: JSON Schema of the answer, returned in parsed.
+            temperature: Reasoning models refuse it.
+            top_p: Reasoning models refuse it.
+            max_tokens: Maximum tokens, reasoning included.
+            stop: Up to four texts that end the answer.
+            seed: For repeatable answers.
             reasoning_effort: How much a reasoning model thinks.
-            metadata: Key-value pairs that the provider keeps with the completion.
+            metadata: What the provider keeps with the completion.
         """
         if (prompt is None) == (messages is None):
             raise InvalidRequest.for_field("prompt", "give prompt or messages, and not both")
@@ -142,7 +147,14 @@ class TextTools:
             "usage": answer.usage,
         }
 
-    @tool(title="Generate text", idempotent_by_key=True, paid=True, only_named=True, long_text=True)
+    @tool(
+        title="Generate text",
+        idempotent_by_key=True,
+        paid=True,
+        only_named=True,
+        long_text=True,
+        icon="text.png",
+    )
     async def generate(
         self,
         context: CallContext,
@@ -156,10 +168,10 @@ class TextTools:
 
         Args:
             prompt: What to send.
-            model: Model, in Azure the deployment; the configured one when left out.
-            temperature: Sampling temperature; reasoning models refuse it.
-            max_tokens: Most tokens of the answer, reasoning included.
-            extra: Further parameters of the provider's API, passed on as they are.
+            model: Model or deployment; default: the configured one.
+            temperature: Reasoning models refuse it.
+            max_tokens: Maximum tokens, reasoning included.
+            extra: Further parameters of the provider's API.
         """
         # The last three name further models to providers that fall back to them.
         reserved = {"messages", "model", "stream", "models", "fallbacks", "route"}

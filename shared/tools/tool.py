@@ -100,6 +100,7 @@ class Traits:
     get_route: GetRoute | None
     resource: ToolResource | None
     instructions: str | None
+    icon: str | None
 
     @property
     def annotations(self) -> Mapping[str, Any]:
@@ -130,6 +131,7 @@ def tool(
     get_route: GetRoute | None = None,
     resource: ToolResource | None = None,
     instructions: str | None = None,
+    icon: str | None = None,
 ) -> Callable[[HandlerT], HandlerT]:
     """Marks an async method as a tool; the method's name is the tool's name.
 
@@ -153,6 +155,7 @@ def tool(
         resource: An MCP resource that is its result.
         instructions: A sentence about it in the instructions of the MCP server, which clients give to
             their model.
+        icon: The file of its icon for MCP clients, in the folder ``pages``.
 
     Raises:
         TypeError: A paid tool is marked as read-only: clients may call those without asking.
@@ -176,6 +179,7 @@ def tool(
         get_route=get_route,
         resource=resource,
         instructions=instructions,
+        icon=icon,
     )
 
     def mark(handler: HandlerT) -> HandlerT:
@@ -223,6 +227,7 @@ class Tool:
             annotations=self.traits.annotations,
             is_paid=self.traits.paid,
             only_named=self.traits.only_named,
+            icon=self.traits.icon,
         )
 
     def check(self, arguments: Mapping[str, Any]) -> ToolArguments:

@@ -26,6 +26,7 @@ class ToolSpec:
         annotations: MCP's hints, such as ``readOnlyHint``.
         is_paid: Whether each call costs the operator money.
         only_named: Whether a chat offers it to its model only where the caller names it.
+        icon: The file of its icon, beside those of the page; None for a tool without one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ToolSpec:
     annotations: Mapping[str, Any]
     is_paid: bool = False
     only_named: bool = False
+    icon: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class VideoTools:
 
     @tool(
         title="Generate video",
+        icon="video.png",
         idempotent_by_key=True,
         detached=True,
         paid=True,
@@ -48,15 +49,15 @@ class VideoTools:
         model: str | None = None,
         image: MediaId | None = None,
     ) -> VideoJob:
-        """Makes a new video, clip or film of what a prompt describes: orders it and returns its job.
+        """Orders a new video, clip or film of what a prompt describes, and returns its job.
 
         Making it takes minutes: ask get_video with the job's id, not before retry_after seconds.
 
         Args:
             prompt: What to show.
-            seconds: How long; which lengths there are depends on the model.
-            size: Width and height in pixels as WIDTHxHEIGHT, such as 1280x720.
-            model: Model, in Azure the deployment; the configured one when left out.
+            seconds: How long; models allow certain lengths only.
+            size: WIDTHxHEIGHT in pixels, such as 1280x720.
+            model: Model or deployment; default: the configured one.
             image: Media id of an image to begin with.
         """
         chosen = self._openai.choose_model(Capability.VIDEO, model)
@@ -83,6 +84,7 @@ class VideoTools:
 
     @tool(
         title="Get video",
+        icon="video.png",
         idempotent=True,
         detached=True,
         has_media=True,
@@ -94,6 +96,6 @@ class VideoTools:
         """Tells how far a video job is; when it is completed, the result has the video's URL.
 
         Args:
-            job_id: Id of the job, as generate_video returned it.
+            job_id: Id from generate_video.
         """
         return await self._jobs.advance(job_id, context)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from io import BytesIO
 from typing import Any
 
 import httpx2
@@ -9,11 +10,15 @@ import jsonschema  # type: ignore[import-untyped]
 import mcp_types as types
 import pytest
 from mcp import Client, MCPError
+from PIL import Image
 
 from shared import __version__
 from tests.conftest import AUTH, TOOLS, StandIn
 from tests.mcp.support import MODES, SERVER_TIME, connected
 from tests.mcp.task_client import EXTENSION
+
+ICONS = "http://localhost:7071/pages"
+"""Where clients find icons: at the app's own URL, here the default."""
 
 TRAITS = {
     "chat_completion": ("Chat completion", False, False, False, True),
@@ -80,7 +85,10 @@ async def test_client_ends_up_with_the_newest_revision_of_its_era(
 
 async def test_server_says_what_it_is_and_can(mcp_client: Client, mode: str) -> None:
     assert mcp_client.server_info == types.Implementation(
-        name="openai-mcp-functions", title="OpenAI MCP Functions", version=__version__
+        name="openai-mcp-functions",
+        title="OpenAI MCP Functions",
+        version=__version__,
+        icons=[types.Icon(src=f"{ICONS}/icon.png")],
     )
     assert mcp_client.server_capabilities == types.ServerCapabilities(
         tools=types.ToolsCapability(list_changed=False),
@@ -118,6 +126,31 @@ async def test_list_of_tools_is_small_and_holds_no_docstring(mcp_client: Client)
         assert "Attributes:" not in json.dumps(tool.input_schema), tool.name
 
 
+async def test_server_and_tools_that_ask_models_have_icons_that_open_without_a_key(
+    mcp_client: Client, origin: str
+) -> None:
+    tools = (await mcp_client.list_tools()).tools
+    shown = {tool.name: [icon.src for icon in tool.icons] for tool in tools if tool.icons}
+    assert shown == {
+        "chat_completion": [f"{ICONS}/text.png"],
+        "generate": [f"{ICONS}/text.png"],
+        "generate_image": [f"{ICONS}/image.png"],
+        "edit_image": [f"{ICONS}/image.png"],
+        "synthesize_speech": [f"{ICONS}/audio.png"],
+        "transcribe_audio": [f"{ICONS}/audio.png"],
+        "generate_video": [f"{ICONS}/video.png"],
+        "get_video": [f"{ICONS}/video.png"],
+    }
+    async with httpx2.AsyncClient(base_url=origin, timeout=60) as https:
+        for name in ("icon", "text", "image", "audio", "video"):
+            response = await https.get(f"/pages/{name}.png")
+            assert response.status_code == 200, name
+            assert response.headers["content-type"] == "image/png"
+            assert response.headers["cache-control"] == "public, max-age=86400"
+            with Image.open(BytesIO(response.content)) as icon:
+                assert (icon.format, icon.size) == ("PNG", (48, 48))
+
+
 async def test_tools_and_all_their_parameters_are_described(mcp_client: Client) -> None:
     for tool in (await mcp_client.list_tools()).tools:
         assert tool.description, tool.name
@@ -142,7 +175,11 @@ async def test_tools_are_the_same_as_over_https(mcp_client: Client, origin: str)
     # MCP has no field for what a call costs.
     for tool_over_https in over_https:
         del tool_over_https["paid"]
-    shown = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
+    # Icons are for lists that people see.
+    shown = [
+        tool.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"icons"})
+        for tool in tools
+    ]
     assert shown == over_https
 
 

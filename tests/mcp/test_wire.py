@@ -7,9 +7,10 @@ import httpx2
 import pytest
 
 from shared.mcp_server import MAX_MESSAGE_BYTES
-from tests.conftest import KEY, TOOLS
+from tests.conftest import AUTH, KEY, TOOLS, MakeClient
 from tests.mcp.support import (
     CHAT_ONLY_KEY,
+    HEADERS,
     MCP_ORIGIN,
     PAGE_ORIGIN,
     answers,
@@ -47,6 +48,24 @@ async def test_other_methods_end_with_405_that_names_post(
         "detail": f"This path does not take {method}. Send POST.",
         "code": "method_not_allowed",
     }
+
+
+# Size
+
+
+@pytest.mark.parametrize("version", ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"])
+async def test_list_of_tools_is_small_on_the_wire(
+    make_client: MakeClient, environment: dict[str, str], version: str
+) -> None:
+    url = "https://openai-mcp-functions.azurewebsites.net"
+    client = make_client(environment | {"PUBLIC_BASE_URL": url}, {**HEADERS, **AUTH})
+    message, headers = request(1, "tools/list"), {"MCP-Protocol-Version": version}
+    if version == "2026-07-28":
+        message, headers = modern_request("tools/list")
+    response = await client.post("/mcp", json=message, headers=headers)
+    assert len(response.content) < 16_000
+    # Icons came with revision 2025-11-25.
+    assert (f'"icons":[{{"src":"{url}/pages/' in response.text) is (version >= "2025-11-25")
 
 
 # Keys

@@ -22,9 +22,11 @@ MAX_GZIPPED_BYTES = 65_000
 
 
 def own_files() -> list[Path]:
-    """The files of the page; /docs and /redoc have theirs beside them."""
+    """The files of the page; /docs, /redoc and MCP clients have theirs beside them."""
     others = {"docs.html", "docs.js", "redoc.html", "redoc.js"}
-    return sorted(path for path in PAGES.iterdir() if path.name not in others)
+    return sorted(
+        path for path in PAGES.iterdir() if path.name not in others and path.suffix != ".png"
+    )
 
 
 async def test_page_and_its_files_need_no_key(
