@@ -30,7 +30,7 @@ from tests.ports import free_port
 from tests.selection import Selection, leave_out
 from tests.storage import azurite as azurite_process
 from tests.storage.azurite import OAuthAzurite
-from tests.validators import reuse_validators
+from tests.quick_apps import make_apps_quick
 
 KEY = "a-key-for-tests-in-azure-too"
 TOOLS = [tool.name for tool in Services.make(load_settings({})).tools]
@@ -52,7 +52,7 @@ if sys.version_info < (3, 13):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    reuse_validators()
+    make_apps_quick()
     config.pluginmanager.register(time_limits)
     config.pluginmanager.register(Selection())
 

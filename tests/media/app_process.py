@@ -90,12 +90,12 @@ def main() -> None:
 
     import shared.app
     from shared.settings import load_settings
-    from tests.validators import reuse_validators
+    from tests.quick_apps import make_apps_quick
 
     for name in (*_IMPORTED_AT_FIRST_USE, shared.app.__name__):
         importlib.import_module(name)
     # What the first app of a process prepares, the forked ones have already.
-    reuse_validators()
+    make_apps_quick()
     shared.app.create_app(load_settings({"MCP_API_KEY": "of-nobody"}))
     apps: set[int] = set()
     for line in sys.stdin:
