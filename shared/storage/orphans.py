@@ -75,15 +75,21 @@ class Orphans:
         storage: Where they are.
         media: Writes their records.
         settled_after: Age, by the clock of storage, up to which an object is left alone.
+        first_run: How far back the first run of all begins.
     """
 
     def __init__(
-        self, storage: Storage, media: MediaStore, settled_after: timedelta = SETTLED_AFTER
+        self,
+        storage: Storage,
+        media: MediaStore,
+        settled_after: timedelta = SETTLED_AFTER,
+        first_run: timedelta = FIRST_RUN,
     ) -> None:
         self._storage = storage
         self._media = media
         self._positions = Records(storage.state, _Position)
         self._settled_after = settled_after
+        self._first_run = first_run
 
     async def settle(self, limit: int = 500) -> OrphanCounts:
         """Adopts or removes the next of them; the next run goes on where this one ended.
@@ -99,7 +105,7 @@ class Orphans:
         """
         counts = Counter[str]()
         stored = await self._positions.find(_POSITION)
-        start = _Position(bucket=bucket_of(self._storage.clock() - FIRST_RUN))
+        start = _Position(bucket=bucket_of(self._storage.clock() - self._first_run))
         position = stored.record if stored else start
         goes_on = True
         for _ in range(MAX_LISTINGS):

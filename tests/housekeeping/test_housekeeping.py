@@ -25,8 +25,10 @@ from shared.services import Services
 from shared.settings import load_settings
 from shared.storage import ObjectStore, Orphans, WorkItem, WorkItems
 from shared.storage.ids import owner_key
+from shared.storage.orphans import SETTLED_AFTER
 from tests.conftest import AUTH, KEY, StandIn, digest
 from tests.mcp.task_client import TaskClient
+from tests.media.support import first_run_of
 
 TIMEOUT_SECONDS = 60
 NOTHING = dict.fromkeys(
@@ -55,16 +57,29 @@ class World:
     Attributes:
         http: A client of the app.
         services: What the regular work runs on.
+        first_run: How far back it looks for media without a record at first.
     """
 
     http: httpx2.AsyncClient
     services: Services
+    first_run: timedelta
 
     def housekeeping(
         self, later: timedelta = timedelta(), bounds: Bounds | None = None
     ) -> Housekeeping:
         """Returns the regular work as it is after some time."""
-        return Housekeeping(self.services, bounds=bounds, clock=lambda: datetime.now(UTC) + later)
+        return Housekeeping(
+            self.services,
+            bounds=bounds,
+            clock=lambda: datetime.now(UTC) + later,
+            orphans=self.orphans(SETTLED_AFTER),
+        )
+
+    def orphans(self, settled_after: timedelta) -> Orphans:
+        """Returns what looks for media without a record."""
+        return Orphans(
+            self.services.storage, self.services.media, settled_after, first_run=self.first_run
+        )
 
     async def run(self, later: timedelta = timedelta()) -> Counter[str]:
         """Runs it once."""
@@ -122,7 +137,7 @@ async def running(environment: dict[str, str]) -> AsyncIterator[World]:
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=transport, base_url="http://app", headers=AUTH) as client,
     ):
-        yield World(client, services)
+        yield World(client, services, first_run_of(environment))
     await services.aclose()
 
 
@@ -340,11 +355,10 @@ async def test_medium_whose_record_was_never_written_is_listed(world: World) -> 
     [name] = await world.names("media/")
     await state.delete(name)
     assert await world.media() == []
-    orphans = Orphans(world.services.storage, world.services.media, timedelta(0))
-    housekeeping = Housekeeping(world.services, orphans=orphans)
+    housekeeping = Housekeeping(world.services, orphans=world.orphans(timedelta(0)))
     counts: Counter[str] = Counter()
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        # The first runs look at the days before.
+        # The first runs look at what was before.
         while not counts["orphans_adopted"]:
             counts += await housekeeping.run()
     assert (counts["orphans_adopted"], counts["errors"]) == (1, 0)

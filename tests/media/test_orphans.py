@@ -17,7 +17,7 @@ from shared.storage.media_objects import KEY_OBJECT, MediaSeals, Sealed
 from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn, digest
 from tests.media.conftest import Api
-from tests.media.support import without_links
+from tests.media.support import first_run_of, without_links
 from tests.waiting import until
 
 AT_ONCE = timedelta(0)
@@ -39,7 +39,8 @@ async def storage(stored_environment: dict[str, str]) -> AsyncIterator[Storage]:
 def make_orphans(storage: Storage, stored_environment: dict[str, str]) -> Any:
     """Makes what looks for orphans, as each instance has it."""
     media = MediaStore(storage, load_settings(stored_environment))
-    return lambda settled_after=AT_ONCE: Orphans(storage, media, settled_after)
+    first_run = first_run_of(stored_environment)
+    return lambda settled_after=AT_ONCE: Orphans(storage, media, settled_after, first_run)
 
 
 async def settle(orphans: Orphans) -> OrphanCounts:
