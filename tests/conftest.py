@@ -27,10 +27,10 @@ from shared.tools import Claims
 from tests import time_limits
 from tests.gate import Gate
 from tests.ports import free_port
+from tests.quick_apps import make_apps_quick
 from tests.selection import Selection, leave_out
 from tests.storage import azurite as azurite_process
 from tests.storage.azurite import OAuthAzurite
-from tests.quick_apps import make_apps_quick
 
 KEY = "a-key-for-tests-in-azure-too"
 TOOLS = [tool.name for tool in Services.make(load_settings({})).tools]
