@@ -17,7 +17,7 @@ from shared.context import CallContext
 from shared.housekeeping import Housekeeping
 from shared.key_text import generate_key
 from shared.keys import AdminChanges, KeyStore
-from shared.mcp_server import McpEndpoint
+from shared.mcp_server import ListAnswers, McpEndpoint
 from shared.preloading import Preloading, PreloadingMiddleware, modules_for
 from shared.principal_data import PrincipalData
 from shared.routes.changes import changes_router
@@ -89,8 +89,11 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         claims=services.claims,
         tool_timeout=timing.tool,
     )
+    icons_url = f"{settings.own_url}{PAGE_FILES_PATH}"
     mcp = McpEndpoint(
-        lambda: make_mcp_server(services, mcp_context, f"{settings.own_url}{PAGE_FILES_PATH}")
+        lambda: make_mcp_server(services, mcp_context, icons_url),
+        # Where spans are exported, each request has one of the SDK's.
+        None if settings.otlp.endpoint else ListAnswers(services.selector, mcp_context),
     )
     origins = settings.cors_allowed_origins
     mcp_origins = settings.mcp_allowed_origins

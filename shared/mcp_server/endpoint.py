@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from shared.asgi import replay
 from shared.mcp_server.batch import answer_batch, read_batch
+from shared.mcp_server.list_answers import ListAnswers
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -30,10 +31,14 @@ class McpEndpoint:
 
     Args:
         make_server: Builds the server; called once, in a thread, because it imports the SDK.
+        lists: Keeps the server's lists of tools; None to ask it each time.
     """
 
-    def __init__(self, make_server: Callable[[], "Server[Any]"]) -> None:
+    def __init__(
+        self, make_server: Callable[[], "Server[Any]"], lists: ListAnswers | None = None
+    ) -> None:
         self._make_server = make_server
+        self._lists = lists
         self._starting: asyncio.Task[StreamableHTTPSessionManager] | None = None
         self._stopping = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -53,10 +58,12 @@ class McpEndpoint:
         try:
             manager = await self._start()
             messages = read_batch(scope, body)
-            if messages is None:
-                await manager.asgi_app(scope, replay(body, receive), send)
-            else:
+            if messages is not None:
                 await answer_batch(messages, manager.asgi_app, scope, receive, send)
+            elif self._lists is not None:
+                await self._lists.answer(body, manager.asgi_app, scope, receive, send)
+            else:
+                await manager.asgi_app(scope, replay(body, receive), send)
         finally:
             self._serving.discard(serving)
 

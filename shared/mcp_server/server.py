@@ -22,6 +22,7 @@ from shared.mcp_server.connection_lists import (
     templates_of,
 )
 from shared.mcp_server.failures import protocol_errors, tool_error
+from shared.mcp_server.list_answers import note_selection, selection_of
 from shared.mcp_server.relay import CONNECTION_SCHEME, relayed, relayed_resource
 from shared.mcp_server.resources import TEMPLATES, Resources
 from shared.mcp_server.results import Results
@@ -110,10 +111,13 @@ class _Handlers:
     async def list_tools(
         self, request: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        with protocol_errors():
-            context = self._make_context(request)
-            async with context.scope():
-                selection = await self._selector.for_client(context)
+        selection = selection_of(request.request)
+        if selection is None:
+            with protocol_errors():
+                context = self._make_context(request)
+                async with context.scope():
+                    selection = await self._selector.for_client(context)
+            note_selection(request.request, selection)
         return self._tool_list.others(selection)
 
     async def call_tool(

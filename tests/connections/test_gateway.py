@@ -113,6 +113,23 @@ async def test_tools_of_connections_are_listed_and_called_at_mcp(
         assert not own.is_error
 
 
+async def test_same_request_lists_what_is_connected_at_the_time(
+    origin: str, api: httpx2.AsyncClient, server: McpWorld
+) -> None:
+    async def listed(key: str = KEYS["alice"]) -> list[str]:
+        message, headers = modern_request("tools/list")
+        headers |= HEADERS | auth(key)
+        answer = await api.post("/mcp", json=message, headers=headers)
+        return [tool["name"] for tool in answer.json()["result"]["tools"]]
+
+    assert [await listed(), await listed()] == [[*TOOLS], [*TOOLS]]
+    client_id = await connect(api, server.url, "files")
+    assert [await listed(), await listed()] == [[*TOOLS, *FILES], [*TOOLS, *FILES]]
+    assert [await listed(KEYS["bob"]), await listed(NO_CONNECTIONS)] == [[*TOOLS], [*TOOLS]]
+    await api.post("/mcp/disconnect", json={"client_id": client_id})
+    assert await listed() == [*TOOLS]
+
+
 async def test_failure_of_a_tool_is_told_in_its_servers_words(
     origin: str, api: httpx2.AsyncClient, server: McpWorld
 ) -> None:

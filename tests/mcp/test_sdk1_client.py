@@ -57,6 +57,8 @@ async def test_client_of_sdk_1_lists_and_calls_every_tool(origin: str, stand_in:
         ["models://supported"],
     )
     clock = answer["calls"][[*CALLS].index("server_time")]["structuredContent"]
+    shown = [tool.pop("icons", None) for tool in answer["tools"]]
+    assert [{"src": "http://localhost:7071/pages/image.png"}] in shown
     assert answer == {
         "protocol_version": "2025-11-25",
         "server": "openai-mcp-functions",
