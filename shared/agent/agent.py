@@ -108,7 +108,9 @@ class Agent:
         buffer = EventBuffer(waits=not has_key)
         answering = self._answer(chat, context, buffer)
         # In a task, because a stream outlives the scope of its route, and with a key its reader, too.
-        running = asyncio.create_task(self._claims.complete(answering) if has_key else answering)
+        if has_key:
+            answering = self._claims.background.complete(answering)
+        running = asyncio.create_task(answering)
         running.add_done_callback(lambda _: buffer.close())
         was_created = False
         try:

@@ -309,7 +309,8 @@ class LogWriter:
 
     async def _append(self, lines: Sequence[Line]) -> None:
         async with self._lock:
-            await retry_write(self._confirm, self._attempts)
+            if self._uncertain:
+                await retry_write(self._confirm, self._attempts)
             if self._appends >= MAX_APPENDS:
                 await self._put([NextPartLine()])
                 self._end, self._appends = Place(self._end.part + 1, 0), 0

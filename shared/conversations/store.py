@@ -145,8 +145,7 @@ class ConversationStore:
                 raise _unknown(conversation_id)
             first = ConversationLine(title=title_of(message))
             summary = Summary(title=first.title, model=None, usage=None)
-            writer = self._writer(log, None, run_id, 1, summary)
-            await self._begin(writer, first, said)
+            writer = await self._begin(log, None, run_id, 1, summary, first, said)
             return OpenRun(chosen, run_id, writer)
         is_ours = bool(tail.newest) and tail.newest[0].line.run == run_id
         if not is_ours and self._is_under_way(tail):
@@ -155,8 +154,8 @@ class ConversationStore:
         if attempted and isinstance(end := attempted[-1], EndLine) and end.status == "complete":
             return OpenRun(chosen, run_id, None, finished=attempted)
         attempt = attempted[0].attempt + 1 if attempted else 1
-        writer = self._writer(log, tail, run_id, attempt, await summarize(log, tail))
-        await self._begin(writer, said)
+        summary = await summarize(log, tail)
+        writer = await self._begin(log, tail, run_id, attempt, summary, said)
         return OpenRun(chosen, run_id, writer, earlier=tail)
 
     async def history(self, principal: str, run: OpenRun) -> AsyncGenerator[Sequence[Line], None]:
@@ -273,13 +272,17 @@ class ConversationStore:
             raise self._busy()
         await log.delete(tail.end.part)
 
-    def _writer(
-        self, log: ConversationLog, tail: Tail | None, run_id: str, attempt: int, summary: Summary
+    async def _begin(
+        self,
+        log: ConversationLog,
+        tail: Tail | None,
+        run_id: str,
+        attempt: int,
+        summary: Summary,
+        *lines: Line,
     ) -> RunWriter:
         renewal = self._storage.timing.renewal
-        return RunWriter(LogWriter(log, tail, self._storage), run_id, attempt, summary, renewal)
-
-    async def _begin(self, writer: RunWriter, *lines: Line) -> None:
+        writer = RunWriter(LogWriter(log, tail, self._storage), run_id, attempt, summary, renewal)
         try:
             await writer.write(*lines)
         except Conflict as error:
@@ -290,6 +293,7 @@ class ConversationStore:
                 await self.background.finish(writer.abandon(), 0)
             raise
         writer.keep_alive()
+        return writer
 
     def _is_under_way(self, tail: Tail) -> bool:
         return tail.is_under_way(self._storage.timing.lease)

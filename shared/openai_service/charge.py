@@ -1,15 +1,14 @@
 """One paid call of a provider: reserved before it is made, settled however it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 from shared.errors import GatewayError, ProviderCredentials, ProviderError
 from shared.openai_service.metering import (
     NOTHING,
     Consumption,
-    Meter,
     MeteredCall,
     Reservation,
     Settlement,
@@ -123,28 +122,6 @@ class Charge:
         if isinstance(error, ProviderError) and error.is_before_output and not self._has_output:
             return NOTHING
         return None
-
-
-@asynccontextmanager
-async def charged(meter: Meter | None, call: MeteredCall) -> AsyncIterator[Charge]:
-    """Reserves a paid call for the block that makes it, and settles it when the block ends.
-
-    Args:
-        meter: Reserves and settles; None where nothing is counted.
-        call: The call.
-
-    Raises:
-        LimitReached: A limit of the caller is reached; the block is not entered.
-        PriceUnknown: The caller's dollars are limited, and nobody knows what the call costs.
-        StorageUnavailable: A limit applies, and cannot be counted.
-    """
-    charge = Charge(call, await meter.reserve(call) if meter else None)
-    try:
-        yield charge
-    except BaseException as error:
-        charge.end(error)
-        raise
-    charge.end(None)
 
 
 def _never_left(error: ProviderError) -> bool:

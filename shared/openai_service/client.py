@@ -6,12 +6,7 @@ import json
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    ExitStack,
-    asynccontextmanager,
-    contextmanager,
-)
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -25,7 +20,7 @@ from shared.errors import (
     ProviderNotFound,
     RateLimited,
 )
-from shared.openai_service.charge import Charge, charged
+from shared.openai_service.charge import Charge
 from shared.openai_service.endpoints import Endpoints
 from shared.openai_service.metering import Consumption, Meter, MeteredCall
 from shared.openai_service.provider_config import ProviderConfig
@@ -114,9 +109,8 @@ class Clients:
         self._open_clients: dict[ProviderConfig, Client] = {}
         self._opening = asyncio.Lock()
 
-    def charge(
-        self, call: ProviderCall, estimate: Consumption
-    ) -> AbstractAsyncContextManager[Charge]:
+    @asynccontextmanager
+    async def charge(self, call: ProviderCall, estimate: Consumption) -> AsyncIterator[Charge]:
         """Reserves a paid call for the block that makes it, and settles it when the block ends.
 
         Args:
@@ -137,7 +131,13 @@ class Clients:
             known_model=call.known_model,
             estimate=estimate,
         )
-        return charged(self._meter, metered)
+        charge = Charge(metered, await self._meter.reserve(metered) if self._meter else None)
+        try:
+            yield charge
+        except BaseException as error:
+            charge.end(error)
+            raise
+        charge.end(None)
 
     async def call(
         self,
@@ -164,13 +164,15 @@ class Clients:
             ProviderError: The provider failed or refused.
         """
         # Before the provider's time begins: loading the SDK is none of it.
-        await self._client(call.config)
+        client = await self._client(call.config)
+        from shared.openai_service.sdk import provider_errors
+
         attempts = 1 if call.has_fallback else MAX_ATTEMPTS
         with observed(call):
             for attempt in range(1, attempts + 1):
                 try:
-                    async with self._attempt(call, charge) as api:
-                        return await send(api)
+                    with _attempt(call, charge), provider_errors(call.config):
+                        return await send(client.api)
                 except (RateLimited, ProviderDisconnected) as error:
                     pause = self._pause(error, attempt, repeatable=repeatable)
                     if attempt == attempts or pause is None or pause >= remaining_seconds():
@@ -192,21 +194,6 @@ class Clients:
         """Closes all clients."""
         clients, self._open_clients = list(self._open_clients.values()), {}
         await asyncio.gather(*(client.aclose() for client in clients))
-
-    @asynccontextmanager
-    async def _attempt(
-        self, call: ProviderCall, charge: Charge | None
-    ) -> AsyncIterator["AsyncOpenAI"]:
-        client = await self._client(call.config)
-        from shared.openai_service.sdk import provider_errors
-
-        with ExitStack() as stack:
-            if charge is not None:
-                stack.enter_context(charge.attempt())
-                stack.enter_context(charge.span.current())
-            stack.enter_context(_log_attempt(call))
-            stack.enter_context(provider_errors(call.config))
-            yield client.api
 
     def _pause(
         self, error: RateLimited | ProviderDisconnected, attempt: int, *, repeatable: bool
@@ -285,12 +272,16 @@ async def receive(pieces: AsyncIterator[T], call: ProviderCall) -> AsyncIterator
 
 
 @contextmanager
-def _log_attempt(call: ProviderCall) -> Iterator[None]:
-    """Logs an attempt at level debug: how long it took and how it ended."""
+def _attempt(call: ProviderCall, charge: Charge | None) -> Iterator[None]:
+    """Notes an attempt in its charge, and logs at level debug how long it took and how it ended."""
     started = monotonic()
     result = "cancelled"
     try:
-        yield
+        if charge is None:
+            yield
+        else:
+            with charge.attempt(), charge.span.current():
+                yield
         result = "ok"
     except GatewayError as error:
         result = getattr(error, "reason", None) or error.code

@@ -3,17 +3,15 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from shared.openai_service.audio import Audio
-from shared.openai_service.charge import Charge
 from shared.openai_service.chat import Chat
 from shared.openai_service.client import Clients, ProviderCall
 from shared.openai_service.forwarding import Forwarder
 from shared.openai_service.images import Images
-from shared.openai_service.metering import Consumption, Meter
+from shared.openai_service.metering import Meter
 from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.routing import route
 from shared.openai_service.shutdowns import announced_shutdown, shutdown_warning
@@ -49,6 +47,7 @@ class OpenAIService:
         audio: Speech and transcriptions.
         videos: Video jobs.
         forwarder: Sends requests on as they are.
+        charge: Reserves a paid call that is forwarded, as `Clients.charge` says.
     """
 
     def __init__(
@@ -56,6 +55,7 @@ class OpenAIService:
     ) -> None:
         self._clients = Clients(settings, timing or Timing(), meter)
         self.endpoints = self._clients.endpoints
+        self.charge = self._clients.charge
         self.chat = Chat(self._clients)
         self.images = Images(self._clients)
         self.forwarder = Forwarder(settings)
@@ -129,12 +129,6 @@ class OpenAIService:
             )
             warnings.append(shutdown_warning(capability, endpoint.model, day))
         return [warning for warning in warnings if warning]
-
-    def charge(
-        self, call: ProviderCall, estimate: Consumption
-    ) -> AbstractAsyncContextManager[Charge]:
-        """Reserves a paid call that is forwarded, as `Clients.charge` does."""
-        return self._clients.charge(call, estimate)
 
     async def aclose(self) -> None:
         """Closes all clients."""

@@ -63,7 +63,12 @@ class RequestMiddleware:
 
     async def _answer(self, exchange: Exchange) -> None:
         try:
-            await self._answer_until_shutdown(exchange)
+            try:
+                await self._app(exchange.scope, exchange.receive, exchange.send)
+            except ClientDisconnect:
+                if not exchange.is_shutting_down or exchange.has_started:
+                    raise
+                await exchange.respond(error_response(Request(exchange.scope), ShuttingDown()))
         except ClientDisconnect:
             logger.debug("The client of request %s disconnected", exchange.request_id)
         except Exception:
@@ -75,14 +80,6 @@ class RequestMiddleware:
             if exchange.has_started:
                 raise
             await exchange.respond(internal_error_response(Request(exchange.scope)))
-
-    async def _answer_until_shutdown(self, exchange: Exchange) -> None:
-        try:
-            await self._app(exchange.scope, exchange.receive, exchange.send)
-        except ClientDisconnect:
-            if not exchange.is_shutting_down or exchange.has_started:
-                raise
-            await exchange.respond(error_response(Request(exchange.scope), ShuttingDown()))
 
 
 class AfterFirstAnswer:

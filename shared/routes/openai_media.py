@@ -69,7 +69,9 @@ class MediaCalls:
         if outgoing.wants_links and outgoing.is_streamed:
             raise InvalidRequest.for_field("response_format", "Pictures are streamed as 'b64_json'")
         relay = Relay()
-        running = asyncio.create_task(self._claims.complete(self._run(outgoing, context, relay)))
+        running = asyncio.create_task(
+            self._claims.background.complete(self._run(outgoing, context, relay))
+        )
         running.add_done_callback(lambda _: relay.close())
         try:
             await relay.begun()

@@ -1,7 +1,7 @@
 """The two containers of the app, opened when first needed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,9 +52,9 @@ class Storage:
         self._opening = asyncio.Lock()
         self._account: BlobAccount | None = None
         self._stores: tuple[ObjectStore, ObjectStore] | None = None
-        self.media = cast(ObjectStore, _OpenedByUse(self._open_media))
+        self.media = cast(ObjectStore, _OpenedByUse(self._open, 0))
         """The container of media; without storage its operations raise `NotConfigured`."""
-        self.state = cast(ObjectStore, _OpenedByUse(self._open_state))
+        self.state = cast(ObjectStore, _OpenedByUse(self._open, 1))
         """The container of everything else durable, as `media` is."""
         self.signer: LinkSigner | None = None
         """Signs links to the app's own routes; None where these cannot be reached."""
@@ -102,12 +102,6 @@ class Storage:
         if account is not None:
             await account.aclose()
 
-    async def _open_media(self) -> ObjectStore:
-        return (await self._open())[0]
-
-    async def _open_state(self) -> ObjectStore:
-        return (await self._open())[1]
-
     async def _open(self) -> tuple[ObjectStore, ObjectStore]:
         if self._stores is None:
             async with self._opening:
@@ -137,15 +131,20 @@ class _OpenedByUse:
     """An `ObjectStore` that is opened by its first operation, which raises what opening raises.
 
     Args:
-        open_store: Returns the open store; called for each operation.
+        open_stores: Returns the open stores; called for each operation.
+        index: Which of them it is.
     """
 
-    def __init__(self, open_store: Callable[[], Awaitable[ObjectStore]]) -> None:
-        self._open_store = open_store
+    def __init__(
+        self, open_stores: Callable[[], Awaitable[Sequence[ObjectStore]]], index: int
+    ) -> None:
+        self._open_stores = open_stores
+        self._index = index
 
     @asynccontextmanager
     async def open(self, *args: Any, **kwargs: Any) -> AsyncIterator[ObjectStream]:
-        async with (await self._open_store()).open(*args, **kwargs) as stream:
+        store = (await self._open_stores())[self._index]
+        async with store.open(*args, **kwargs) as stream:
             yield stream
 
     def __getattr__(self, operation: str) -> Callable[..., Awaitable[Any]]:
@@ -153,8 +152,11 @@ class _OpenedByUse:
         getattr(ObjectStore, operation)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return await getattr(await self._open_store(), operation)(*args, **kwargs)
+            store = (await self._open_stores())[self._index]
+            return await getattr(store, operation)(*args, **kwargs)
 
+        # From now on it is an attribute, which is found without asking here.
+        setattr(self, operation, call)
         return call
 
 

@@ -1,15 +1,13 @@
 """Claims of calls: each is made once for its idempotency key, and can go on without its caller."""
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from shared.background import Background
 from shared.context import CallContext
 from shared.storage import Claim, IdempotencyStore, MediaStore, Operation
 from shared.tools.toolset import JsonObject
-
-T = TypeVar("T")
 
 
 class Claims:
@@ -18,12 +16,15 @@ class Claims:
     Args:
         idempotency: Remembers results by key.
         media: Gives fresh links to results that were remembered.
+
+    Attributes:
+        background: Completes calls whose callers may disconnect; each opens a scope of its own.
     """
 
     def __init__(self, idempotency: IdempotencyStore, media: MediaStore) -> None:
         self._idempotency = idempotency
         self._media = media
-        self._background = Background()
+        self.background = Background()
 
     @asynccontextmanager
     async def claim(self, request: bytes, context: CallContext) -> AsyncIterator[Claim]:
@@ -60,10 +61,6 @@ class Claims:
         fresh: JsonObject = await self._media.refresh(context.principal.name, result, within)
         return fresh
 
-    async def complete(self, call: Coroutine[Any, Any, T]) -> T:
-        """Completes a call though its caller may disconnect; the call opens a scope of its own."""
-        return await self._background.complete(call)
-
     async def aclose(self) -> None:
         """Waits for the calls that still run; each has its deadline."""
-        await self._background.aclose()
+        await self.background.aclose()

@@ -10,14 +10,13 @@ docstring the descriptions, from the decorator the title, MCP's hints and the ot
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from shared.context import CallContext
-from shared.storage import Claim
 from shared.strict_json import check_limits
 from shared.tools.claims import Claims
 from shared.tools.schema import ToolArguments, invalid_arguments, signature_of
@@ -250,7 +249,7 @@ class Tool:
         if context.idempotency_key is None and not self.traits.detached:
             return await self._run(arguments, context)
         with context.detached() as its_context:
-            return await self._claims.complete(self._run(arguments, its_context))
+            return await self._claims.background.complete(self._run(arguments, its_context))
 
     async def refresh(self, result: JsonObject, context: CallContext) -> JsonObject:
         """Returns the result of an earlier call with fresh links to its media."""
@@ -258,25 +257,17 @@ class Tool:
 
     async def _run(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
         request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
-        with self._span(context):
-            async with context.scope(), self._claims.claim(request, context) as claim:
-                return await self._run_claimed(arguments, context, claim)
-
-    async def _run_claimed(
-        self, arguments: ToolArguments, context: CallContext, claim: Claim
-    ) -> JsonObject:
-        if claim.is_done:
-            return await self._claims.refresh(claim.result, claim.result, context)
-        its_context = replace(context, operation=claim.operation)
-        values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
-        result = await self._handler(**values, context=its_context)
-        structured: JsonObject = self._result.dump_python(result, mode="json")
-        claim.result = structured
-        return structured
-
-    def _span(self, context: CallContext) -> AbstractContextManager[object]:
         # The MCP SDK makes the span of a call at its door.
-        return nullcontext() if context.door == "mcp" else tool_span(self.name)
+        with nullcontext() if context.door == "mcp" else tool_span(self.name):
+            async with context.scope(), self._claims.claim(request, context) as claim:
+                if claim.is_done:
+                    return await self._claims.refresh(claim.result, claim.result, context)
+                values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
+                its_context = replace(context, operation=claim.operation)
+                result = await self._handler(**values, context=its_context)
+                structured: JsonObject = self._result.dump_python(result, mode="json")
+                claim.result = structured
+                return structured
 
 
 def find_tools(family: object, claims: Claims) -> Iterator[Tool]:

@@ -186,7 +186,7 @@ async def test_log_that_was_made_but_never_written_is_no_conversation(
 ) -> None:
     operation = Operation.begin()
     conversation_id = operation.id("conversation")
-    state = await storage._open_state()
+    _, state = await storage._open()
     log = ConversationLog(state, OWNER, conversation_id)
     if isinstance(state, FolderStore):
         state.path(log.name(1)).parent.mkdir(parents=True)
