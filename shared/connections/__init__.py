@@ -4,6 +4,8 @@ A connection is a stored record that belongs to its principal; any instance can 
 are caches of instances. Nothing here imports the MCP SDK before the first connection is used.
 """
 
+from shared.connections.client.cleaning import clean
+from shared.connections.client.operations import Listing
 from shared.connections.config import (
     CLIENT_METADATA_PATH,
     ConnectionsConfig,
@@ -12,7 +14,6 @@ from shared.connections.config import (
 from shared.connections.connecting import AuthorizationNeeded, Connected
 from shared.connections.errors import ConnectionTimeout
 from shared.connections.listings import Kind
-from shared.connections.operations import Listing
 from shared.connections.records import ConnectionRecord
 from shared.connections.remote_lists import RemoteList, open_remote_list
 from shared.connections.remote_tools import (
@@ -41,6 +42,7 @@ __all__ = [
     "RemoteTools",
     "Source",
     "Wanted",
+    "clean",
     "find_remote_tool",
     "open_remote_list",
     "open_remote_tools",

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from shared.addresses import endpoint
 from shared.background import Background
+from shared.connections.client.operations import Offer, list_all
+from shared.connections.client.sessions import SessionCache
 from shared.connections.config import ConnectionsConfig, OperatorServer
 from shared.connections.credentials import Secrets
 from shared.connections.errors import answered_within
 from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.oauth.tokens import client_grant, fetch_tokens, with_tokens
-from shared.connections.operations import Offer, list_all
 from shared.connections.records import (
     CONNECTING_SECONDS,
     ConnectionRecord,
@@ -33,7 +34,6 @@ from shared.connections.records import (
     prefix_of,
 )
 from shared.connections.requests import ConnectRequest, plain
-from shared.connections.sessions import SessionCache
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import TargetResolver
 from shared.deadline import time_limit

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
 
+from shared.connections.client.operations import Listing
 from shared.connections.errors import ConnectionTimeout
-from shared.connections.operations import Listing
 from shared.deadline import Deadline, create_detached_task
 from shared.errors import DeadlineExceeded
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from shared.connections.client.operations import JsonObject, Listing
 from shared.connections.listings import Kind
-from shared.connections.operations import JsonObject, Listing
 from shared.connections.remote_tools import MAX_LISTS_AT_ONCE
 from shared.connections.service import Connections
 from shared.connections.sources import ConnectionProblem, Source, Wanted

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from shared.connections.cleaning import clean
+from shared.connections.client.cleaning import clean
+from shared.connections.client.operations import JsonObject, Listing, as_tool_result
 from shared.connections.errors import ConnectionTimeout, NotAuthorized, ServerUnavailable
-from shared.connections.operations import JsonObject, Listing, as_tool_result
 from shared.connections.service import CALL_SECONDS, Connections
 from shared.connections.sources import ConnectionProblem, Source, Wanted
 from shared.connections.tool_budget import MAX_CALL_BYTES, ToolBudget

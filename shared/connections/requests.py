@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from shared.connections.cleaning import is_scope
 from shared.connections.config import OperatorServer
 from shared.connections.records import AuthType, TransportName
 from shared.errors import InvalidRequest
@@ -15,6 +14,7 @@ Url = Annotated[str, Field(min_length=1, max_length=2048)]
 Text = Annotated[str, Field(min_length=1, max_length=512)]
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=8192)]
 
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -187,3 +187,8 @@ def _is_loopback_page(url: str) -> bool:
 def plain(secret: SecretStr | None) -> str | None:
     """Returns the secret's text."""
     return None if secret is None else secret.get_secret_value()
+
+
+def is_scope(text: str) -> bool:
+    """Whether a text is one scope of OAuth (RFC 6749, section 3.3)."""
+    return _SCOPE.fullmatch(text) is not None

@@ -4,16 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from shared.background import Background
-from shared.connections.config import ConnectionsConfig
-from shared.connections.connecting import (
-    LIST_SECONDS,
-    AuthorizationNeeded,
-    Connected,
-    Connector,
-)
-from shared.connections.listings import Kind, ListingCache
-from shared.connections.oauth.flow import OAuthFlow, Parked, well_formed
-from shared.connections.operations import (
+from shared.connections.client.operations import (
     JsonObject,
     Listing,
     calling_tool,
@@ -24,12 +15,22 @@ from shared.connections.operations import (
     list_tools,
     reading_resource,
 )
+from shared.connections.client.sessions import Operation, SessionCache
+from shared.connections.client.target import Target
+from shared.connections.config import ConnectionsConfig
+from shared.connections.connecting import (
+    LIST_SECONDS,
+    AuthorizationNeeded,
+    Connected,
+    Connector,
+)
+from shared.connections.listings import Kind, ListingCache
+from shared.connections.oauth.flow import OAuthFlow, Parked, well_formed
 from shared.connections.records import ConnectionRecord, Stored, key_of, owner_of
 from shared.connections.requests import ConnectRequest
-from shared.connections.sessions import Operation, SessionCache
 from shared.connections.sources import Sources
 from shared.connections.store import Activity, ConnectionStore
-from shared.connections.targets import Target, TargetResolver
+from shared.connections.targets import TargetResolver
 from shared.context import ReportProgress, discard_progress
 from shared.errors import InvalidRequest, NotFound
 from shared.storage import ObjectStore

@@ -1,22 +1,16 @@
-"""Targets: what sessions connect to, and how they follow from stored connections; free of the SDK."""
+"""Finds the target of a session: a stored connection, or a server of the operator's."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from time import monotonic
 
 from shared.background import Background
+from shared.connections.client.target import FixedToken, Target, TokenSource
 from shared.connections.config import ConnectionsConfig, OperatorServer
 from shared.connections.credentials import Secrets
 from shared.connections.errors import NotAuthorized
-from shared.connections.oauth.source import OAuthTokens, TokenSource
-from shared.connections.records import (
-    Negotiated,
-    Stored,
-    TransportName,
-    key_of,
-    with_query,
-)
+from shared.connections.oauth.source import OAuthTokens
+from shared.connections.records import Negotiated, Stored, key_of, with_query
 from shared.connections.sources import how_to_authorize, is_offered
 from shared.connections.store import Activity, ConnectionStore
 from shared.errors import GatewayError, InvalidRequest
@@ -26,48 +20,6 @@ TOKENS_IDLE_SECONDS = 3600.0
 """After how long without use an instance forgets a connection's tokens, which are stored as well."""
 
 _OPERATOR_CONNECT_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class FixedToken:
-    """A token that never changes.
-
-    Attributes:
-        value: The token, None for no authentication.
-    """
-
-    value: str | None = field(repr=False)
-
-    async def token(self, rejected: str | None = None) -> str | None:
-        """Returns the token."""
-        return self.value
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A server and how to get at it.
-
-    Attributes:
-        key: What sessions are shared by: the connection, of one principal.
-        transport: How it is spoken to.
-        url: Where it is; None for a command.
-        argv: What to start; empty for a URL.
-        tokens: What it knows us by.
-        allow_private: Whether it may be at a private address, or be spoken to over http.
-        connect_timeout: Seconds that connecting may take.
-        negotiated: What it said of itself last time.
-        remember: Keeps what it says now.
-    """
-
-    key: str
-    transport: TransportName
-    url: str | None = field(repr=False)
-    argv: Sequence[str]
-    tokens: TokenSource
-    allow_private: bool
-    connect_timeout: float
-    negotiated: Negotiated | None
-    remember: Callable[[Negotiated], Awaitable[None]]
 
 
 class TargetResolver:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from shared.connections.cleaning import any_object
-from shared.connections.operations import JsonObject, Listing
+from shared.connections.client.cleaning import any_object
+from shared.connections.client.operations import JsonObject, Listing
 from shared.connections.sources import MAX_NAME_CHARS, Source
 from shared.errors import InvalidRequest
 from shared.tools import CONNECTION_SEPARATOR, ToolSpec

@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from shared.connections import CLIENT_METADATA_PATH, ConnectionRecord, Connections
-from shared.connections.cleaning import clean
+from shared.connections import CLIENT_METADATA_PATH, ConnectionRecord, Connections, clean
 from shared.errors import GatewayError
 from shared.routes.guarded_route import request_deadline
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from shared.auth import Guard, KeyAuthenticator
 from shared.connections import Connections, ConnectionsConfig
-from shared.connections.sessions import SessionCache
+from shared.connections.client.sessions import SessionCache
 from shared.deadline import Deadline
 from shared.routes.connections import connections_router
 from shared.routes.errors import install_error_handlers

@@ -14,11 +14,11 @@ from shared.connections import (
     ConnectionTimeout,
     OperatorServer,
 )
+from shared.connections.client.target import FixedToken
 from shared.connections.oauth.flow import OAuthFlow
 from shared.connections.records import OAuthClient, in_seconds, new_id, owner_of
 from shared.connections.requests import ConnectRequest
 from shared.connections.store import ConnectionStore
-from shared.connections.targets import FixedToken
 from shared.errors import InvalidRequest, NotConfigured, NotFound, StorageUnavailable
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
 from tests.connections.authorizing import CALLBACK, begin

@@ -13,10 +13,10 @@ import pytest
 from pytest_mock import MockerFixture
 
 from shared.connections import Connections, ConnectRequest
-from shared.connections.answers import MAX_VALUES
+from shared.connections.client.answers import MAX_VALUES
+from shared.connections.client.http import MAX_COOKIES, STREAMS_AT_ONCE
+from shared.connections.client.incoming import MAX_LIST_BYTES
 from shared.connections.errors import ServerRefused, ServerUnavailable
-from shared.connections.http_client import MAX_COOKIES, STREAMS_AT_ONCE
-from shared.connections.incoming import MAX_LIST_BYTES
 from shared.errors import GatewayError
 from shared.outbound import AnswerTooLarge
 from tests.conftest import ThreadServer

@@ -17,9 +17,9 @@ from shared.connections import (
     ConnectRequest,
 )
 from shared.connections import records as records_module
+from shared.connections.client.http import TokenAuth
+from shared.connections.client.target import FixedToken
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
-from shared.connections.http_client import TokenAuth
-from shared.connections.targets import FixedToken
 from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
 from shared.timing import Timing
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of

@@ -18,8 +18,8 @@ from shared.connections import (
     ConnectionTimeout,
     ConnectRequest,
 )
+from shared.connections.client.sessions import SessionCache
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
-from shared.connections.sessions import SessionCache
 from shared.errors import ForbiddenAddress, InvalidRequest, NotConfigured, NotFound
 from shared.outbound import AnswerTooLarge
 from tests.connections.calls import CALLBACK, add, connect

@@ -14,8 +14,8 @@ from shared.connections import (
     ConnectionsConfig,
     OperatorServer,
 )
+from shared.connections.client.sessions import SessionCache
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
-from shared.connections.sessions import SessionCache
 from shared.errors import NotFound
 from shared.outbound import AnswerTooLarge
 from shared.outbound.transport import MAX_CONNECTIONS

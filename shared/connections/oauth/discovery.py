@@ -28,11 +28,10 @@ from mcp.shared.auth import (
 from mcp.shared.auth_utils import check_resource_allowed, resource_url_from_server_url
 from pydantic import AnyUrl
 
-from shared.connections.cleaning import is_scope
 from shared.connections.errors import ServerRefused, ServerUnavailable
 from shared.connections.oauth.tokens import oauth_errors, open_oauth_client, send
 from shared.connections.records import OAuthClient
-from shared.connections.requests import ConnectRequest, plain
+from shared.connections.requests import ConnectRequest, is_scope, plain
 from shared.errors import InvalidRequest
 from shared.outbound import check_url
 

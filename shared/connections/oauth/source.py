@@ -1,7 +1,6 @@
 """The token of a connection: renewed before it ends, by one instance at a time."""
 
 import asyncio
-from typing import Protocol
 
 from shared.background import Background
 from shared.connections.config import ConnectionsConfig
@@ -21,21 +20,6 @@ from shared.storage import Lease, ObjectMissing
 _ASK_SECONDS = 24.0
 _RENEW_SECONDS = 120.0
 """Seconds after which the end of a renewal, by this instance or another one, is not waited for."""
-
-
-class TokenSource(Protocol):
-    """Has the token for a server."""
-
-    async def token(self, rejected: str | None = None) -> str | None:
-        """Returns the token to send, None where the server needs none.
-
-        Args:
-            rejected: The token that the server just refused.
-
-        Raises:
-            GatewayError: No token can be had.
-        """
-        ...
 
 
 class OAuthTokens:

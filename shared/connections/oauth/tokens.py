@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from shared.connections.answers import check_values
+from shared.connections.client.answers import check_values
 from shared.connections.credentials import Secrets
 from shared.connections.errors import ConnectionTimeout, NotAuthorized, ServerUnavailable
 from shared.connections.records import OAuthClient, in_seconds

@@ -11,16 +11,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
-from shared.connections.answers import HttpTrace, current_trace
+from shared.connections.client.answers import HttpTrace, current_trace
+from shared.connections.client.target import Target
 from shared.connections.errors import ConnectionEnded, ServerRefused, answered_within, closed
-from shared.connections.targets import Target
 from shared.errors import DeadlineExceeded, GatewayError
 
 if TYPE_CHECKING:
     from mcp import Client
 
 T = TypeVar("T")
-_SDK = "shared.connections.transports"
+_SDK = "shared.connections.client.transports"
 Operation = Callable[["Client"], Coroutine[Any, Any, T]]
 
 MAX_SESSIONS = 50

@@ -28,8 +28,6 @@ MAX_EXPANDED_VALUES = 20_000
 SLICE_CHARS = 16 * 1024
 CUT_MARK = "…"
 
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-
 _HIDDEN = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
@@ -72,11 +70,6 @@ def _visible(run: re.Match[str]) -> str:
 def _is_joined(character: str) -> bool:
     """Whether a character is of a script whose letters are joined or kept apart, or an emoji."""
     return character > "\u05ff" and not "\u2000" <= character <= "\u206f"
-
-
-def is_scope(text: str) -> bool:
-    """Whether a text is one scope of OAuth (RFC 6749, section 3.3)."""
-    return _SCOPE.fullmatch(text) is not None
 
 
 async def clean_long(text: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from shared.connections.cleaning import (
+from shared.connections.client.cleaning import (
     any_object,
     clean,
     clean_data,

@@ -30,8 +30,11 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from shared import __version__
-from shared.connections.answers import HttpTrace, Rate, SentErrors
-from shared.connections.cleaning import clean
+from shared.connections.client.answers import HttpTrace, Rate, SentErrors
+from shared.connections.client.cleaning import clean
+from shared.connections.client.http import MAX_ANSWER_BYTES, SseAuth, TokenAuth, open_http
+from shared.connections.client.incoming import clean_result
+from shared.connections.client.target import Target
 from shared.connections.errors import (
     ConnectionTimeout,
     ServerRefused,
@@ -39,10 +42,7 @@ from shared.connections.errors import (
     closed,
     refusal,
 )
-from shared.connections.http_client import MAX_ANSWER_BYTES, SseAuth, TokenAuth, open_http
-from shared.connections.incoming import clean_result
 from shared.connections.records import Negotiated
-from shared.connections.targets import Target
 from shared.errors import GatewayError
 
 MAX_SSE_EVENT_BYTES = 1024 * 1024

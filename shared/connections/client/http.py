@@ -5,7 +5,7 @@ from functools import partial
 
 import httpx2
 
-from shared.connections.answers import (
+from shared.connections.client.answers import (
     EventFilter,
     HttpTrace,
     Rate,
@@ -13,9 +13,8 @@ from shared.connections.answers import (
     check_values,
     current_trace,
 )
+from shared.connections.client.target import Target, TokenSource
 from shared.connections.errors import ServerAnswerTooLarge, refusal
-from shared.connections.oauth.source import TokenSource
-from shared.connections.targets import Target
 from shared.errors import GatewayError
 from shared.outbound import EVENT_STREAM, AnswerTooLarge, open_client
 

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.connections.answers import current_trace
+from shared.connections.client.answers import current_trace
+from shared.connections.client.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS, MAX_LIST_BYTES
+from shared.connections.client.sessions import Operation
 from shared.connections.errors import ServerRefused
-from shared.connections.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS, MAX_LIST_BYTES
-from shared.connections.sessions import Operation
 from shared.context import ReportProgress
 from shared.errors import cut_text
 from shared.tools import ToolResult
