@@ -1,12 +1,13 @@
-"""What the model is sent of earlier runs: as much as its budget takes, newest runs first."""
+"""Stored runs: as much of them as the model's budget takes, and the answer of a complete one."""
 
 import json
 from collections.abc import AsyncIterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
-from shared.agent.calls import stored_text
-from shared.conversations import AssistantLine, Line, ToolLine, UserLine
+from shared.agent.calls import decode_arguments, stored_text
+from shared.agent.events import AgentAnswer, ToolCallRecord, with_cost
+from shared.conversations import AssistantLine, EndLine, Line, ToolLine, UserLine
 from shared.media_parts import StoredPart
 
 Message = dict[str, Any]
@@ -100,6 +101,39 @@ def assistant_message(line: AssistantLine, result: str = "") -> tuple[Message, d
         for call in line.tool_calls
     }
     return message, results
+
+
+def answer_of(lines: Sequence[Line], conversation_id: str | None) -> AgentAnswer:
+    """Returns the answer of a complete run."""
+    arguments: dict[str, str] = {}
+    records: list[ToolCallRecord] = []
+    text = ""
+    for line in lines:
+        match line:
+            case AssistantLine():
+                text = line.content
+                arguments = {call.id: call.arguments for call in line.tool_calls}
+            case ToolLine():
+                records.append(
+                    ToolCallRecord(
+                        name=line.name,
+                        arguments=decode_arguments(arguments.get(line.call_id, "")),
+                        result=line.result,
+                        is_error=line.is_error,
+                        duration_ms=line.duration_ms,
+                    )
+                )
+            case EndLine():
+                return AgentAnswer(
+                    answer=text,
+                    conversation_id=conversation_id,
+                    model=line.model or "",
+                    finish_reason=line.finish_reason,
+                    tool_calls=records,
+                    usage=with_cost(line.usage, line.cost_usd),
+                    turns=line.turns,
+                )
+    raise ValueError("the run has no end")
 
 
 def _part_tokens(message: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Self
 
-from shared.agent.calls import decode_arguments, storable
+from shared.agent.calls import storable
 from shared.agent.events import (
     AgentAnswer,
     ChatAnswer,
@@ -18,13 +18,18 @@ from shared.agent.events import (
     ToolFinished,
     with_cost,
 )
-from shared.agent.history import Message, assistant_message, estimate_tokens, select_history
+from shared.agent.history import (
+    Message,
+    answer_of,
+    assistant_message,
+    estimate_tokens,
+    select_history,
+)
 from shared.connections import ConnectionProblem
 from shared.context import USD_PLACES, CallContext
 from shared.conversations import (
     AssistantLine,
     ConversationStore,
-    EndLine,
     FoundLog,
     Line,
     OpenRun,
@@ -293,39 +298,6 @@ class ChatRun:
             logger.warning("A run was broken off because another one took its conversation over")
         except GatewayError as failure:
             logger.warning("The end of a run was not stored: %s", failure.code)
-
-
-def answer_of(lines: Sequence[Line], conversation_id: str | None) -> AgentAnswer:
-    """Returns the answer of a complete run."""
-    arguments: dict[str, str] = {}
-    records: list[ToolCallRecord] = []
-    text = ""
-    for line in lines:
-        match line:
-            case AssistantLine():
-                text = line.content
-                arguments = {call.id: call.arguments for call in line.tool_calls}
-            case ToolLine():
-                records.append(
-                    ToolCallRecord(
-                        name=line.name,
-                        arguments=decode_arguments(arguments.get(line.call_id, "")),
-                        result=line.result,
-                        is_error=line.is_error,
-                        duration_ms=line.duration_ms,
-                    )
-                )
-            case EndLine():
-                return AgentAnswer(
-                    answer=text,
-                    conversation_id=conversation_id,
-                    model=line.model or "",
-                    finish_reason=line.finish_reason,
-                    tool_calls=records,
-                    usage=with_cost(line.usage, line.cost_usd),
-                    turns=line.turns,
-                )
-    raise ValueError("the run has no end")
 
 
 def _tool_line(event: ToolFinished) -> ToolLine:

@@ -2,13 +2,11 @@
 
 import asyncio
 import importlib
-import re
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from shared.addresses import endpoint
 from shared.background import Background
@@ -25,15 +23,13 @@ from shared.connections.records import (
     OAuthClient,
     Stored,
     free_prefix,
-    hide_query,
     key_of,
-    new_id,
     now,
     owner_of,
     plain_prefix,
     prefix_of,
 )
-from shared.connections.requests import ConnectRequest, plain
+from shared.connections.requests import ConnectRequest, new_record, plain
 from shared.connections.store import ConnectionStore
 from shared.connections.targets import TargetResolver
 from shared.deadline import time_limit
@@ -108,7 +104,7 @@ class Connector:
         if server is not None:
             request = request.for_server(self._per_user_server(server))
         self._check(request, callback_url)
-        record, secrets = _new_record(request)
+        record, secrets = new_record(request)
         others = await self._make_room(owner)
         record.server = server
         if server is None:
@@ -288,36 +284,11 @@ class Connector:
         return oauth, plain(request.oauth_client_secret)
 
 
-def _new_record(request: ConnectRequest) -> tuple[ConnectionRecord, Secrets]:
-    is_command = request.transport == "stdio"
-    url, query = hide_query(request.mcp_url or "")
-    moment = now()
-    record = ConnectionRecord(
-        id=new_id(),
-        name=request.name or _default_name(request),
-        transport=request.transport,
-        mcp_url=None if is_command else url,
-        command=request.command_name if is_command else None,
-        auth_type=request.auth_type,
-        created_at=moment,
-        last_activity=moment,
-        timeout=request.timeout,
-    )
-    return record, Secrets(bearer_token=plain(request.bearer_token), url_query=query)
-
-
 def _abandoned_at(record: ConnectionRecord) -> datetime:
     """Returns when a connection that is still being made counts as abandoned."""
     if record.pending is not None:
         return record.pending.expires_at
     return record.created_at + timedelta(seconds=CONNECTING_SECONDS)
-
-
-def _default_name(request: ConnectRequest) -> str:
-    if request.transport == "stdio":
-        return request.command_name[:64]
-    host = urlsplit(request.mcp_url or "").hostname or "server"
-    return re.sub(r"^(www|mcp|api)\.", "", host)[:64]
 
 
 def _mark_connected(record: ConnectionRecord) -> None:

@@ -1,4 +1,4 @@
-"""The request to connect: the body of `POST /mcp/connect`."""
+"""The request to connect, which is the body of `POST /mcp/connect`, and the record that it becomes."""
 
 import re
 from typing import Annotated, Literal
@@ -7,7 +7,15 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from shared.connections.config import OperatorServer
-from shared.connections.records import AuthType, TransportName
+from shared.connections.credentials import Secrets
+from shared.connections.records import (
+    AuthType,
+    ConnectionRecord,
+    TransportName,
+    hide_query,
+    new_id,
+    now,
+)
 from shared.errors import InvalidRequest
 
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
@@ -173,6 +181,32 @@ class ConnectRequest(BaseModel):
             return self.oauth_grant_type
         is_own = self.oauth_token_url is not None and self.oauth_auth_url is None
         return "client_credentials" if is_own else "authorization_code"
+
+
+def new_record(request: ConnectRequest) -> tuple[ConnectionRecord, Secrets]:
+    """Returns the record of a connection that is about to be made, and its secrets."""
+    is_command = request.transport == "stdio"
+    url, query = hide_query(request.mcp_url or "")
+    moment = now()
+    record = ConnectionRecord(
+        id=new_id(),
+        name=request.name or _default_name(request),
+        transport=request.transport,
+        mcp_url=None if is_command else url,
+        command=request.command_name if is_command else None,
+        auth_type=request.auth_type,
+        created_at=moment,
+        last_activity=moment,
+        timeout=request.timeout,
+    )
+    return record, Secrets(bearer_token=plain(request.bearer_token), url_query=query)
+
+
+def _default_name(request: ConnectRequest) -> str:
+    if request.transport == "stdio":
+        return request.command_name[:64]
+    host = urlsplit(request.mcp_url or "").hostname or "server"
+    return re.sub(r"^(www|mcp|api)\.", "", host)[:64]
 
 
 def _is_loopback_page(url: str) -> bool:

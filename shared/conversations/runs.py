@@ -12,7 +12,8 @@ from shared.conversations.lines import (
     Summary,
     extend_summary,
 )
-from shared.conversations.log import LogWriter, Tail
+from shared.conversations.log import Tail
+from shared.conversations.log_writer import LogWriter
 from shared.errors import Conflict, GatewayError
 from shared.openai_service import Usage
 from shared.storage import ObjectConflict, Renewal

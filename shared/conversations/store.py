@@ -20,22 +20,20 @@ from shared.conversations.lines import (
 from shared.conversations.log import (
     ConversationLog,
     KnownSizes,
-    LogWriter,
     Place,
     Tail,
     folder_of,
 )
+from shared.conversations.log_writer import LogWriter
+from shared.conversations.pages import WRONG_CURSOR, PageCursor, read_page
 from shared.conversations.runs import FoundLog, OpenRun, RunWriter, busy
 from shared.conversations.view import (
-    WRONG_CURSOR,
     Conversation,
     ConversationList,
     ConversationSummary,
-    PageCursor,
     last_change,
     present_message,
     present_summary,
-    read_page,
     summarize,
     summarize_listed,
 )

@@ -24,7 +24,8 @@ from local.stand_in import create_stand_in
 from shared.app import create_app
 from shared.conversations import AssistantLine, EndLine, Line, UserLine
 from shared.conversations.lines import ConversationLine, Summary
-from shared.conversations.log import ConversationLog, LogWriter
+from shared.conversations.log import ConversationLog
+from shared.conversations.log_writer import LogWriter
 from shared.settings import load_settings
 from shared.storage import Operation, Storage
 from tests.conftest import AUTH, KEY, ThreadServer

@@ -10,7 +10,8 @@ from pytest_mock import MockerFixture
 
 from shared.conversations import AssistantLine, ConversationStore, OpenRun, RunWriter, UserLine
 from shared.conversations.lines import HeartbeatLine, Line, NextPartLine
-from shared.conversations.log import ConversationLog, LogWriter
+from shared.conversations.log import ConversationLog
+from shared.conversations.log_writer import LogWriter
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.settings import load_settings
 from shared.storage import FolderStore, MediaStore, ObjectMissing, ObjectStore, Operation, Storage
