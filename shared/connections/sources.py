@@ -1,7 +1,8 @@
-"""Which connections of a principal have tools, and what the names of their tools begin with."""
+"""Which connections of a principal have tools, and how the names of these are made."""
 
+import hashlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Literal
@@ -57,6 +58,24 @@ class Source:
     def may_have(self, tool: str) -> bool:
         """Returns whether a tool of this name would be its tool."""
         return tool.startswith(f"{self.prefix}{CONNECTION_SEPARATOR}")
+
+    def tool_name(self, tool: str, taken: Container[str]) -> str:
+        """Returns the name by which models call one of its tools, and no other one.
+
+        Args:
+            tool: The server's name for it.
+            taken: Names of its other tools.
+        """
+        name = f"{self.prefix}{CONNECTION_SEPARATOR}{re.sub(r'[^A-Za-z0-9_-]', '_', tool)}"
+        return (
+            name if len(name) <= MAX_NAME_CHARS and name not in taken else marked_name(name, tool)
+        )
+
+
+def marked_name(name: str, tool: str) -> str:
+    """Returns a name that ends with a mark of the server's own name, for one that is taken or long."""
+    mark = hashlib.sha256(tool.encode()).hexdigest()[:8]
+    return f"{name[: MAX_NAME_CHARS - 9]}_{mark}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,14 @@
 """Selects the tools of connections that fit into a budget of bytes and of their number."""
 
-import hashlib
 import json
-import re
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shared.connections.client.cleaning import any_object
 from shared.connections.client.operations import JsonObject, Listing
-from shared.connections.sources import MAX_NAME_CHARS, Source
+from shared.connections.sources import MAX_NAME_CHARS, Source, marked_name
 from shared.errors import InvalidRequest
-from shared.tools import CONNECTION_SEPARATOR, ToolSpec
+from shared.tools import ToolSpec
 
 MAX_CONNECTION_BYTES = 200_000
 MAX_CALL_BYTES = 400_000
@@ -88,7 +86,7 @@ class ToolBudget:
             for tool in part.tools:
                 spec = tool.spec
                 if spec.name in selected:
-                    spec = replace(spec, name=_marked(spec.name, tool.name))
+                    spec = replace(spec, name=marked_name(spec.name, tool.name))
                 selected[spec.name] = (spec, part.source, tool.name)
         return selected
 
@@ -132,9 +130,9 @@ class _Part:
         names: set[str] = set()
         for tool in listing:
             theirs = str(tool["name"])
-            name = _unique_name(source, theirs, names)
+            name = source.tool_name(theirs, names)
             names.add(name)
-            if named is not None and name not in named and _marked(name, theirs) not in named:
+            if named is not None and name not in named and marked_name(name, theirs) not in named:
                 continue
             if not self.omitted:
                 spec = _spec(name, tool, source)
@@ -168,17 +166,6 @@ def _left_out(part: _Part) -> str:
 def _length(spec: ToolSpec) -> int:
     definition = [spec.name, spec.description, spec.input_schema]
     return len(json.dumps(definition, ensure_ascii=False).encode())
-
-
-def _unique_name(source: Source, tool: str, taken: Container[str]) -> str:
-    """Returns a name that models may call and no other tool of the connection has."""
-    name = f"{source.prefix}{CONNECTION_SEPARATOR}{re.sub(r'[^A-Za-z0-9_-]', '_', tool)}"
-    return name if len(name) <= MAX_NAME_CHARS and name not in taken else _marked(name, tool)
-
-
-def _marked(name: str, tool: str) -> str:
-    mark = hashlib.sha256(tool.encode()).hexdigest()[:8]
-    return f"{name[: MAX_NAME_CHARS - 9]}_{mark}"
 
 
 def _spec(name: str, tool: JsonObject, source: Source) -> ToolSpec:
