@@ -1,4 +1,4 @@
-"""Makes connections: nothing is left of one that cannot be made."""
+"""Makes connections, and deletes what is stored of one that fails."""
 
 import asyncio
 import importlib
@@ -25,7 +25,6 @@ from shared.connections.records import (
     free_prefix,
     key_of,
     now,
-    owner_of,
     plain_prefix,
     prefix_of,
 )
@@ -35,6 +34,7 @@ from shared.connections.targets import TargetResolver
 from shared.deadline import time_limit
 from shared.errors import Conflict, GatewayError, InvalidRequest
 from shared.outbound import check_url
+from shared.storage import owner_key
 
 MAX_CONNECTIONS = 100
 LIST_SECONDS = 30.0
@@ -56,11 +56,11 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationNeeded:
-    """A connection that waits for its user.
+    """A connection that its user has to authorize.
 
     Attributes:
         record: The connection.
-        url: Where the user has to go.
+        url: The URL that the user has to open.
     """
 
     record: ConnectionRecord
@@ -72,11 +72,11 @@ class Connector:
 
     Args:
         config: The settings of connections.
-        store: Where connections are.
-        flow: What asks authorization servers.
-        targets: What makes a connection ready to be used.
-        sessions: Live sessions of this instance.
-        background: Undoes what a failed connect has made, even when the caller is cancelled.
+        store: Stores connections.
+        flow: Sends users to authorization servers.
+        targets: Finds the target of a stored connection.
+        sessions: The live sessions of this instance.
+        background: Deletes what a failed connect has stored, even when the caller is cancelled.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Connector:
         self, principal: str, request: ConnectRequest, callback_url: str
     ) -> Connected | AuthorizationNeeded:
         """Makes a connection; see `Connections.connect`."""
-        owner = owner_of(principal)
+        owner = owner_key(principal)
         server = request.server
         if server is not None:
             request = request.for_server(self._per_user_server(server))
@@ -130,7 +130,7 @@ class Connector:
     async def _replace_attempts(
         self, owner: str, server: str, others: Sequence[ConnectionRecord]
     ) -> None:
-        """Ends what the owner began with the server before, unless it is connected."""
+        """Deletes earlier attempts of the owner to authorize the server, unless one is connected."""
         for record in others:
             if record.server != server:
                 continue

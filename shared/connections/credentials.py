@@ -30,11 +30,11 @@ class Secrets(BaseModel):
     Attributes:
         bearer_token: Token that the caller gave.
         client_secret: Secret of the OAuth client.
-        verifier: PKCE's, while an authorization is under way.
-        parked_code: What the authorization server gave, until it is confirmed.
-        characters: What confirms it.
-        access_token: Token that the authorization server gave.
-        refresh_token: What gets the next one.
+        verifier: PKCE code verifier of an authorization under way.
+        parked_code: Authorization code that its user has not confirmed yet.
+        characters: The characters that confirm it.
+        access_token: Access token of the authorization server.
+        refresh_token: Refresh token, which gets the next access token.
         url_query: Query of the server's URL, which may hold a key.
     """
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from shared.storage import LeasedRecord, owner_key
+from shared.storage import LeasedRecord
 
 TransportName = Literal["http", "sse", "stdio"]
 AuthType = Literal["none", "bearer", "oauth"]
@@ -41,10 +41,10 @@ class OAuthClient(BaseModel):
     Attributes:
         grant: The grant type: on behalf of the user, or of the client itself.
         client_id: The client that the authorization server knows.
-        authorization_endpoint: Where the user agrees; None for client credentials.
-        token_endpoint: Where tokens come from.
-        redirect_uri: Where the user's browser comes back to.
-        scopes: What to ask for.
+        authorization_endpoint: The authorization endpoint; None for client credentials.
+        token_endpoint: The token endpoint.
+        redirect_uri: The URL that the user's browser is sent back to.
+        scopes: The scopes to ask for.
         resource: The server's identifier (RFC 8707); None where it is not asked for.
         issuer: The issuer that the answer must name (RFC 9207); None where endpoints were given.
         requires_issuer: Whether the answer must name it.
@@ -67,12 +67,12 @@ class OAuthClient(BaseModel):
 
 
 class PendingAuthorization(BaseModel):
-    """A user who was sent to agree.
+    """An authorization that waits for its user.
 
     Attributes:
-        expires_at: Until when.
+        expires_at: When it ends.
         state_digest: SHA-256 of the state that must come back; empty once it has.
-        tries: How often it was tried to confirm what came back.
+        tries: Number of attempts to confirm it.
     """
 
     expires_at: datetime
@@ -90,7 +90,7 @@ class ConnectionRecord(LeasedRecord):
         tool_prefix: What the names of its tools begin with in chat. It stays while the connection lasts,
             so that no name of a tool comes to mean another connection's.
         transport: The transport of the protocol.
-        mcp_url: Where the server is, without its query; None for a command.
+        mcp_url: URL of the server, without its query; None for a command.
         command: Name of the operator's command; None for a URL.
         auth_type: The kind of credentials that the server is sent.
         status: Whether it can be used.
@@ -153,7 +153,7 @@ class Stored:
 
     @property
     def key(self) -> str:
-        """What instances know it by."""
+        """Its key in the caches of an instance."""
         return key_of(self.owner, self.record.id)
 
     @property
@@ -167,13 +167,8 @@ class Stored:
         return seal_binding(self.owner, self.record)
 
 
-def owner_of(principal: str) -> str:
-    """Returns the part of object names that stands for a principal."""
-    return owner_key(principal)
-
-
 def key_of(owner: str, connection_id: str) -> str:
-    """Returns what instances know an owner's connection by."""
+    """Returns the key of a connection in the caches of an instance."""
     return f"{owner}/{connection_id}"
 
 

@@ -152,7 +152,7 @@ async def find_remote_tool(
     sources = await connections.sources.of_tool(principal, name, wanted)
     budget = ToolBudget(sources, [name], None)
     for source in sources:
-        budget.add(source, await connections.cached_tools(principal, source.client_id))
+        budget.add(source, await connections.cached("tools", principal, source.client_id))
     tools = budget.tools()
     if name not in tools:
         raise unknown_tool(name)
@@ -173,7 +173,7 @@ async def _tools_of(
     connections: Connections, source: Source, principal: str
 ) -> Listing | GatewayError:
     try:
-        return await connections.cached_tools(principal, source.client_id)
+        return await connections.cached("tools", principal, source.client_id)
     except GatewayError as error:
         if not remaining_seconds():
             raise

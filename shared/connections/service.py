@@ -26,14 +26,14 @@ from shared.connections.connecting import (
 )
 from shared.connections.listings import Kind, ListingCache
 from shared.connections.oauth.flow import OAuthFlow, Parked, well_formed
-from shared.connections.records import ConnectionRecord, Stored, key_of, owner_of
+from shared.connections.records import ConnectionRecord, Stored, key_of
 from shared.connections.requests import ConnectRequest
 from shared.connections.sources import Sources
 from shared.connections.store import Activity, ConnectionStore
 from shared.connections.targets import TargetResolver
 from shared.context import ReportProgress, discard_progress
 from shared.errors import InvalidRequest, NotFound
-from shared.storage import ObjectStore
+from shared.storage import ObjectStore, owner_key
 from shared.timing import Timing
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Connections:
             callback_url: This app's own `GET /mcp/oauth/callback`.
 
         Raises:
-            InvalidRequest: The request makes no sense, or the principal has too many connections.
+            InvalidRequest: Its fields do not fit together, or the principal has too many connections.
             GatewayError: The server or its authorization server refused, failed, or timed out.
         """
         self.sources.forget(principal)
@@ -132,7 +132,7 @@ class Connections:
             raise InvalidRequest.for_field(
                 "code", "Give the 8 characters that the browser showed: digits and letters."
             )
-        owner = owner_of(principal)
+        owner = owner_key(principal)
         return (await self._flow.confirm(owner, connection_id, typed)).record
 
     async def remove_abandoned(self, owner: str, connection_id: str) -> bool | None:
@@ -148,7 +148,7 @@ class Connections:
 
     async def clients(self, principal: str) -> Sequence[ConnectionRecord]:
         """Returns the principal's connections, oldest first."""
-        return [self._activity.latest(one) for one in await self._store.list(owner_of(principal))]
+        return [self._activity.latest(one) for one in await self._store.list(owner_key(principal))]
 
     async def client(self, principal: str, connection_id: str) -> ConnectionRecord:
         """Returns one connection."""
@@ -200,17 +200,13 @@ class Connections:
             is_repeatable=False,
         )
 
-    async def cached_tools(self, principal: str, connection_id: str) -> Listing:
-        """Returns the tools of a connection's server as they were within the last minute.
+    async def cached(self, kind: Kind, principal: str, connection_id: str) -> Listing:
+        """Returns what a connection's server lists of a kind, as it was within the last minute.
 
         Raises:
             ConnectionTimeout: The server is too slow; it has more time, and its list is there later.
         """
-        return await self.cached("tools", principal, connection_id)
-
-    async def cached(self, kind: Kind, principal: str, connection_id: str) -> Listing:
-        """Returns what a connection's server lists of a kind; as `cached_tools` does for tools."""
-        key = key_of(owner_of(principal), connection_id)
+        key = key_of(owner_key(principal), connection_id)
         return await self._listings.get(
             (key, kind), lambda: self._read(principal, connection_id, _LIST[kind])
         )
@@ -237,10 +233,10 @@ class Connections:
                 f"'{connection_id}' is the operator's, from MCP_SERVERS: "
                 "everybody can use it, but it is not among your connections."
             )
-        return await self._store.read(owner_of(principal), connection_id)
+        return await self._store.read(owner_key(principal), connection_id)
 
     async def _find(self, principal: str, connection_id: str) -> Target:
-        owner = owner_of(principal)
+        owner = owner_key(principal)
         try:
             return await self._targets.find(owner, connection_id)
         except NotFound:

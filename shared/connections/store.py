@@ -1,4 +1,4 @@
-"""Where connections are kept, and when they were used: objects that several instances read and write."""
+"""Stores connections, their secrets, and when they were used last."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -196,7 +196,7 @@ class ConnectionStore:
         return None if record.status not in ("connected", "authorization_failed") else False
 
     async def has_old_seal(self, stored: Stored) -> bool:
-        """Whether the secrets are encrypted with a key that shall go out of use."""
+        """Returns whether the secrets are encrypted with a key that is being replaced."""
         sealed = stored.record.sealed
         return sealed is not None and not await self._box.is_current(sealed)
 
@@ -246,7 +246,7 @@ class Activity:
     """Knows when this instance used connections, and tells the others about once a minute.
 
     Args:
-        store: Where connections are.
+        store: Stores connections.
     """
 
     def __init__(self, store: ConnectionStore) -> None:

@@ -17,19 +17,19 @@ from shared.errors import GatewayError, InvalidRequest
 from shared.storage import ObjectChanged
 
 TOKENS_IDLE_SECONDS = 3600.0
-"""After how long without use an instance forgets a connection's tokens, which are stored as well."""
+"""Seconds without use after which an instance drops the tokens of a connection, which are stored too."""
 
 _OPERATOR_CONNECT_SECONDS = 30.0
 
 
 class TargetResolver:
-    """Finds connections and makes them ready to be used.
+    """Finds the targets of connections.
 
     Args:
         config: The settings of connections.
-        store: Where connections are.
-        activity: Where uses are noted.
-        background: Keeps renewals of tokens.
+        store: Stores connections.
+        activity: Notes when connections are used.
+        background: Completes renewals of tokens whose callers disconnect.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TargetResolver:
         return found[-1].record.id
 
     async def of(self, stored: Stored) -> Target:
-        """Returns what a stored connection connects to."""
+        """Returns the target of a stored connection."""
         record = stored.record
         kept = await self._store.secrets(stored)
 
@@ -129,7 +129,7 @@ class TargetResolver:
         self._tokens.pop(key, None)
 
     def argv(self, command: str) -> Sequence[str]:
-        """Returns what the operator has a command start.
+        """Returns the argument vector of one of the operator's commands.
 
         Raises:
             InvalidRequest: There is no such command.
@@ -142,7 +142,7 @@ class TargetResolver:
 
 
 async def _remember_nothing(negotiated: Negotiated) -> None:
-    """What the operator's servers say is not kept: they have no record."""
+    """Stores nothing: the operator's servers have no record."""
 
 
 def _operator_target(key: str, server: OperatorServer, allow_private: bool) -> Target:

@@ -12,9 +12,9 @@ from pytest_mock import MockerFixture
 from shared.connections import Connections
 from shared.connections.errors import NotAuthorized
 from shared.connections.oauth.flow import EXCHANGE_SECONDS, MAX_TRIES, Parked, new_characters
-from shared.connections.records import in_seconds, owner_of
+from shared.connections.records import in_seconds
 from shared.errors import Conflict, InvalidRequest, NotConfigured, NotFound
-from shared.storage import ObjectInfo
+from shared.storage import ObjectInfo, owner_key
 from tests.conftest import ThreadServer
 from tests.connections.authority import Authority
 from tests.connections.authorizing import authorized, begin, park
@@ -147,7 +147,7 @@ async def test_what_cannot_be_characters_costs_neither_a_try_nor_a_look_into_sto
 async def test_parked_code_that_nobody_confirms_is_removed(
     connections: Connections, parked: Parked, store: StateFolder
 ) -> None:
-    owner = owner_of("alice")
+    owner = owner_key("alice")
     assert await connections.remove_abandoned(owner, parked.record.id) is None
     edit = parked.record.model_dump(mode="json")["pending"] | {"expires_at": "2020-01-01T00:00:00Z"}
     (name,) = (each for each in store.objects if each.startswith("connections/"))
@@ -165,7 +165,7 @@ async def test_confirmation_that_is_under_way_when_its_time_is_over_is_left_alon
     await until(lambda: authority.grants)
     (record,) = map(json.loads, store.connections.values())
     assert datetime.fromisoformat(record["pending"]["expires_at"]) > in_seconds(EXCHANGE_SECONDS)
-    assert await connections.remove_abandoned(owner_of("alice"), parked.record.id) is None
+    assert await connections.remove_abandoned(owner_key("alice"), parked.record.id) is None
     confirming.cancel()
     await asyncio.wait([confirming])
 
@@ -182,7 +182,7 @@ async def test_connection_that_changes_while_it_is_removed_is_left_alone(
         return found
 
     mocker.patch.object(store, "read", side_effect=read_and_be_late)
-    assert await connections.remove_abandoned(owner_of("alice"), parked.record.id) is None
+    assert await connections.remove_abandoned(owner_key("alice"), parked.record.id) is None
     assert len(store.connections) == 1
 
 

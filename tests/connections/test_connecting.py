@@ -16,10 +16,11 @@ from shared.connections import (
 )
 from shared.connections.client.target import FixedToken
 from shared.connections.oauth.flow import OAuthFlow
-from shared.connections.records import OAuthClient, in_seconds, new_id, owner_of
+from shared.connections.records import OAuthClient, in_seconds, new_id
 from shared.connections.requests import ConnectRequest
 from shared.connections.store import ConnectionStore
 from shared.errors import InvalidRequest, NotConfigured, NotFound, StorageUnavailable
+from shared.storage import owner_key
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
 from tests.connections.authorizing import CALLBACK, begin
 from tests.connections.calls import add, connect
@@ -187,6 +188,6 @@ async def test_secrets_have_no_place_in_representations(store: StateFolder) -> N
     oauth = OAuthClient(
         grant="authorization_code", client_id="x", token_endpoint="https://a.example"
     )
-    authorization = await flow.begin(owner_of("alice"), new_id(), oauth)
+    authorization = await flow.begin(owner_key("alice"), new_id(), oauth)
     assert SECRET not in repr((request, FixedToken(SECRET)))
     assert authorization.verifier not in repr(authorization)

@@ -21,6 +21,7 @@ from shared.connections.client.http import TokenAuth
 from shared.connections.client.target import FixedToken
 from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
 from shared.errors import ForbiddenAddress, InvalidRequest, NotFound
+from shared.storage import owner_key
 from shared.timing import Timing
 from tests.connections.authority import CLIENT, CLIENT_SECRET, Authority, query_of
 from tests.connections.authorizing import CALLBACK, authorized, begin, expire, finish
@@ -92,7 +93,7 @@ async def test_state_is_good_once_even_for_two_at_the_same_time(
         lambda state: state[:-1],
         lambda state: state + "x",
         lambda state: f"../x.{state}",
-        lambda state: f"{records_module.owner_of('alice')}.{state}",
+        lambda state: f"{owner_key('alice')}.{state}",
         lambda state: "A" * len(state),
         lambda state: state[:40] + ("A" if state[40] != "A" else "B") + state[41:],
     ],
@@ -117,7 +118,7 @@ async def test_state_tells_the_authorization_server_nothing_about_the_user(
     connections: Connections, server: McpWorld, authority: Authority
 ) -> None:
     states = [query_of((await begin(connections, server)).url)["state"] for _ in range(2)]
-    owner = records_module.owner_of("alice")
+    owner = owner_key("alice")
     for state in states:
         assert owner not in state
         assert bytes.fromhex(owner) not in base64.urlsafe_b64decode(state)

@@ -206,7 +206,7 @@ async def test_known_lists_of_tools_are_bounded_in_bytes(
     )
 
     async def lists(client_id: str) -> Listing:
-        return await bounded.cached_tools("alice", client_id)
+        return await bounded.cached("tools", "alice", client_id)
 
     first, second, third = [await lists(client_id) for client_id in ids]
     assert await lists(ids[2]) is third

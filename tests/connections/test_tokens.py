@@ -8,9 +8,9 @@ from shared.background import Background
 from shared.connections import Connections, ConnectionsConfig, ConnectionTimeout
 from shared.connections.errors import NotAuthorized, ServerUnavailable
 from shared.connections.oauth.source import OAuthTokens
-from shared.connections.records import owner_of
 from shared.connections.store import ConnectionStore
 from shared.errors import StorageUnavailable
+from shared.storage import owner_key
 from tests.connections.authority import Authority
 from tests.connections.authorizing import authorized, begin, expire, finish
 from tests.connections.calls import add
@@ -29,7 +29,7 @@ def source_of(store: StateFolder, client_id: str) -> OAuthTokens:
     """Returns what another instance has the token of alice's connection from."""
     config = ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
     kept = ConnectionStore(store, config)
-    return OAuthTokens(kept, config, Background(), owner_of("alice"), client_id)
+    return OAuthTokens(kept, config, Background(), owner_key("alice"), client_id)
 
 
 async def test_refreshed_token_is_stored_though_storage_fails_for_a_moment(

@@ -83,9 +83,9 @@ class Watched(Connections):
         self._lists: list[weakref.ref[Listing]] = []
         self.held: list[int] = []
 
-    async def cached_tools(self, *args: Any, **options: Any) -> Listing:
+    async def cached(self, *args: Any, **options: Any) -> Listing:
         gc.collect()
-        listing = await super().cached_tools(*args, **options)
+        listing = await super().cached(*args, **options)
         self._lists.append(weakref.ref(listing))
         self.held.append(sum(each() is not None for each in self._lists))
         return listing

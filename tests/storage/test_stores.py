@@ -15,9 +15,8 @@ import pytest
 from fastapi import FastAPI
 
 from shared.connections import ConnectionsConfig
-from shared.connections.records import owner_of
 from shared.connections.store import ConnectionStore
-from shared.storage import SharedKey, Storage, WorkItems
+from shared.storage import SharedKey, Storage, WorkItems, owner_key
 from shared.storage.links import KEY_OBJECT, LinkSigner
 from shared.storage.media_objects import MediaSeals
 from tests.conftest import StandIn
@@ -135,7 +134,7 @@ async def test_objects_still_say_to_us_whose_they_are(store: Store, storage: Sto
 
 async def test_credentials_of_connections_are_opened(store: Store, storage: Storage) -> None:
     connections = ConnectionStore(storage.state, ConnectionsConfig(generates_key=True))
-    found = await connections.read(owner_of(PRINCIPAL), store.expected["connection"])
+    found = await connections.read(owner_key(PRINCIPAL), store.expected["connection"])
     assert (await connections.secrets(found)).bearer_token == BEARER
 
 

@@ -1,4 +1,4 @@
-"""The HTTP client under the SDK's transports: signs requests, limits answers, notes what goes wrong."""
+"""The HTTP client of the SDK's transports: sends tokens, limits answers, notes failures."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
@@ -36,9 +36,9 @@ def open_http(
 
     Args:
         target: The server.
-        auth: Signs its requests.
+        auth: Authenticates its requests.
         max_event_bytes: Maximum bytes of one event of a stream.
-        errors: Where the errors that the server sends are noted.
+        errors: Collects the errors that the server sends.
     """
     return open_client(
         allow_private=target.allow_private,
@@ -56,7 +56,7 @@ class TokenAuth(httpx2.Auth):
 
     Args:
         tokens: Has the token.
-        url: Where the server is.
+        url: URL of the server.
     """
 
     def __init__(self, tokens: TokenSource, url: httpx2.URL) -> None:
@@ -101,7 +101,7 @@ class SseAuth(TokenAuth):
 
     Args:
         tokens: Has the token.
-        url: Where the server is.
+        url: URL of the server.
         retire: Called then.
     """
 
@@ -127,7 +127,7 @@ class _NotingTransport(httpx2.AsyncBaseTransport):
     Args:
         inner: What sends requests.
         max_event_bytes: Maximum bytes of one event of a stream.
-        errors: Where the errors that the server sends are noted.
+        errors: Collects the errors that the server sends.
     """
 
     def __init__(

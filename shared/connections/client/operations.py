@@ -1,4 +1,4 @@
-"""What is done in a session, with plain data in and out; free of the SDK but for types."""
+"""The operations of sessions: lists, reads and calls, with plain JSON in and out."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 JsonObject = dict[str, Any]
 MAX_PAGES = 100
 MAX_RECEIVED_BYTES = 8 * 1024 * 1024
-"""After how much of what a server sends no further page is asked for, whatever is left of it."""
+"""Bytes received of a server after which no further page is asked for."""
 
 MAX_ERROR_CHARS = 4000
 """Maximum characters of a tool's error where it is an error of ours."""

@@ -123,7 +123,7 @@ class Session:
             self._stopping.set()
 
     def retire(self) -> None:
-        """Takes no further operation; those that run may end, since what failed may be one alone."""
+        """Refuses further operations; those that run go on, since the failure may be of one alone."""
         self._is_retired = True
         if not self.users:
             self._stopping.set()
@@ -192,7 +192,7 @@ class SessionCache:
             target: The server.
             operation: What to do; may run twice.
             timeout: Seconds that the server may take for it.
-            is_repeatable: Whether it does no harm to do it twice.
+            is_repeatable: Whether running it twice does no harm.
 
         Raises:
             ConnectionTimeout: The server takes too long.
@@ -303,7 +303,7 @@ def _start(work: Coroutine[Any, Any, T], trace: HttpTrace, context: Context) -> 
 
 
 def _load_sdk() -> Any:
-    """Imports what speaks MCP.
+    """Imports the MCP SDK.
 
     What is loaded then stays, so the garbage collector need not look through it again and again: a full
     collection took 100 ms of everybody's time, and a server that lists much makes one likely.

@@ -26,7 +26,7 @@ class OAuthTokens:
     """Has the access token of one connection.
 
     Args:
-        store: Where the connection is.
+        store: Stores the connection.
         config: The settings of connections.
         background: Runs a renewal that has begun to its end, even when the caller is cancelled.
         owner: Whose connection it is.
