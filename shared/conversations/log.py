@@ -149,6 +149,15 @@ class ConversationLog:
                 return tail
             part += 1
 
+    async def find_tail(self) -> Tail | None:
+        """Reads the end; None where there is no such conversation."""
+        try:
+            tail = await self.tail()
+        except ObjectMissing:
+            return None
+        # The instance that made an empty log died before its first line: no caller knows its id.
+        return None if tail.end == Place(1, 0) else tail
+
     async def _part_tail(self, part: int) -> Tail:
         """Reads the end of a part, in one request where it is short or its size is known."""
         name = self.name(part)

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
 from shared.conversations.lines import (
@@ -10,13 +12,17 @@ from shared.conversations.lines import (
     HeartbeatLine,
     Line,
     Summary,
+    UserLine,
     extend_summary,
 )
-from shared.conversations.log import Tail
+from shared.conversations.log import ConversationLog, Tail
 from shared.conversations.log_writer import LogWriter
 from shared.errors import Conflict, GatewayError
 from shared.openai_service import Usage
-from shared.storage import ObjectConflict, Renewal
+from shared.storage import ObjectConflict, Operation, Renewal
+
+_CLOCK_SKEW = timedelta(minutes=10)
+"""Maximum difference of the clocks of instances when the lines of an earlier attempt are looked for."""
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +171,30 @@ class FoundLog:
     """
 
     tail: Tail | None = None
+
+
+async def last_attempt(
+    log: ConversationLog, tail: Tail, run_id: str, operation: Operation
+) -> Sequence[Line]:
+    """Returns the lines of the last attempt at a run, in order; none where there was no attempt.
+
+    Args:
+        log: The conversation.
+        tail: Its end.
+        run_id: Id of the run.
+        operation: Tells when the first attempt began.
+    """
+    found: list[Line] = []
+    async with aclosing(log.backwards(tail)) as lines:
+        async for placed in lines:
+            line = placed.line
+            if datetime.fromisoformat(line.at) < operation.began_at - _CLOCK_SKEW:
+                break
+            if line.run == run_id:
+                found.append(line)
+                if isinstance(line, UserLine):
+                    break
+    return found[::-1]
 
 
 def busy(retry_after: float) -> Conflict:

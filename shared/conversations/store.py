@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from datetime import datetime, timedelta
 
 from shared.background import Background
 from shared.conversations.lines import (
@@ -20,13 +19,12 @@ from shared.conversations.lines import (
 from shared.conversations.log import (
     ConversationLog,
     KnownSizes,
-    Place,
     Tail,
     folder_of,
 )
 from shared.conversations.log_writer import LogWriter
 from shared.conversations.pages import WRONG_CURSOR, PageCursor, read_page
-from shared.conversations.runs import FoundLog, OpenRun, RunWriter, busy
+from shared.conversations.runs import FoundLog, OpenRun, RunWriter, busy, last_attempt
 from shared.conversations.view import (
     Conversation,
     ConversationList,
@@ -55,9 +53,6 @@ from shared.storage import (
 )
 
 _PARALLEL_READS = 8
-_CLOCK_SKEW = timedelta(minutes=10)
-"""Maximum difference of the clocks of instances when the lines of an earlier attempt are looked for."""
-
 _ABANDON_SECONDS = 30.0
 
 
@@ -99,7 +94,7 @@ class ConversationStore:
         if not may_exist or (conversation_id is None and not self._storage.is_configured):
             return FoundLog()
         log = self._log(principal, conversation_id or operation.id("conversation"))
-        return FoundLog(await _find_tail(log))
+        return FoundLog(await log.find_tail())
 
     async def begin_run(
         self,
@@ -148,7 +143,7 @@ class ConversationStore:
         is_ours = bool(tail.newest) and tail.newest[0].line.run == run_id
         if not is_ours and self._is_under_way(tail):
             raise self._busy()
-        attempted = await _last_attempt(log, tail, run_id, operation) if operation.is_repeat else ()
+        attempted = await last_attempt(log, tail, run_id, operation) if operation.is_repeat else ()
         if attempted and isinstance(end := attempted[-1], EndLine) and end.status == "complete":
             return OpenRun(chosen, run_id, None, finished=attempted)
         attempt = attempted[0].attempt + 1 if attempted else 1
@@ -234,7 +229,7 @@ class ConversationStore:
         """
         at = PageCursor.parse(cursor)
         log = self._log(principal, conversation_id)
-        tail = await _find_tail(log)
+        tail = await log.find_tail()
         if tail is None:
             raise _unknown(conversation_id)
         try:
@@ -263,7 +258,7 @@ class ConversationStore:
             Conflict: It is being answered.
         """
         log = self._log(principal, conversation_id)
-        tail = await _find_tail(log)
+        tail = await log.find_tail()
         if tail is None:
             raise _unknown(conversation_id)
         if self._is_under_way(tail):
@@ -311,32 +306,6 @@ class ConversationStore:
         if not is_id(conversation_id):
             raise _unknown(conversation_id)
         return ConversationLog(self._storage.state, principal, conversation_id, self._sizes)
-
-
-async def _find_tail(log: ConversationLog) -> Tail | None:
-    try:
-        tail = await log.tail()
-    except ObjectMissing:
-        return None
-    # The instance that made an empty log died before its first line: no caller knows its id.
-    return None if tail.end == Place(1, 0) else tail
-
-
-async def _last_attempt(
-    log: ConversationLog, tail: Tail, run_id: str, operation: Operation
-) -> Sequence[Line]:
-    """Returns the lines of the last attempt at a run, in order; none where there was no attempt."""
-    found: list[Line] = []
-    async with aclosing(log.backwards(tail)) as lines:
-        async for placed in lines:
-            line = placed.line
-            if datetime.fromisoformat(line.at) < operation.began_at - _CLOCK_SKEW:
-                break
-            if line.run == run_id:
-                found.append(line)
-                if isinstance(line, UserLine):
-                    break
-    return found[::-1]
 
 
 def _unknown(conversation_id: str) -> NotFound:
