@@ -52,9 +52,9 @@ class Storage:
         self._opening = asyncio.Lock()
         self._account: BlobAccount | None = None
         self._stores: tuple[ObjectStore, ObjectStore] | None = None
-        self.media = cast(ObjectStore, _OpenedByUse(self._open, 0))
+        self.media = cast(ObjectStore, _LazyStore(self._open, 0))
         """The container of media; without storage its operations raise `NotConfigured`."""
-        self.state = cast(ObjectStore, _OpenedByUse(self._open, 1))
+        self.state = cast(ObjectStore, _LazyStore(self._open, 1))
         """The container of everything else durable, as `media` is."""
         self.signer: LinkSigner | None = None
         """Signs links to the app's own routes; None where these cannot be reached."""
@@ -127,7 +127,7 @@ class Storage:
         return BlobStore(self._account, media, self.server_signer), BlobStore(self._account, state)
 
 
-class _OpenedByUse:
+class _LazyStore:
     """An `ObjectStore` that is opened by its first operation, which raises what opening raises.
 
     Args:
