@@ -14,6 +14,7 @@ from shared.agent.history import estimate_tokens
 from shared.auth import Principal
 from shared.context import CallContext
 from shared.conversations import log as conversation_log
+from shared.conversations import log_writer
 from shared.deadline import Deadline
 from shared.openai_service import OpenAIService
 from shared.services import Services
@@ -103,7 +104,7 @@ async def test_messages_are_read_back_page_by_page(
 ) -> None:
     # Lines that end anywhere in what is read at once.
     monkeypatch.setattr(conversation_log, "FIRST_READ_BYTES", 300)
-    monkeypatch.setattr(conversation_log, "MAX_APPENDS", 3)
+    monkeypatch.setattr(log_writer, "MAX_APPENDS", 3)
     first = await talk.say(TIME)
     for number in range(3):
         await talk.say(f"hello {number} {'x' * 200 * number}", first["conversation_id"])
@@ -149,7 +150,7 @@ async def test_wrong_limit_is_named(local_talk: Talk, query: str) -> None:
 
 
 async def test_deleted_conversation_is_gone(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation_log, "MAX_APPENDS", 1)
+    monkeypatch.setattr(log_writer, "MAX_APPENDS", 1)
     conversation_id = (await talk.say("hello"))["conversation_id"]
     path = f"/conversations/{conversation_id}"
     assert (await talk.http.delete(path)).status_code == 204
