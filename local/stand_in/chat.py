@@ -119,8 +119,9 @@ def chunk_bodies(model: str, answer: Answer, *, with_usage: bool) -> Iterator[di
     for index, (name, arguments) in enumerate(answer.calls):
         part = _call_part(name, "")
         yield chunk({"tool_calls": [{"index": index, **part}]})
-        for start in range(0, len(arguments), 12):
-            piece = {"arguments": arguments[start : start + 12]}
+        size = max(12, len(arguments) // 1000)
+        for start in range(0, len(arguments), size):
+            piece = {"arguments": arguments[start : start + size]}
             yield chunk({"tool_calls": [{"index": index, "function": piece}]})
     yield chunk({}, answer.finish_reason)
     if with_usage:

@@ -9,21 +9,34 @@ from threading import Thread
 
 import pytest
 
+from tests.warm import WarmProcess
+
 PROJECT = Path(__file__).parent.parent.parent
 
 
 class App:
-    """A running ``python -m local`` and what it printed before it served."""
+    """A running ``python -m local`` and what it printed before it served.
 
-    def __init__(self, port: int, environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "local", "--port", str(port)],
-            cwd=PROJECT,
-            env={"PATH": os.environ["PATH"], **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    Args:
+        port: Where it serves.
+        environment: Its settings.
+        is_cold: Whether Python itself starts too, which costs seconds.
+    """
+
+    def __init__(self, port: int, environment: dict[str, str], *, is_cold: bool = False) -> None:
+        arguments = ["-m", "local", "--port", str(port)]
+        self.process: subprocess.Popen[str] | WarmProcess
+        if is_cold:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=PROJECT,
+                env={"PATH": os.environ["PATH"], **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        else:
+            self.process = WarmProcess(arguments, environment)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         # A pipe that nobody reads is full after a few hundred lines of the log, and stops the app.

@@ -33,6 +33,13 @@ def app(free_port: int) -> Iterator[App]:
         running.stop()
 
 
+@pytest.fixture
+def cold_app(free_port: int) -> Iterator[App]:
+    running = App(free_port, {}, is_cold=True)
+    yield running
+    running.stop()
+
+
 def run_command(command: str, environment: dict[str, str] | None = None) -> str:
     completed = subprocess.run(
         ["bash", "-c", command],
@@ -49,7 +56,8 @@ def commands(banner: str) -> list[str]:
     return [line for line in banner.splitlines() if line.startswith("curl")]
 
 
-def test_newcomer_gets_a_key_and_three_commands_that_work(app: App) -> None:
+def test_newcomer_gets_a_key_and_three_commands_that_work(cold_app: App) -> None:
+    app = cold_app
     assert re.search(r"^  Key +omf_\w{46}$", app.banner, re.MULTILINE)
     assert "STAND-IN" in app.banner
     time, chat, picture = map(run_command, commands(app.banner))
