@@ -23,9 +23,11 @@ from shared.openai_service import Capability, OpenAIService
 from shared.outbound import Downloads
 from shared.routes.guarded_route import Context, guarded
 from shared.routes.openai_agent import AGENT, AgentModel
+from shared.routes.openai_agent_work import replace_work
 from shared.routes.openai_bodies import (
     JSON,
     Adapt,
+    Body,
     ask_for_usage,
     read_fields,
     read_form,
@@ -75,9 +77,13 @@ class _Route:
         return f"openai_{self.path.replace('/', '_')}"
 
 
+def _adapt_response(fields: Body) -> Body:
+    return make_stateless(fields) | replace_work(fields)
+
+
 _ROUTES = (
     _Route("chat/completions", Capability.CHAT, "Chat completion", adapt=ask_for_usage),
-    _Route("responses", Capability.CHAT, "Response", adapt=make_stateless),
+    _Route("responses", Capability.CHAT, "Response", adapt=_adapt_response),
     _Route("embeddings", Capability.CHAT, "Embeddings"),
     _Route("moderations", Capability.CHAT, "Moderation"),
     _Route("images/generations", Capability.IMAGE, "Generate images"),

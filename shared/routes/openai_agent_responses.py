@@ -14,7 +14,8 @@ from pydantic_core import to_json
 
 from shared.agent import AgentAnswer, ChatAnswer, ChatCompleted, ChatDelta, ChatEvent, ToolFinished
 from shared.errors import InvalidRequest
-from shared.routes.openai_agent_tools import ClientTools, output_messages, pack_work, unpack_work
+from shared.routes.openai_agent_tools import ClientTools, output_messages
+from shared.routes.openai_agent_work import WORK_ID, pack_work, unpack_work
 
 MAX_SHOWN_CHARS = 300
 _CALLS = ("function_call", "custom_tool_call")
@@ -150,7 +151,7 @@ class _Response:
         if record["is_error"]:
             shown = str(record["result"])[:MAX_SHOWN_CHARS]
             text = f"{record['name']}: failed after {seconds:.1f} s: {shown}"
-        item: dict[str, Any] = {"id": f"rs_{secrets.token_hex(24)}", "type": "reasoning"}
+        item: dict[str, Any] = {"id": f"{WORK_ID}{secrets.token_hex(24)}", "type": "reasoning"}
         packed = {"encrypted_content": pack_work(record)} if self._tools.keeps_work else {}
         summary = {"type": "summary_text", "text": text}
         at = {"item_id": item["id"], **self._at, "summary_index": 0}

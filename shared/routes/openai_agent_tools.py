@@ -9,15 +9,10 @@ Source: https://platform.openai.com/docs/api-reference/responses/create
 
 import json
 import secrets
-from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, JsonValue
-from pydantic_core import to_json
-
-from shared.agent import ToolCallRecord, stored_text
 from shared.errors import InvalidRequest
 
 MAX_TOOLS = 128
@@ -29,18 +24,7 @@ _TEXT = {
     "required": ["input"],
     "additionalProperties": False,
 }
-_WORK = "agent.1."
-"""Begins the packed work of a tool; the number is that of its format."""
-
 _Fields = Mapping[str, Any]
-
-
-class _Work(BaseModel):
-    """A call of a tool of the agent, as it was packed."""
-
-    name: str
-    arguments: dict[str, JsonValue] | str
-    result: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,46 +179,6 @@ def output_messages(item: _Fields) -> Sequence[dict[str, Any]]:
     ]
     message["content"] = "\n".join(texts)
     return [message, {"role": "user", "content": pictures}] if pictures else [message]
-
-
-def pack_work(record: ToolCallRecord) -> str:
-    """Returns a call of a tool of the agent and its result, for the caller to send back.
-
-    It goes where models have their encrypted reasoning: clients keep that and show it to nobody. It is
-    not encrypted, since the caller may know it and may send what it likes anyway.
-    """
-    work = {
-        "name": record["name"],
-        "arguments": record["arguments"],
-        "result": stored_text(record["result"], is_error=record["is_error"]),
-    }
-    return _WORK + b64encode(to_json(work)).decode()
-
-
-def unpack_work(item: _Fields) -> Sequence[dict[str, Any]]:
-    """Returns a call and its result as messages; nothing for the reasoning of a model.
-
-    Raises:
-        InvalidRequest: The item was changed on its way.
-    """
-    packed = item.get("encrypted_content")
-    if not isinstance(packed, str) or not packed.startswith(_WORK):
-        return []
-    try:
-        work = _Work.model_validate_json(b64decode(packed.removeprefix(_WORK)))
-    except ValueError as error:
-        raise InvalidRequest.for_field(
-            "input", "Send the reasoning items of the model 'agent' as they came, or leave them out"
-        ) from error
-    arguments = work.arguments
-    text = arguments if isinstance(arguments, str) else to_json(arguments).decode()
-    identifier = f"call_{secrets.token_hex(12)}"
-    function = {"name": work.name, "arguments": text}
-    call = {"id": identifier, "type": "function", "function": function}
-    return [
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": identifier, "content": work.result},
-    ]
 
 
 def _tools_of(holder: _Fields, prefix: str, namespace: str | None = None) -> Iterator[ClientTool]:

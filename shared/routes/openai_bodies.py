@@ -97,7 +97,7 @@ async def read_json(
     if path in _CHATS:
         if b"media:" in raw:
             owner = request.state.call.principal.name
-            changes = changes | await media_parts.replace_references(owner, fields)
+            changes = changes | await media_parts.replace_references(owner, fields | changes)
         refuse_ids(fields | changes)
     is_limited = openai.endpoints.limits_models
     wants_links = path in _PICTURES and fields.get("response_format") == "url"

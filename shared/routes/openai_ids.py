@@ -20,10 +20,19 @@ _STORED = {
 _CONTAINER = (
     'Containers of the provider are shared by all callers: use {"type": "auto"} without files'
 )
+_PAST_CONTAINER = (
+    "Containers of the provider are shared by all callers: leave calls of code_interpreter out of the "
+    "input"
+)
 _FILE = (
     "Files of the provider are shared by all callers: send the file itself, or store it "
     "with POST /media and name it as media://ID"
 )
+_CLIP = (
+    "Clips of the provider are shared by all callers: send the transcript of the clip as content "
+    "instead"
+)
+_ITEM = "Items are not stored at the provider: send the whole item instead"
 _SKILL = "Skills of the provider are shared by all callers: send the skill itself"
 
 _Fields = Mapping[str, Any]
@@ -54,18 +63,29 @@ def refuse_ids(fields: _Fields) -> None:
 
 
 def _check_item(item: _Fields, path: str) -> None:
-    if item.get("type") == "item_reference":
-        raise InvalidRequest.for_field(
-            path, "Items are not stored at the provider: send the whole item instead"
-        )
+    if _is_reference(item):
+        raise InvalidRequest.for_field(path, _ITEM)
     for name in ("content", "output"):
         _check_file(item.get(name), f"{path}.{name}")
         for place, part in enumerate(_list(item.get(name))):
             _check_file(part, f"{path}.{name}.{place}")
     if _inside(item, "environment").get("container_id"):
         raise InvalidRequest.for_field(f"{path}.environment.container_id", _CONTAINER)
+    if item.get("container_id"):
+        # A tool whose container is automatic goes on in that of the last call in the input.
+        raise InvalidRequest.for_field(f"{path}.container_id", _PAST_CONTAINER)
+    if _inside(item, "audio").get("id"):
+        raise InvalidRequest.for_field(f"{path}.audio.id", _CLIP)
     # An item may bring tools along: Codex sends all of them in one.
     _check_tools(item, f"{path}.")
+
+
+def _is_reference(item: _Fields) -> bool:
+    """Returns whether the provider would look an item up: the type of a reference may be left out."""
+    kind = item.get("type")
+    if kind == "image_generation_call":
+        return not item.get("result")
+    return kind == "item_reference" or (not kind and bool(item.get("id")) and not item.get("role"))
 
 
 def _check_file(part: object, path: str) -> None:

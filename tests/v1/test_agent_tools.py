@@ -238,6 +238,27 @@ async def test_reasoning_of_other_models_and_unasked_for_work_is_left_out(
     assert [each["role"] for each in stand_in.bodies()[-1]["messages"]] == ["system", "user"]
 
 
+@pytest.mark.parametrize("include", [[], ["reasoning.encrypted_content"]])
+async def test_session_that_goes_on_with_another_model_sends_it_no_reasoning_of_the_agent(
+    client: httpx2.AsyncClient, stand_in: StandIn, include: list[str]
+) -> None:
+    stand_in.fault(call_tools=["server_time"])
+    reasoning, message = (await respond(client, "Time?", include=include))["output"]
+    foreign = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"}
+    items = [*user("Time?"), reasoning, message, foreign, *user("And now?")]
+    response = await client.post(RESPONSES, json={"model": "gpt-6-luna", "input": items})
+    assert response.status_code == 200, response.text
+    first, *work, last, other, again = stand_in.bodies()[-1]["input"]
+    assert [first, last, other, again] == [items[0], message, foreign, items[-1]]
+    if not include:
+        assert work == []
+        return
+    call, result = work
+    assert (call["type"], call["name"], call["arguments"]) == ("function_call", "server_time", "{}")
+    assert (result["type"], result["call_id"]) == ("function_call_output", call["call_id"])
+    assert "[MCP Server Time]" in result["output"]
+
+
 async def test_functions_of_one_name_in_two_namespaces_stay_apart(
     client: httpx2.AsyncClient, stand_in: StandIn
 ) -> None:

@@ -67,6 +67,8 @@ NAMESPACE = {
     "name": "docs",
     "tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}],
 }
+CODE = {"type": "code_interpreter_call", "id": "ci_1", "code": "1 + 1", "status": "completed"}
+PICTURE_CALL = {"type": "image_generation_call", "id": "ig_1", "status": "completed"}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         CHAT,
@@ -127,6 +129,18 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"model": "m", "input": [{"type": "shell_call", "environment": {"container_id": "c"}}]},
         "input.0.environment.container_id",
     ),
+    (
+        RESPONSES,
+        {"model": "m", "input": [{**CODE, "container_id": "cntr_1"}]},
+        "input.0.container_id",
+    ),
+    (RESPONSES, {"model": "m", "input": [{"id": "msg_1"}]}, "input.0"),
+    (RESPONSES, {"model": "m", "input": [{**PICTURE_CALL, "result": None}]}, "input.0"),
+    (
+        CHAT,
+        {"model": "m", "messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]},
+        "messages.0.audio.id",
+    ),
     (RESPONSES, {"model": "m", "prompt": {"id": "pmpt_1"}}, "prompt"),
 ]
 
@@ -146,6 +160,20 @@ async def test_chat_completions_are_not_stored_at_the_provider(
 ) -> None:
     await gateway.post(CHAT, json={"model": "m", "messages": [], "store": True})
     assert json.loads(provider.upstream.seen[0].body)["store"] is False
+
+
+async def test_whole_items_of_the_provider_are_let_through(
+    gateway: httpx2.AsyncClient, provider: Provider
+) -> None:
+    items = [
+        {"id": "msg_1", "role": "assistant", "content": "Hello"},
+        {**PICTURE_CALL, "result": "iVBORw0KGgo="},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"},
+        {"role": "user", "content": "Again"},
+    ]
+    response = await gateway.post(RESPONSES, json={"model": "m", "input": items})
+    assert response.status_code == 200
+    assert json.loads(provider.upstream.seen[0].body)["input"] == items
 
 
 async def test_containers_of_one_call_are_let_through(
