@@ -292,6 +292,8 @@ class DayLog:
             if self._previous is not None:
                 await self._previous.refresh()
                 self.totals.continue_from(self._previous.totals)
+                # Each day's log would keep all that came before.
+                self._previous = None
             batches: Sequence[Batch] = tail.batches if tail else ()
             self._place = tail.place if tail else Place()
         else:

@@ -9,6 +9,9 @@ MINUTE = 60.0
 WINDOW_SECONDS = 600.0
 """How far back lines matter beside what they add up to: longer than any slot of ``parallel`` lasts."""
 
+SKEW_SECONDS = 60.0
+"""How far apart the clocks of instances may be whose lines stand in one log."""
+
 
 class Totals:
     """The sums of a day, the requests of the last minute, and the calls that are under way.
@@ -53,6 +56,7 @@ class Totals:
         for entry in entries:
             if isinstance(entry, Reserved):
                 if entry.is_request:
+                    self._forget(entry.at - SKEW_SECONDS)
                     self._requests.append(entry.at)
                     self._slots[entry.call] = entry.until
             elif isinstance(entry, Released):
@@ -62,3 +66,11 @@ class Totals:
                 # What never reached a provider is no request.
                 if entry.reserved_at in self._requests:
                     self._requests.remove(entry.reserved_at)
+
+    def _forget(self, now: float) -> None:
+        """Drops what is over: where no limit applies nobody asks, and a day has millions of requests."""
+        while self._requests and self._requests[0] <= now - MINUTE:
+            self._requests.popleft()
+        # They end about in the order in which they began.
+        while self._slots and self._slots[call := next(iter(self._slots))] <= now:
+            del self._slots[call]

@@ -153,8 +153,13 @@ async def test_long_log_is_opened_from_its_end(store: ObjectStore) -> None:
     (fresh,) = instances(store, clock, 1)
     await fresh.refresh()
     assert fresh.totals.sums == Sums(requests=800, tokens=800)
-    assert len(fresh.totals.requests_since(0)) < 800
-    assert len(fresh.totals.requests_since(clock().timestamp() - 300)) == 80
+    assert len(fresh.totals.requests_since(clock().timestamp() - 120)) == 20
+    since = clock().timestamp() - 300
+    tail = await log_parts.read_tail(store, "alice", DAY, since)
+    assert tail is not None
+    read = [entry for batch in tail.batches for entry in batch.entries]
+    assert len(read) < 800
+    assert sum(isinstance(entry, Reserved) and entry.at > since for entry in read) == 80
 
 
 async def test_line_that_a_failing_machine_cut_off_is_left_out(store: ObjectStore) -> None:
