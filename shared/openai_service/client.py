@@ -22,7 +22,7 @@ from shared.errors import (
 )
 from shared.openai_service.charge import Charge
 from shared.openai_service.endpoints import Endpoints
-from shared.openai_service.metering import Consumption, Meter, MeteredCall
+from shared.openai_service.metering import Consumption, Drawing, Meter, MeteredCall
 from shared.openai_service.provider_config import ProviderConfig
 from shared.settings import Capability, Settings
 from shared.telemetry import current_record, safe_name
@@ -110,12 +110,15 @@ class Clients:
         self._opening = asyncio.Lock()
 
     @asynccontextmanager
-    async def charge(self, call: ProviderCall, estimate: Consumption) -> AsyncIterator[Charge]:
+    async def charge(
+        self, call: ProviderCall, estimate: Consumption, drawing: Drawing | None = None
+    ) -> AsyncIterator[Charge]:
         """Reserves a paid call for the block that makes it, and settles it when the block ends.
 
         Args:
             call: The call, with its model.
             estimate: What it uses at most, as far as can be told.
+            drawing: What the provider may draw beside it; None where it has no such tool.
 
         Raises:
             LimitReached: A limit of the caller is reached; the block is not entered.
@@ -130,6 +133,7 @@ class Clients:
             model=call.model or "",
             known_model=call.known_model,
             estimate=estimate,
+            picture=None if drawing is None else self._picture(call, drawing),
         )
         charge = Charge(metered, await self._meter.reserve(metered) if self._meter else None)
         try:
@@ -138,6 +142,19 @@ class Clients:
             charge.end(error)
             raise
         charge.end(None)
+
+    def _picture(self, call: ProviderCall, drawing: Drawing) -> MeteredCall:
+        configured = self.endpoints.find(Capability.IMAGE)
+        own = configured if drawing.model is None else None
+        return MeteredCall(
+            capability=Capability.IMAGE,
+            provider=call.config.provider,
+            label=call.config.label,
+            base_url=call.config.base_url,
+            model=drawing.model or (own.target if own else ""),
+            known_model=own.model if own else None,
+            estimate=drawing.estimate,
+        )
 
     async def call(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from shared.openai_service.metering import Consumption
+from shared.openai_service.metering import Consumption, Drawing
 
 BYTES_PER_TOKEN = 4
 MESSAGE_TOKENS = 4
@@ -182,6 +182,22 @@ def of_forwarded(path: str, fields: Mapping[str, Any], inputs: int = 0) -> Consu
             return of_speech(str(fields.get("input") or ""))
         case _:
             return None
+
+
+def of_drawing(path: str, fields: Mapping[str, Any]) -> Drawing | None:
+    """Estimates the picture that a response's tool ``image_generation`` makes; None without that tool.
+
+    Args:
+        path: Path below the base URL.
+        fields: Of the body; they may be anything.
+    """
+    tools = fields.get("tools") if path == "responses" else None
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, Mapping) and tool.get("type") == "image_generation":
+            model, size, quality = (tool.get(name) for name in ("model", "size", "quality"))
+            drawn = of_images("", str(size or ""), str(quality or ""), images=1, inputs=0)
+            return Drawing(model if isinstance(model, str) else None, drawn)
+    return None
 
 
 def _tokens_of(fields: Mapping[str, Any], name: str) -> int:

@@ -52,6 +52,19 @@ NOTHING = Consumption()
 """What a call used that failed before any output."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A picture that a call of another model may have drawn, by a tool that the provider runs itself.
+
+    Attributes:
+        model: The model that draws; None for the one that the settings name for pictures.
+        estimate: What that uses at most.
+    """
+
+    model: str | None
+    estimate: Consumption
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeteredCall:
     """A call of a provider as the ledger knows it.
@@ -64,6 +77,7 @@ class MeteredCall:
         model: The model or deployment that is asked.
         known_model: The model behind a deployment, where the settings name it.
         estimate: What the call is expected to use at most.
+        picture: The call of the model that draws for this one; None where none may draw.
     """
 
     capability: Capability
@@ -73,6 +87,13 @@ class MeteredCall:
     model: str
     known_model: str | None
     estimate: Consumption
+    picture: "MeteredCall | None" = None
+
+    @property
+    def estimated_tokens(self) -> int:
+        """Input and output tokens that the call is expected to use, with those of a picture."""
+        drawn = self.picture.estimate.tokens if self.picture else 0
+        return self.estimate.tokens + drawn
 
     @property
     def operation_name(self) -> str:

@@ -14,8 +14,9 @@ from shared.media_parts import MediaParts
 from shared.openai_service import Capability, Consumption, OpenAIService
 from shared.openai_service.client import ProviderCall
 from shared.openai_service.endpoints import Endpoints
-from shared.openai_service.estimates import of_forwarded, of_recording
+from shared.openai_service.estimates import of_drawing, of_forwarded, of_recording
 from shared.openai_service.forwarding import ForwardedRequest
+from shared.openai_service.metering import Drawing
 from shared.openai_service.provider_config import Provider
 from shared.openai_service.routing import route
 from shared.routes.forms import Form
@@ -46,6 +47,7 @@ class Outgoing:
         fields: The fields of its body; of a form those without files.
         build: Returns the request as a call sends it.
         estimate: What it uses at most; None where it costs nothing.
+        drawing: The picture that the provider may draw beside its answer.
         digest: Returns what tells its body apart from another one.
         hides_usage: Whether the usage of a stream was asked for by this app and not by the caller.
         wants_links: Whether the caller wants pictures as links of this app.
@@ -57,6 +59,7 @@ class Outgoing:
     build: Callable[[ProviderCall], ForwardedRequest]
     estimate: Consumption | None
     digest: Callable[[], bytes]
+    drawing: Drawing | None = None
     hides_usage: bool = False
     wants_links: bool = False
 
@@ -123,6 +126,7 @@ async def read_json(
         fields=fields,
         build=build,
         estimate=of_forwarded(path, fields),
+        drawing=of_drawing(path, fields),
         digest=lambda: sha256(json.dumps(fields, sort_keys=True).encode()).digest(),
         hides_usage="stream_options" in changes,
         wants_links=wants_links,

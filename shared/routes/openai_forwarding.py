@@ -154,7 +154,7 @@ class Forwarding:
         async with AsyncExitStack() as trying:
             charge = None
             if outgoing.estimate is not None:
-                charging = self._openai.charge(call, outgoing.estimate)
+                charging = self._openai.charge(call, outgoing.estimate, outgoing.drawing)
                 charge = await trying.enter_async_context(charging)
             sending = self._openai.forwarder.send(call, outgoing.build(call), charge)
             answer = await trying.enter_async_context(sending)

@@ -80,12 +80,12 @@ class Ledger:
             )
         context.usage.check_running()
         await self._prices.load()
-        usd = self._prices.cost(call, call.estimate)
+        usd = self._prices.estimate(call)
         payers = self._payers(context.principal)
         if usd is None and any(payer.limits and payer.limits.has_money for payer in payers):
             raise PriceUnknown(
-                f"Nobody knows what a call of '{call.model}' costs, and your US dollars are limited. "
-                "Use another model, or ask the operator to add it to the setting PRICES."
+                f"Nobody knows what a call of {_models_of(call)} costs, and your US dollars are "
+                "limited. Use another model, or ask the operator to add it to the setting PRICES."
             )
         usage = context.usage
         entry = self._reservation(call, context, usd, is_request=not usage.is_counted)
@@ -197,9 +197,9 @@ class Ledger:
             speaker=None if speaker is None else owner_key(speaker),
             provider=call.label,
             model=call.model,
-            tokens=call.estimate.tokens,
+            tokens=call.estimated_tokens,
             usd=usd,
-            images=call.estimate.images,
+            images=(call.picture or call).estimate.images,
             seconds=call.estimate.seconds,
         )
 
@@ -233,6 +233,11 @@ class Ledger:
         if limits.has_month:
             return await self.books.log_with_month(principal)
         return self.books.log(principal)
+
+
+def _models_of(call: MeteredCall) -> str:
+    drawn = f" with a picture of '{call.picture.model}'" if call.picture else ""
+    return f"'{call.model}'{drawn}"
 
 
 def _release(logs: Sequence[DayLog], entry: Reserved) -> None:

@@ -45,6 +45,12 @@ class Prices:
         if not self._loading.done():
             await asyncio.shield(self._loading)
 
+    def estimate(self, call: MeteredCall) -> float | None:
+        """Returns the US dollars that a call costs at most, None where nobody knows."""
+        costs = [self.cost(each, each.estimate) for each in (call, call.picture) if each]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
     def cost(
         self, call: MeteredCall, consumption: Consumption, answered_by: str | None = None
     ) -> float | None:

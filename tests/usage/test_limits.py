@@ -295,6 +295,37 @@ async def test_picture_is_estimated_by_its_size_and_quality(
     assert (await draw(client, path, "medium")).status_code == 200
 
 
+@pytest.mark.parametrize("named", [{}, {"model": "gpt-image-2.5-flare"}])
+async def test_response_that_may_draw_is_estimated_with_a_picture(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn, named: dict[str, str]
+) -> None:
+    # The price of the picture is that of a model for pictures: at that of the chat all would fit.
+    client = make_client(with_limits(environment, usd_per_day=0.045))
+    body = {"model": "gpt-6-luna", "input": "Draw a fox", "max_output_tokens": 50}
+
+    async def respond(**tool: str) -> httpx2.Response:
+        tools = [{"type": "image_generation", "size": "1024x1024", **named, **tool}]
+        return await client.post("/v1/responses", json={**body, "tools": tools})
+
+    for tool in ({}, {"quality": "high"}, {"quality": "medium", "size": "auto"}):
+        refused = await respond(**tool)
+        assert refused.status_code == 429, refused.text
+    assert stand_in.requests() == []
+    assert (await respond(quality="medium")).status_code == 200
+
+
+async def test_picture_of_a_model_without_a_price_is_not_drawn_for_limited_dollars(
+    make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
+) -> None:
+    client = make_client(with_limits(environment, usd_per_day=1000))
+    tool = {"type": "image_generation", "model": "nobody-knows"}
+    body = {"model": "gpt-6-luna", "input": "Draw a fox", "tools": [tool]}
+    refused = await client.post("/v1/responses", json=body)
+    assert refused.status_code >= 400
+    assert "'gpt-6-luna' with a picture of 'nobody-knows'" in refused.text
+    assert stand_in.requests() == []
+
+
 async def test_each_picture_to_edit_is_estimated(
     make_client: MakeClient, environment: dict[str, str], stand_in: StandIn
 ) -> None:
