@@ -5,7 +5,7 @@ are caches of instances. Nothing here imports the MCP SDK before the first conne
 """
 
 from shared.connections.client.cleaning import clean
-from shared.connections.client.operations import Listing
+from shared.connections.client.operations import Completion, Listing, Reference
 from shared.connections.config import (
     CLIENT_METADATA_PATH,
     ConnectionsConfig,
@@ -28,6 +28,7 @@ from shared.connections.sources import ConnectionProblem, Source, Wanted
 __all__ = [
     "CLIENT_METADATA_PATH",
     "AuthorizationNeeded",
+    "Completion",
     "ConnectRequest",
     "Connected",
     "ConnectionProblem",
@@ -38,6 +39,7 @@ __all__ = [
     "Kind",
     "Listing",
     "OperatorServer",
+    "Reference",
     "RemoteList",
     "RemoteTools",
     "Source",

@@ -5,9 +5,12 @@ from typing import TypeVar
 
 from shared.background import Background
 from shared.connections.client.operations import (
+    Completion,
     JsonObject,
     Listing,
+    Reference,
     calling_tool,
+    completing,
     getting_prompt,
     list_prompts,
     list_resources,
@@ -37,6 +40,9 @@ from shared.storage import ObjectStore, owner_key
 from shared.timing import Timing
 
 T = TypeVar("T")
+
+COMPLETION_SECONDS = 5.0
+"""How long a server may take to complete an argument: people are typing it."""
 
 CALL_SECONDS = 60.0
 _LIST: dict[Kind, Operation[Listing]] = {
@@ -180,6 +186,21 @@ class Connections:
         """Returns a prompt with its arguments filled in."""
         operation = getting_prompt(name, arguments)
         return await self._read(principal, connection_id, operation)
+
+    async def complete(
+        self,
+        principal: str,
+        connection_id: str,
+        reference: Reference,
+        argument: dict[str, str],
+        given: dict[str, str],
+    ) -> Completion:
+        """Returns how an argument of a prompt or of a template of resources may go on."""
+        target = await self._find(principal, connection_id)
+        operation = completing(reference, argument, given)
+        return await self._sessions.run(
+            target, operation, timeout=COMPLETION_SECONDS, is_repeatable=True
+        )
 
     async def call_tool(
         self,

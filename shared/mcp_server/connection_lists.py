@@ -6,8 +6,8 @@ from typing import Any
 
 import mcp_types as types
 
-from shared.connections import ConnectionProblem, RemoteList, Source
-from shared.mcp_server.relay import check_size, named_here, resource_uri
+from shared.connections import Completion, ConnectionProblem, Reference, RemoteList, Source
+from shared.mcp_server.relay import CONNECTION_SCHEME, check_size, named_here, resource_uri
 from shared.tools import CONNECTION_SEPARATOR, JsonObject
 
 LIST_TTL_MS = 60_000
@@ -71,6 +71,24 @@ def relayed_prompt(prefix: str, answer: JsonObject) -> types.GetPromptResult:
     named = [{**each, "content": named_here(each["content"], prefix)} for each in messages]
     return types.GetPromptResult.model_validate(
         {"description": answer.get("description"), "messages": named}
+    )
+
+
+def reference_of(params: types.CompleteRequestParams) -> tuple[str, Reference] | None:
+    """Returns the connection that is to complete an argument, and what of it; None for our own."""
+    if isinstance(params.ref, types.PromptReference):
+        prefix, _, name = params.ref.name.partition(CONNECTION_SEPARATOR)
+        return prefix, ("prompt", name)
+    if not params.ref.uri.startswith(CONNECTION_SCHEME):
+        return None
+    prefix, _, uri = params.ref.uri.removeprefix(CONNECTION_SCHEME).partition("/")
+    return prefix, ("resource", uri)
+
+
+def completed(made: Completion) -> types.CompleteResult:
+    """Returns a completion as the protocol has it."""
+    return types.CompleteResult(
+        completion=types.Completion(values=[*made.values], total=made.total, has_more=made.has_more)
     )
 
 

@@ -10,7 +10,6 @@ from pydantic_core import to_json
 from shared.context import CallContext
 from shared.conversations import ConversationStore
 from shared.errors import BUG, InsufficientScope, NotFound, cut_text
-from shared.mcp_server.relay import CONNECTION_SCHEME
 from shared.storage import MediaRecord, MediaStore, iso_utc
 from shared.telemetry import current_record
 from shared.tools import Tool, ToolRegistry
@@ -117,9 +116,6 @@ class Resources:
             GatewayError: Storage failed.
         """
         uri = getattr(reference.ref, "uri", None)
-        if uri is None or uri.startswith(CONNECTION_SCHEME):
-            # Prompts and templates of connections: their servers are not asked at each key.
-            return []
         begin, owner = reference.argument.value, context.principal.name
         if not self._media.is_configured or reference.argument.name != "id":
             return []

@@ -16,7 +16,9 @@ from shared.conversations import ConversationStore
 from shared.errors import GatewayError
 from shared.mcp_server.connection_lists import (
     caching,
+    completed,
     prompts_of,
+    reference_of,
     relayed_prompt,
     resources_of,
     templates_of,
@@ -165,8 +167,14 @@ class _Handlers:
         with protocol_errors():
             context = self._make_context(request)
             async with context.scope():
-                values = await self._resources.complete(params, context)
-        return types.CompleteResult(completion=types.Completion(values=[*values]))
+                if (theirs := reference_of(params)) is None:
+                    values = await self._resources.complete(params, context)
+                    return types.CompleteResult(completion=types.Completion(values=[*values]))
+                prefix, reference = theirs
+                argument = {"name": params.argument.name, "value": params.argument.value}
+                given = (params.context and params.context.arguments) or {}
+                made = await self._selector.complete(prefix, reference, argument, given, context)
+        return completed(made)
 
     async def list_resource_templates(
         self, request: RequestContext, params: types.PaginatedRequestParams | None

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from shared.connections import (
+    Completion,
     ConnectionProblem,
     Connections,
     Kind,
+    Reference,
     RemoteList,
     RemoteTools,
     Source,
@@ -189,6 +191,32 @@ class ToolSelector:
         return await self._connections.get_prompt(
             context.principal.name, source.client_id, name, arguments
         )
+
+    async def complete(
+        self,
+        prefix: str,
+        reference: Reference,
+        argument: dict[str, str],
+        given: dict[str, str],
+        context: CallContext,
+    ) -> Completion:
+        """Returns how the server of a connection would complete an argument.
+
+        Args:
+            prefix: What the names of the connection's tools begin with.
+            reference: What has the argument, by the server's own name.
+            argument: Its ``name`` and, as ``value``, what has been written of it.
+            given: Other arguments, which are known already.
+            context: The caller.
+
+        Raises:
+            NotFound: The caller has no such connection.
+            InsufficientScope: The caller lacks ``connections``.
+            GatewayError: The server failed or refused.
+        """
+        source = await self._source(prefix, context)
+        owner = context.principal.name
+        return await self._connections.complete(owner, source.client_id, reference, argument, given)
 
     async def listed(self, kind: Kind, context: CallContext) -> RemoteList:
         """Returns what the servers of connections list besides tools; raises what `for_client` does."""

@@ -9,7 +9,13 @@ from typing import Any
 import httpx2
 import pytest
 from mcp import Client, MCPError
-from mcp_types import TextContent, TextResourceContents
+from mcp_types import (
+    METHOD_NOT_FOUND,
+    PromptReference,
+    ResourceTemplateReference,
+    TextContent,
+    TextResourceContents,
+)
 
 from shared.app import create_app
 from shared.settings import load_settings
@@ -114,6 +120,54 @@ async def test_prompts_of_connections_are_listed_and_got_by_the_same_names(
             await client.get_prompt("other__review", {"language": "Python"})
     assert isinstance(message.content, TextContent)
     assert (message.role, message.content.text) == ("user", "Review this Python")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_arguments_are_completed_by_the_server_that_has_them(
+    origin: str, connect: Any, server: McpWorld, mode: str
+) -> None:
+    await connect(server.url, "files")
+    prompt = PromptReference(name="files__review")
+    template = ResourceTemplateReference(uri="connection://files/note://{topic}/{number}")
+    async with client_of(origin, mode) as client:
+        made = (await client.complete(prompt, {"name": "language", "value": "Py"})).completion
+        assert made.values == ["Py: language of review with ''"]
+        assert (made.total, made.has_more) == (7, True)
+        made = (
+            await client.complete(template, {"name": "number", "value": "1"}, {"topic": "tea"})
+        ).completion
+        assert made.values == ["1: number of note://{topic}/{number} with 'tea'"]
+        with pytest.raises(MCPError, match="no connection of this name"):
+            await client.complete(
+                PromptReference(name="other__review"), {"name": "language", "value": ""}
+            )
+    async with client_of(origin, mode, key=BOB) as client:
+        with pytest.raises(MCPError, match="no connection of this name"):
+            await client.complete(prompt, {"name": "language", "value": ""})
+
+
+async def test_values_of_completions_are_cleaned_and_short_and_a_server_may_have_none(
+    origin: str, connect: Any
+) -> None:
+    values = ["a\u200bb", "x" * 5000, *(str(number) for number in range(98))]
+    reference, argument = PromptReference(name="odd__any"), {"name": "any", "value": ""}
+
+    async def refuse(exchange: Exchange) -> None:
+        if exchange.message.get("method") != "completion/complete":
+            return await exchange.reply()
+        error = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
+        answer = {"jsonrpc": "2.0", "id": exchange.message["id"], "error": error}
+        return await exchange.respond(json.dumps(answer).encode())
+
+    async with client_of(origin) as client:
+        trick = results(completion_complete={"completion": {"values": values}})
+        async with hostile(connect, trick):
+            made = (await client.complete(reference, argument)).completion
+        assert made.values == ["ab", *(str(number) for number in range(98))]
+        async with hostile(connect, refuse):
+            reference = PromptReference(name="odd_2__any")
+            made = (await client.complete(reference, argument)).completion
+        assert made.values == []
 
 
 async def test_server_promises_no_notice_of_changed_lists(origin: str) -> None:

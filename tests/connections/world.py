@@ -11,7 +11,16 @@ from typing import Any
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import ListToolsResult, PaginatedRequestParams, Tool
+from mcp_types import (
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    ListToolsResult,
+    PaginatedRequestParams,
+    PromptReference,
+    ResourceTemplateReference,
+    Tool,
+)
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.server import LOOPBACK, LoopbackServer
@@ -161,6 +170,18 @@ def make_server(name: str = "fixture") -> MCPServer:
     def review(language: str) -> str:
         """Asks for a review."""
         return f"Review this {language}"
+
+    @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
+    async def complete(
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        context: CompletionContext | None,
+    ) -> Completion:
+        """Goes on with what it is asked for, by its own names."""
+        name = ref.name if isinstance(ref, PromptReference) else ref.uri
+        given = ",".join(((context and context.arguments) or {}).values())
+        values = [f"{argument.value}: {argument.name} of {name} with '{given}'"]
+        return Completion(values=values, total=7, has_more=True)
 
     return server
 

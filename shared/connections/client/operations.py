@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from shared.connections.client.answers import current_trace
 from shared.connections.client.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS, MAX_LIST_BYTES
@@ -26,6 +26,12 @@ MAX_ERROR_CHARS = 4000
 """Maximum characters of a tool's error where it is an error of ours."""
 
 MAX_NOTES = 100
+MAX_COMPLETION_CHARS = 2048
+"""Maximum characters of a completion's value; of longer ones a part would be another value."""
+
+Reference = tuple[Literal["prompt", "resource"], str]
+"""A prompt by its name, or a template of resources by its URI."""
+
 _ENTRIES_BETWEEN_YIELDS = 100
 
 
@@ -46,6 +52,21 @@ class Listing(list[JsonObject]):
         super().__init__(items)
         self.left_out: list[str] = []
         self.changed: list[str] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How an argument may go on.
+
+    Attributes:
+        values: Values, the best first; at most 100, as the protocol has it.
+        total: How many there are in all; None where the server does not say.
+        has_more: Whether there are more than these; None where the server does not say.
+    """
+
+    values: Sequence[str]
+    total: int | None = None
+    has_more: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +137,40 @@ def getting_prompt(name: str, arguments: dict[str, str]) -> Operation[JsonObject
 
     async def operate(client: "Client") -> JsonObject:
         return _plain(await client.get_prompt(name, arguments))
+
+    return operate
+
+
+def completing(
+    reference: Reference, argument: dict[str, str], given: dict[str, str]
+) -> Operation[Completion]:
+    """Returns the operation that completes an argument of a prompt or of a template of resources.
+
+    Args:
+        reference: What has the argument, by the server's own name.
+        argument: Its ``name`` and, as ``value``, what has been written of it.
+        given: Other arguments, which are known already.
+    """
+
+    async def operate(client: "Client") -> Completion:
+        from mcp import MCPError
+        from mcp_types import METHOD_NOT_FOUND, PromptReference, ResourceTemplateReference
+
+        is_legacy = client.session.discover_result is None
+        if is_legacy and client.server_capabilities.completions is None:
+            return Completion([])
+        kind, name = reference
+        is_prompt = kind == "prompt"
+        ref = PromptReference(name=name) if is_prompt else ResourceTemplateReference(uri=name)
+        try:
+            result = await client.complete(ref, argument, given or None)
+        except MCPError as error:
+            if error.code != METHOD_NOT_FOUND:
+                raise
+            return Completion([])
+        made = result.completion
+        values = [each for each in made.values if len(each) <= MAX_COMPLETION_CHARS]
+        return Completion(values, made.total, made.has_more)
 
     return operate
 
