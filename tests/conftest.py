@@ -57,6 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Selection())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with tests that have a limit of their own, so that none of them runs alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 def pytest_xdist_auto_num_workers() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(WORKERS_PER_CORE * (cores or 1), MAX_WORKERS)

@@ -1,10 +1,13 @@
 """Ports that are known before their server is."""
 
+import atexit
 import socket
+from contextlib import ExitStack
 
 from local.server import bind
 
-_held: list[socket.socket] = []
+_held = ExitStack()
+atexit.register(_held.close)
 
 SMALL_BUFFER = 64 * 1024
 """Bytes that the system holds for a reader, where its default of megabytes would take long to fill."""
@@ -19,7 +22,6 @@ def free_port() -> int:
     It is bound but does not listen: connections are refused. Servers that set SO_REUSEADDR, as ours,
     uvicorn and Node do, can bind it too.
     """
-    bound = bind(0)
-    _held.append(bound)
+    bound: socket.socket = _held.enter_context(bind(0))
     port: int = bound.getsockname()[1]
     return port

@@ -7,6 +7,7 @@ project `tests.worker.host`.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,14 +66,25 @@ class Running:
     log: Lines
 
 
-def check_out(folder: Path) -> Path:
-    """Copies what git tracks, as it is now, into a repository of its own and returns that."""
+def check_out(folder: Path, *, with_all_wheels: bool = True) -> Path:
+    """Copies what git tracks, as it is now, into a repository of its own and returns that.
+
+    Args:
+        folder: Where it goes.
+        with_all_wheels: Whether its package gets all wheels of the app, or one where none is imported.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=PROJECT, check=True, capture_output=True, text=True
     )
     for name in filter(None, listed.stdout.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, folder / name)
+    if not with_all_wheels:
+        lock = folder / "requirements.txt"
+        (only,) = re.findall(
+            r"^idna==(?:.*\\\n)+.*\n", lock.read_text(encoding="utf-8"), re.MULTILINE
+        )
+        lock.write_text(only, encoding="utf-8")
     author = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
     for command in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "All"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
