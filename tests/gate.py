@@ -13,20 +13,25 @@ from tests.waiting import LIMIT_SECONDS
 class Hold:
     """One time of holding back, seen from the test's thread.
 
+    Args:
+        pieces: How many pieces of an answer are sent before.
+
     Attributes:
+        pieces: The same.
         asked: Set when a request waits for its answer.
         left: Set when the client of such a request has gone.
         over: Set when answers may be sent again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: int = 0) -> None:
+        self.pieces = pieces
         self.asked = threading.Event()
         self.left = threading.Event()
         self.over = threading.Event()
 
 
 class Gate:
-    """A provider whose answers can be held back before their first byte.
+    """A provider whose answers can be held back before their first byte, or in their middle.
 
     Args:
         app: What answers.
@@ -37,9 +42,13 @@ class Gate:
         self._hold: Hold | None = None
 
     @contextmanager
-    def holding(self) -> Iterator[Hold]:
-        """Holds all answers back until `Hold.over` is set, at the latest when the block ends."""
-        self._hold = hold = Hold()
+    def holding(self, pieces: int = 0) -> Iterator[Hold]:
+        """Holds all answers back until `Hold.over` is set, at the latest when the block ends.
+
+        Args:
+            pieces: How many pieces of an answer are sent before.
+        """
+        self._hold = hold = Hold(pieces)
         try:
             yield hold
         finally:
@@ -50,9 +59,14 @@ class Gate:
         """Answers one request of the OpenAI API."""
         is_held = scope["type"] == "http" and scope["path"].startswith("/v1/")
 
+        messages = 0
+
         async def send_later(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._hold:
-                await _wait(self._hold, receive)
+            nonlocal messages
+            messages += 1
+            # The first message holds the headers, and each piece has one.
+            if (hold := self._hold) and messages == (hold.pieces + 2 if hold.pieces else 1):
+                await _wait(hold, receive)
             await send(message)
 
         await self._app(scope, receive, send_later if is_held else send)

@@ -51,6 +51,19 @@ async def test_streamed_agent_sends_no_tool_calls_and_its_usage_where_asked(
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+@pytest.mark.parametrize("model", ["agent", "gpt-6-luna"])
+async def test_all_chunks_of_a_stream_have_one_id_one_model_and_one_time(
+    api: openai.AsyncOpenAI, model: str
+) -> None:
+    stream = await api.chat.completions.create(
+        model=model, messages=ASK, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    assert len(chunks) > 3
+    assert chunks[-1].usage is not None
+    assert len({(chunk.id, chunk.model, chunk.created) for chunk in chunks}) == 1
+
+
 async def test_agent_answers_responses(api: openai.AsyncOpenAI) -> None:
     whole = await api.responses.create(model="agent", input="server_time please")
     assert "[MCP Server Time]" in whole.output_text

@@ -122,6 +122,35 @@ async def test_when_the_client_leaves_the_provider_is_not_waited_for(
         assert (await other.post("/chat", json={"message": "Hello"})).status_code == 200
 
 
+async def test_client_that_leaves_a_v1_stream_in_its_middle_ends_the_provider_s_and_pays_for_it(
+    caller: httpx2.AsyncClient, worker: WorkerProcess, gate: Gate
+) -> None:
+    request_id = "left-in-the-middle"
+    body, headers = {**V1_BODY, "stream": True}, {"X-Request-Id": request_id}
+    with gate.holding(pieces=1) as hold:
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            worker.client() as leaver,
+            leaver.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response,
+        ):
+            first = await anext(response.aiter_bytes())
+            assert await happened(hold.asked)
+        assert await happened(hold.left), "The provider is still waited for."
+    assert first.startswith(b"data: {")
+    assert (await worker.logged_request(request_id))["provider_calls"] == 1
+
+    async def booked() -> list[tuple[str, bool]]:
+        records = (await caller.get("/usage/records", params={"limit": 20})).json()["records"]
+        return [
+            (record["status"], record["is_estimate"])
+            for record in records
+            if record["request_id"] == request_id
+        ]
+
+    await until(booked, lambda seen: seen == [("cancelled", True)])
+    await until(worker.state, lambda state: not any(state.values()))
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_when_an_mcp_client_leaves_the_provider_is_not_waited_for(
     caller: httpx2.AsyncClient, worker: WorkerProcess, gate: Gate, mode: str
