@@ -23,8 +23,11 @@ PROJECT = Path(__file__).parents[1]
 _IMPORTED = (
     *("local.cli", "shared.app", "shared.mcp_server.server"),
     *("azure.functions", "azurefunctions.extensions.http.fastapi"),
+    # What makes servers for connections.
+    "tests.connections.world",
     *("openai", "azure.storage.blob.aio", "httpx2", "cryptography.hazmat", "PIL.Image"),
 )
+_NOTHING: Mapping[str, str] = {}
 
 
 class WarmProcess:
@@ -41,7 +44,7 @@ class WarmProcess:
         returncode: As in `subprocess.Popen`; None while it has not been waited for.
     """
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str] = _NOTHING) -> None:
         self.stdout, out = _pipe()
         self.stderr, err = _pipe()
         self._told, telling = _pipe()

@@ -1,10 +1,12 @@
 """A server of the older SSE transport."""
 
 import json
-import subprocess
-import sys
+from threading import Thread
 from typing import Any
 
+from tests.warm import WarmProcess
+
+KILLED_SECONDS = 60
 SSE_SERVER = """
 import asyncio, json, sys
 from local.server import LoopbackServer
@@ -28,12 +30,10 @@ class SseProcess:
     """
 
     def __init__(self, port: int = 0, **gate: Any) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", SSE_SERVER, str(port), json.dumps(gate)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
+        self._process = WarmProcess(["-c", SSE_SERVER, str(port), json.dumps(gate)])
+        # A pipe that nobody reads is full after some errors, and stops the server.
+        self._reader = Thread(target=self._process.stderr.read)
+        self._reader.start()
         self.port = int(self._process.stdout.readline())
 
     @property
@@ -44,5 +44,7 @@ class SseProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._process:
-            self._process.kill()
+        self._process.kill()
+        self._process.wait(KILLED_SECONDS)
+        self._reader.join()
+        self._process.close()
