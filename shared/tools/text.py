@@ -10,6 +10,7 @@ from shared.context import CallContext
 from shared.errors import InvalidRequest
 from shared.media_parts import MediaParts
 from shared.openai_service import (
+    Completion,
     CompletionRequest,
     Message,
     OpenAIService,
@@ -137,7 +138,7 @@ class TextTools:
             "response_format": _response_format(json_mode, json_schema),
         }
         request = CompletionRequest(messages=conversation, model=model, options=options)
-        answer = await self._openai.chat.complete(request)
+        answer = await self._ask(request, context)
         wants_json = json_mode or json_schema is not None
         return {
             "text": answer.text,
@@ -184,12 +185,18 @@ class TextTools:
         request = CompletionRequest(
             messages=[_user_message(prompt)], model=model, options=options, extra=extra or {}
         )
-        answer = await self._openai.chat.complete(request)
+        answer = await self._ask(request, context)
         return {
             "text": answer.text,
             "model": answer.model,
             "finish_reason": answer.finish_reason,
         }
+
+    async def _ask(self, request: CompletionRequest, context: CallContext) -> Completion:
+        await context.report_progress(0, 1, "Waiting for the model")
+        answer = await self._openai.chat.complete(request)
+        await context.report_progress(1, 1, "The model has answered")
+        return answer
 
 
 def _user_message(text: str | None) -> Message:

@@ -15,6 +15,7 @@ from shared.settings import load_settings
 from shared.storage import MediaStore, Storage
 from tests.conftest import MakeClient, digest
 from tests.keys.conftest import AS_ADMIN, admin_settings
+from tests.mcp.task_client import TaskClient
 
 pytestmark = pytest.mark.any_python
 
@@ -54,6 +55,8 @@ async def use_everything(client: httpx2.AsyncClient, key: str) -> None:
     ):
         response = await client.post(path, json=body, headers={"Idempotency-Key": path})
         assert response.status_code in (200, 202), response.text
+    tasks = TaskClient(client)
+    await tasks.end(await tasks.begin("generate_image", prompt="a hill", size="32x32"))
 
 
 async def test_deletion_leaves_nothing_of_the_principal_and_all_of_the_others(
@@ -67,6 +70,7 @@ async def test_deletion_leaves_nothing_of_the_principal_and_all_of_the_others(
     of_bob = {name for name in state_of(folder) if not is_of_the_ledger(name)}
     await use_everything(caller, "ann-key")
     assert len(state_of(folder)) >= 2 * len(of_bob)
+    assert any(name.startswith("mcp-tasks/") for name in of_bob)
     for _ in range(2):
         response = await admin.delete("/principals/ann")
         assert (response.status_code, response.content) == (204, b"")
@@ -83,9 +87,9 @@ async def test_deletion_leaves_nothing_of_the_principal_and_all_of_the_others(
     assert (await caller.get("/media")).json()["media"] == []
     assert (await caller.get("/conversations")).json()["conversations"] == []
     caller.headers["X-Api-Key"] = "bob-key"
-    assert len((await caller.get("/media")).json()["media"]) == 1
+    assert len((await caller.get("/media")).json()["media"]) == 2
     media = [path for path in (folder / "media").rglob("*") if path.is_file()]
-    assert len(media) == 1
+    assert len(media) == 2
 
 
 async def test_deletion_for_which_there_is_no_time_says_that_there_is_more(

@@ -44,6 +44,37 @@ async def test_every_media_tool_reports_its_steps(mcp_client: Client) -> None:
     ]
 
 
+async def test_tools_that_take_what_is_stored_report_their_steps(mcp_client: Client) -> None:
+    drawn = await mcp_client.call_tool("generate_image", {"prompt": "A hill", "size": "32x32"})
+    said = await mcp_client.call_tool("synthesize_speech", {"text": "Hi", "response_format": "wav"})
+    filmed = await mcp_client.call_tool("generate_video", {"prompt": "A hill", "seconds": 1})
+    assert drawn.structured_content
+    assert said.structured_content
+    assert filmed.structured_content
+    images = [drawn.structured_content["media"][0]["id"]]
+    assert await progress_of(mcp_client, "edit_image", {"prompt": "Night", "images": images}) == [
+        "Waiting for the model",
+        "Storing 1 of 1 images",
+        "Stored image 1 of 1",
+    ]
+    clip = {"media_id": said.structured_content["media"]["id"]}
+    assert await progress_of(mcp_client, "transcribe_audio", clip) == [
+        "Reading the clip",
+        "Waiting for the model",
+        "Written down",
+    ]
+    job = {"job_id": filmed.structured_content["id"]}
+    assert (await progress_of(mcp_client, "get_video", job))[0] == "Asking the provider"
+
+
+@pytest.mark.parametrize("tool", ["chat_completion", "generate"])
+async def test_tools_that_ask_a_chat_model_report_that_they_wait_and_that_it_answered(
+    mcp_client: Client, tool: str
+) -> None:
+    steps = ["Waiting for the model", "The model has answered"]
+    assert await progress_of(mcp_client, tool, {"prompt": "Hello"}) == steps
+
+
 async def test_picture_is_a_resource_of_its_bytes(mcp_client: Client, origin: str) -> None:
     result = await mcp_client.call_tool("generate_image", {"prompt": "A hill", "size": "32x32"})
     assert result.structured_content is not None

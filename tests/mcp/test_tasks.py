@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx2
 import mcp_types as types
@@ -12,6 +13,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from local.stand_in import VIDEO_MODEL
 from shared.app import create_app
+from shared.mcp_server.tasks import MAX_RUNNING
 from shared.settings import load_settings
 from shared.timing import Timing
 from tests.conftest import AUTH, KEY, StandIn, ThreadServer, digest
@@ -207,6 +209,21 @@ async def test_limits_hold_for_tasks(origin: str, stand_in: StandIn) -> None:
     assert second["result"]["isError"]
     assert "The limit requests_per_day of 1 is reached." in second["result"]["content"][0]["text"]
     assert (me["used"], len(stand_in.requests())) == (1, 1)
+
+
+async def test_above_the_most_runs_of_an_instance_calls_are_answered_without_a_task(
+    client: TaskClient, stand_in: StandIn, gate: Gate
+) -> None:
+    # Without a task it fails at once; a task would begin.
+    unknown: dict[str, Any] = {"prompt": "Night", "images": [NEVER]}
+    with gate.holding():
+        begun = [await client.begin("generate_image", **HILL) for _ in range(MAX_RUNNING)]
+        plain = await client.call("edit_image", **unknown)
+    assert (plain["resultType"], plain["isError"]) == ("complete", True)
+    for task_id in begun:
+        assert (await client.end(task_id))["status"] == "completed"
+    task_id = await client.begin("edit_image", **unknown)
+    assert (await client.end(task_id))["result"]["isError"]
 
 
 async def test_task_of_somebody_else_is_as_unknown_as_none(client: TaskClient, origin: str) -> None:
