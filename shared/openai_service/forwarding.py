@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -47,6 +48,9 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 
 MAX_ERROR_BYTES = 64 * 1024
 """Read of a provider's answer that is an error."""
+
+MAX_URLS = 1024
+"""Maximum parsed URLs that are kept: one for each route of a provider."""
 
 FIRST_ERROR = 300
 """Status from which an answer is an error: redirects are not followed."""
@@ -188,16 +192,17 @@ class Forwarder:
 
         attempt = nullcontext() if charge is None else charge.attempt()
         with observed(call), attempt:
-            prepared = pool.build_request(
+            # By itself: the client would merge headers, cookies and queries for 50 us.
+            prepared = httpx2.Request(
                 "POST",
                 _url(call, request.path),
                 content=request.body,
                 headers={
+                    **pool.headers,
                     **(await self.authorization(config)),
-                    "Content-Type": request.content_type,
-                    # What comes is read on the side, and sent on in pieces.
-                    "Accept-Encoding": "identity",
+                    "content-type": request.content_type,
                 },
+                extensions={"timeout": pool.timeout.as_dict()},
             )
             if charge is not None:
                 with charge.span.current():
@@ -272,6 +277,8 @@ def _open_pool() -> "httpx2.AsyncClient":
     import httpx2
 
     return httpx2.AsyncClient(
+        # What comes is read on the side, and sent on in pieces.
+        headers={"Accept-Encoding": "identity"},
         # A cookie for one caller is none for the next.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
@@ -284,10 +291,17 @@ def _open_pool() -> "httpx2.AsyncClient":
     )
 
 
-def _url(call: ProviderCall, path: str) -> str:
+@lru_cache(MAX_URLS)
+def _parsed(url: str) -> "httpx2.URL":
+    import httpx2
+
+    return httpx2.URL(url)
+
+
+def _url(call: ProviderCall, path: str) -> "httpx2.URL | str":
     config = call.config
     if config.api_version is None:
-        return f"{config.base_url}/{path}"
+        return _parsed(f"{config.base_url}/{path}")
     # Azure's dated API has the deployment in the path, but for responses.
     place = (
         f"openai/{path}"
