@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from shared.connections import CLIENT_METADATA_PATH, ConnectionRecord, Connections, clean
 from shared.errors import GatewayError
 from shared.routes.guarded_route import request_deadline
+from shared.routes.routing import DeferredRoute
 
 CALLBACK_PATH = "/mcp/oauth/callback"
 MAX_SHOWN_SCOPES = 10
@@ -51,7 +52,7 @@ def authorization_router(connections: Connections, public_origin: str | None) ->
         connections: The manager.
         public_origin: Scheme and host that browsers know this app by; None where that varies.
     """
-    router = APIRouter(tags=["connections"])
+    router = APIRouter(tags=["connections"], route_class=DeferredRoute)
 
     @router.get(
         CALLBACK_PATH,

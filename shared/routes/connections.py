@@ -4,7 +4,6 @@ from time import monotonic
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
 
 from shared.auth import Guard
 from shared.connections import (
@@ -46,12 +45,13 @@ from shared.routes.guarded_route import (
     RouteHandler,
     guarded,
 )
+from shared.routes.routing import DeferredRoute
 
 _ERRORS = document_errors(404, 408, 409, 502)
 _CUT = "; it offers more than is listed here"
 
 
-class _TimingOutRoute(APIRoute):
+class _TimingOutRoute(DeferredRoute):
     """A route that answers 408 where others answer 504: what is slow here is the caller's server."""
 
     def get_route_handler(self) -> RouteHandler:

@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from shared.errors import NotFound
+from shared.routes.routing import DeferredRoute
 from shared.routes.static_files import HTML, JAVASCRIPT, StaticFile, page_file
 
 OPENAPI_PATH = "/openapi.json"
@@ -39,7 +40,7 @@ def docs_router(make_document: Callable[[], bytes]) -> APIRouter:
     Args:
         make_document: Returns the OpenAPI document as JSON; called in a thread, once.
     """
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=DeferredRoute)
     document = StaticFile(make_document, "application/json", DOCUMENT_HEADERS)
     docs = page_file("docs.html", HTML, PAGE_HEADERS)
     redoc = page_file("redoc.html", HTML, PAGE_HEADERS)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
-from fastapi.routing import APIRoute
 
 from shared.auth import Guard, Principal
 from shared.context import DOORS, CallContext
 from shared.deadline import Deadline
 from shared.errors import InvalidRequest, Unauthorized
 from shared.routes.body import MAX_BODY_BYTES, CheckedRequest, read_body
+from shared.routes.routing import DeferredRoute
 from shared.settings import Scope
 
 IDEMPOTENCY_HEADER = "idempotency-key"
@@ -57,7 +57,7 @@ def guarded(
     scope: Scope | None,
     max_body_bytes: int = MAX_BODY_BYTES,
     answer: DirectAnswer | None = None,
-) -> type[APIRoute]:
+) -> type[DeferredRoute]:
     """Returns a class of routes: no caller gets in without the scope, and each call has its deadline.
 
     They also stop when the caller disconnects.
@@ -72,7 +72,7 @@ def guarded(
     """
     door = next((each for each in DOORS if each == scope), None)
 
-    class GuardedRoute(APIRoute):
+    class GuardedRoute(DeferredRoute):
         def get_route_handler(self) -> RouteHandler:
             handler = super().get_route_handler()
 

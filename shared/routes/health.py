@@ -16,6 +16,7 @@ from shared.deadline import Deadline
 from shared.errors import DeadlineExceeded, GatewayError, NotConfigured, ProviderError
 from shared.routes.errors import ErrorBody, document_errors
 from shared.routes.guarded_route import authorize, request_deadline
+from shared.routes.routing import DeferredRoute
 from shared.services import Services
 from shared.settings import Settings
 from shared.telemetry import current_record
@@ -88,7 +89,7 @@ def health_router(
     settings: Settings, guard: Guard, services: Services, entra: EntraId | None
 ) -> APIRouter:
     """Returns the routes on the app's own state."""
-    router = APIRouter(tags=["health"])
+    router = APIRouter(tags=["health"], route_class=DeferredRoute)
     started = monotonic()
 
     @router.get(

@@ -20,6 +20,7 @@ from shared.routes.guarded_route import (
     check_idempotency_key,
     request_deadline,
 )
+from shared.routes.routing import DeferredRoute
 from shared.strict_json import read_json
 from shared.telemetry import current_record
 
@@ -42,7 +43,7 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
         origins: Origins that a browser may come from besides our own, ``*`` for any; programs send
             none.
     """
-    router = APIRouter()
+    router = APIRouter(route_class=DeferredRoute)
     allowed_origins = frozenset(origins)
 
     # GET would open a stream that never says anything, DELETE would end a session that is not there:

@@ -28,6 +28,7 @@ from shared.routes.guarded_route import (
     request_deadline,
 )
 from shared.routes.media_files import serve_object
+from shared.routes.routing import DeferredRoute
 from shared.storage import (
     SHORT_LINK_PATH,
     Media,
@@ -67,7 +68,7 @@ class MediaList(BaseModel):
 
 def media_router(media: MediaStore, storage: Storage, guard: Guard) -> APIRouter:
     """Returns the routes of media."""
-    router = APIRouter(tags=["media"])
+    router = APIRouter(tags=["media"], route_class=DeferredRoute)
     downloads = Downloads()
     behind_guard = APIRouter(tags=["media"], route_class=guarded(guard, None))
 

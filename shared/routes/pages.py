@@ -9,6 +9,7 @@ from shared import __version__
 from shared.auth import ALL_DEFAULT_SCOPES, EntraConfig
 from shared.errors import NotFound
 from shared.openai_service import Capability, OpenAIService
+from shared.routes.routing import DeferredRoute
 from shared.routes.static_files import HTML, JAVASCRIPT, PAGES, page_file
 from shared.settings import Settings
 from shared.storage import media_origin
@@ -63,7 +64,7 @@ def pages_router(settings: Settings, openai: OpenAIService, entra: EntraConfig |
         openai: Tells which provider answers.
         entra: Where people sign in; None where Entra ID is off.
     """
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=DeferredRoute)
     headers = page_headers(media_origin(settings), entra.authority if entra else None)
     index = page_file("index.html", HTML, headers)
     files = {

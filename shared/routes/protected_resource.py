@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from shared.auth import ALL_DEFAULT_SCOPES, EntraConfig
 from shared.errors import GatewayError, InsufficientScope, InvalidToken, Unauthorized
+from shared.routes.routing import DeferredRoute
 from shared.settings import DEFAULT_SCOPES, SCOPES
 
 METADATA_PATH = "/.well-known/oauth-protected-resource"
@@ -71,7 +72,7 @@ class ProtectedResource:
 
 def protected_resource_router(resource: ProtectedResource) -> APIRouter:
     """Returns the routes of the metadata, which need no key."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=DeferredRoute)
     headers = {"Cache-Control": f"public, max-age={CACHE_SECONDS}"}
     app_path, mcp_path = resource.metadata_paths
 

@@ -1,16 +1,90 @@
-"""How a request finds its route.
+"""When a route is made, and how a request finds it.
+
+FastAPI makes the dependencies, models and validators of a route when it is declared, which is most of
+what an import of the app would take. `DeferredRoute` makes them when the route is used: a first request
+waits for its own route alone, and ``/openapi.json`` makes all.
 
 FastAPI keeps included routers as they are and searches through each of them twice, once for the router
 and once for its route. So all routes are added to the application itself, and those whose path has no
 parameters are found by their path.
 """
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+_OF_PATH = ("path_regex", "path_format", "param_convertors")
+
+
+class DeferredRoute(APIRoute):
+    """A route of which FastAPI makes the rest when anything but path, name and methods is asked for.
+
+    What is wrong with its endpoint is raised then too.
+
+    Args:
+        path: The path.
+        endpoint: Answers; it has a name or ``name`` is given.
+        name: The name, which is the function's in Azure.
+        methods: The HTTP methods; GET where none are given.
+        describe: Returns what else `APIRoute` takes; for what is expensive to make.
+        options: What else `APIRoute` takes.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        name: str | None = None,
+        methods: Sequence[str] | None = None,
+        describe: Callable[[], Mapping[str, Any]] = dict,
+        **options: Any,
+    ) -> None:
+        self.path = path
+        self.endpoint = endpoint
+        self.name = name or endpoint.__name__
+        self.methods: set[str] = {method.upper() for method in methods or ["GET"]}
+        # It becomes the operation's id in the OpenAPI document.
+        self.unique_id = self.name
+        self._describe = describe
+        self._options = options
+        # The document is made in a thread.
+        self._lock = threading.Lock()
+        self._is_made = False
+
+    def __getattr__(self, name: str) -> Any:
+        # Python asks here for what is not there yet.
+        if name in _OF_PATH:
+            self.path_regex, self.path_format, self.param_convertors = compile_path(self.path)
+        elif not name.startswith("_") or name in APIRoute.__annotations__:
+            self._make()
+        try:
+            return vars(self)[name]
+        except KeyError:
+            raise AttributeError(f"A route has no {name!r}.", name=name, obj=self) from None
+
+    def _make(self) -> None:
+        with self._lock:
+            if self._is_made:
+                return
+            # In another object, so that nobody sees what is half made.
+            made = object.__new__(type(self))
+            APIRoute.__init__(
+                made,
+                self.path,
+                self.endpoint,
+                name=self.name,
+                methods=self.methods,
+                **self._options,
+                **self._describe(),
+            )
+            vars(self).update({**vars(made), **vars(self)})
+            self._is_made = True
 
 
 def add_routes(api: FastAPI, *routers: APIRouter) -> None:
@@ -21,11 +95,7 @@ def add_routes(api: FastAPI, *routers: APIRouter) -> None:
         routers: Routers without included routers of their own.
     """
     for router in routers:
-        for route in router.routes:
-            if isinstance(route, APIRoute):
-                # The name is the function's; it becomes the operation's id in the OpenAPI document.
-                route.unique_id = route.name
-            api.router.routes.append(route)
+        api.router.routes.extend(router.routes)
 
 
 def index_paths(api: FastAPI) -> None:

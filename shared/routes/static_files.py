@@ -1,7 +1,6 @@
 """Files that browsers keep: read, compressed and hashed on first use, answered with ETag and 304."""
 
 import asyncio
-import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -77,6 +76,8 @@ class _Content:
 
 
 def _prepare(read: Callable[[], bytes]) -> _Content:
+    import gzip
+
     plain = read()
     zipped = gzip.compress(plain, mtime=0) if len(plain) >= MIN_ZIPPED_BYTES else None
     return _Content(plain, zipped, f'"{sha256(plain).hexdigest()[:32]}"')

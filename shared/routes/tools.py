@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.auth import Guard
@@ -18,6 +17,7 @@ from shared.routes.connection_query import Connections as ConnectionNames
 from shared.routes.connection_query import named_connections
 from shared.routes.errors import PROVIDER_STATUSES, document_errors
 from shared.routes.guarded_route import Context, call_context, guarded
+from shared.routes.routing import DeferredRoute
 from shared.selection import ToolSelector
 from shared.telemetry import current_record
 from shared.tools import CONNECTION_SEPARATOR, GetRoute, JsonObject, Tool, ToolRegistry
@@ -105,16 +105,16 @@ def tools_router(registry: ToolRegistry, selector: ToolSelector, guard: Guard) -
         return ToolList(tools=tools, count=len(tools), connection_problems=problems)
 
     for tool in registry:
-        _add_post_route(router, tool, guard)
+        router.routes.append(_post_route(tool, guard))
         if tool.traits.get_route is not None:
-            _add_get_route(router, tool, tool.traits.get_route)
+            router.routes.append(_get_route(tool, tool.traits.get_route, guard))
     # The last one: the paths of our own tools come before it.
     _add_connections_route(router, selector, guarded(guard, "tools", MAX_LONG_BODY_BYTES))
     return router
 
 
 def _add_connections_route(
-    router: APIRouter, selector: ToolSelector, route_class: type[APIRoute]
+    router: APIRouter, selector: ToolSelector, route_class: type[DeferredRoute]
 ) -> None:
     async def call_tool(
         name: Annotated[str, Path(description="CONNECTION__TOOL, as GET /tools lists it.")],
@@ -152,8 +152,7 @@ def _add_connections_route(
     )
 
 
-def _add_post_route(router: APIRouter, tool: Tool, guard: Guard) -> None:
-    model = tool.arguments_model
+def _post_route(tool: Tool, guard: Guard) -> DeferredRoute:
     status = 200 if tool.traits.job is None else 202
 
     async def call(context: Context, arguments: Any) -> JSONResponse:
@@ -164,54 +163,64 @@ def _add_post_route(router: APIRouter, tool: Tool, guard: Guard) -> None:
     async def answer(request: CheckedRequest) -> Response | None:
         # Solving dependencies takes longer than a tool; for what is wrong FastAPI has the words.
         try:
-            arguments = model.model_validate(request.json_object)
+            arguments = tool.arguments_model.model_validate(request.json_object)
         except ValidationError:
             return None
         current_record().add_tool(tool.name)
         return await call(await call_context(request), arguments)
 
+    def describe() -> dict[str, Any]:
+        model = tool.arguments_model
+        # FastAPI reads what it documents and checks from the annotations.
+        call.__annotations__["arguments"] = Annotated[model, Body()]
+        if not any(field.is_required() for field in model.model_fields.values()):
+            call.__defaults__ = (model(),)
+        return {
+            "description": tool.description,
+            "response_model": tool.result_type,
+            "responses": _errors(tool),
+        }
+
     limit = MAX_LONG_BODY_BYTES if tool.traits.long_text else MAX_BODY_BYTES
-    # FastAPI reads what it documents and checks from the annotations.
-    call.__annotations__["arguments"] = Annotated[model, Body()]
-    if not any(field.is_required() for field in model.model_fields.values()):
-        call.__defaults__ = (model(),)
-    router.add_api_route(
+    return guarded(guard, "tools", limit, answer)(
         f"/tools/{tool.name}",
         call,
         methods=["POST"],
-        route_class_override=guarded(guard, "tools", limit, answer),
         name=f"tool_{tool.name}",
         tags=["tools"],
         summary=tool.traits.title,
-        description=tool.description,
-        response_model=tool.result_type,
         dependencies=[Depends(_record(tool))],
         status_code=status,
-        responses=_errors(tool),
         openapi_extra={"x-idempotency-key": True} if tool.traits.idempotent_by_key else None,
+        describe=describe,
     )
 
 
-def _add_get_route(router: APIRouter, tool: Tool, route: GetRoute) -> None:
+def _get_route(tool: Tool, route: GetRoute, guard: Guard) -> DeferredRoute:
     async def get(context: Context, request: Request) -> JSONResponse:
         result = await tool.call(tool.check(request.path_params), context)
         return JSONResponse(result, headers=_retry_after(result))
 
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": schema}
-        for name, schema in tool.spec.input_schema.get("properties", {}).items()
-    ]
-    router.add_api_route(
+    def describe() -> dict[str, Any]:
+        parameters = [
+            {"name": name, "in": "path", "required": True, "schema": schema}
+            for name, schema in tool.spec.input_schema.get("properties", {}).items()
+        ]
+        return {
+            "description": tool.description,
+            "response_model": tool.result_type,
+            "responses": _errors(tool),
+            "openapi_extra": {"parameters": parameters} if parameters else None,
+        }
+
+    return guarded(guard, "tools")(
         route.path,
         get,
         methods=["GET"],
         name=route.name,
         tags=[route.tag],
         summary=tool.traits.title,
-        description=tool.description,
-        response_model=tool.result_type,
-        responses=_errors(tool),
-        openapi_extra={"parameters": parameters} if parameters else None,
+        describe=describe,
     )
 
 

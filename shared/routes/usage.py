@@ -1,6 +1,5 @@
 """`GET /usage` and `GET /usage/records`: what principals used, as JSON or CSV."""
 
-import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -157,6 +156,8 @@ def _whose(caller: Principal, asked: str | None) -> str | None:
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]], name: str) -> Response:
+    import csv
+
     text = io.StringIO()
     writer = csv.DictWriter(text, columns)
     writer.writeheader()

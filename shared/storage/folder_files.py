@@ -15,8 +15,6 @@ from pathlib import Path
 from time import time
 from typing import BinaryIO
 
-from filelock import FileLock
-
 from shared.storage.objects import (
     ContentHeaders,
     ObjectChanged,
@@ -215,6 +213,9 @@ class FolderFiles:
         make_private_folder(self._locks)
         # A fixed number of lock files: one for each name would never go away.
         slot = int(sha256(name.encode()).hexdigest(), 16) % _LOCKS
+        # On first use: Blob Storage has no need of it.
+        from filelock import FileLock
+
         with FileLock(self._locks / f"{slot}.lock", mode=FILE_MODE):
             yield
 

@@ -5,10 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-import docstring_parser
-from docstring_parser import Docstring
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,6 +19,9 @@ from pydantic.fields import FieldInfo
 
 from shared.errors import InvalidRequest, complaints_of, shorten
 from shared.strict_json import as_integer
+
+if TYPE_CHECKING:
+    from docstring_parser import Docstring
 
 
 class ToolArguments(BaseModel):
@@ -90,7 +91,7 @@ def signature_of(method: Callable[..., Any]) -> ToolSignature:
 
 
 def _arguments_model(
-    method: Callable[..., Any], documentation: Docstring, hints: Mapping[str, Any]
+    method: Callable[..., Any], documentation: "Docstring", hints: Mapping[str, Any]
 ) -> type[ToolArguments]:
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(method).parameters.items():
@@ -109,12 +110,14 @@ def _arguments_model(
     return create_model(model_name, __base__=ToolArguments, **fields)
 
 
-def _parse_docstring(described: object) -> Docstring:
+def _parse_docstring(described: object) -> "Docstring":
+    import docstring_parser
+
     return docstring_parser.parse(described.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE)
 
 
 def _field(
-    owner: Any, documentation: Docstring, name: str, hint: Any, default: Any
+    owner: Any, documentation: "Docstring", name: str, hint: Any, default: Any
 ) -> tuple[Any, FieldInfo]:
     descriptions = {param.arg_name: param.description for param in documentation.params}
     if name not in descriptions:

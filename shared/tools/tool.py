@@ -12,6 +12,7 @@ docstring the descriptions, from the decorator the title, MCP's hints and the ot
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from shared.context import CallContext
 from shared.strict_json import check_limits
 from shared.tools.claims import Claims
-from shared.tools.schema import ToolArguments, invalid_arguments, signature_of
+from shared.tools.schema import ToolArguments, ToolSignature, invalid_arguments, signature_of
 from shared.tools.toolset import JsonObject, ToolSpec
 from shared.tracing import tool_span
 
@@ -198,29 +199,45 @@ class Tool:
     Attributes:
         name: The name to call it by.
         traits: The traits of the tool.
-        description: The description for models and people.
-        arguments_model: The pydantic model of its arguments.
-        spec: The tool as callers see it.
-        result_type: The type of its result.
 
-    Raises:
-        TypeError: The method lacks an annotation or a described parameter.
+    Whatever follows from the method's signature raises TypeError where the method lacks an annotation
+    or a described parameter.
     """
 
     def __init__(self, handler: Handler, claims: Claims) -> None:
-        signature = signature_of(getattr(handler, "__func__", handler))
         self._handler = handler
         self._claims = claims
-        self._result = signature.result
         self.name: str = handler.__name__
         self.traits: Traits = getattr(handler, _MARK)
-        self.result_type = signature.result_type
-        self.description = signature.description
-        self.arguments_model = signature.arguments_model
-        self.spec = ToolSpec(
+
+    @cached_property
+    def _signature(self) -> ToolSignature:
+        # When it is asked for: a cold start waits for no model or schema that it does not need.
+        return signature_of(getattr(self._handler, "__func__", self._handler))
+
+    @property
+    def description(self) -> str:
+        """The description for models and people."""
+        return self._signature.description
+
+    @property
+    def arguments_model(self) -> type[ToolArguments]:
+        """The pydantic model of its arguments."""
+        return self._signature.arguments_model
+
+    @property
+    def result_type(self) -> Any:
+        """The type of its result."""
+        return self._signature.result_type
+
+    @cached_property
+    def spec(self) -> ToolSpec:
+        """The tool as callers see it."""
+        signature = self._signature
+        return ToolSpec(
             name=self.name,
             title=self.traits.title,
-            description=self.description,
+            description=signature.description,
             input_schema=signature.input_schema,
             output_schema=signature.output_schema,
             annotations=self.traits.annotations,
@@ -265,7 +282,7 @@ class Tool:
                 values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
                 its_context = replace(context, operation=claim.operation)
                 result = await self._handler(**values, context=its_context)
-                structured: JsonObject = self._result.dump_python(result, mode="json")
+                structured: JsonObject = self._signature.result.dump_python(result, mode="json")
                 claim.result = structured
                 return structured
 

@@ -177,5 +177,6 @@ def test_tool_with_an_undescribed_parameter_is_refused(claims: Claims) -> None:
             """Does not say what secret is."""
             return {"greeting": secret}
 
+    [careless] = ToolRegistry([Careless()], claims)
     with pytest.raises(TypeError, match="does not describe 'secret'"):
-        ToolRegistry([Careless()], claims)
+        _ = careless.spec
