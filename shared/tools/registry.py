@@ -1,5 +1,6 @@
 """The registry of our own tools."""
 
+import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
@@ -29,6 +30,7 @@ class ToolRegistry:
         self._tools = {
             found.name: found for family in families for found in find_tools(family, claims)
         }
+        self._specs: Sequence[ToolSpec] | None = None
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())
@@ -45,7 +47,10 @@ class ToolRegistry:
 
     async def list(self, context: CallContext) -> Sequence[ToolSpec]:
         """Returns all tools."""
-        return [found.spec for found in self]
+        if self._specs is None:
+            # In a thread, because making all schemas takes a while; once.
+            self._specs = await asyncio.to_thread(lambda: [found.spec for found in self])
+        return self._specs
 
     async def call(self, name: str, arguments: JsonObject, context: CallContext) -> ToolResult:
         """Calls a tool for a caller who takes errors as results: an MCP client or the agent.
