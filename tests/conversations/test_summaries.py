@@ -70,7 +70,7 @@ async def test_conversation_being_answered_is_listed_with_what_is_known(
     [before] = await listed(talk)
     stand_in.fault(delay=2)
     # Longer than what is read of the end of a log.
-    answering = asyncio.create_task(talk.say("two " * 20_000, first["conversation_id"]))
+    answering = asyncio.create_task(talk.say("two" * 20_000, first["conversation_id"]))
     await until(lambda: len(stand_in.requests()) == 2)
     [meanwhile] = await listed(talk)
     assert meanwhile["title"] == "one"
