@@ -1,9 +1,12 @@
 """How the local host ends while requests are open."""
 
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +18,8 @@ import pytest
 
 from tests.conftest import AUTH, KEY, StandIn
 from tests.waiting import block_until
-from tests.warm import WarmProcess
 
+PROJECT = Path(__file__).parents[2]
 WAIT_SECONDS = 60
 SERVE = """
 import asyncio, logging, sys
@@ -29,7 +32,7 @@ asyncio.run(serve(0, float(sys.argv[1])))
 class Host:
     """A running ``python -m local`` and what it writes to standard error."""
 
-    def __init__(self, process: WarmProcess, origin: str) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", origin: str) -> None:
         self.process = process
         self.http = httpx2.Client(base_url=origin, headers=AUTH, timeout=WAIT_SECONDS)
         self.errors = ""
@@ -37,6 +40,7 @@ class Host:
         self._reader.start()
 
     def _read(self) -> None:
+        assert self.process.stderr is not None
         for line in self.process.stderr:
             self.errors += line
 
@@ -58,21 +62,27 @@ class Host:
 
 @contextmanager
 def running(command: list[str], environment: dict[str, str]) -> Iterator[Host]:
-    process = WarmProcess(command, environment)
-    host: Host | None = None
-    try:
-        origins = (re.match(r"  API +(http\S+)", line) for line in process.stdout)
-        origin = next(filter(None, origins), None)
-        assert origin, "the host did not start"
-        host = Host(process, origin[1])
-        yield host
-        host.http.close()
-    finally:
-        process.kill()
-        process.wait(WAIT_SECONDS)
-        if host is not None:
-            host.join()
-        process.close()
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        host: Host | None = None
+        try:
+            assert process.stdout is not None
+            origins = (re.match(r"  API +(http\S+)", line) for line in process.stdout)
+            origin = next(filter(None, origins), None)
+            assert origin, "the host did not start"
+            host = Host(process, origin[1])
+            yield host
+            host.http.close()
+        finally:
+            process.kill()
+            if host is not None:
+                host.join()
 
 
 @pytest.fixture

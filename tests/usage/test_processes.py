@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import AUTH, KEY, StandIn, digest
 from tests.media.app_process import AppProcess, running
+from tests.ports import KEEP_ALIVE_SECONDS
 from tests.waiting import until
 
 pytestmark = pytest.mark.any_python
@@ -35,7 +36,7 @@ def apps(settings: dict[str, str]) -> Iterator[list[AppProcess]]:
 
 
 def client_of(app: AppProcess) -> httpx2.AsyncClient:
-    limits = httpx2.Limits(max_connections=CALLS)
+    limits = httpx2.Limits(max_connections=CALLS, keepalive_expiry=KEEP_ALIVE_SECONDS)
     return httpx2.AsyncClient(base_url=app.origin, headers=AUTH, timeout=60, limits=limits)
 
 
