@@ -17,7 +17,8 @@ class Timing:
         storage_timeout: How long storage may be silent during one attempt.
         default_video_poll: Pause between two questions after a video whose provider names none.
         longest_video_poll: The longest pause that a provider can ask for.
-        ping: Silence in an event stream after which a comment keeps proxies from giving up.
+        ping: Silence in an event stream after which a comment keeps proxies from giving up, and in an
+            MCP call after which its progress is told again.
         provider_backoff: About how long the first pause before another attempt at a provider is.
         tool: How long one tool call of a chat may take.
         listing: How long a caller waits for the list of one connection's server.

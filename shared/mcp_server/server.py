@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import mcp_types as types
@@ -25,6 +26,7 @@ from shared.mcp_server.connection_lists import (
 )
 from shared.mcp_server.failures import protocol_errors, tool_error
 from shared.mcp_server.list_answers import note_selection, selection_of
+from shared.mcp_server.progress import repeated_progress
 from shared.mcp_server.relay import CONNECTION_SCHEME, relayed, relayed_resource
 from shared.mcp_server.resources import TEMPLATES, Resources
 from shared.mcp_server.results import Results
@@ -55,6 +57,8 @@ def build_server(
     tasks: Tasks,
     make_context: MakeContext,
     icons_url: str | None = None,
+    *,
+    silence: float,
 ) -> Server[Any]:
     """Builds the MCP server; it keeps nothing between requests.
 
@@ -66,11 +70,12 @@ def build_server(
         tasks: The tasks in place of results that take long.
         make_context: Called once for each request.
         icons_url: URL of the folder of icons, which clients load without a key; None to show none.
+        silence: Seconds without progress of a call after which the last one is repeated.
     """
     resources = Resources(registry, media, conversations)
     results = Results(media)
     tool_list = ToolList((tool.spec for tool in registry), icons_url)
-    handlers = _Handlers(selector, tool_list, resources, results, make_context)
+    handlers = _Handlers(selector, tool_list, resources, results, make_context, silence)
     schemas = {tool.name: tool.spec.input_schema for tool in registry}
     server = Server[Any](
         SERVER_NAME,
@@ -103,7 +108,9 @@ class _Handlers:
         resources: Resources,
         results: Results,
         make_context: MakeContext,
+        silence: float,
     ) -> None:
+        self._silence = silence
         self._selector = selector
         self._tool_list = tool_list
         self._resources = resources
@@ -129,7 +136,8 @@ class _Handlers:
             context = self._make_context(request)
             async with context.scope():
                 tools = await self._selector.find(params.name, context)
-                result = await tools.call(params.name, params.arguments or {}, context)
+                async with self._telling(context, request) as telling:
+                    result = await tools.call(params.name, params.arguments or {}, telling)
                 if not result.is_error and result.content is None:
                     return await self._results.show(result, request.protocol_version, context)
         except GatewayError as error:
@@ -141,6 +149,13 @@ class _Handlers:
                 current_record().fail(failure)
             return relayed(result)
         return tool_error(result.text, failure, params.name)
+
+    def _telling(
+        self, context: CallContext, request: RequestContext
+    ) -> AbstractAsyncContextManager[CallContext]:
+        if "progress_token" not in (request.meta or {}):
+            return nullcontext(context)
+        return repeated_progress(context, self._silence)
 
     async def list_resources(
         self, request: RequestContext, params: types.PaginatedRequestParams | None

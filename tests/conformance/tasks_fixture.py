@@ -111,4 +111,5 @@ def tasks_fixture(settings: Settings) -> Server[Any]:
         services.conversations,
         Tasks(registry, services.storage),
         mcp_context,
+        silence=services.storage.timing.ping,
     )

@@ -19,7 +19,9 @@ async def progress_of(client: Client, tool: str, arguments: dict[str, Any]) -> l
     messages: list[str | None] = []
 
     async def note(progress: float, total: float | None, message: str | None) -> None:
-        messages.append(message)
+        # A slow machine's app tells a step again.
+        if message not in messages[-1:]:
+            messages.append(message)
 
     result = await client.call_tool(tool, arguments, progress_callback=note)
     assert not result.is_error

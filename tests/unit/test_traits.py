@@ -64,7 +64,13 @@ def server(registry: ToolRegistry, tmp_path: Path) -> Server:
     selector = ToolSelector(registry, services.connections, 60)
     tasks = Tasks(registry, services.storage)
     return build_server(
-        registry, selector, services.media, services.conversations, tasks, lambda _: context
+        registry,
+        selector,
+        services.media,
+        services.conversations,
+        tasks,
+        lambda _: context,
+        silence=60,
     )
 
 
