@@ -42,6 +42,7 @@ def deadline() -> Deadline:
 @pytest.fixture
 async def make_connections(store: StateFolder) -> AsyncIterator[MakeConnections]:
     """Makes instances of the app that share one store."""
+    others = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
 
         def make(
@@ -54,7 +55,8 @@ async def make_connections(store: StateFolder) -> AsyncIterator[MakeConnections]
 
         yield make
     # Whatever an instance began has ended with it.
-    running = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
+    left = asyncio.all_tasks() - others
+    running = {getattr(task.get_coro(), "__qualname__", "") for task in left}
     assert {name for name in running if not name.startswith("TestRunner.")} == set()
 
 
