@@ -4,11 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from shared.asgi import AsgiResponse
 from shared.auth import Guard
 from shared.context import CallContext
 from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson, MethodNotAllowed
@@ -20,7 +19,7 @@ from shared.routes.guarded_route import (
     check_idempotency_key,
     request_deadline,
 )
-from shared.routes.routing import DeferredRoute
+from shared.routes.routing import AsgiRoute
 from shared.strict_json import read_json
 from shared.telemetry import current_record
 
@@ -43,32 +42,37 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
         origins: Origins that a browser may come from besides our own, ``*`` for any; programs send
             none.
     """
-    router = APIRouter(route_class=DeferredRoute)
-    allowed_origins = frozenset(origins)
-
     # GET would open a stream that never says anything, DELETE would end a session that is not there:
     # the server keeps no sessions, and the protocol's answer to both is then 405.
-    @router.api_route(
-        MCP_PATH, methods=["GET", "POST", "DELETE"], name="mcp", include_in_schema=False
+    methods = ["GET", "POST", "DELETE"]
+    answer = _Mcp(endpoint, guard, frozenset(origins))
+    return APIRouter(
+        routes=[AsgiRoute(MCP_PATH, answer, methods=methods, name="mcp", include_in_schema=False)]
     )
-    async def mcp(request: Request) -> Response:
+
+
+class _Mcp:
+    """The application at the route."""
+
+    def __init__(self, endpoint: McpEndpoint, guard: Guard, origins: frozenset[str]) -> None:
+        self._endpoint = endpoint
+        self._guard = guard
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
         if request.method != "POST":
             raise MethodNotAllowed(request.method, ["POST"])
-        _check_origin(request, allowed_origins)
+        _check_origin(request, self._origins)
         async with request_deadline(request).scope():
-            await authorize(request, guard, "tools")
+            await authorize(request, self._guard, "tools")
             body = await read_body(request, MAX_MESSAGE_BYTES)
         try:
             read_json(body)
         except InvalidRequest as error:
-            return _protocol_error(error)
-
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            await endpoint.answer(body, scope, receive, _with_late_start(send))
-
-        return AsgiResponse(answer)
-
-    return router
+            await _protocol_error(error)(scope, receive, send)
+            return
+        await self._endpoint.answer(body, scope, receive, _with_late_start(send))
 
 
 def mcp_context(protocol_request: Any) -> CallContext:

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Route, compile_path
+from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _OF_PATH = ("path_regex", "path_format", "param_convertors")
@@ -104,6 +104,17 @@ def index_paths(api: FastAPI) -> None:
     router.middleware_stack = ExactPaths(router.middleware_stack, router.routes)
 
 
+class AsgiRoute(Route):
+    """A route whose endpoint is an ASGI application: nothing of FastAPI's lies between."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Returns whether a request is for this route, which the log names."""
+        match, child_scope = super().matches(scope)
+        if match is not Match.NONE:
+            child_scope["route"] = self
+        return match, child_scope
+
+
 class ExactPaths:
     """Hands a request to the route of its path and method.
 
@@ -117,18 +128,22 @@ class ExactPaths:
         self._routes: dict[tuple[str, str], Route] = {}
         self._routers: dict[tuple[str, str], APIRouter] = {}
         for route in routes:
-            if isinstance(route, Route) and not route.param_convertors:
+            if isinstance(route, Route) and "{" not in route.path:
                 for method in route.methods or ():
                     self._routes.setdefault((method, route.path), route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         key = (scope["method"], scope["path"]) if scope["type"] == "http" else None
-        if key is None or key not in self._routes:
+        route = None if key is None else self._routes.get(key)
+        if key is None or route is None:
             await self._search(scope, receive, send)
-            return
-        # A router of its own, because routers tell FastAPI's telemetry the route.
-        router = self._routers.get(key)
-        if router is None:
-            router = self._routers[key] = APIRouter(routes=[self._routes[key]])
-        await router(scope, receive, send)
+        elif "fastapi.telemetry" in scope:
+            # A router of its own, because routers tell FastAPI's telemetry the route.
+            router = self._routers.get(key)
+            if router is None:
+                router = self._routers[key] = APIRouter(routes=[route])
+            await router(scope, receive, send)
+        else:
+            scope.update({"route": route, "endpoint": route.endpoint, "path_params": {}})
+            await route.app(scope, receive, send)
