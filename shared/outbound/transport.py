@@ -17,7 +17,10 @@ from shared.errors import AnswerTooLarge, ForbiddenAddress
 from shared.outbound.network import REMEDY, GuardedBackend
 
 MAX_CONNECTIONS = 20
-KEEPALIVE_SECONDS = 30
+KEEPALIVE_SECONDS = 4
+"""How long an idle connection is kept: less than the five seconds after which uvicorn closes one, on
+which many MCP servers run. A call sent just then would fail, and a tool is not called twice."""
+
 MAX_HEADERS = 100
 """How many header lines an answer may have: each costs time, and cookies among them are kept."""
 

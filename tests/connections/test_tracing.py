@@ -26,6 +26,11 @@ TRACE = "0af7" * 8
 PARENT = "b7ad" * 4
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 MESSAGE = "a message that no span may hold"
+METRICS = {
+    "gen_ai.client.operation.duration",
+    "gen_ai.client.token.usage",
+    "gen_ai.execute_tool.duration",
+}
 
 
 class Collector:
@@ -116,7 +121,7 @@ async def test_a_chat_with_a_local_and_a_remote_tool_is_one_trace(
         answer = await api.post("/chat", json={"message": MESSAGE}, headers=TRACEPARENT)
         assert answer.status_code == 200, answer.text
         await until(lambda: any(span.name == "POST /chat" for span in collector.of_the_trace()))
-        await until(lambda: "gen_ai.client.token.usage" in collector.metrics)
+        await until(lambda: collector.metrics >= METRICS)
 
     request, agent = collector.named("POST /chat"), collector.named("invoke_agent chat")
     remote, local = (
@@ -141,7 +146,6 @@ async def test_a_chat_with_a_local_and_a_remote_tool_is_one_trace(
     sent_on = {each["headers"].get("traceparent", "") for each in stand_in.requests()}
     assert {f"00-{TRACE}-{span.span_id.hex()}-01" for span in models} <= sent_on
     assert MESSAGE.encode() not in collector.received
-    assert {"gen_ai.client.operation.duration", "gen_ai.execute_tool.duration"} <= collector.metrics
     assert collector.headers[0]["authorization"] == "Basic of-the-collector"
 
 
