@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+KEEP_ALIVE_SECONDS = 4.0
+"""How long an idle connection to a provider or an MCP server is kept: less than the five seconds after
+which uvicorn, on which vLLM and many MCP servers run, closes one. A request sent just then fails, and
+one that costs money or calls a tool is not made again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:

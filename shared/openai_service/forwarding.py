@@ -27,7 +27,6 @@ from shared.identity import open_credential
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall, observed
 from shared.openai_service.provider_config import (
-    KEEP_ALIVE_SECONDS,
     MAX_CONNECTIONS,
     MAX_IDLE_CONNECTIONS,
     Provider,
@@ -37,6 +36,7 @@ from shared.openai_service.realtime import open_speech
 from shared.openai_service.realtime_clip import RealtimeAnswer
 from shared.openai_service.realtime_text import RealtimeText, speaks_over_realtime
 from shared.settings import Settings
+from shared.timing import KEEP_ALIVE_SECONDS
 from shared.tracing import inject
 
 if TYPE_CHECKING:

@@ -13,11 +13,6 @@ MAX_CONNECTIONS = 1000
 
 MAX_IDLE_CONNECTIONS = 100
 
-KEEP_ALIVE_SECONDS = 4.0
-"""How long an idle connection is kept: less than the five seconds after which uvicorn closes one, on
-which vLLM, LiteLLM and others run. A call that meets a connection that is being closed fails, and one
-that costs money is not made again."""
-
 _COGNITIVE_SERVICES_SCOPE = "https://cognitiveservices.azure.com/.default"
 _FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 

@@ -31,12 +31,12 @@ from shared.openai_service.failures import (
     with_reason,
 )
 from shared.openai_service.provider_config import (
-    KEEP_ALIVE_SECONDS,
     MAX_CONNECTIONS,
     MAX_IDLE_CONNECTIONS,
     ProviderConfig,
 )
 from shared.openai_service.text import repair_surrogates
+from shared.timing import KEEP_ALIVE_SECONDS
 from shared.tracing import inject
 
 if TYPE_CHECKING:

@@ -15,12 +15,9 @@ import httpx2
 
 from shared.errors import AnswerTooLarge, ForbiddenAddress
 from shared.outbound.network import REMEDY, GuardedBackend
+from shared.timing import KEEP_ALIVE_SECONDS
 
 MAX_CONNECTIONS = 20
-KEEPALIVE_SECONDS = 4
-"""How long an idle connection is kept: less than the five seconds after which uvicorn closes one, on
-which many MCP servers run. A call sent just then would fail, and a tool is not called twice."""
-
 MAX_HEADERS = 100
 """How many header lines an answer may have: each costs time, and cookies among them are kept."""
 
@@ -51,7 +48,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=_ssl_context(),
             max_connections=MAX_CONNECTIONS,
-            keepalive_expiry=KEEPALIVE_SECONDS,
+            keepalive_expiry=KEEP_ALIVE_SECONDS,
             network_backend=GuardedBackend(allow_private=allow_private),
         )
 

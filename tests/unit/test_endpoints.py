@@ -5,8 +5,9 @@ from starlette.applications import Starlette
 
 from shared.errors import NotConfigured
 from shared.openai_service.endpoints import Endpoint, Endpoints
-from shared.openai_service.provider_config import KEEP_ALIVE_SECONDS, Provider, ProviderConfig
+from shared.openai_service.provider_config import Provider, ProviderConfig
 from shared.settings import Capability, load_settings
+from shared.timing import KEEP_ALIVE_SECONDS
 
 AZURE = "https://name.openai.azure.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
