@@ -206,7 +206,7 @@ def make_mcp_server(
         Tasks(services.tools, services.storage),
         make_context,
         icons_url,
-        silence=services.storage.timing.ping,
+        ping_seconds=services.storage.timing.ping,
     )
 
 

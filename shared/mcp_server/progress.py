@@ -12,7 +12,9 @@ STEP = 1 / 1024
 
 
 @asynccontextmanager
-async def repeated_progress(context: CallContext, silence: float) -> AsyncIterator[CallContext]:
+async def repeated_progress(
+    context: CallContext, ping_seconds: float
+) -> AsyncIterator[CallContext]:
     """Repeats the progress of a call while it reports nothing new.
 
     Clients end calls that are silent for long (60 s by default in the TypeScript SDK, which begins anew
@@ -20,13 +22,13 @@ async def repeated_progress(context: CallContext, silence: float) -> AsyncIterat
 
     Args:
         context: The context of a call whose client asked for progress.
-        silence: Seconds without progress after which the last one is repeated.
+        ping_seconds: Seconds without progress after which the last one is repeated.
 
     Yields:
         The context for the call.
     """
     progress = _Progress(context)
-    repeating = asyncio.create_task(progress.repeat(silence))
+    repeating = asyncio.create_task(progress.repeat(ping_seconds))
     try:
         yield replace(context, report_progress=progress.report)
     finally:
@@ -47,12 +49,12 @@ class _Progress:
         self._has_news.set()
         await self._send(self._told, total, message)
 
-    async def repeat(self, silence: float) -> None:
+    async def repeat(self, ping_seconds: float) -> None:
         # A client that cannot be told has left, and the call ends for that reason.
         with suppress(Exception):
             while True:
                 try:
-                    async with asyncio.timeout(silence):
+                    async with asyncio.timeout(ping_seconds):
                         await self._has_news.wait()
                     self._has_news.clear()
                 except TimeoutError:

@@ -58,7 +58,7 @@ def build_server(
     make_context: MakeContext,
     icons_url: str | None = None,
     *,
-    silence: float,
+    ping_seconds: float,
 ) -> Server[Any]:
     """Builds the MCP server; it keeps nothing between requests.
 
@@ -70,12 +70,12 @@ def build_server(
         tasks: The tasks in place of results that take long.
         make_context: Called once for each request.
         icons_url: URL of the folder of icons, which clients load without a key; None to show none.
-        silence: Seconds without progress of a call after which the last one is repeated.
+        ping_seconds: Seconds without progress of a call after which the last one is repeated.
     """
     resources = Resources(registry, media, conversations)
     results = Results(media)
     tool_list = ToolList((tool.spec for tool in registry), icons_url)
-    handlers = _Handlers(selector, tool_list, resources, results, make_context, silence)
+    handlers = _Handlers(selector, tool_list, resources, results, make_context, ping_seconds)
     schemas = {tool.name: tool.spec.input_schema for tool in registry}
     server = Server[Any](
         SERVER_NAME,
@@ -108,9 +108,9 @@ class _Handlers:
         resources: Resources,
         results: Results,
         make_context: MakeContext,
-        silence: float,
+        ping_seconds: float,
     ) -> None:
-        self._silence = silence
+        self._ping_seconds = ping_seconds
         self._selector = selector
         self._tool_list = tool_list
         self._resources = resources
@@ -136,8 +136,8 @@ class _Handlers:
             context = self._make_context(request)
             async with context.scope():
                 tools = await self._selector.find(params.name, context)
-                async with self._telling(context, request) as telling:
-                    result = await tools.call(params.name, params.arguments or {}, telling)
+                async with self._with_progress(context, request) as its_context:
+                    result = await tools.call(params.name, params.arguments or {}, its_context)
                 if not result.is_error and result.content is None:
                     return await self._results.show(result, request.protocol_version, context)
         except GatewayError as error:
@@ -150,12 +150,12 @@ class _Handlers:
             return relayed(result)
         return tool_error(result.text, failure, params.name)
 
-    def _telling(
+    def _with_progress(
         self, context: CallContext, request: RequestContext
     ) -> AbstractAsyncContextManager[CallContext]:
         if "progress_token" not in (request.meta or {}):
             return nullcontext(context)
-        return repeated_progress(context, self._silence)
+        return repeated_progress(context, self._ping_seconds)
 
     async def list_resources(
         self, request: RequestContext, params: types.PaginatedRequestParams | None

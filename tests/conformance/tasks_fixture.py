@@ -111,5 +111,5 @@ def tasks_fixture(settings: Settings) -> Server[Any]:
         services.conversations,
         Tasks(registry, services.storage),
         mcp_context,
-        silence=services.storage.timing.ping,
+        ping_seconds=services.storage.timing.ping,
     )

@@ -70,7 +70,7 @@ def server(registry: ToolRegistry, tmp_path: Path) -> Server:
         services.conversations,
         tasks,
         lambda _: context,
-        silence=60,
+        ping_seconds=60,
     )
 
 
