@@ -128,15 +128,16 @@ class ExactPaths:
         self._routes: dict[tuple[str, str], Route] = {}
         self._routers: dict[tuple[str, str], APIRouter] = {}
         for route in routes:
+            # Asking for its parameters would compile the path of a deferred route.
             if isinstance(route, Route) and "{" not in route.path:
                 for method in route.methods or ():
                     self._routes.setdefault((method, route.path), route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        key = (scope["method"], scope["path"]) if scope["type"] == "http" else None
-        route = None if key is None else self._routes.get(key)
-        if key is None or route is None:
+        key = (scope.get("method", ""), scope.get("path", ""))
+        route = self._routes.get(key)
+        if route is None:
             await self._search(scope, receive, send)
         elif "fastapi.telemetry" in scope:
             # A router of its own, because routers tell FastAPI's telemetry the route.

@@ -175,11 +175,7 @@ def _post_route(tool: Tool, guard: Guard) -> DeferredRoute:
         call.__annotations__["arguments"] = Annotated[model, Body()]
         if not any(field.is_required() for field in model.model_fields.values()):
             call.__defaults__ = (model(),)
-        return {
-            "description": tool.description,
-            "response_model": tool.result_type,
-            "responses": _errors(tool),
-        }
+        return _described(tool)
 
     limit = MAX_LONG_BODY_BYTES if tool.traits.long_text else MAX_BODY_BYTES
     return guarded(guard, "tools", limit, answer)(
@@ -196,6 +192,14 @@ def _post_route(tool: Tool, guard: Guard) -> DeferredRoute:
     )
 
 
+def _described(tool: Tool) -> dict[str, Any]:
+    return {
+        "description": tool.description,
+        "response_model": tool.result_type,
+        "responses": _errors(tool),
+    }
+
+
 def _get_route(tool: Tool, route: GetRoute, guard: Guard) -> DeferredRoute:
     async def get(context: Context, request: Request) -> JSONResponse:
         result = await tool.call(tool.check(request.path_params), context)
@@ -206,11 +210,8 @@ def _get_route(tool: Tool, route: GetRoute, guard: Guard) -> DeferredRoute:
             {"name": name, "in": "path", "required": True, "schema": schema}
             for name, schema in tool.spec.input_schema.get("properties", {}).items()
         ]
-        return {
-            "description": tool.description,
-            "response_model": tool.result_type,
-            "responses": _errors(tool),
-            "openapi_extra": {"parameters": parameters} if parameters else None,
+        return _described(tool) | {
+            "openapi_extra": {"parameters": parameters} if parameters else None
         }
 
     return guarded(guard, "tools")(
