@@ -49,9 +49,9 @@ class WarmProcess:
         self.stderr, err = _pipe()
         self._told, telling = _pipe()
         self.returncode: int | None = None
-        wish = json.dumps([list(arguments), {"PATH": os.environ["PATH"], **environment}])
+        request = json.dumps([list(arguments), {"PATH": os.environ["PATH"], **environment}])
         try:
-            _template().fork(wish, [out, err, telling])
+            _template().fork(request, [out, err, telling])
         finally:
             for each in (out, err, telling):
                 os.close(each)
@@ -94,6 +94,20 @@ def _pipe() -> tuple[IO[str], int]:
     return os.fdopen(reading), writing
 
 
+def cold_process(
+    arguments: Sequence[str], environment: Mapping[str, str] = _NOTHING
+) -> "subprocess.Popen[str]":
+    """Starts a program and Python itself, which takes seconds; the arguments are `WarmProcess`'s."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 class _Template:
     """The process that programs are forked from."""
 
@@ -111,9 +125,9 @@ class _Template:
             )
         atexit.register(self._end)
 
-    def fork(self, wish: str, files: list[int]) -> None:
+    def fork(self, request: str, files: list[int]) -> None:
         """Has it start a program with these files for its output, its errors, and how it ends."""
-        data = wish.encode()
+        data = request.encode()
         with self._lock:
             socket.send_fds(self._socket, [len(data).to_bytes(4)], files)
             self._socket.sendall(data)
@@ -142,16 +156,16 @@ def main() -> None:
     gc.freeze()
     # Nobody waits for those who wait for the programs.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    wishes = socket.socket(fileno=int(sys.argv[1]))
+    requests = socket.socket(fileno=int(sys.argv[1]))
     while True:
-        head, files, *_ = socket.recv_fds(wishes, 4, 3)
+        head, files, *_ = socket.recv_fds(requests, 4, 3)
         if not head:
             return
         data = b""
         while len(data) < int.from_bytes(head):
-            data += wishes.recv(2**16)
+            data += requests.recv(2**16)
         if not os.fork():
-            wishes.close()
+            requests.close()
             arguments, environment = json.loads(data)
             _mind(*files)
             _run(arguments, environment)

@@ -1,17 +1,12 @@
 """`python -m local` in a process of its own."""
 
-import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from tests.warm import WarmProcess
-
-PROJECT = Path(__file__).parent.parent.parent
+from tests.warm import WarmProcess, cold_process
 
 
 class App:
@@ -27,14 +22,7 @@ class App:
         arguments = ["-m", "local", "--port", str(port)]
         self.process: subprocess.Popen[str] | WarmProcess
         if is_cold:
-            self.process = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=PROJECT,
-                env={"PATH": os.environ["PATH"], **environment},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            self.process = cold_process(arguments, environment)
         else:
             self.process = WarmProcess(arguments, environment)
         assert self.process.stdout is not None

@@ -1,12 +1,10 @@
 """How the local host ends while requests are open."""
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +16,8 @@ import pytest
 
 from tests.conftest import AUTH, KEY, StandIn
 from tests.waiting import block_until
+from tests.warm import cold_process
 
-PROJECT = Path(__file__).parents[2]
 WAIT_SECONDS = 60
 SERVE = """
 import asyncio, logging, sys
@@ -62,14 +60,7 @@ class Host:
 
 @contextmanager
 def running(command: list[str], environment: dict[str, str]) -> Iterator[Host]:
-    with subprocess.Popen(
-        [sys.executable, *command],
-        cwd=PROJECT,
-        env={"PATH": os.environ["PATH"], **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with cold_process(command, environment) as process:
         host: Host | None = None
         try:
             assert process.stdout is not None
