@@ -30,6 +30,8 @@ from local.server import (
 )
 from local.stand_in import VIDEO_MODEL, Rule, create_stand_in, load_script
 from local.stdio import serve_stdio
+from shared.errors import InvalidRequest
+from shared.mcp_server import KINDS, read_kinds
 
 DEFAULT_PORT = 7071
 
@@ -50,15 +52,23 @@ def main() -> int:
     parser.add_argument(
         "--script", type=Path, metavar="FILE", help="stand-in: the rules to answer by, as JSON"
     )
+    parser.add_argument(
+        "--content",
+        metavar="KINDS",
+        help=f"mcp-stdio: the kinds of content that results may have, of {','.join(KINDS)}",
+    )
     options = parser.parse_args()
     if options.script and options.command != "stand-in":
         parser.error("--script is for the command stand-in")
+    if options.content is not None and options.command != "mcp-stdio":
+        parser.error("--content is for the command mcp-stdio")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         apply_local_settings()
         if options.command == "mcp-stdio":
+            content = None if options.content is None else _read_content(options.content)
             exit_on_signals()
-            return asyncio.run(serve_stdio())
+            return asyncio.run(serve_stdio(content))
         if options.command == "stand-in":
             return asyncio.run(_serve_stand_in(options.port, options.script))
         return asyncio.run(serve(options.port))
@@ -100,6 +110,13 @@ async def _serve_stand_in(port: int, script: Path | None) -> int:
     )
     await server.run_until_stopped()
     return 0
+
+
+def _read_content(named: str) -> frozenset[str]:
+    try:
+        return read_kinds(named)
+    except InvalidRequest as error:
+        raise ConfigError(f"--{error.detail}") from error
 
 
 def _load_rules(script: Path | None) -> list[Rule]:

@@ -15,8 +15,11 @@ LOCAL_PRINCIPAL = Principal("local", DEFAULT_SCOPES)
 """Who calls over stdio: whoever could start the process. There is no key to check."""
 
 
-async def serve_stdio() -> int:
+async def serve_stdio(content: frozenset[str] | None = None) -> int:
     """Serves until standard input ends; everything that is not protocol goes to standard error.
+
+    Args:
+        content: The kinds of content that the client takes in results; None for all.
 
     Returns:
         The exit status.
@@ -41,7 +44,8 @@ async def serve_stdio() -> int:
                 deadline,
                 request.session.report_progress,
                 door="mcp",
-                keeps_media=True,
+                content=content,
+                keeps_media=content is None or "image" in content,
             )
 
         services = Services.make(settings, serves_links=False)

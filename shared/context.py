@@ -147,6 +147,7 @@ class CallContext:
         door: Where the call came in; None where nobody called, as in housekeeping.
         tool: The tool that runs; None outside of tools.
         connections: Names or ids of the connections that the caller narrowed the call to; None for all.
+        content: The kinds of content that the caller takes in results; None for all.
         usage: What the call has used so far.
         kept_media: The bytes of pictures that the call has stored, by media id, where it keeps them.
         keeps_media: Whether the door shows pictures: what it has need not be read from storage.
@@ -160,6 +161,7 @@ class CallContext:
     door: Door | None = None
     tool: str | None = None
     connections: Sequence[str] | Literal["none"] | None = None
+    content: frozenset[str] | None = None
     usage: CallUsage = field(default_factory=CallUsage, compare=False, repr=False)
     kept_media: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     keeps_media: bool = False

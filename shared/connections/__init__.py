@@ -5,7 +5,7 @@ are caches of instances. Nothing here imports the MCP SDK before the first conne
 """
 
 from shared.connections.client.cleaning import clean
-from shared.connections.client.operations import Completion, Listing, Reference
+from shared.connections.client.operations import Completion, Listing, Reference, part_as_text
 from shared.connections.config import (
     CLIENT_METADATA_PATH,
     ConnectionsConfig,
@@ -48,4 +48,5 @@ __all__ = [
     "find_remote_tool",
     "open_remote_list",
     "open_remote_tools",
+    "part_as_text",
 ]

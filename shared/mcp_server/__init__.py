@@ -1,6 +1,7 @@
 """The MCP server over our tools, and the stateless endpoint that hosts it or any other."""
 
+from shared.mcp_server.content import KINDS, read_kinds
 from shared.mcp_server.endpoint import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.mcp_server.list_answers import ListAnswers
 
-__all__ = ["MAX_MESSAGE_BYTES", "ListAnswers", "McpEndpoint"]
+__all__ = ["KINDS", "MAX_MESSAGE_BYTES", "ListAnswers", "McpEndpoint", "read_kinds"]

@@ -7,6 +7,7 @@ from typing import Any
 import mcp_types as types
 
 from shared.errors import TooLarge
+from shared.mcp_server.content import of_kinds
 from shared.tools import JsonObject, ToolResult
 
 CONNECTION_SCHEME = "connection://"
@@ -16,8 +17,13 @@ MAX_RELAYED_CHARS = 900_000
 MAX_STRUCTURED_CHARS = 400_000
 
 
-def relayed(result: ToolResult) -> types.CallToolResult:
-    """Returns a result of a connection's tool; it names resources as they are read here."""
+def relayed(result: ToolResult, kinds: frozenset[str]) -> types.CallToolResult:
+    """Returns a result of a connection's tool; it names resources as they are read here.
+
+    Args:
+        result: The result.
+        kinds: The kinds of content that the client takes; parts of others become text.
+    """
     structured = result.structured
     size = 0 if structured is None else len(json.dumps(structured, ensure_ascii=False))
     if size > MAX_STRUCTURED_CHARS:
@@ -26,10 +32,10 @@ def relayed(result: ToolResult) -> types.CallToolResult:
             "Ask for less."
         )
         return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
-    parts = _cut(result.content or (), MAX_RELAYED_CHARS - size)
+    parts = [named_here(part, result.connection) for part in result.content or ()]
     return types.CallToolResult.model_validate(
         {
-            "content": [named_here(part, result.connection) for part in parts],
+            "content": _cut(of_kinds(parts, kinds), MAX_RELAYED_CHARS - size),
             "structuredContent": structured,
             "isError": result.is_error,
         }

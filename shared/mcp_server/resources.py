@@ -104,7 +104,7 @@ class Resources:
             page = await self._media.list(context.principal.name, None, LISTED_MEDIA, cursor)
         except ValueError as error:
             raise MCPError(types.INVALID_PARAMS, "The cursor is not one of this list.") from error
-        return [*resources, *map(_as_resource, page.records)], page.cursor
+        return [*resources, *map(resource_of, page.records)], page.cursor
 
     async def complete(
         self, reference: types.CompleteRequestParams, context: CallContext
@@ -185,7 +185,8 @@ class Resources:
         )
 
 
-def _as_resource(record: MediaRecord) -> types.Resource:
+def resource_of(record: MediaRecord) -> types.Resource:
+    """Returns a medium as lists of resources, and links in results, have it."""
     return types.Resource(
         name=record.file_name,
         title=record.origin.name,

@@ -24,6 +24,7 @@ from shared.mcp_server.connection_lists import (
     resources_of,
     templates_of,
 )
+from shared.mcp_server.content import kinds_for
 from shared.mcp_server.failures import protocol_errors, tool_error
 from shared.mcp_server.list_answers import note_selection, selection_of
 from shared.mcp_server.progress import repeated_progress
@@ -147,7 +148,7 @@ class _Handlers:
         if result.content is not None:
             if failure is not None:
                 current_record().fail(failure)
-            return relayed(result)
+            return relayed(result, kinds_for(request.protocol_version, context.content))
         return tool_error(result.text, failure, params.name)
 
     def _with_progress(

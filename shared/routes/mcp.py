@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from shared.auth import Guard
 from shared.context import CallContext
 from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson, MethodNotAllowed
-from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint
+from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint, read_kinds
 from shared.routes.body import read_body
 from shared.routes.connection_query import named_connections
 from shared.routes.guarded_route import (
@@ -26,6 +26,9 @@ from shared.telemetry import current_record
 MCP_PATH = "/mcp"
 IDEMPOTENCY_META = "idempotency-key"
 """Where the ``_meta`` of an MCP request has what HTTPS clients send as ``Idempotency-Key``."""
+
+CONTENT_PARAMETER = "content"
+"""The kinds of content that a client takes in results, by the protocol's names."""
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -76,9 +79,14 @@ class _Mcp:
 
 
 def mcp_context(protocol_request: Any) -> CallContext:
-    """Returns the context of one MCP request from the HTTP request that carried it."""
+    """Returns the context of one MCP request from the HTTP request that carried it.
+
+    Raises:
+        InvalidRequest: Its idempotency key, or the query ``content``, is not of its form.
+    """
     request: Request = protocol_request.request
     key = (protocol_request.meta or {}).get(IDEMPOTENCY_META)
+    content = _named_content(request)
     call = CallContext(
         request.state.principal,
         request_deadline(request),
@@ -86,11 +94,18 @@ def mcp_context(protocol_request: Any) -> CallContext:
         None if key is None else check_idempotency_key(key),
         door="mcp",
         connections=named_connections(request),
-        keeps_media=True,
+        content=content,
+        keeps_media=content is None or "image" in content,
     )
     # Headers tell of one call: a batch may hold several.
     request.state.call = None if hasattr(request.state, "call") else call
     return call
+
+
+def _named_content(request: Request) -> frozenset[str] | None:
+    """Returns the kinds of content in a request's query; None where it has none."""
+    values = request.query_params.getlist(CONTENT_PARAMETER)
+    return read_kinds(",".join(values)) if values else None
 
 
 def _with_late_start(send: Send) -> Send:

@@ -15,7 +15,7 @@ from shared.settings import load_settings
 from tests.conftest import TOOLS, StandIn, ThreadServer, digest
 from tests.connections.conftest import McpWorld
 from tests.connections.hostile import TOOL, Exchange, Hostile, event, on_call, results
-from tests.mcp.support import HEADERS, connected, modern_request
+from tests.mcp.support import HEADERS, answers, connected, modern_request, request
 from tests.waiting import until
 
 KEYS = {"alice": "key-of-alice", "bob": "key-of-bob"}
@@ -221,6 +221,44 @@ async def test_parts_of_a_result_come_as_the_server_sent_them(
         {"type": "resource", "resource": {"uri": "connection://odd/note://two", "text": "two"}},
     ]
     assert result.structured_content == {"a": 1}
+
+
+async def test_parts_that_a_client_does_not_take_become_text(
+    origin: str, api: httpx2.AsyncClient
+) -> None:
+    parts = [
+        {"type": "text", "text": "one"},
+        {"type": "image", "data": "aGk=", "mimeType": "image/png"},
+        {"type": "audio", "data": "aGk=", "mimeType": "audio/wav"},
+        {"type": "resource_link", "uri": "note://one", "name": "a note"},
+        {"type": "resource", "resource": {"uri": "note://two", "text": "two"}},
+        {"type": "resource", "resource": {"uri": "note://three", "blob": "aGk="}},
+    ]
+    as_text = [
+        "one",
+        "[image image/png]",
+        "[audio audio/wav]",
+        "[a note: connection://odd/note://one]",
+        "two",
+        "[resource: connection://odd/note://three]",
+    ]
+    answer = {"content": parts, "structuredContent": {"a": 1}}
+    async with hostile(api, results(tools_call=answer)):
+        async with client_of(origin, query="?content=text") as client:
+            result = await client.call_tool("odd__tool", {})
+        assert [part.type for part in result.content] == ["text"] * len(parts)
+        assert [text_of(result, index) for index in range(len(parts))] == as_text
+        assert result.structured_content == {"a": 1}
+        async with client_of(origin, query="?content=image,resource") as client:
+            result = await client.call_tool("odd__tool", {})
+        kinds = [part.type for part in result.content]
+        assert kinds == ["text", "image", "text", "text", "resource", "resource"]
+        # Revision 2025-03-26 has no links.
+        call = request(1, "tools/call", {"name": "odd__tool"})
+        [oldest] = answers(await api.post("/mcp", json=call, headers=HEADERS))
+    kinds = [part["type"] for part in oldest["result"]["content"]]
+    assert kinds == ["text", "image", "audio", "text", "resource", "resource"]
+    assert oldest["result"]["content"][3]["text"] == as_text[3]
 
 
 async def test_a_resource_of_a_connection_is_read_by_its_name_here(

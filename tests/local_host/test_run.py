@@ -175,6 +175,34 @@ def test_stdio_ends_on_the_first_signal() -> None:
         assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ["mcp-stdio", "--content", "text,links"],
+            "--content: 'links' is no kind of content. Name",
+        ),
+        (["--content", "text"], "--content is for the command mcp-stdio"),
+    ],
+)
+def test_kinds_of_content_that_cannot_be_meant_are_refused(
+    arguments: list[str], complaint: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "local", *arguments],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"]},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode != 0
+    assert complaint in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "local.settings.json"
     path.write_text(text, encoding="utf-8")

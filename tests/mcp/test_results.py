@@ -10,12 +10,13 @@ import httpx2
 import mcp_types as types
 import pytest
 from mcp import Client
+from mcp.shared.exceptions import MCPError
 from PIL import Image
 
 from shared.mcp_server import pictures
 from shared.mcp_server.pictures import MAX_BASE64_CHARS, reduce_picture
 from tests.conftest import AUTH, StandIn
-from tests.mcp.support import answers, request
+from tests.mcp.support import answers, connected, request
 
 FOR_THE_USER = types.Annotations(audience=["user"])
 
@@ -44,10 +45,15 @@ async def test_picture_comes_as_text_link_and_image(mcp_client: Client, stand_in
     assert json.loads(text.text) == result.structured_content
     assert link == types.ResourceLink(
         name=f"{media['id']}.png",
+        title="a-hill",
         uri=f"media://{media['id']}",
+        description="Made by generate_image.",
         mime_type="image/png",
         size=media["size_bytes"],
+        annotations=types.Annotations(last_modified=media["created_at"]),
     )
+    listed = (await mcp_client.list_resources()).resources[1]
+    assert link.model_dump(exclude={"type"}) == listed.model_dump()
     assert isinstance(image, types.ImageContent)
     assert (image.mime_type, image.annotations) == ("image/png", FOR_THE_USER)
     assert len(b64decode(image.data)) == media["size_bytes"]
@@ -65,6 +71,66 @@ async def test_repeat_by_key_shows_the_picture_again(mcp_client: Client, stand_i
     assert len(stand_in.requests()) == 1
     assert first.content[1:] == second.content[1:]
     assert [block.type for block in second.content] == ["text", "resource_link", "image"]
+
+
+async def test_repeat_links_what_was_deleted_since_as_far_as_it_knows_it(
+    mcp_client: Client, wire: httpx2.AsyncClient
+) -> None:
+    key: Any = {"idempotency-key": f"deleted since {id(mcp_client)}"}
+    arguments = {"prompt": "A hill", "size": "32x32"}
+    first = await mcp_client.call_tool("generate_image", arguments, meta=key)
+    assert first.structured_content is not None
+    [media] = first.structured_content["media"]
+    assert (await wire.delete(f"/media/{media['id']}")).status_code == 204
+    second = await mcp_client.call_tool("generate_image", arguments, meta=key)
+    assert [block.type for block in second.content] == ["text", "resource_link"]
+    assert second.content[1] == types.ResourceLink(
+        name=f"{media['id']}.png",
+        uri=f"media://{media['id']}",
+        mime_type="image/png",
+        size=media["size_bytes"],
+        annotations=types.Annotations(last_modified=media["created_at"]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("named", "kinds"),
+    [
+        ("text", ["text"]),
+        ("image", ["text", "image"]),
+        ("text,image", ["text", "image"]),
+        ("text,%20resource_link", ["text", "resource_link"]),
+        ("image&content=resource_link", ["text", "resource_link", "image"]),
+        ("audio,resource", ["text"]),
+    ],
+)
+async def test_results_have_the_kinds_of_content_that_the_address_names(
+    origin: str, mode: str, named: str, kinds: list[str]
+) -> None:
+    async with connected(f"{origin}/mcp?content={named}", mode) as client:
+        drawn = await client.call_tool("generate_image", {"prompt": "A hill", "size": "32x32"})
+    assert [block.type for block in drawn.content] == kinds
+    assert isinstance(drawn.content[0], types.TextContent)
+    assert json.loads(drawn.content[0].text) == drawn.structured_content
+
+
+@pytest.mark.parametrize("named", ["links", "text,IMAGE", ""])
+async def test_kinds_of_content_that_do_not_exist_are_told_in_a_sentence(
+    origin: str, mode: str, named: str
+) -> None:
+    wrong = named.rpartition(",")[2]
+    sentence = (
+        f"content: '{wrong}' is no kind of content. Name those that results may have, comma-separated: "
+        "text, image, audio, resource, resource_link."
+    )
+    async with connected(f"{origin}/mcp", mode) as client:
+        await client.list_tools()  # One that could be sent again.
+    async with connected(f"{origin}/mcp?content={named}", mode) as client:
+        with pytest.raises(MCPError) as raised:
+            await client.list_tools()
+        assert raised.value.message == sentence
+        result = await client.call_tool("server_time", {})
+    assert (result.is_error, result.content) == (True, [types.TextContent(text=sentence)])
 
 
 async def test_clip_and_video_come_as_links_only(mcp_client: Client) -> None:

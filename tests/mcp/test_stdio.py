@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TextIO
@@ -52,11 +52,15 @@ def text_of(log: TextIO) -> str:
 
 @asynccontextmanager
 async def started(
-    environment: dict[str, str], mode: str, error_log: TextIO, *extensions: ClientExtension
+    environment: dict[str, str],
+    mode: str,
+    error_log: TextIO,
+    *extensions: ClientExtension,
+    options: Sequence[str] = (),
 ) -> AsyncIterator[Client]:
     """The official client, connected to a server that it started."""
     parameters = StdioServerParameters(
-        command=sys.executable, args=ARGUMENTS, env=environment, cwd=PROJECT
+        command=sys.executable, args=[*ARGUMENTS, *options], env=environment, cwd=PROJECT
     )
     transport = stdio_client(parameters, errlog=error_log)
     async with Client(
@@ -100,6 +104,20 @@ async def test_picture_can_be_a_task(stand_in: StandIn, error_log: TextIO, tmp_p
         drawn = await client.call_tool("generate_image", {"prompt": "A hill", "size": "32x32"})
     assert [each.type for each in drawn.content] == ["text", "resource_link", "image"]
     assert support.seen[-1] == "Completed."
+
+
+async def test_results_have_the_kinds_of_content_that_the_command_names(
+    stand_in: StandIn, error_log: TextIO, tmp_path: Path
+) -> None:
+    environment = process_environment(
+        OPENAI_BASE_URL=stand_in.base_url,
+        OPENAI_API_KEY="sk-test",
+        LOCAL_STORAGE_PATH=str(tmp_path),
+    )
+    options = ["--content", "text,image"]
+    async with started(environment, "auto", error_log, options=options) as client:
+        drawn = await client.call_tool("generate_image", {"prompt": "A hill", "size": "32x32"})
+    assert [each.type for each in drawn.content] == ["text", "image"]
 
 
 async def test_without_a_provider_a_stand_in_answers_and_the_server_says_so(

@@ -111,6 +111,23 @@ async def test_official_client_gets_the_result_of_a_task(origin: str, stand_in: 
         assert filmed.structured_content["status"] == "completed"
 
 
+async def test_result_of_a_task_has_the_kinds_of_content_that_the_address_names(
+    origin: str, stand_in: StandIn
+) -> None:
+    async with (
+        httpx2.AsyncClient(headers=AUTH, timeout=TIMEOUT) as http,
+        Client(
+            streamable_http_client(f"{origin}/mcp?content=image", http_client=http),
+            mode="auto",
+            extensions=[TaskSupport()],
+        ) as client,
+    ):
+        drawn = await client.call_tool("generate_image", HILL)
+        filmed = await client.call_tool("generate_video", {"prompt": "A hill", "seconds": 1})
+    assert [each.type for each in drawn.content] == ["text", "image"]
+    assert [each.type for each in filmed.content] == ["text"]
+
+
 async def test_progress_of_the_call_is_the_message_of_the_task(
     client: TaskClient, stand_in: StandIn, gate: Gate
 ) -> None:

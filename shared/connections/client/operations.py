@@ -197,7 +197,7 @@ def as_tool_result(result: JsonObject, prefix: str) -> ToolResult:
         prefix: What the names of the connection's tools begin with.
     """
     structured = result.get("structuredContent")
-    text = "\n".join(_as_text(part) for part in result.get("content", []))
+    text = "\n".join(part_as_text(part) for part in result.get("content", []))
     is_error = bool(result.get("isError"))
     return ToolResult(
         text=text,
@@ -211,12 +211,14 @@ def as_tool_result(result: JsonObject, prefix: str) -> ToolResult:
     )
 
 
-def _as_text(part: JsonObject) -> str:
+def part_as_text(part: JsonObject) -> str:
+    """Returns a part of a result as text: its own, or what it is in brackets."""
     kind = part.get("type")
     if kind == "text":
         return str(part["text"])
-    if kind == "resource" and "text" in part["resource"]:
-        return str(part["resource"]["text"])
+    if kind == "resource":
+        resource = part["resource"]
+        return str(resource.get("text", f"[resource: {resource.get('uri')}]"))
     if kind == "resource_link":
         return f"[{part.get('name', 'resource')}: {part.get('uri')}]"
     return f"[{kind} {part.get('mimeType', '')}]"
