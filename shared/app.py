@@ -38,7 +38,6 @@ from shared.routes.middleware import (
     HeadRequests,
     RequestMiddleware,
 )
-from shared.routes.openai import openai_router
 from shared.routes.openapi import complete_openapi
 from shared.routes.pages import PAGE_FILES_PATH, PAGE_PATH, pages_router
 from shared.routes.principals import principals_router
@@ -46,6 +45,7 @@ from shared.routes.protected_resource import ProtectedResource, protected_resour
 from shared.routes.routing import add_routes, index_paths
 from shared.routes.tools import tools_router
 from shared.routes.usage import usage_router
+from shared.routes.v1 import openai_router
 from shared.routes.videos import videos_router
 from shared.services import Services
 from shared.settings import Settings, load_settings

@@ -32,7 +32,7 @@ from shared.mcp_server.relay import CONNECTION_SCHEME, relayed, relayed_resource
 from shared.mcp_server.resources import TEMPLATES, Resources
 from shared.mcp_server.results import Results
 from shared.mcp_server.tasks import Tasks
-from shared.mcp_server.tasks_extension import TasksExtension
+from shared.mcp_server.tasks.extension import TasksExtension
 from shared.mcp_server.tool_list import ToolList, icons_of
 from shared.selection import ToolSelector
 from shared.storage import MediaStore

@@ -23,7 +23,7 @@ from shared.openai_service.metering import (
     Settlement,
 )
 from shared.openai_service.provider_config import Provider
-from shared.openai_service.realtime_text import speaks_over_realtime
+from shared.openai_service.realtime import speaks_over_realtime
 from shared.openai_service.service import OpenAIService
 from shared.openai_service.shutdowns import announced_shutdown, days_until, shutdown_warning
 from shared.openai_service.text import repair_surrogates

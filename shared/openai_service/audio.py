@@ -20,8 +20,7 @@ from shared.openai_service.client import (
 )
 from shared.openai_service.forwarding import Forwarder
 from shared.openai_service.metering import Consumption
-from shared.openai_service.realtime import open_speech
-from shared.openai_service.realtime_text import RealtimeText, speaks_over_realtime
+from shared.openai_service.realtime import RealtimeText, open_speech, speaks_over_realtime
 from shared.openai_service.routing import first_answer, route
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability

@@ -32,9 +32,12 @@ from shared.openai_service.provider_config import (
     Provider,
     ProviderConfig,
 )
-from shared.openai_service.realtime import open_speech
-from shared.openai_service.realtime_clip import RealtimeAnswer
-from shared.openai_service.realtime_text import RealtimeText, speaks_over_realtime
+from shared.openai_service.realtime import (
+    RealtimeAnswer,
+    RealtimeText,
+    open_speech,
+    speaks_over_realtime,
+)
 from shared.settings import Settings
 from shared.timing import KEEP_ALIVE_SECONDS
 from shared.tracing import inject

@@ -8,11 +8,19 @@ from shared.storage.ids import Operation, is_id, iso_utc, made_at, new_id, owner
 from shared.storage.keys import SharedKey
 from shared.storage.leases import Lease, LeasedRecord, LeasedRecords, Renewal
 from shared.storage.links import SHORT_LINK_PATH, LinkSigner
-from shared.storage.media import MediaStore
-from shared.storage.media_index import MediaPage, MediaRecord, Origin
-from shared.storage.media_json import MAX_FRESH_MEDIA, Media, MediaInfo, find_media
-from shared.storage.media_objects import cache_control, served_type
-from shared.storage.media_origin import media_origin
+from shared.storage.media import (
+    MAX_FRESH_MEDIA,
+    Media,
+    MediaInfo,
+    MediaPage,
+    MediaRecord,
+    MediaStore,
+    Origin,
+    cache_control,
+    find_media,
+    media_origin,
+    served_type,
+)
 from shared.storage.objects import (
     ContentHeaders,
     LogFull,

@@ -17,8 +17,8 @@ from typing import Literal
 from shared.storage.formats import format_of_name
 from shared.storage.ids import bucket_limits, bucket_of, bucket_prefix, is_id
 from shared.storage.media import MediaStore
-from shared.storage.media_index import make_record
-from shared.storage.media_objects import OWNER, THUMBNAIL
+from shared.storage.media.index import make_record
+from shared.storage.media.objects import OWNER, THUMBNAIL
 from shared.storage.objects import ObjectConflict, ObjectMissing, ObjectPage
 from shared.storage.records import Record, Records, Versioned
 from shared.storage.service import Storage

@@ -19,7 +19,7 @@ from shared.storage.objects import ObjectStore, ObjectStream
 from shared.timing import Timing
 
 if TYPE_CHECKING:
-    from shared.storage.blob_account import BlobAccount
+    from shared.storage.blob import BlobAccount
 
 DEFAULT_FOLDER = ".local/storage"
 _LINK_KEY_FILE = "link.key"
@@ -165,7 +165,7 @@ def _now() -> datetime:
 
 
 def _open_account(settings: Settings, timing: Timing) -> "BlobAccount":
-    from shared.storage.blob_account import BlobAccount
+    from shared.storage.blob import BlobAccount
 
     if settings.storage.connection_string is not None:
         secret = settings.storage.connection_string.get_secret_value()

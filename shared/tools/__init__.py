@@ -12,9 +12,7 @@ from shared.tools.tasks import TaskTools
 from shared.tools.text import MaxTokens, ReasoningEffort, Temperature, TextTools
 from shared.tools.tool import GetRoute, Job, Tool, ToolResource, tool
 from shared.tools.toolset import CONNECTION_SEPARATOR, JsonObject, ToolResult, Toolset, ToolSpec
-from shared.tools.video import VideoTools
-from shared.tools.video_copies import VideoCopies
-from shared.tools.video_jobs import VideoJobInfo, VideoJobs
+from shared.tools.video import VideoCopies, VideoJobInfo, VideoJobs, VideoTools
 
 __all__ = [
     "CONNECTION_SEPARATOR",

@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 
 from shared.app import create_app
 from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES, held_limit
-from shared.routes.openai import MAX_FORM_BYTES, MAX_JSON_BYTES
+from shared.routes.v1.router import MAX_FORM_BYTES, MAX_JSON_BYTES
 from shared.settings import SCOPES, load_settings
 from shared.strict_json import MAX_DEPTH, MAX_KEYS, MAX_VALUES
 from tests.conftest import KEY, ThreadServer, digest

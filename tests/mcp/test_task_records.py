@@ -9,8 +9,8 @@ from shared.auth import Principal
 from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.errors import NotFound
-from shared.mcp_server.task_records import TTL, TaskRecord, TaskRecords
 from shared.mcp_server.tasks import Tasks
+from shared.mcp_server.tasks.records import TTL, TaskRecord, TaskRecords
 from shared.services import Services
 from shared.settings import load_settings
 from shared.storage import IdempotencyStore, Operation

@@ -13,7 +13,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from local.stand_in import VIDEO_MODEL
 from shared.app import create_app
-from shared.mcp_server.tasks import MAX_RUNNING
+from shared.mcp_server.tasks.service import MAX_RUNNING
 from shared.settings import load_settings
 from shared.timing import Timing
 from tests.conftest import AUTH, KEY, StandIn, ThreadServer, digest

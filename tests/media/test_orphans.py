@@ -12,8 +12,8 @@ import pytest
 from shared.settings import load_settings
 from shared.storage import MediaStore, ObjectStore, OrphanCounts, Orphans, Storage
 from shared.storage.ids import owner_key
-from shared.storage.media_index import Origin
-from shared.storage.media_objects import KEY_OBJECT, MediaSeals, Sealed
+from shared.storage.media import Origin
+from shared.storage.media.objects import KEY_OBJECT, MediaSeals, Sealed
 from shared.timing import Timing
 from tests.conftest import MakeClient, StandIn, digest
 from tests.media.conftest import Api

@@ -10,8 +10,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from shared.storage.blob import BlobStore
-from shared.storage.blob_account import BlobAccount
+from shared.storage.blob import BlobAccount, BlobStore
 from tests.conftest import AUTH, StandIn
 from tests.media.app_process import running
 from tests.media.kills import LEASE_PAUSE, kill_after_every_write

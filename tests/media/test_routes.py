@@ -13,8 +13,9 @@ import pytest
 
 from shared.routes import media as media_routes
 from shared.routes.media_files import SVG_POLICY
-from shared.storage import cache_control, media_index
+from shared.storage import cache_control
 from shared.storage.ids import is_id
+from shared.storage.media import index as media_index
 from tests.conftest import AUTH, KEY, MakeClient, StandIn, digest
 from tests.media.conftest import Api, kept_for
 from tests.media.support import WAV, png, without_links

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.timing import Timing
-from shared.tools import video_copies, video_jobs
+from shared.tools.video import copies, jobs
 from tests.conftest import MakeClient, StandIn, ThreadServer
 from tests.media.conftest import Api
 from tests.media.support import without_links
@@ -209,7 +209,7 @@ async def test_finished_video_that_cannot_be_had_yet_is_asked_for_again(
 async def test_job_that_the_provider_forgot_has_failed(
     local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_jobs, "GIVE_UP_AFTER", timedelta(0))
+    monkeypatch.setattr(jobs, "GIVE_UP_AFTER", timedelta(0))
     job = await local_api.call("generate_video", prompt="A hill")
     stand_in.fault(status=404, message="No such video")
     failed = await look(local_api, job["id"])
@@ -277,7 +277,7 @@ async def test_video_at_a_url_is_fetched_through_the_guard(
 async def test_video_over_the_limit_is_not_stored(
     local_api: Api, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_copies, "MAX_VIDEO_BYTES", 100_000)
+    monkeypatch.setattr(copies, "MAX_VIDEO_BYTES", 100_000)
     stand_in.fault(bytes=200_000)
     job = await local_api.call("generate_video", prompt="A hill")
     await look(local_api, job["id"])

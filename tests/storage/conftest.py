@@ -5,8 +5,7 @@ from uuid import uuid4
 import pytest
 
 from shared.storage import FolderStore, LinkSigner, ObjectStore
-from shared.storage.blob import BlobStore
-from shared.storage.blob_account import BlobAccount
+from shared.storage.blob import BlobAccount, BlobStore
 from shared.storage.keys import key_of_file
 from tests.storage.azurite import TestCredential
 

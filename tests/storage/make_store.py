@@ -24,7 +24,7 @@ from shared.app import create_app
 from shared.settings import Settings, load_settings
 from shared.storage import SharedKey, Storage
 from shared.storage.links import KEY_OBJECT, LinkSigner
-from shared.storage.media_objects import MediaSeals
+from shared.storage.media.objects import MediaSeals
 from shared.timing import Timing
 from shared.usage.rollups import RollUps
 from tests.conftest import KEY, StandIn, ThreadServer, digest

@@ -8,8 +8,7 @@ from contextlib import suppress
 import pytest
 
 from local.server import LOOPBACK
-from shared.storage.blob import BlobStore
-from shared.storage.blob_account import BlobAccount
+from shared.storage.blob import BlobAccount, BlobStore
 
 _HALF = 16 * 1024 * 1024
 """More than the buffers between two processes hold: it was sent once its reader has read of it."""

@@ -24,8 +24,7 @@ from shared.storage import (
     ObjectStore,
     RangeNotSatisfiable,
 )
-from shared.storage.blob import BlobStore
-from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
+from shared.storage.blob import BLOCK_BYTES, BlobAccount, BlobStore
 from shared.timing import Timing
 from tests.paging import read_pages
 from tests.waiting import until

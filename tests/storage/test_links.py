@@ -12,8 +12,7 @@ import httpx2
 from pytest_mock import MockerFixture
 
 from shared.storage import ContentHeaders, FolderStore, LinkSigner
-from shared.storage.blob import BlobStore
-from shared.storage.blob_account import BlobAccount
+from shared.storage.blob import BlobAccount, BlobStore
 from shared.storage.keys import SharedKey, key_of_file
 from shared.storage.links import KEY_OBJECT
 from tests.storage.azurite import OAuthAzurite, TestCredential

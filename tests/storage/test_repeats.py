@@ -9,8 +9,7 @@ import pytest
 from shared.deadline import time_limit
 from shared.errors import StorageUnavailable
 from shared.storage import ObjectChanged, ObjectExists, ObjectMissing
-from shared.storage.blob import BlobStore
-from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
+from shared.storage.blob import BLOCK_BYTES, BlobAccount, BlobStore
 from shared.storage.retries import ATTEMPTS, Backoff, keep_retrying, pause_seconds
 from tests.storage.proxy import BUSY, LOST, Fault, StorageProxy, proxy_before
 

@@ -18,7 +18,7 @@ from shared.connections import ConnectionsConfig
 from shared.connections.store import ConnectionStore
 from shared.storage import SharedKey, Storage, WorkItems, owner_key
 from shared.storage.links import KEY_OBJECT, LinkSigner
-from shared.storage.media_objects import MediaSeals
+from shared.storage.media.objects import MediaSeals
 from tests.conftest import StandIn
 from tests.storage.make_store import (
     AS_ADMIN,

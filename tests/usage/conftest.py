@@ -5,8 +5,7 @@ from uuid import uuid4
 import pytest
 
 from shared.storage import FolderStore, ObjectStore
-from shared.storage.blob import BlobStore
-from shared.storage.blob_account import BlobAccount
+from shared.storage.blob import BlobAccount, BlobStore
 
 
 @pytest.fixture(params=["folder", pytest.param("azurite", marks=pytest.mark.any_python)])

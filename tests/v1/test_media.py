@@ -16,7 +16,7 @@ from shared.auth import Guard, KeyAuthenticator
 from shared.openai_service import OpenAIService
 from shared.routes.errors import install_error_handlers
 from shared.routes.middleware import RequestMiddleware
-from shared.routes.openai import openai_router
+from shared.routes.v1 import openai_router
 from shared.services import Services
 from shared.settings import load_settings
 from tests.agents import make_agent

@@ -2,9 +2,9 @@
 
 A request goes on with the fields that it has, and an answer comes back as the bytes that the provider
 sends. Read on the side are the model, errors, the end of a stream and the usage; pictures and clips are
-stored besides. The parts: `openai_bodies` (what goes on), `openai_ids` (what may not),
-`openai_forwarding` (what comes back), `openai_media` (what is stored and kept for repeats),
-`openai_models` and `openai_errors`.
+stored besides. The parts: `bodies` (what goes on), `ids` (what may not), `forwarding` (what comes back),
+`detached` (what goes on without its caller, is stored, and is kept for repeats), `models`, and `agent`
+(the model of this name).
 
 Source: https://platform.openai.com/docs/api-reference
 """
@@ -22,9 +22,8 @@ from shared.media_parts import MediaParts
 from shared.openai_service import Capability, OpenAIService
 from shared.outbound import Downloads
 from shared.routes.guarded_route import Context, guarded
-from shared.routes.openai_agent import AGENT, AgentModel
-from shared.routes.openai_agent_work import replace_work
-from shared.routes.openai_bodies import (
+from shared.routes.v1.agent import AGENT, AgentModel, replace_work
+from shared.routes.v1.bodies import (
     JSON,
     Adapt,
     Body,
@@ -33,10 +32,10 @@ from shared.routes.openai_bodies import (
     read_form,
     read_json,
 )
-from shared.routes.openai_forwarding import Forwarding
-from shared.routes.openai_ids import make_stateless
-from shared.routes.openai_media import KEPT_PATHS, MEDIA_CALLS, MediaCalls
-from shared.routes.openai_models import list_models
+from shared.routes.v1.detached import KEPT_PATHS, MEDIA_CALLS, DetachedCalls
+from shared.routes.v1.forwarding import Forwarding
+from shared.routes.v1.ids import make_stateless
+from shared.routes.v1.models import list_models
 from shared.settings import Scope
 from shared.storage import MediaStore
 from shared.tools import Claims
@@ -122,7 +121,7 @@ def openai_router(
         FORM: guarded(guard, SCOPE, MAX_FORM_BYTES),
     }
     agent_model = AgentModel(agent, media_parts, ping_seconds)
-    calls = MediaCalls(Forwarding(openai, ping_seconds), claims, media, downloads)
+    calls = DetachedCalls(Forwarding(openai, ping_seconds), claims, media, downloads)
 
     @router.get("/models", name="openai_models", summary="List models")
     async def get_models(context: Context) -> JSONResponse:

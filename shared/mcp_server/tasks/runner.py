@@ -10,7 +10,7 @@ from time import monotonic
 from shared.context import CallContext, CallUsage, ReportProgress
 from shared.deadline import Deadline, time_limit
 from shared.errors import Conflict, GatewayError, NotFound
-from shared.mcp_server.task_records import TaskRecord, TaskRecords
+from shared.mcp_server.tasks.records import TaskRecord, TaskRecords
 from shared.storage import Renewal, Storage, find_media, keep_retrying
 from shared.telemetry import RequestRecord, current_record, level_of, recording
 from shared.tools import JsonObject, ToolRegistry, ToolResult

@@ -15,7 +15,7 @@ from shared.storage import (
     keep_retrying,
 )
 from shared.tools.streams import peek
-from shared.tools.video_records import VideoRecord
+from shared.tools.video.records import VideoRecord
 
 MAX_VIDEO_BYTES = 1024 * 1024 * 1024
 MAX_THUMBNAIL_BYTES = 16 * 1024 * 1024

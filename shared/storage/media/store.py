@@ -2,8 +2,8 @@
 
 The object is written first and its record last. What has no record does not exist for anybody, so a
 process that dies in between leaves nothing that could be listed or linked; `shared.storage.orphans`
-finds it. The parts: `media_objects` (the bytes), `media_index` (the records), `links` (who signs), and
-`media_json` (media as callers see them).
+finds it. The parts: `objects` (the bytes), `index` (the records), `view` (media as callers see them);
+`shared/storage/links.py` signs.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from shared.parallel import gather_limited
 from shared.settings import Settings
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.ids import iso_utc, owner_key
-from shared.storage.media_index import (
+from shared.storage.media.index import (
     MediaIndex,
     MediaPage,
     MediaRecord,
@@ -26,14 +26,7 @@ from shared.storage.media_index import (
     make_record,
     unknown,
 )
-from shared.storage.media_json import (
-    MAX_FRESH_MEDIA,
-    Media,
-    MediaInfo,
-    find_media,
-    with_links,
-)
-from shared.storage.media_objects import (
+from shared.storage.media.objects import (
     OWNER,
     THUMBNAIL,
     THUMBNAIL_SUFFIX,
@@ -41,6 +34,13 @@ from shared.storage.media_objects import (
     MediaObjects,
     MediaSeals,
     Upload,
+)
+from shared.storage.media.view import (
+    MAX_FRESH_MEDIA,
+    Media,
+    MediaInfo,
+    find_media,
+    with_links,
 )
 from shared.storage.objects import ObjectMissing
 from shared.storage.service import Storage

@@ -13,7 +13,7 @@ from shared.errors import GatewayError
 from shared.openai_service import Capability, OpenAIService
 from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.service import ModelList
-from shared.routes.openai_agent import AGENT
+from shared.routes.v1.agent import AGENT
 
 MODEL_LIST_SECONDS = 10
 """Maximum seconds that a provider may take to list its models."""

@@ -19,7 +19,7 @@ from azure.storage.blob import BlobProperties, ContentSettings, StorageErrorCode
 from azure.storage.blob.aio import BlobClient
 
 from shared.errors import StorageUnavailable
-from shared.storage.blob_account import BlobAccount
+from shared.storage.blob.account import BlobAccount
 from shared.storage.objects import (
     ContentHeaders,
     LogFull,

@@ -19,8 +19,8 @@ from shared.openai_service.forwarding import ForwardedRequest
 from shared.openai_service.metering import Drawing
 from shared.openai_service.provider_config import Provider
 from shared.openai_service.routing import route
-from shared.routes.forms import Form
-from shared.routes.openai_ids import refuse_ids
+from shared.routes.v1.forms import Form
+from shared.routes.v1.ids import refuse_ids
 
 JSON = "application/json"
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from shared.context import CallContext
 from shared.errors import Failure, NotFound
-from shared.mcp_server.task_records import TaskRecord, TaskRecords
-from shared.mcp_server.task_runner import TaskRunner
+from shared.mcp_server.tasks.records import TaskRecord, TaskRecords
+from shared.mcp_server.tasks.runner import TaskRunner
 from shared.storage import IdempotencyStore, Operation, Storage
 from shared.telemetry import current_record
 from shared.tools import Job, JsonObject, ToolRegistry, ToolResult

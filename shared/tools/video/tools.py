@@ -9,7 +9,7 @@ from shared.openai_service import Capability, OpenAIService, VideoRequest
 from shared.storage import MediaStore, Origin
 from shared.tools.inputs import MediaId, NotBlank, read_inputs
 from shared.tools.tool import GetRoute, Job, tool
-from shared.tools.video_jobs import VideoJob, VideoJobs
+from shared.tools.video.jobs import VideoJob, VideoJobs
 
 MAX_PROMPT_CHARS = 32_000
 

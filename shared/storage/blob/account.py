@@ -1,7 +1,4 @@
-"""A storage account: how we are let in, how often it is asked, and what its errors mean to us.
-
-Importing this module imports the Azure SDK and aiohttp.
-"""
+"""A storage account: how we are let in, how often it is asked, and what its errors mean to us."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

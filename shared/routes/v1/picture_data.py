@@ -14,8 +14,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from shared.errors import ProviderUnavailable
-from shared.routes.openai_forwarding import decode
-from shared.routes.openai_kept import mark
+from shared.routes.v1.forwarding import decode
+from shared.routes.v1.kept_answer import mark
 
 DECODE_IN_THREAD_BYTES = 1024 * 1024
 """Base64 that is longer would hold up the event loop for more than some milliseconds."""

@@ -33,15 +33,15 @@ from shared.media_parts import MediaParts
 from shared.outbound import EVENT_STREAM
 from shared.routes.forwarded_stream import ForwardedStream
 from shared.routes.guarded_route import call_context
-from shared.routes.openai_agent_responses import (
+from shared.routes.sse import admitted
+from shared.routes.v1.agent.client_tools import ClientTools, read_functions
+from shared.routes.v1.agent.responses import (
     read_response_input,
     response_events,
     whole_response,
 )
-from shared.routes.openai_agent_tools import ClientTools, read_functions
-from shared.routes.openai_bodies import Body
-from shared.routes.openai_ids import refuse_ids
-from shared.routes.sse import admitted
+from shared.routes.v1.bodies import Body
+from shared.routes.v1.ids import refuse_ids
 
 AGENT = "agent"
 """The model that stands for the agent."""

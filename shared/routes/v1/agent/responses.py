@@ -14,8 +14,8 @@ from pydantic_core import to_json
 
 from shared.agent import AgentAnswer, ChatAnswer, ChatCompleted, ChatDelta, ChatEvent, ToolFinished
 from shared.errors import InvalidRequest
-from shared.routes.openai_agent_tools import ClientTools, output_messages
-from shared.routes.openai_agent_work import WORK_ID, pack_work, unpack_work
+from shared.routes.v1.agent.client_tools import ClientTools, output_messages
+from shared.routes.v1.agent.work import WORK_ID, pack_work, unpack_work
 
 MAX_SHOWN_CHARS = 300
 _CALLS = ("function_call", "custom_tool_call")

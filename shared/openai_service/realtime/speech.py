@@ -20,8 +20,8 @@ from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall, observed
 from shared.openai_service.metering import Consumption
 from shared.openai_service.provider_config import ProviderConfig
-from shared.openai_service.realtime_clip import RealtimeAnswer, as_wav
-from shared.openai_service.realtime_text import RealtimeText
+from shared.openai_service.realtime.clip import RealtimeAnswer, as_wav
+from shared.openai_service.realtime.text import RealtimeText
 
 if TYPE_CHECKING:
     from aiohttp import ClientWebSocketResponse
@@ -48,7 +48,7 @@ async def open_speech(
     await asyncio.to_thread(_load)
     import aiohttp
 
-    from shared.openai_service.realtime_errors import network_errors
+    from shared.openai_service.realtime.errors import network_errors
 
     attempt = nullcontext() if charge is None else charge.attempt()
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
@@ -72,7 +72,7 @@ async def _await_session(
     socket: "ClientWebSocketResponse", text: RealtimeText, config: ProviderConfig
 ) -> None:
     """Sets the session up, and waits until that is accepted: nothing has to be paid for before."""
-    from shared.openai_service.realtime_errors import error_of_event
+    from shared.openai_service.realtime.errors import error_of_event
 
     await socket.send_str(to_json(text.session_event()).decode())
     async for event in _events(socket):
@@ -88,7 +88,7 @@ async def _await_session(
 async def _samples(
     socket: "ClientWebSocketResponse", config: ProviderConfig, charge: Charge | None
 ) -> AsyncIterator[bytes]:
-    from shared.openai_service.realtime_errors import (
+    from shared.openai_service.realtime.errors import (
         error_of_event,
         error_of_response,
         network_errors,

@@ -19,8 +19,8 @@ from shared.context import CallContext
 from shared.errors import GatewayError, InvalidRequest, failure_of
 from shared.mcp_server.failures import protocol_errors, tool_error
 from shared.mcp_server.results import Results
-from shared.mcp_server.task_records import TTL, TaskRecord, TaskStatus
-from shared.mcp_server.tasks import POLL_SECONDS, Look, Tasks
+from shared.mcp_server.tasks.records import TTL, TaskRecord, TaskStatus
+from shared.mcp_server.tasks.service import POLL_SECONDS, Look, Tasks
 from shared.storage import iso_utc, made_at
 from shared.telemetry import current_record
 from shared.tools import JsonObject

@@ -18,7 +18,7 @@ from shared.settings import Settings
 from shared.storage.formats import FORMATS, SVG, TEXT, MediaFormat, MediaKind, format_of_name
 from shared.storage.ids import is_id, made_at
 from shared.storage.keys import SharedKey
-from shared.storage.media_index import Origin, has_size
+from shared.storage.media.index import Origin, has_size
 from shared.storage.objects import ContentHeaders, ObjectExists, ObjectMissing, unreadable
 from shared.storage.retries import Backoff
 from shared.storage.service import Storage

@@ -12,10 +12,10 @@ from typing import ClassVar
 from shared.errors import ProviderUnavailable, StorageUnavailable
 from shared.openai_service.event_streams import data_of, split_events
 from shared.outbound import EVENT_STREAM
-from shared.routes.openai_bodies import JSON
-from shared.routes.openai_forwarding import OpenAnswer
-from shared.routes.openai_kept import KeptAnswer, mark
-from shared.routes.openai_stored import Made, MediaCall, with_media
+from shared.routes.v1.bodies import JSON
+from shared.routes.v1.forwarding import OpenAnswer
+from shared.routes.v1.kept_answer import KeptAnswer, mark
+from shared.routes.v1.media_call import Made, MediaCall, with_media
 from shared.storage import MediaFormat, formats, keep_retrying
 from shared.tools.streams import peek
 

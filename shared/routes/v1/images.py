@@ -15,17 +15,17 @@ from shared.errors import ProviderUnavailable, StorageUnavailable
 from shared.openai_service.event_streams import split_events
 from shared.outbound import EVENT_STREAM
 from shared.parallel import gather_limited
-from shared.routes.openai_bodies import JSON
-from shared.routes.openai_forwarding import OpenAnswer
-from shared.routes.openai_kept import KeptAnswer, mark
-from shared.routes.openai_pictures import (
+from shared.routes.v1.bodies import JSON
+from shared.routes.v1.forwarding import OpenAnswer
+from shared.routes.v1.kept_answer import KeptAnswer, mark
+from shared.routes.v1.media_call import Made, MediaCall, with_media
+from shared.routes.v1.picture_data import (
     Pictures,
     decode_base64,
     find_base64,
     is_completed,
     with_mark,
 )
-from shared.routes.openai_stored import Made, MediaCall, with_media
 from shared.storage import MediaFormat, Origin, formats, keep_retrying
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024

@@ -15,11 +15,11 @@ from shared.openai_service.client import ProviderCall
 from shared.openai_service.estimates import reported_usage
 from shared.openai_service.event_streams import StreamReader
 from shared.openai_service.forwarding import ForwardedAnswer
-from shared.openai_service.realtime_clip import RealtimeAnswer
+from shared.openai_service.realtime import RealtimeAnswer
 from shared.openai_service.routing import first_answer
 from shared.outbound import EVENT_STREAM
 from shared.routes.forwarded_stream import ForwardedStream
-from shared.routes.openai_bodies import JSON, RESPONSES, Outgoing
+from shared.routes.v1.bodies import JSON, RESPONSES, Outgoing
 
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 """Maximum bytes of a JSON answer, which is held in memory: ten large pictures in base64."""

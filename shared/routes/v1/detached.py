@@ -15,13 +15,13 @@ from shared.errors import InvalidRequest
 from shared.outbound import EVENT_STREAM, Downloads
 from shared.routes.forwarded_stream import ForwardedStream
 from shared.routes.guarded_route import call_context
-from shared.routes.openai_bodies import JSON, Outgoing
-from shared.routes.openai_clips import ClipCall
-from shared.routes.openai_forwarding import Forwarding, decode
-from shared.routes.openai_images import ImageCall
-from shared.routes.openai_kept import KeptAnswer
-from shared.routes.openai_stored import Made
-from shared.routes.relay import Relay
+from shared.routes.v1.bodies import JSON, Outgoing
+from shared.routes.v1.clips import ClipCall
+from shared.routes.v1.forwarding import Forwarding, decode
+from shared.routes.v1.images import ImageCall
+from shared.routes.v1.kept_answer import KeptAnswer
+from shared.routes.v1.media_call import Made
+from shared.routes.v1.relay import Relay
 from shared.storage import MediaStore
 from shared.tools import Claims
 
@@ -37,7 +37,7 @@ KEPT_PATHS = ("chat/completions", "responses", "audio/transcriptions")
 """Routes without media whose answers are kept for a repeat, where they are not streamed."""
 
 
-class MediaCalls:
+class DetachedCalls:
     """Makes calls that go on without their callers, and forwards all others.
 
     Args:

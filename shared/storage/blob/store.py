@@ -1,4 +1,4 @@
-"""Objects as blobs of Azure Blob Storage; importing this module imports the Azure SDK."""
+"""Objects as blobs of Azure Blob Storage."""
 
 import io
 from collections.abc import AsyncIterable, AsyncIterator
@@ -12,9 +12,9 @@ from azure.storage.blob import BlobBlock, StorageErrorCode
 from azure.storage.blob.aio import StorageStreamDownloader
 
 from shared.errors import StorageUnavailable
-from shared.storage.blob_account import BLOCK_BYTES, BlobAccount
-from shared.storage.blob_blocks import BlockUpload, blocks_of, chain, pieces_of
-from shared.storage.blob_container import (
+from shared.storage.blob.account import BLOCK_BYTES, BlobAccount
+from shared.storage.blob.blocks import BlockUpload, blocks_of, chain, pieces_of
+from shared.storage.blob.container import (
     AnswerTime,
     BlobContainer,
     EmptyRange,
@@ -23,7 +23,8 @@ from shared.storage.blob_container import (
     info_of,
     metadata_of,
 )
-from shared.storage.links import BlobLinkSigner, LinkSigner
+from shared.storage.blob.links import BlobLinkSigner
+from shared.storage.links import LinkSigner
 from shared.storage.objects import (
     ContentHeaders,
     ObjectChanged,

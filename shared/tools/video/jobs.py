@@ -30,8 +30,8 @@ from shared.storage import (
     made_at,
     owner_key,
 )
-from shared.tools.video_copies import VideoCopies
-from shared.tools.video_records import (
+from shared.tools.video.copies import VideoCopies
+from shared.tools.video.records import (
     VideoError,
     VideoRecord,
     VideoRecords,

@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from azure.storage.blob import BlobBlock
 
-from shared.storage.blob_account import BLOCK_BYTES
-from shared.storage.blob_container import BlobContainer
+from shared.storage.blob.account import BLOCK_BYTES
+from shared.storage.blob.container import BlobContainer
 from shared.storage.retries import retry_write
 
 PARALLEL_BLOCKS = 4

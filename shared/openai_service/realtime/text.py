@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Self
 
 from shared.errors import InvalidRequest
-from shared.openai_service.realtime_clip import FORMATS, SAMPLE_RATE
+from shared.openai_service.realtime.clip import FORMATS, SAMPLE_RATE
 
 REALTIME_MODELS = ("gpt-realtime*",)
 MAX_SPEED = 1.5

@@ -7,10 +7,10 @@ from typing import ClassVar
 from shared.context import USD_PLACES, CallContext
 from shared.errors import NotConfigured
 from shared.outbound import Downloads
-from shared.routes.openai_bodies import Outgoing
-from shared.routes.openai_forwarding import Forwarding, OpenAnswer
-from shared.routes.openai_kept import MEDIA_HEADER, KeptAnswer
-from shared.routes.relay import Relay
+from shared.routes.v1.bodies import Outgoing
+from shared.routes.v1.forwarding import Forwarding, OpenAnswer
+from shared.routes.v1.kept_answer import MEDIA_HEADER, KeptAnswer
+from shared.routes.v1.relay import Relay
 from shared.storage import MediaStore, Origin
 
 
