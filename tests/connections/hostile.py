@@ -2,11 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
+
+from tests.conftest import ThreadServer
 
 JsonObject = dict[str, Any]
 Trick = Callable[["Exchange"], Awaitable[None]]
@@ -181,3 +184,11 @@ def _cookies(scope: Scope) -> int:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+@contextmanager
+def serving(trick: Trick) -> Iterator[tuple[Hostile, str]]:
+    """Runs a server with one trick; gives it and its URL."""
+    hostile = Hostile({"mcp": trick})
+    with ThreadServer(hostile) as server:
+        yield hostile, f"{server.origin}/mcp"

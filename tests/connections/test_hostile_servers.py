@@ -4,8 +4,7 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
@@ -26,22 +25,14 @@ from tests.connections.hostile import (
     TOOL,
     Exchange,
     Hostile,
-    Trick,
     event,
     notification,
     on_call,
     on_stream,
     results,
+    serving,
 )
 from tests.connections.world import StateFolder
-
-
-@contextmanager
-def serving(trick: Trick) -> Iterator[tuple[Hostile, str]]:
-    """Runs a server with one trick; gives it and its URL."""
-    hostile = Hostile({"mcp": trick})
-    with ThreadServer(hostile) as server:
-        yield hostile, f"{server.origin}/mcp"
 
 
 async def call(connections: Connections, url: str, seconds: float = 20) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 from shared.connections.errors import ServerAnswerTooLarge
 
@@ -29,25 +30,52 @@ MAX_ERROR_BYTES = 64 * 1024
 MAX_SENT_ERRORS = 100
 """Maximum bytes of an error whose words are passed on, and maximum errors of a session known at once."""
 
+_SLICE_BYTES = 256 * 1024
 _GAP = re.compile(rb"\n{2,}")
 _EVENTS_BETWEEN_YIELDS = 100
 
 
-def check_values(body: bytes, limit: int = MAX_VALUES) -> None:
-    """Makes sure that a JSON text does not hold too many values.
+async def check_values(body: bytes, limit: int = MAX_VALUES) -> None:
+    """Makes sure that a JSON text does not hold too many values, and lets others work meanwhile.
 
     Raises:
         ServerAnswerTooLarge: It does.
     """
-    if _at_most(body) <= limit:
-        return
-    # Text holds commas and brackets as well: what stands in strings does not count.
-    outside = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    if outside.count(b'"') <= 4 * limit:
-        outside = b"".join(outside.split(b'"')[::2])
-        if _at_most(outside) <= limit:
-            return
-    raise ServerAnswerTooLarge(f"The server's answer holds more than {limit} values.")
+    # Text holds commas and brackets as well: what stands in strings counts only at first sight.
+    if await _count_all(body) > limit and not await _is_outside_within(body, limit):
+        raise ServerAnswerTooLarge(f"The server's answer holds more than {limit} values.")
+
+
+async def _count_all(body: bytes) -> int:
+    count = 0
+    async for piece in _slices(body):
+        count += _at_most(piece)
+    return count
+
+
+async def _is_outside_within(body: bytes, limit: int) -> bool:
+    """Returns whether what stands outside of strings has at most so many values."""
+    values = quotes = 0
+    rest = b""
+    async for piece in _slices(body):
+        piece = rest + piece
+        # A backslash belongs to what follows it, which may be in the next slice.
+        is_open = (len(piece) - len(piece.rstrip(b"\\"))) % 2
+        rest = piece[len(piece) - is_open :]
+        piece = piece[: len(piece) - is_open].replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = piece.split(b'"')
+        values += _at_most(b"".join(parts[quotes % 2 :: 2]))
+        quotes += len(parts) - 1
+        if quotes > 4 * limit or values > limit:
+            return False
+    return True
+
+
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _SLICE_BYTES):
+        if start:
+            await asyncio.sleep(0)
+        yield body[start : start + _SLICE_BYTES]
 
 
 def _at_most(text: bytes) -> int:
@@ -66,6 +94,7 @@ class HttpTrace:
         failed: Has the error that kept a request from being answered, once there is one.
         status: Status of the last answer.
         received: Bytes of all answers.
+        pages: What is left of pages of lists that are read in portions, by the cursor for it.
     """
 
     failed: "asyncio.Future[Exception]" = field(
@@ -73,6 +102,7 @@ class HttpTrace:
     )
     status: int | None = None
     received: int = 0
+    pages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def failure(self) -> Exception | None:
@@ -199,7 +229,7 @@ class EventFilter:
                 f"The server's answer has more than {MAX_EVENT_LINES} lines."
             )
         if b'"result"' in event or b'"error"' in event:
-            check_values(event)
+            await check_values(event)
             await self._events.wait()
             await self._bytes.wait(len(event))
             return True

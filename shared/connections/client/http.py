@@ -182,7 +182,7 @@ async def _read(response: httpx2.Response, trace: HttpTrace | None) -> httpx2.Re
     finally:
         await response.aclose()
     _count(body, trace)
-    check_values(body)
+    await check_values(body)
     return httpx2.Response(response.status_code, headers=response.headers, content=body)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared.connections.client.answers import current_trace
 from shared.connections.client.incoming import CHANGED, IS_CUT, LEFT_OUT, MAX_ITEMS, MAX_LIST_BYTES
+from shared.connections.client.portions import is_portion
 from shared.connections.client.sessions import Operation
 from shared.connections.errors import ServerRefused
 from shared.context import ReportProgress
@@ -263,8 +264,8 @@ async def _all_pages(fetch: Callable[..., Awaitable[Any]], field: str) -> Listin
             listing.size = size
             if len(listing) % _ENTRIES_BETWEEN_YIELDS == 0:
                 await asyncio.sleep(0)
-        pages += 1
         cursor = page.get("nextCursor")
+        pages += not is_portion(cursor)
         # A server that names the same page again would never end.
         if cursor is None or cursor in seen:
             break

@@ -34,6 +34,7 @@ from shared.connections.client.answers import HttpTrace, Rate, SentErrors
 from shared.connections.client.cleaning import clean
 from shared.connections.client.http import MAX_ANSWER_BYTES, SseAuth, TokenAuth, open_http
 from shared.connections.client.incoming import clean_result
+from shared.connections.client.portions import Portions
 from shared.connections.client.target import Target
 from shared.connections.errors import (
     ConnectionTimeout,
@@ -103,6 +104,7 @@ async def open_mcp(target: Target, retire: Callable[[], None]) -> AsyncIterator[
         # The SDK would compile and run the server's schema on the event loop: a pattern, or references
         # to references, can keep that from everybody else for days. Nothing here relies on the form.
         client.session.validate_tool_result = _accept  # type: ignore[method-assign]
+        client.session._dispatcher = Portions(client.session._dispatcher)
         yield client
 
 

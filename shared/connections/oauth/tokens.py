@@ -90,7 +90,7 @@ async def send(client: "httpx2.AsyncClient", request: "httpx2.Request") -> "http
         AnswerTooLarge: It is too long, or holds too many values.
     """
     response = await client.send(request)
-    check_values(response.content, MAX_ANSWER_VALUES)
+    await check_values(response.content, MAX_ANSWER_VALUES)
     return response
 
 
