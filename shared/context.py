@@ -173,7 +173,7 @@ class CallContext:
 
     @asynccontextmanager
     async def scope(self, receive: Receive | None = None) -> AsyncIterator[None]:
-        """Cancels the block when the deadline is over or the caller disconnects.
+        """Cancels the block when the deadline is over or, with ``receive``, the caller disconnects.
 
         Whoever lets a call in opens it: the HTTP route, the MCP handler, the agent for a tool call, and
         the task of a detached call. What runs in it takes no deadline and watches no client.

@@ -1,4 +1,7 @@
-"""What happens when a client disconnects: the block that works for it is cancelled."""
+"""What happens when a client disconnects: the block that works for it is cancelled.
+
+Calls with an idempotency key and detached tools go on: see `tools/claims.py`.
+"""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager

@@ -155,8 +155,7 @@ class Sources:
     async def of_tool(self, principal: str, tool: str, wanted: Wanted = None) -> Sequence[Source]:
         """Returns the connections that may have a tool of this name, mostly without asking storage.
 
-        A remembered connection is right for as long as it lasts: no name of a tool ever comes to mean
-        another connection's.
+        What is remembered stays valid: a prefix is never given to another connection.
         """
         known = self._known.get(principal)
         if known is not None and known[0] > monotonic():

@@ -9,7 +9,7 @@ from shared.connections.client.target import FixedToken, Target, TokenSource
 from shared.connections.config import ConnectionsConfig, OperatorServer
 from shared.connections.credentials import Secrets
 from shared.connections.errors import NotAuthorized
-from shared.connections.oauth.source import OAuthTokens
+from shared.connections.oauth.renewal import OAuthTokens
 from shared.connections.records import Negotiated, Stored, key_of, with_query
 from shared.connections.sources import how_to_authorize, is_offered
 from shared.connections.store import Activity, ConnectionStore

@@ -1,4 +1,4 @@
-"""Selects the tools of connections that fit into a budget of bytes and of their number."""
+"""Leaves out tools of connections that do not fit into a call, and renames those that clash."""
 
 import json
 from collections.abc import Collection, Container, Mapping, Sequence
@@ -26,7 +26,7 @@ _TOO_LONG = (
 class ToolBudget:
     """The tools that fit into the budget: of each list the first ones, and the first connections' first.
 
-    A list is cut when it comes in. Between two lists no more is held than may be selected.
+    Tools that can no longer fit are dropped as soon as a list comes in, so that memory is bounded.
 
     Args:
         sources: The connections, in the order in which they are preferred.

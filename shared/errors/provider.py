@@ -87,7 +87,7 @@ class ProviderCredentials(ProviderError):
 
 
 class RateLimited(ProviderError):
-    """Raised when the provider says 429 and no retry fits into the deadline."""
+    """Raised for a provider's 429; callers get it where no retry is made or fits into the deadline."""
 
     status = 429
     code = "rate_limited"

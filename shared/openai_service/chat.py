@@ -19,8 +19,8 @@ from shared.openai_service.completions import (
     read_completion,
     unfiltered,
 )
-from shared.openai_service.fallbacks import ParameterFallbacks
 from shared.openai_service.metering import Consumption
+from shared.openai_service.refused_parameters import RefusedParameters
 from shared.openai_service.routing import falls_back, first_answer, route
 from shared.settings import Capability
 
@@ -37,7 +37,7 @@ class Chat:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._fallbacks = ParameterFallbacks()
+        self._refused_parameters = RefusedParameters()
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Returns a whole chat completion.
@@ -123,11 +123,11 @@ class Chat:
         """Calls the API, once more for each refused parameter that has a fallback."""
         refused: set[str] = set()
         while True:
-            adapted = self._fallbacks.apply(call.config, parameters, refused)
+            adapted = self._refused_parameters.apply(call.config, parameters, refused)
             try:
                 return await self._clients.call(call, partial(send, adapted), charge)
             except ProviderRejected as error:
-                name = self._fallbacks.learn(call.config, adapted, error)
+                name = self._refused_parameters.learn(call.config, adapted, error)
                 if name is None:
                     raise
                 refused.add(name)

@@ -50,15 +50,15 @@ class Endpoint:
         model: The model; None in Azure where only the deployment is known.
         deployment: The deployment in Azure; None elsewhere.
         allowed_models: Patterns of the models that callers may use; None for any.
-        is_plain: Whether the model's name leads here without the name of its provider, so that a
-            pattern without that name allows it.
+        has_plain_name: Whether the model's name alone, without ``PROVIDER/``, leads here; then patterns
+            without it apply too.
     """
 
     config: ProviderConfig
     model: str | None
     deployment: str | None = None
     allowed_models: ModelPatterns | None = None
-    is_plain: bool = True
+    has_plain_name: bool = True
 
     @property
     def target(self) -> str:
@@ -88,7 +88,7 @@ class Endpoint:
         else:
             full = f"{self.config.name}/{chosen}"
             known_as.append(full)
-            check_model(*((chosen, known_as) if self.is_plain else (full, [])), lists=lists)
+            check_model(*((chosen, known_as) if self.has_plain_name else (full, [])), lists=lists)
         return chosen
 
     @property
@@ -212,8 +212,8 @@ class Endpoints:
 
     def _named_endpoint(self, found: NamedModel) -> Endpoint:
         config, model = found.config, found.model
-        is_plain = config.name is None or self._leads_to(model, config)
-        return Endpoint(config, model, None, self._allowed_models, is_plain)
+        has_plain_name = config.name is None or self._leads_to(model, config)
+        return Endpoint(config, model, None, self._allowed_models, has_plain_name)
 
     def _leads_to(self, model: str, config: ProviderConfig) -> bool:
         """Returns whether a model's name alone leads to a provider, at the latest as a fallback."""

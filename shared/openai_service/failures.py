@@ -1,4 +1,7 @@
-"""Failures that the SDK and forwarded requests have in common: of the network, and of credentials."""
+"""Errors for what goes wrong at a provider: 429, credentials, the network.
+
+For calls through the SDK and for forwarded requests. Which calls are repeated is in `client.py`.
+"""
 
 import email.utils
 import socket

@@ -1,4 +1,4 @@
-"""Where a model is called: its provider, and the providers to fall back to."""
+"""The calls to make for a model, in turn. Which provider has a model is in `endpoints.py`."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar

@@ -5,7 +5,6 @@ from shared.storage.folder import FolderStore
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import Claim, IdempotencyStore
 from shared.storage.ids import Operation, is_id, iso_utc, made_at, new_id, owner_key, pseudonym_of
-from shared.storage.keys import SharedKey
 from shared.storage.leases import Lease, LeasedRecord, LeasedRecords, Renewal
 from shared.storage.links import SHORT_LINK_PATH, LinkSigner
 from shared.storage.media import (
@@ -47,6 +46,7 @@ from shared.storage.records import (
 )
 from shared.storage.retries import keep_retrying, retry_write
 from shared.storage.service import Storage
+from shared.storage.shared_keys import SharedKey
 from shared.storage.work_items import WORK_KINDS, WorkItem, WorkItems, WorkKind, due_at, owner_in
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Leases: a record is held while work is done for it.
+"""Leases: a record is held while work is done for it. A conversation's is in `conversations/runs.py`.
 
 Its holder renews the lease by writing the record again; another run takes the record over once its last
 write is too old, because the holder died. The clock of storage says how old, because those of instances

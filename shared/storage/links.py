@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
 from shared.errors import Unauthorized
-from shared.storage.keys import LoadKey
+from shared.storage.shared_keys import LoadKey
 
 KEY_OBJECT = "media-links/key"
 """Object of the state container; deleting it and restarting the app revokes all links."""

@@ -13,9 +13,9 @@ from shared.identity import open_credential
 from shared.settings import Settings
 from shared.storage.folder import FolderStore
 from shared.storage.folder_files import LOCKS, METADATA, UPLOADS, tighten
-from shared.storage.keys import SharedKey, key_of_file
 from shared.storage.links import KEY_OBJECT, LinkSigner
 from shared.storage.objects import ObjectStore, ObjectStream
+from shared.storage.shared_keys import SharedKey, key_of_file
 from shared.timing import Timing
 
 if TYPE_CHECKING:

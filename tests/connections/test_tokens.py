@@ -7,7 +7,7 @@ import pytest
 from shared.background import Background
 from shared.connections import Connections, ConnectionsConfig, ConnectionTimeout
 from shared.connections.errors import NotAuthorized, ServerUnavailable
-from shared.connections.oauth.source import OAuthTokens
+from shared.connections.oauth.renewal import OAuthTokens
 from shared.connections.store import ConnectionStore
 from shared.errors import StorageUnavailable
 from shared.storage import owner_key

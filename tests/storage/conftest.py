@@ -6,7 +6,7 @@ import pytest
 
 from shared.storage import FolderStore, LinkSigner, ObjectStore
 from shared.storage.blob import BlobAccount, BlobStore
-from shared.storage.keys import key_of_file
+from shared.storage.shared_keys import key_of_file
 from tests.storage.azurite import TestCredential
 
 IDENTITY = pytest.param("identity", marks=pytest.mark.any_python)

@@ -13,8 +13,8 @@ from pytest_mock import MockerFixture
 
 from shared.storage import ContentHeaders, FolderStore, LinkSigner
 from shared.storage.blob import BlobAccount, BlobStore
-from shared.storage.keys import SharedKey, key_of_file
 from shared.storage.links import KEY_OBJECT
+from shared.storage.shared_keys import SharedKey, key_of_file
 from tests.storage.azurite import OAuthAzurite, TestCredential
 
 HEADERS = ContentHeaders("image/png", "private, max-age=60", 'inline; filename="a.png"')
@@ -115,7 +115,8 @@ async def test_link_of_the_app_holds_until_it_expires(tmp_path: Path) -> None:
 async def test_processes_that_start_together_share_one_key(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys; from datetime import datetime, UTC; from pathlib import Path;"
-        "from shared.storage.keys import key_of_file; from shared.storage.links import LinkSigner;"
+        "from shared.storage.links import LinkSigner;"
+        "from shared.storage.shared_keys import key_of_file;"
         "signer = LinkSigner(key_of_file(Path(sys.argv[1])), 'http://h');"
         "print(asyncio.run(signer.sign('a/b.png', datetime.max)))"
     )

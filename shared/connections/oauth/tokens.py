@@ -1,4 +1,4 @@
-"""Tokens, and the requests to token endpoints that get them."""
+"""Tokens, and the requests to token endpoints. `renewal.py` says when a token is renewed."""
 
 import asyncio
 import base64

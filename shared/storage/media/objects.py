@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.settings import Settings
 from shared.storage.formats import FORMATS, SVG, TEXT, MediaFormat, MediaKind, format_of_name
 from shared.storage.ids import is_id, made_at
-from shared.storage.keys import SharedKey
 from shared.storage.media.index import Origin, has_size
 from shared.storage.objects import ContentHeaders, ObjectExists, ObjectMissing, unreadable
 from shared.storage.retries import Backoff
 from shared.storage.service import Storage
+from shared.storage.shared_keys import SharedKey
 
 _MEASURED_BYTES = 256 * 1024
 """Bytes of a picture in which its size is looked for; in a JPEG it follows what the camera wrote."""

@@ -11,7 +11,7 @@ from typing import Any
 from shared.errors import ProviderRejected
 from shared.openai_service.provider_config import Provider, ProviderConfig
 
-FALLBACKS: Mapping[str, str | None] = {
+REPLACEMENTS: Mapping[str, str | None] = {
     "temperature": None,
     "top_p": None,
     "parallel_tool_calls": None,
@@ -24,13 +24,13 @@ _UNSUPPORTED = re.compile(
     re.IGNORECASE,
 )
 
-_NAMES = re.compile(rf"\b({'|'.join({*FALLBACKS, *filter(None, FALLBACKS.values())})})\b")
+_NAMES = re.compile(rf"\b({'|'.join({*REPLACEMENTS, *filter(None, REPLACEMENTS.values())})})\b")
 
 _STRICT = frozenset({Provider.OPENAI, Provider.AZURE})
 """Providers that refuse messages with fields of other providers."""
 
 
-class ParameterFallbacks:
+class RefusedParameters:
     """Learns from refusals, for each model of each provider; a cache that may be lost."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class ParameterFallbacks:
         named = _NAMES.search(error.detail)
         name = named.group(1) if named else ""
         sent = parameters.keys() | parameters.get("extra_body", {}).keys()
-        if name not in FALLBACKS or name not in sent:
+        if name not in REPLACEMENTS or name not in sent:
             return None
         if "extra_body" not in parameters:
             # A caller's own extra parameters say nothing about other requests.
@@ -92,6 +92,6 @@ def _plain(message: Mapping[str, Any]) -> Mapping[str, Any]:
 def _without(refused: Set[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
     adapted = {name: value for name, value in parameters.items() if name not in refused}
     for name in refused & parameters.keys():
-        if replacement := FALLBACKS[name]:
+        if replacement := REPLACEMENTS[name]:
             adapted[replacement] = parameters[name]
     return adapted
