@@ -94,7 +94,7 @@ def guarded(
 
 
 async def call_context(request: Request) -> CallContext:
-    """Returns the context of the request's call."""
+    """Returns the context of the request's call, with its ``Idempotency-Key``."""
     # A coroutine, because FastAPI runs plain functions in threads.
     call: CallContext = request.state.call
     key = request.headers.get(IDEMPOTENCY_HEADER)

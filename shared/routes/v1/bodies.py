@@ -1,4 +1,4 @@
-"""Bodies of requests under `/v1`: what is read of them, and what changes before they go on."""
+"""Bodies of requests under `/v1`: what is read of them, which providers get them, and what changes."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

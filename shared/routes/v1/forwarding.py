@@ -1,4 +1,4 @@
-"""Requests under `/v1` on their way to the providers of their models, and the answers on theirs back."""
+"""Sends requests under `/v1` to the providers that `bodies.py` found, and their answers back."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
