@@ -8,9 +8,11 @@ answer needs a few.
 Everything is there as before when it is asked for: only later.
 """
 
+import ast
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -22,19 +24,25 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 PACKAGES = frozenset(
     {
+        "docstring_parser",
         "mcp",
         "mcp.client",
         "mcp.server",
         "openai.types",
+        "openai.types.audio",
+        "openai.types.chat",
         "openai.types.graders",
         "openai.types.responses",
         "openai.types.shared",
+        "openai.types.shared_params",
+        "werkzeug",
     }
 )
 """Packages whose ``__init__`` does nothing but import names from their modules."""
 
-UNUSED = frozenset({"openai._vendor.httpx_aiohttp"})
-"""Optional parts of libraries: without this one, ``openai`` has no client over aiohttp, nor loads it."""
+UNUSED = frozenset({"openai._vendor.httpx_aiohttp", "pydantic.v1"})
+"""Optional parts of libraries: without them, ``openai`` has no client over aiohttp, nor loads it, and
+FastAPI does not ask of each parameter whether it is a model of pydantic 1, which it would refuse."""
 
 
 def defer_loading() -> None:
@@ -67,11 +75,17 @@ class _Loader(SourceFileLoader):
 
 
 class _DeferredPackage(ModuleType):
-    """A package whose ``__init__`` runs when a name is asked for that only it can give."""
+    """A package that imports what its ``__init__`` would, when it is asked for that."""
 
     def __getattr__(self, name: str) -> Any:
         # Tools look for such names in every module.
         if not name.startswith("__") or name == "__all__":
+            if origin := _origins(self.__name__).get(name):
+                module, attribute = origin
+                value = getattr(import_module(module, self.__name__), attribute)
+                return vars(self).setdefault(name, value)
+            if PathFinder.find_spec(f"{self.__name__}.{name}", self.__path__):
+                return import_module(f"{self.__name__}.{name}")
             # As a module beside the others of the package, so that the import system's locks hold.
             whole = vars(import_module(f"{self.__name__}.__init__"))
             for each, value in list(whole.items()):
@@ -81,3 +95,15 @@ class _DeferredPackage(ModuleType):
         raise AttributeError(
             f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self
         )
+
+
+@cache
+def _origins(package: str) -> Mapping[str, tuple[str, str]]:
+    """Returns, for each name that a package's ``__init__`` imports, its module and its name there."""
+    loader: Any = sys.modules[package].__loader__
+    return {
+        alias.asname or alias.name: (f"{'.' * node.level}{node.module}", alias.name)
+        for node in ast.parse(loader.get_source(package)).body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }

@@ -111,9 +111,10 @@ def _arguments_model(
 
 
 def _parse_docstring(described: object) -> "Docstring":
-    import docstring_parser
+    # The package's own function would load all styles.
+    from docstring_parser import google
 
-    return docstring_parser.parse(described.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE)
+    return google.parse(described.__doc__ or "")
 
 
 def _field(

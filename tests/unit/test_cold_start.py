@@ -17,12 +17,16 @@ HEAVY = [
     "PIL",
     "docstring_parser",
     "filelock",
+    "pydantic.v1",
+    "werkzeug.serving",
+    "werkzeug.test",
 ]
 
 UNUSED = [
     "aiohttp",
     "azure.identity",
     "azure.storage",
+    "docstring_parser.numpydoc",
     "httpx",
     "jsonschema",
     "mcp.cli",
@@ -31,7 +35,9 @@ UNUSED = [
     "msal",
     "openai.lib.streaming.responses",
     "openai.resources.responses",
+    "openai.types.batch",
     "openai.types.beta",
+    "openai.types.image",
     "openai.types.realtime",
     "openai.types.responses.response",
     "opentelemetry.sdk",
@@ -102,8 +108,11 @@ import json, sys
 import function_app
 import shared.mcp_server.server, shared.openai_service.sdk
 import openai
+from shared.tools.clock import ClockTools
+from shared.tools.schema import signature_of
 client = openai.AsyncOpenAI(api_key="k")
-client.chat.completions
+client.chat.completions, client.audio.speech
+signature_of(ClockTools.server_time)
 json.dump(sorted(sys.modules), sys.stdout)
 """
 

@@ -43,6 +43,23 @@ print(Image is openai.types.image.Image, mcp.types.Tool.__name__, mcp.Client.__m
     assert run(code) == "True Tool mcp.client.client"
 
 
+def test_name_of_a_deferred_package_loads_its_own_module_and_no_other() -> None:
+    code = """
+from openai.types import Batch
+print("openai.types.batch" in sys.modules, "openai.types.image" in sys.modules)
+"""
+    assert run(code) == "True False"
+
+
+def test_module_of_a_deferred_package_is_found_as_its_attribute() -> None:
+    code = """
+from openai.types import image
+import werkzeug
+print(image.Image.__name__, werkzeug.urls.__name__, "werkzeug.test" in sys.modules)
+"""
+    assert run(code) == "Image werkzeug.urls False"
+
+
 def test_unknown_name_of_a_deferred_package_is_an_error_as_ever() -> None:
     code = """
 import mcp
