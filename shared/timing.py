@@ -27,6 +27,7 @@ class Timing:
         provider_backoff: About how long the first pause before another attempt at a provider is.
         tool: How long one tool call of a chat may take.
         listing: How long a caller waits for the list of one connection's server.
+        completion: How long one connection's server has for completing an argument: people are typing.
         key_refresh: Seconds between two reads of stored keys; a change is in force everywhere after
             twice as long and the time of one read.
     """
@@ -44,4 +45,5 @@ class Timing:
     provider_backoff: float = 0.5
     tool: float = 120.0
     listing: float = 5.0
+    completion: float = 5.0
     key_refresh: float = 10.0

@@ -27,6 +27,7 @@ from shared.connections.connecting import (
     Connected,
     Connector,
 )
+from shared.connections.errors import answered_within
 from shared.connections.listings import Kind, ListingCache
 from shared.connections.oauth.flow import OAuthFlow, Parked, well_formed
 from shared.connections.records import ConnectionRecord, Stored, key_of
@@ -40,9 +41,6 @@ from shared.storage import ObjectStore, owner_key
 from shared.timing import Timing
 
 T = TypeVar("T")
-
-COMPLETION_SECONDS = 5.0
-"""How long a server may take to complete an argument: people are typing it."""
 
 CALL_SECONDS = 60.0
 _LIST: dict[Kind, Operation[Listing]] = {
@@ -63,7 +61,7 @@ class Connections:
         sessions: Live sessions of this instance.
         max_known_bytes: Maximum bytes of all lists in memory, as JSON; as objects they take several
             times that.
-        timing: The lengths of leases, and how long a caller waits for a server's list.
+        timing: The lengths of leases, and how long a caller waits for a server's lists and completions.
 
     Attributes:
         config: The settings of connections.
@@ -79,6 +77,7 @@ class Connections:
         timing: Timing | None = None,
     ) -> None:
         self.config = config
+        self._timing = timing or Timing()
         self._background = Background()
         self._store = ConnectionStore(state, config, self._background, timing)
         self._flow = OAuthFlow(self._store, config, self._background)
@@ -89,7 +88,7 @@ class Connections:
             config, self._store, self._flow, self._targets, self._sessions, self._background
         )
         self.sources = Sources(config, self.clients)
-        self._listings = ListingCache(max_known_bytes, (timing or Timing()).listing)
+        self._listings = ListingCache(max_known_bytes, self._timing.listing)
 
     @property
     def live_sessions(self) -> int:
@@ -195,12 +194,15 @@ class Connections:
         argument: dict[str, str],
         given: dict[str, str],
     ) -> Completion:
-        """Returns how an argument of a prompt or of a template of resources may go on."""
-        target = await self._find(principal, connection_id)
-        operation = completing(reference, argument, given)
-        return await self._sessions.run(
-            target, operation, timeout=COMPLETION_SECONDS, is_repeatable=True
-        )
+        """Returns how an argument of a prompt or of a template of resources may go on.
+
+        Raises:
+            ConnectionTimeout: The server is too slow, connecting included.
+        """
+        operation, seconds = completing(reference, argument, given), self._timing.completion
+        async with answered_within(seconds):
+            target = await self._find(principal, connection_id)
+            return await self._sessions.run(target, operation, timeout=seconds, is_repeatable=True)
 
     async def call_tool(
         self,

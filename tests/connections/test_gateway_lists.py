@@ -37,7 +37,13 @@ def share() -> float:
 
 
 @pytest.fixture
-def origin(environment: dict[str, str], share: float) -> Iterator[str]:
+def for_completions() -> float:
+    """Seconds that a server has for a completion."""
+    return 30
+
+
+@pytest.fixture
+def origin(environment: dict[str, str], share: float, for_completions: float) -> Iterator[str]:
     keys = {
         "alice": digest(ALICE),
         "bob": digest(BOB),
@@ -48,7 +54,8 @@ def origin(environment: dict[str, str], share: float) -> Iterator[str]:
         "API_KEYS": json.dumps(keys),
         "CONNECTIONS_ALLOW_PRIVATE_NETWORKS": "true",
     }
-    app = create_app(load_settings(environment | ours), Timing(listing=share))
+    timing = Timing(listing=share, completion=for_completions)
+    app = create_app(load_settings(environment | ours), timing)
     with ThreadServer(app) as server:
         yield server.origin
 
@@ -168,6 +175,19 @@ async def test_values_of_completions_are_cleaned_and_short_and_a_server_may_have
             reference = PromptReference(name="odd_2__any")
             made = (await client.complete(reference, argument)).completion
         assert made.values == []
+
+
+@pytest.mark.parametrize("for_completions", [0.5])
+async def test_server_that_does_not_complete_in_time_is_told_of(origin: str, connect: Any) -> None:
+    async def late(exchange: Exchange) -> None:
+        if exchange.message.get("method") == "completion/complete":
+            await asyncio.Event().wait()
+        await exchange.reply()
+
+    async with hostile(connect, late), client_of(origin) as client:
+        with pytest.raises(MCPError) as raised:
+            await client.complete(PromptReference(name="odd__any"), {"name": "any", "value": ""})
+    assert raised.value.message == "The MCP server did not answer within 0.5 s."
 
 
 async def test_server_promises_no_notice_of_changed_lists(origin: str) -> None:
