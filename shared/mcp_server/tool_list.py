@@ -6,12 +6,16 @@ from typing import Any
 import mcp_types as types
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp_types.methods import serialize_server_result
+from pydantic_core import to_json
 
 from shared.mcp_server.connection_lists import caching
 from shared.selection import ToolSelection
 from shared.tools import ToolSpec
 
 _METHOD = "tools/list"
+
+MAX_OWN_BYTES = 15_640
+"""Maximum bytes of our own tools, with which a list stays under 16,000; beyond, they have no icons."""
 
 ICONS_REVISION = "2025-11-25"
 """The first revision of the protocol whose tools may have icons."""
@@ -54,11 +58,20 @@ class ToolList:
         """Returns our tools as a revision has them; only known ones get here."""
         if revision not in self._written:
             icons_url = self._icons_url if revision >= ICONS_REVISION else None
-            own = [_as_tool(spec, icons_of(icons_url, spec.icon)) for spec in self._own]
-            result = types.ListToolsResult(tools=own)
-            plain = result.model_dump(by_alias=True, mode="json", exclude_none=True)
-            self._written[revision] = serialize_server_result(_METHOD, revision, plain)["tools"]
+            written = self._write(revision, icons_url)
+            if len(to_json(written)) > MAX_OWN_BYTES:
+                # Each icon has the host's name, of which Azure's have up to a hundred characters.
+                written = self._write(revision, None)
+            self._written[revision] = written
         return self._written[revision]
+
+    def _write(self, revision: str, icons_url: str | None) -> list[Any]:
+        own = [_as_tool(spec, icons_of(icons_url, spec.icon)) for spec in self._own]
+        plain = types.ListToolsResult(tools=own).model_dump(
+            by_alias=True, mode="json", exclude_none=True
+        )
+        tools: list[Any] = serialize_server_result(_METHOD, revision, plain)["tools"]
+        return tools
 
 
 def icons_of(icons_url: str | None, file: str | None) -> list[types.Icon] | None:

@@ -45,7 +45,7 @@ class ImageOptions(TypedDict, total=False):
     """Arguments that all image tools take.
 
     Attributes:
-        model: Model or deployment; default: the configured one.
+        model: Default: the configured one.
         size: WIDTHxHEIGHT in pixels, such as 1536x1024, or auto.
         quality: Higher ones cost more.
         background: Transparent ones need png or webp.
@@ -107,7 +107,7 @@ class ImageTools:
     ) -> ImageResult:
         """Draws, paints or makes a new image, picture or illustration of what a prompt describes.
 
-        They are stored and come back as URLs that open in a browser.
+        They come back as URLs that open in a browser.
 
         Args:
             prompt: What to draw.

@@ -92,12 +92,12 @@ class SpeechTools:
     ) -> SpeechResult:
         """Speaks a text aloud, says or reads it, as a voice clip (text to speech).
 
-        It is stored and comes back as a URL that opens in a browser.
+        It comes back as a URL that opens in a browser.
 
         Args:
             text: What to say.
             voice: Which there are depends on the model.
-            model: Model or deployment; default: the configured one.
+            model: Default: the configured one.
             response_format: Default mp3; pcm is bare samples of 24 kHz, 16 bit, mono. Realtime models
                 (gpt-realtime-...) make wav (their default) and pcm only.
             speed: Default 1.
@@ -151,7 +151,7 @@ class SpeechTools:
             media_id: Media id of the clip.
             language: Its language as ISO 639-1, such as en, where known.
             prompt: Names and words to expect.
-            model: Model or deployment; default: the configured one.
+            model: Default: the configured one.
         """
         await context.report_progress(0, 2, "Reading the clip")
         owner = context.principal.name

@@ -108,7 +108,7 @@ class TextTools:
             messages: A conversation in place of prompt, oldest first. A content may be a list of parts:
                 OpenAI's, or {"type": "image" or "file", "media_id" or "url"}.
             system_prompt: Instructions for the model.
-            model: Model or deployment; default: the configured one.
+            model: Default: the configured one.
             json_mode: Answer with a JSON object, returned in parsed.
             json_schema: JSON Schema of the answer, returned in parsed.
             temperature: Reasoning models refuse it.
@@ -169,7 +169,7 @@ class TextTools:
 
         Args:
             prompt: What to send.
-            model: Model or deployment; default: the configured one.
+            model: Default: the configured one.
             temperature: Reasoning models refuse it.
             max_tokens: Maximum tokens, reasoning included.
             extra: Further parameters of the provider's API.

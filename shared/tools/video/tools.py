@@ -57,7 +57,7 @@ class VideoTools:
             prompt: What to show.
             seconds: How long; models allow certain lengths only.
             size: WIDTHxHEIGHT in pixels, such as 1280x720.
-            model: Model or deployment; default: the configured one.
+            model: Default: the configured one.
             image: Media id of an image to begin with.
         """
         chosen = self._openai.choose_model(Capability.VIDEO, model)
