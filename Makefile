@@ -26,7 +26,7 @@ run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=..
 install: $(VENV)/.dev .venv-mcp1/.ready .venv-clients/.ready $(NODE_READY) ## install what development and the tests need
 
 test: install ## install and run all tests (WORKERS=... for more or fewer processes, TEST_OPTIONS=... for pytest)
-	@$(BIN)/python -m pytest -n $(WORKERS) $(TEST_OPTIONS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) $(TEST_OPTIONS)
 
 coverage: install ## run all tests and write JUnit and coverage reports to test-results
 	@mkdir -p test-results && echo '*' > test-results/.gitignore

@@ -14,8 +14,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -50,10 +52,11 @@ class WarmProcess:
         self._told, telling = _pipe()
         self.returncode: int | None = None
         request = json.dumps([list(arguments), {"PATH": os.environ["PATH"], **environment}])
+        files = [os.open(os.devnull, os.O_RDONLY), out, err, telling]
         try:
-            _template().fork(request, [out, err, telling])
+            _template().fork(request, files)
         finally:
-            for each in (out, err, telling):
+            for each in files:
                 os.close(each)
         self.pid = int(self._told.readline())
 
@@ -94,6 +97,35 @@ def _pipe() -> tuple[IO[str], int]:
     return os.fdopen(reading), writing
 
 
+_COMMAND = """
+import json, os, signal, socket, sys
+address, *arguments = sys.argv[1:]
+reading, telling = os.pipe()
+request = json.dumps([arguments, dict(os.environ)]).encode()
+with socket.socket(socket.AF_UNIX) as template:
+    template.connect(address)
+    socket.send_fds(template, [len(request).to_bytes(4)], [0, 1, 2, telling])
+    template.sendall(request)
+os.close(telling)
+with os.fdopen(reading) as told:
+    pid = int(told.readline())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os.kill(pid, number))
+    code = os.waitstatus_to_exitcode(int(told.readline()))
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
+def warm_command(arguments: Sequence[str]) -> list[str]:
+    """Returns a command that runs a program as `WarmProcess` does, for those who start commands.
+
+    The program has the command's environment, and its standard input, output and errors. It runs in the
+    project's folder. The command ends as the program does, and hands signals that end it on.
+    """
+    # Without what makes a start of Python slow.
+    return [sys.executable, "-I", "-S", "-c", _COMMAND, _template().address, *arguments]
+
+
 def cold_process(
     arguments: Sequence[str], environment: Mapping[str, str] = _NOTHING
 ) -> "subprocess.Popen[str]":
@@ -113,20 +145,26 @@ class _Template:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._stack = ExitStack()
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+        self.address = f"{folder}/commands"
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with other:
+        with other, socket.socket(socket.AF_UNIX) as commands:
+            commands.bind(self.address)
+            commands.listen()
+            sockets = (other.fileno(), commands.fileno())
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.warm", str(other.fileno())],
+                [sys.executable, "-m", "tests.warm", *map(str, sockets)],
                 cwd=PROJECT,
                 env={"PATH": os.environ["PATH"]},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=[other.fileno()],
+                pass_fds=sockets,
             )
         atexit.register(self._end)
 
     def fork(self, request: str, files: list[int]) -> None:
-        """Has it start a program with these files for its output, its errors, and how it ends."""
+        """Has it start a program with these files: its input, output and errors, and how it ends."""
         data = request.encode()
         with self._lock:
             socket.send_fds(self._socket, [len(data).to_bytes(4)], files)
@@ -135,6 +173,7 @@ class _Template:
     def _end(self) -> None:
         self._socket.close()
         self._process.wait()
+        self._stack.close()
 
 
 _templates: list[_Template] = []
@@ -156,17 +195,21 @@ def main() -> None:
     gc.freeze()
     # Nobody waits for those who wait for the programs.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    requests = socket.socket(fileno=int(sys.argv[1]))
+    requests, commands = (socket.socket(fileno=int(each)) for each in sys.argv[1:])
     while True:
-        head, files, *_ = socket.recv_fds(requests, 4, 3)
-        if not head:
-            return
-        data = b""
-        while len(data) < int.from_bytes(head):
-            data += requests.recv(2**16)
+        if requests in select.select([requests, commands], [], [])[0]:
+            request, files = _receive(requests)
+            if not request:
+                return
+        else:
+            with commands.accept()[0] as command:
+                request, files = _receive(command)
+            if not request:
+                continue
         if not os.fork():
             requests.close()
-            arguments, environment = json.loads(data)
+            commands.close()
+            arguments, environment = json.loads(request)
             _mind(*files)
             _run(arguments, environment)
             return
@@ -174,21 +217,30 @@ def main() -> None:
             os.close(each)
 
 
-def _mind(out: int, err: int, telling: int) -> None:
+def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """Returns a request and its files; an empty one where the other side has ended."""
+    head, files, *_ = socket.recv_fds(connection, 4, 4)
+    data = b""
+    while head and len(data) < int.from_bytes(head):
+        data += connection.recv(2**16)
+    return data, files
+
+
+def _mind(*files: int) -> None:
     """Returns in the process of the program; tells its id, waits for it and tells how it ended."""
+    *standard, telling = files
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid:
-        os.close(out)
-        os.close(err)
+        for each in standard:
+            os.close(each)
         os.write(telling, b"%d\n" % pid)
         os.write(telling, b"%d\n" % os.waitpid(pid, 0)[1])
         os._exit(0)
     os.close(telling)
-    os.dup2(out, 1)
-    os.dup2(err, 2)
-    os.close(out)
-    os.close(err)
+    for number, each in enumerate(standard):
+        os.dup2(each, number)
+        os.close(each)
 
 
 def _run(arguments: list[str], environment: dict[str, str]) -> None:

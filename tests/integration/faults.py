@@ -37,25 +37,37 @@ class DroppingProxy:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
         """The port, for as long as it listens; all connections have ended afterwards."""
-        async with await asyncio.start_server(self._accept, "127.0.0.1") as server:
+        server = await asyncio.start_server(self._accept, "127.0.0.1")
+        try:
             yield server.sockets[0].getsockname()[1]
-        await asyncio.gather(*self._served, return_exceptions=True)
+        finally:
+            server.close()
+            for each in self._served:
+                each.cancel()
+            await asyncio.gather(*self._served, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # asyncio's server waits for its handlers from 3.12 on only.
         self._served.add(asyncio.create_task(self._serve(reader, writer)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        request = await reader.read(65536)
-        if self.connections > self._drops:
-            upstream_reader, upstream = await asyncio.open_connection(
-                self._upstream.host, self._upstream.port
-            )
-            upstream.write(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
-            while data := await upstream_reader.read(65536):
+        try:
+            # Its head and its body may arrive one after the other.
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]
+            body = await reader.readexactly(int(length or 0))
+            if self.connections > self._drops:
+                head = head.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+                await self._pass_on(head + body, writer)
+        finally:
+            writer.close()
+
+    async def _pass_on(self, request: bytes, writer: asyncio.StreamWriter) -> None:
+        reader, upstream = await asyncio.open_connection(self._upstream.host, self._upstream.port)
+        try:
+            upstream.write(request)
+            while data := await reader.read(65536):
                 writer.write(data)
+                await writer.drain()
+        finally:
             upstream.close()
-            await upstream.wait_closed()
-        writer.close()
-        await writer.wait_closed()

@@ -30,8 +30,10 @@ from tests.mcp.support import (
     request,
 )
 from tests.mcp.task_client import TaskSupport
+from tests.warm import warm_command
 
 ARGUMENTS = ["-m", "local", "mcp-stdio"]
+COLD = [sys.executable, *ARGUMENTS]
 END = b""
 """Sent to end standard input: Python 3.11 leaves it open when it is given nothing to send."""
 STAND_IN_NOTICE = "No provider is configured: a local stand-in answers, not a model."
@@ -59,8 +61,9 @@ async def started(
     options: Sequence[str] = (),
 ) -> AsyncIterator[Client]:
     """The official client, connected to a server that it started."""
+    command, *arguments = warm_command([*ARGUMENTS, *options])
     parameters = StdioServerParameters(
-        command=sys.executable, args=[*ARGUMENTS, *options], env=environment, cwd=PROJECT
+        command=command, args=arguments, env=environment, cwd=PROJECT
     )
     transport = stdio_client(parameters, errlog=error_log)
     async with Client(
@@ -131,11 +134,12 @@ async def test_without_a_provider_a_stand_in_answers_and_the_server_says_so(
 
 
 @asynccontextmanager
-async def piped(environment: dict[str, str]) -> AsyncIterator[Process]:
+async def piped(
+    environment: dict[str, str], command: list[str] | None = None
+) -> AsyncIterator[Process]:
     """A server whose pipes the test holds itself."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *ARGUMENTS,
+        *(command or warm_command(ARGUMENTS)),
         cwd=PROJECT,
         env={**os.environ, **environment},
         stdin=PIPE,
@@ -158,7 +162,8 @@ async def test_standard_output_holds_nothing_but_protocol_and_its_input_ends_the
         request(1, "tools/call", {"name": "generate", "arguments": {"prompt": "Say hello."}}),
         request(2, "tools/call", {"name": "server_time"}),
     ]
-    async with piped(process_environment(LOG_LEVEL="debug")) as server:
+    # What is imported could write, too.
+    async with piped(process_environment(LOG_LEVEL="debug"), COLD) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         for message in messages:

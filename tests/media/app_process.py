@@ -5,6 +5,7 @@ and the pauses between two looks at a video are short, so that tests need not wa
 """
 
 import atexit
+import gc
 import json
 import os
 import signal
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[2]
-_IMPORTED_AT_FIRST_USE = ("openai", "azure.storage.blob.aio", "httpx2", "cryptography.hazmat")
 
 
 @dataclass(frozen=True)
@@ -86,17 +86,12 @@ def running(environment: Mapping[str, str]) -> Iterator[AppProcess]:
 
 def main() -> None:
     """Starts and kills apps as the standard input says, until it ends."""
-    import importlib
+    from tests.quick_apps import make_apps_quick, prepare_apps
 
-    import shared.app
-    from shared.settings import load_settings
-    from tests.quick_apps import make_apps_quick
-
-    for name in (*_IMPORTED_AT_FIRST_USE, shared.app.__name__):
-        importlib.import_module(name)
-    # What the first app of a process prepares, the forked ones have already.
     make_apps_quick()
-    shared.app.create_app(load_settings({"MCP_API_KEY": "of-nobody"}))
+    prepare_apps()
+    # What is collected later would be copied for each fork.
+    gc.freeze()
     apps: set[int] = set()
     for line in sys.stdin:
         wish, detail = json.loads(line)

@@ -14,8 +14,9 @@ from tests.media.app_process import running
 from tests.media.gate import gate_before
 from tests.waiting import until
 
-LEASE_PAUSE = 0.1
-"""Seconds between two requests that wait for the lease of a killed app: each costs two processes."""
+LEASE_PAUSE = 0.5
+"""Seconds between two requests that wait for the lease of a killed app, two seconds: each of them costs
+three processes time."""
 
 Drive = Callable[[httpx2.AsyncClient], Awaitable[Any]]
 """Does everything that a caller does until it is done."""

@@ -18,6 +18,7 @@ from shared.errors import ForbiddenAddress, TooLarge
 from shared.outbound import AnswerTooLarge, DownloadFailed, download, open_client
 from tests.conftest import ThreadServer
 from tests.outbound.conftest import Listener, Names
+from tests.waiting import LIMIT_SECONDS
 
 VIDEO = bytes(range(256)) * 400
 
@@ -290,10 +291,11 @@ def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
                 connection.recv(65536)
                 answer(connection)
 
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         yield f"http://{LOOPBACK}:{server.getsockname()[1]}/"
-        thread.join()
+        thread.join(LIMIT_SECONDS)
+        assert not thread.is_alive()
 
 
 def sender(data: bytes) -> Callable[[socket.socket], None]:

@@ -62,10 +62,23 @@ class LostAnswer:
     """The connection breaks after storage has done what it was asked, and before it says so."""
 
 
+@dataclass(frozen=True)
+class HeldAnswer:
+    """Storage does what it was asked, and says so only when it may.
+
+    Attributes:
+        done: Set when it has done it.
+        may_say: Set when it may say so.
+    """
+
+    done: threading.Event = field(default_factory=threading.Event)
+    may_say: threading.Event = field(default_factory=threading.Event)
+
+
 BUSY = Refusal(503, "ServerBusy")
 LOST = LostAnswer()
 
-Fault = Refusal | LostAnswer
+Fault = Refusal | LostAnswer | HeldAnswer
 Decide = Callable[[StorageRequest], Fault | None]
 
 
@@ -104,25 +117,19 @@ class StorageProxy:
         self, host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Serves one connection."""
-        ends = {writer}
+        storage = _Storage(host, port)
         try:
-            from_storage, to_storage = await asyncio.open_connection(host, port)
-            ends.add(to_storage)
-            while await self._serve_one(reader, writer, from_storage, to_storage):
+            while await self._serve_one(reader, writer, storage):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             # Cancelled where the proxy ends: Python 3.11 would log that as an error.
             pass
         finally:
-            for end in ends:
-                end.transport.abort()
+            writer.transport.abort()
+            storage.abort()
 
     async def _serve_one(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        from_storage: asyncio.StreamReader,
-        to_storage: asyncio.StreamWriter,
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, storage: "_Storage"
     ) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
@@ -135,14 +142,38 @@ class StorageProxy:
             writer.write(fault.encode(has_body=method != "HEAD"))
             await writer.drain()
             return True
-        to_storage.write(head + body)
-        await to_storage.drain()
-        answer = await _read_answer(from_storage, has_body=method != "HEAD")
-        if fault is not None:
+        answer = await storage.ask(head + body, has_body=method != "HEAD")
+        if isinstance(fault, LostAnswer):
             return False
+        if isinstance(fault, HeldAnswer):
+            fault.done.set()
+            await asyncio.to_thread(fault.may_say.wait)
         writer.write(answer)
         await writer.drain()
         return _header(answer.partition(b"\r\n\r\n")[0], b"connection") != b"close"
+
+
+class _Storage:
+    """A connection to storage, which is opened again when storage has closed it since it was used."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes, *, has_body: bool) -> bytes:
+        """Sends a request and returns the answer, which has a body or none."""
+        if self._streams is None or self._streams[0].at_eof():
+            self.abort()
+            self._streams = await asyncio.open_connection(*self._address)
+        reader, writer = self._streams
+        writer.write(request)
+        await writer.drain()
+        return await _read_answer(reader, has_body=has_body)
+
+    def abort(self) -> None:
+        """Closes it at once."""
+        if self._streams is not None:
+            self._streams[1].transport.abort()
 
 
 @contextmanager
