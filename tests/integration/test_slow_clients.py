@@ -17,6 +17,7 @@ from tests.conftest import ThreadServer
 from tests.waiting import LIMIT_SECONDS, until
 
 SIZE = 20_000_000
+PIECE = 10_000
 SOCKETS_TAKE = 8_000_000
 """More than the buffers of both ends of a connection hold."""
 
@@ -26,7 +27,7 @@ async def large_answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def many_pieces(scope: Scope, receive: Receive, send: Send) -> None:
-    pieces = (b"x" * 1000 for _ in range(SIZE // 1000))
+    pieces = (b"x" * PIECE for _ in range(SIZE // PIECE))
     await StreamingResponse(pieces)(scope, receive, send)
 
 

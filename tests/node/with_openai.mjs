@@ -4,7 +4,7 @@ import OpenAI, { toFile } from "openai";
 import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
-const model = process.env.MODEL;
+let model;
 const city = z.object({ name: z.string(), people: z.number().int() });
 const parameters = {
   type: "object",
@@ -123,10 +123,13 @@ async function refused() {
   }
 }
 
-const results = {
-  completions: await completions(),
-  responses: await responses(),
-  media: await media(),
-  refused: await refused(),
-};
+const results = {};
+for (model of process.env.MODELS.split(" ")) {
+  results[model] = {
+    completions: await completions(),
+    responses: await responses(),
+    media: await media(),
+    refused: await refused(),
+  };
+}
 process.stdout.write(JSON.stringify(results));

@@ -14,7 +14,6 @@ import {
 } from "ai";
 import { z } from "zod";
 
-const name = process.env.MODEL;
 const picture = Buffer.from(process.env.PICTURE, "base64");
 const city = z.object({ name: z.string(), people: z.number().int() });
 const tools = {
@@ -68,10 +67,13 @@ async function media() {
   };
 }
 
-const results = {
-  completions: await resultsOf(openai.chat(name)),
-  // The name of a model alone has it use the Responses API.
-  responses: await resultsOf(openai(name)),
-  media: await media(),
-};
+const results = {};
+for (const name of process.env.MODELS.split(" ")) {
+  results[name] = {
+    completions: await resultsOf(openai.chat(name)),
+    // The name of a model alone has it use the Responses API.
+    responses: await resultsOf(openai(name)),
+    media: await media(),
+  };
+}
 process.stdout.write(JSON.stringify(results));

@@ -18,7 +18,7 @@ from tests.node import NODE, installed
 PROJECT = Path(__file__).parent.parent.parent
 PYTHON = PROJECT / ".venv-clients/bin/python"
 INSTALLED = PROJECT / ".venv-clients/.ready"
-TIMEOUT = 120
+TIMEOUT = 160
 
 _NODE_PACKAGES = {"openai": "openai", "vercel_ai": "@ai-sdk/openai"}
 PROGRAMS = ("openai", "vercel_ai", "langchain", "pydantic_ai", "agents")
@@ -58,20 +58,20 @@ EXPECTED: dict[str, dict[str, Any]] = {
 }
 
 
-async def run_program(name: str, origin: str, key: str, model: str) -> Any:
-    """Runs a program and returns what it prints.
+async def run_program(name: str, origin: str, key: str, *models: str) -> Any:
+    """Runs a program and returns what it prints for each model, by the model's name.
 
     Args:
         name: One of `PROGRAMS`.
         origin: Where the gateway is.
         key: A key of the gateway.
-        model: The model that it chats with.
+        models: The models that it chats with, one after the other: its start is what takes long.
     """
     environment = {
         "PATH": os.environ["PATH"],
         "OPENAI_BASE_URL": f"{origin}/v1",
         "OPENAI_API_KEY": key,
-        "MODEL": model,
+        "MODELS": " ".join(models),
         "PICTURE": b64encode(png()).decode(),
         # These would send what they trace to their makers.
         "OPENAI_AGENTS_DISABLE_TRACING": "1",

@@ -12,7 +12,7 @@ from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-MODEL = os.environ["MODEL"]
+MODELS = os.environ["MODELS"].split()
 
 
 class City(BaseModel):
@@ -64,12 +64,14 @@ async def results_of(model: object, picture: bytes) -> dict[str, object]:
 
 async def main() -> None:
     picture = base64.b64decode(os.environ["PICTURE"])
-    completions = OpenAIChatCompletionsModel(model=MODEL, openai_client=AsyncOpenAI())
-    results = {
-        "completions": await results_of(completions, picture),
-        # The name of a model alone has it use the Responses API.
-        "responses": await results_of(MODEL, picture),
-    }
+    results = {}
+    for model in MODELS:
+        completions = OpenAIChatCompletionsModel(model=model, openai_client=AsyncOpenAI())
+        results[model] = {
+            "completions": await results_of(completions, picture),
+            # The name of a model alone has it use the Responses API.
+            "responses": await results_of(model, picture),
+        }
     json.dump(results, sys.stdout)
 
 

@@ -13,7 +13,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
-MODEL = os.environ["MODEL"]
+MODELS = os.environ["MODELS"].split()
 
 
 class City(BaseModel):
@@ -71,11 +71,14 @@ async def results_of(chat: ChatOpenAI, picture: bytes) -> dict[str, object]:
 async def main() -> None:
     picture = base64.b64decode(os.environ["PICTURE"])
     vectors = OpenAIEmbeddings(model="text-embedding-3-small", check_embedding_ctx_length=False)
-    results = {
-        "completions": await results_of(ChatOpenAI(model=MODEL), picture),
-        "responses": await results_of(ChatOpenAI(model=MODEL, use_responses_api=True), picture),
-        "embeddings": len(vectors.embed_documents(["a", "b"])),
-    }
+    results = {}
+    for model in MODELS:
+        responses = ChatOpenAI(model=model, use_responses_api=True)
+        results[model] = {
+            "completions": await results_of(ChatOpenAI(model=model), picture),
+            "responses": await results_of(responses, picture),
+            "embeddings": len(vectors.embed_documents(["a", "b"])),
+        }
     json.dump(results, sys.stdout)
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, Embedder, NativeOutput
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 
-MODEL = os.environ["MODEL"]
+MODELS = os.environ["MODELS"].split()
 
 
 class City(BaseModel):
@@ -50,12 +50,14 @@ async def results_of(model: object, picture: bytes) -> dict[str, object]:
 
 async def main() -> None:
     picture = base64.b64decode(os.environ["PICTURE"])
-    vectors = await Embedder("openai:text-embedding-3-small").embed_documents(["a", "b"])
-    results = {
-        "completions": await results_of(OpenAIChatModel(MODEL), picture),
-        "responses": await results_of(OpenAIResponsesModel(MODEL), picture),
-        "embeddings": len(vectors.embeddings),
-    }
+    results = {}
+    for model in MODELS:
+        vectors = await Embedder("openai:text-embedding-3-small").embed_documents(["a", "b"])
+        results[model] = {
+            "completions": await results_of(OpenAIChatModel(model), picture),
+            "responses": await results_of(OpenAIResponsesModel(model), picture),
+            "embeddings": len(vectors.embeddings),
+        }
     json.dump(results, sys.stdout)
 
 
