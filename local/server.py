@@ -112,8 +112,10 @@ class LoopbackServer(uvicorn.Server):
         """
         self.force_exit = self.should_exit
         self.should_exit = True
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
+        if self._loop is not None:
+            # Refused where the loop is closed, which it may be at any moment from now on.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._wake)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
