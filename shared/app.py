@@ -35,7 +35,6 @@ from shared.routes.middleware import (
     AfterFirstAnswer,
     ConfigurationGate,
     Cors,
-    HeadRequests,
     RequestMiddleware,
 )
 from shared.routes.openapi import complete_openapi
@@ -170,15 +169,16 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         preloading = Preloading(modules_for(settings))
         preloading.start()
         api.add_middleware(PreloadingMiddleware, preloading=preloading)
-    api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)
-    api.add_middleware(HeadRequests)
-    api.add_middleware(
-        Cors,
-        origins=origins,
-        mcp_origins=mcp_origins,
-        mcp_path=MCP_PATH,
-        public_paths=resource.metadata_paths if resource else (),
-    )
+    if settings.problems:
+        api.add_middleware(ConfigurationGate, settings=settings, guard=guard, open_paths=OPEN_PATHS)
+    if origins or mcp_origins or resource:
+        api.add_middleware(
+            Cors,
+            origins=origins,
+            mcp_origins=mcp_origins,
+            mcp_path=MCP_PATH,
+            public_paths=resource.metadata_paths if resource else (),
+        )
     api.add_middleware(RequestMiddleware, deadline_seconds=settings.request_deadline_seconds)
     return api
 

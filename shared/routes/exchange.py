@@ -3,7 +3,8 @@
 import json
 import logging
 import re
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -24,7 +25,7 @@ from shared.errors import (
 )
 from shared.routes.openai_errors import speaks_openai
 from shared.routes.slow_clients import BoundedSend
-from shared.telemetry import RequestRecord, level_of
+from shared.telemetry import RequestRecord, level_of, recording
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 class Exchange:
     """One request and what becomes of it, for the log.
+
+    Inner layers get HEAD as GET; its answer is sent without the body (RFC 9110, section 9.3.2).
 
     Args:
         scope: The request; its ``state`` gets what inner layers need.
@@ -64,6 +67,7 @@ class Exchange:
         self._send = send
         self._started = monotonic()
         self._status: int | None = None
+        self._method: str = scope["method"]
         self._at_end = ExitStack()
         # Extended in place, so that what inner layers put there is here for the log.
         self._state: dict[str, Any] = scope.setdefault("state", {})
@@ -74,6 +78,14 @@ class Exchange:
             "is_shutting_down": False,
             "at_end": self._at_end,
         }
+        if self._is_head:
+            scope["method"] = "GET"
+            # What is expensive to read need not be read.
+            self._state["is_head"] = True
+
+    @property
+    def _is_head(self) -> bool:
+        return self._method == "HEAD"
 
     @property
     def has_started(self) -> bool:
@@ -107,16 +119,25 @@ class Exchange:
                 headers.setdefault(PROCESSING_HEADER, str(self._milliseconds()))
             if isinstance(call := self._state.get("call"), CallContext):
                 headers.update(call.usage.answer_headers())
+        elif self._is_head and "body" in message:
+            message = {**message, "body": b""}
         await self._send(message)
 
     async def respond(self, response: Response) -> None:
         """Sends a response of this layer's own."""
         await response(self.scope, self.receive, self.send)
 
-    def end(self) -> None:
-        """Writes the log, and releases what the request has held."""
-        self._at_end.close()
-        self.log()
+    @contextmanager
+    def recorded(self) -> Iterator["Exchange"]:
+        """Makes its record the block's; then writes the log, and releases what the request held."""
+        try:
+            with recording(self.record):
+                yield self
+        finally:
+            # Outer layers get the scope back as they gave it.
+            self.scope["method"] = self._method
+            self._at_end.close()
+            self.log()
 
     def log(self) -> None:
         """Writes the line of the request, and one more where its client was too slow."""
@@ -142,7 +163,7 @@ class Exchange:
         principal = self._state.get("principal")
         line = {
             "request_id": self.request_id,
-            "method": self.scope["method"],
+            "method": self._method,
             "route": getattr(self.scope.get("route"), "path", None),
             "status": status,
             "duration_ms": self._milliseconds(1),

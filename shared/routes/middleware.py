@@ -1,4 +1,4 @@
-"""What surrounds every request: id, deadline, line in the log, CORS, HEAD, and the answer to a bug."""
+"""What surrounds every request: id, deadline, line in the log, CORS, and the answer to a bug."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.auth import Guard
 from shared.context import USAGE_HEADERS
@@ -20,7 +20,6 @@ from shared.routes.errors import error_response, internal_error_response
 from shared.routes.exchange import Exchange
 from shared.routes.slow_clients import GRACE_SECONDS, BoundedSend
 from shared.settings import Settings
-from shared.telemetry import recording
 
 logger = logging.getLogger(__name__)
 
@@ -54,32 +53,25 @@ class RequestMiddleware:
             return
         deadline = Deadline.after(self._deadline_seconds)
         bounded_send = BoundedSend(send, deadline, self._send_grace_seconds)
-        exchange = Exchange(scope, receive, bounded_send, deadline)
-        try:
-            with recording(exchange.record):
-                await self._answer(exchange)
-        finally:
-            exchange.end()
-
-    async def _answer(self, exchange: Exchange) -> None:
-        try:
+        with Exchange(scope, receive, bounded_send, deadline).recorded() as exchange:
             try:
-                await self._app(exchange.scope, exchange.receive, exchange.send)
+                try:
+                    await self._app(scope, exchange.receive, exchange.send)
+                except ClientDisconnect:
+                    if not exchange.is_shutting_down or exchange.has_started:
+                        raise
+                    await exchange.respond(error_response(Request(scope), ShuttingDown()))
             except ClientDisconnect:
-                if not exchange.is_shutting_down or exchange.has_started:
+                logger.debug("The client of request %s disconnected", exchange.request_id)
+            except Exception:
+                if exchange.has_given_up:
+                    # Libraries wrap what `send` raises.
+                    return
+                logger.exception("Unhandled error in request %s", exchange.request_id)
+                exchange.record.fail(BUG)
+                if exchange.has_started:
                     raise
-                await exchange.respond(error_response(Request(exchange.scope), ShuttingDown()))
-        except ClientDisconnect:
-            logger.debug("The client of request %s disconnected", exchange.request_id)
-        except Exception:
-            if exchange.has_given_up:
-                # Libraries wrap what `send` raises.
-                return
-            logger.exception("Unhandled error in request %s", exchange.request_id)
-            exchange.record.fail(BUG)
-            if exchange.has_started:
-                raise
-            await exchange.respond(internal_error_response(Request(exchange.scope)))
+                await exchange.respond(internal_error_response(Request(scope)))
 
 
 class AfterFirstAnswer:
@@ -103,41 +95,12 @@ class AfterFirstAnswer:
             asyncio.get_running_loop().run_in_executor(None, self._act)
 
 
-class HeadRequests:
-    """Answers HEAD as GET, without the body (RFC 9110, section 9.3.2).
-
-    Args:
-        app: What answers GET.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_without_body(message: Message) -> None:
-            await send({**message, "body": b""} if "body" in message else message)
-
-        # In place and back again, because the log reads the scope that inner layers have extended.
-        scope["method"] = "GET"
-        # What is expensive to read need not be read.
-        scope.setdefault("state", {})["is_head"] = True
-        try:
-            await self._app(scope, receive, send_without_body)
-        finally:
-            scope["method"] = "HEAD"
-
-
 class ConfigurationGate:
-    """Answers 503 to everything but the open routes while a setting is malformed.
+    """Answers 503 to everything but the open routes, because a setting is malformed.
 
     Args:
         app: What answers otherwise.
-        settings: Which settings are malformed.
+        settings: Which settings are malformed: at least one.
         guard: The guard that authenticates callers; strangers are told the settings' names.
         open_paths: Routes that work all the same, with what lies below them.
     """
@@ -153,7 +116,7 @@ class ConfigurationGate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         settings = self._settings
-        if scope["type"] != "http" or not settings.problems or self._is_open(scope["path"]):
+        if scope["type"] != "http" or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         request = Request(scope)
