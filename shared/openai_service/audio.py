@@ -21,7 +21,7 @@ from shared.openai_service.client import (
 from shared.openai_service.forwarding import Forwarder
 from shared.openai_service.metering import Consumption
 from shared.openai_service.realtime import RealtimeText, open_speech, speaks_over_realtime
-from shared.openai_service.routing import first_answer, route
+from shared.openai_service.routing import falling_back, route
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 
@@ -143,9 +143,8 @@ class Audio:
             ProviderTruncated: The connection broke in the middle of the clip.
             ProviderError: The provider failed or refused.
         """
-        calls = route(self._clients.endpoints, Capability.AUDIO, request.model)
         async with AsyncExitStack() as held:
-            yield await first_answer(calls, partial(self._speak, held, request))
+            yield await self._open(held, request)
 
     async def transcribe(self, request: TranscriptionRequest) -> Transcription:
         """Writes down what a clip says.
@@ -154,8 +153,22 @@ class Audio:
             NotConfigured: No provider for transcription.
             ProviderError: The provider failed or refused.
         """
-        calls = route(self._clients.endpoints, Capability.TRANSCRIPTION, request.model)
-        return await first_answer(calls, partial(self._transcribe, request))
+        clip = request.clip
+        estimate = estimates.of_recording(len(clip.data), clip.content_type)
+        for call in route(self._clients.endpoints, Capability.TRANSCRIPTION, request.model):
+            send = partial(_transcribe, request.parameters(call.model or ""))
+            with falling_back(call):
+                async with self._clients.charge(call, estimate) as charge:
+                    transcription = await self._clients.call(call, send, charge, repeatable=False)
+                    charge.report(transcription.consumption)
+                return transcription
+        raise AssertionError("unreachable: the last call returns or raises")
+
+    async def _open(self, held: AsyncExitStack, request: SpeechRequest) -> SpeechStream:
+        for call in route(self._clients.endpoints, Capability.AUDIO, request.model):
+            with falling_back(call):
+                return await self._speak(held, request, call)
+        raise AssertionError("unreachable: the last call returns or raises")
 
     async def _speak(
         self, held: AsyncExitStack, request: SpeechRequest, call: ProviderCall
@@ -178,15 +191,6 @@ class Audio:
             pieces = answer.iter_bytes(CHUNK_BYTES)
             held.push_async_exit(stack.pop_all())
         return SpeechStream(model, receive(pieces, call), charge.cost)
-
-    async def _transcribe(self, request: TranscriptionRequest, call: ProviderCall) -> Transcription:
-        send = partial(_transcribe, request.parameters(call.model or ""))
-        clip = request.clip
-        estimate = estimates.of_recording(len(clip.data), clip.content_type)
-        async with self._clients.charge(call, estimate) as charge:
-            transcription = await self._clients.call(call, send, charge, repeatable=False)
-            charge.report(transcription.consumption)
-        return transcription
 
 
 async def _speak(

@@ -21,7 +21,7 @@ from shared.openai_service.completions import (
 )
 from shared.openai_service.metering import Consumption
 from shared.openai_service.refused_parameters import RefusedParameters
-from shared.openai_service.routing import falls_back, first_answer, route
+from shared.openai_service.routing import falling_back, falls_back, route
 from shared.settings import Capability
 
 if TYPE_CHECKING:
@@ -47,7 +47,14 @@ class Chat:
             ContentFiltered: The provider withheld the whole answer.
             ProviderError: The provider failed or refused.
         """
-        return await first_answer(self._route(request), partial(self._complete, request))
+        for call in self._route(request):
+            parameters = request.parameters(call.model or "")
+            with falling_back(call):
+                async with self._clients.charge(call, estimates.of_chat(parameters)) as charge:
+                    completion = await self._create(call, parameters, _complete, charge)
+                    charge.report(_consumption(completion.usage), completion.model)
+                    return unfiltered(completion)
+        raise AssertionError("unreachable: the last call returns or raises")
 
     async def stream(self, request: CompletionRequest) -> CompletionStream:
         """Yields a chat completion as it comes: pieces of text, then the whole `Completion`.
@@ -75,13 +82,6 @@ class Chat:
     def _route(self, request: CompletionRequest) -> Sequence[ProviderCall]:
         self._clients.endpoints.check_other_models(request.extra)
         return route(self._clients.endpoints, Capability.CHAT, request.model)
-
-    async def _complete(self, request: CompletionRequest, call: ProviderCall) -> Completion:
-        parameters = request.parameters(call.model or "")
-        async with self._clients.charge(call, estimates.of_chat(parameters)) as charge:
-            completion = await self._create(call, parameters, _complete, charge)
-            charge.report(_consumption(completion.usage), completion.model)
-            return unfiltered(completion)
 
     async def _stream(self, request: CompletionRequest, call: ProviderCall) -> CompletionStream:
         parameters = request.parameters(call.model or "")

@@ -15,10 +15,10 @@ from typing_extensions import TypedDict
 
 from shared.errors import ProviderUnavailable
 from shared.openai_service import estimates
-from shared.openai_service.client import Clients, InputFile, ProviderCall, idempotency_headers
+from shared.openai_service.client import Clients, InputFile, idempotency_headers
 from shared.openai_service.metering import Consumption
 from shared.openai_service.provider_config import Provider
-from shared.openai_service.routing import first_answer, route
+from shared.openai_service.routing import falling_back, route
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 
@@ -119,20 +119,18 @@ class Images:
             NotConfigured: No provider for images.
             ProviderError: The provider failed or refused.
         """
-        calls = route(self._clients.endpoints, Capability.IMAGE, request.model)
-        return await first_answer(calls, partial(self._generate, request))
-
-    async def _generate(self, request: ImageRequest, call: ProviderCall) -> GeneratedImages:
-        parameters = request.parameters(call.model or "", call.config.provider)
-        send = partial(_generate, parameters)
         inputs = len(request.images) + (request.mask is not None)
         estimate = estimates.of_images(
             request.prompt, request.size, request.quality, request.n or 1, inputs
         )
-        async with self._clients.charge(call, estimate) as charge:
-            generated = await self._clients.call(call, send, charge, repeatable=False)
-            charge.report(generated.consumption)
-        return replace(generated, cost_usd=charge.cost)
+        for call in route(self._clients.endpoints, Capability.IMAGE, request.model):
+            send = partial(_generate, request.parameters(call.model or "", call.config.provider))
+            with falling_back(call):
+                async with self._clients.charge(call, estimate) as charge:
+                    generated = await self._clients.call(call, send, charge, repeatable=False)
+                    charge.report(generated.consumption)
+                return replace(generated, cost_usd=charge.cost)
+        raise AssertionError("unreachable: the last call returns or raises")
 
 
 async def _generate(parameters: Mapping[str, Any], api: "AsyncOpenAI") -> GeneratedImages:

@@ -1,7 +1,7 @@
 """The calls to make for a model, in turn. Which provider has a model is in `endpoints.py`."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from shared.errors import (
     ConfiguredModelNotFound,
@@ -16,8 +16,6 @@ from shared.openai_service.client import ProviderCall
 from shared.openai_service.endpoints import Endpoints
 from shared.settings import Capability
 from shared.telemetry import current_record
-
-T = TypeVar("T")
 
 _NEVER_BILLED = (ConfiguredModelNotFound, ProviderCredentials, QuotaExceeded, RateLimited)
 
@@ -74,25 +72,20 @@ def falls_back(call: ProviderCall, error: ProviderError) -> bool:
     return True
 
 
-async def first_answer(
-    calls: Sequence[ProviderCall], ask: Callable[[ProviderCall], Awaitable[T]]
-) -> T:
-    """Returns the first answer that is no failure of its provider.
+@contextmanager
+def falling_back(call: ProviderCall) -> Iterator[None]:
+    """Leaves the block that makes a call without its error where the next provider is to be asked.
+
+    Of the calls that `route` returned, the last one raises what it raises.
 
     Args:
-        calls: The calls to make in turn.
-        ask: Makes one of them.
-
-    Raises:
-        ProviderError: Of the last provider that was asked.
+        call: The call that the block makes.
     """
-    for call in calls:
-        try:
-            return await ask(call)
-        except ProviderError as error:
-            if not falls_back(call, error):
-                raise
-    raise AssertionError("unreachable: the last call returns or raises")
+    try:
+        yield
+    except ProviderError as error:
+        if not falls_back(call, error):
+            raise
 
 
 def _is_unbilled(error: ProviderError) -> bool:

@@ -21,7 +21,7 @@ from shared.openai_service.client import (
     receive,
 )
 from shared.openai_service.metering import NOTHING
-from shared.openai_service.routing import first_answer, route
+from shared.openai_service.routing import falling_back, route
 from shared.openai_service.text import repair_surrogates
 from shared.settings import Capability
 
@@ -123,22 +123,21 @@ class Videos:
             NotConfigured: No provider for video.
             ProviderError: The provider failed or refused.
         """
-        calls = route(self._clients.endpoints, Capability.VIDEO, request.model)
-        return await first_answer(calls, partial(self._create, request))
-
-    async def _create(self, request: VideoRequest, call: ProviderCall) -> ProviderVideo:
-        send = partial(_create, request, call.model or "")
         estimate = estimates.of_video(request.seconds)
-        async with self._clients.charge(call, estimate) as charge:
-            ordered = await self._clients.call(call, send, charge, repeatable=False)
-            # Nothing is billed for what fails at once; else the order is what is paid for.
-            charge.report(NOTHING if ordered.status == "failed" else estimate)
-        return replace(
-            ordered,
-            charge=charge.reference,
-            cost_usd=charge.cost,
-            provider=call.config.name,
-        )
+        for call in route(self._clients.endpoints, Capability.VIDEO, request.model):
+            send = partial(_create, request, call.model or "")
+            with falling_back(call):
+                async with self._clients.charge(call, estimate) as charge:
+                    ordered = await self._clients.call(call, send, charge, repeatable=False)
+                    # Nothing is billed for what fails at once; else the order is what is paid for.
+                    charge.report(NOTHING if ordered.status == "failed" else estimate)
+                return replace(
+                    ordered,
+                    charge=charge.reference,
+                    cost_usd=charge.cost,
+                    provider=call.config.name,
+                )
+        raise AssertionError("unreachable: the last call returns or raises")
 
     async def retrieve(self, video_id: str, provider: str | None) -> ProviderVideo:
         """Returns a job's present state.

@@ -16,7 +16,7 @@ from shared.openai_service.estimates import reported_usage
 from shared.openai_service.event_streams import StreamReader
 from shared.openai_service.forwarding import ForwardedAnswer
 from shared.openai_service.realtime import RealtimeAnswer
-from shared.openai_service.routing import first_answer
+from shared.openai_service.routing import falling_back
 from shared.outbound import EVENT_STREAM
 from shared.routes.forwarded_stream import ForwardedStream
 from shared.routes.v1.bodies import JSON, RESPONSES, Outgoing
@@ -146,20 +146,18 @@ class Forwarding:
             held: Closes the answer and settles its charge.
             outgoing: The request.
         """
-        return await first_answer(outgoing.calls, lambda call: self._try(held, call, outgoing))
-
-    async def _try(
-        self, held: AsyncExitStack, call: ProviderCall, outgoing: Outgoing
-    ) -> OpenAnswer:
-        async with AsyncExitStack() as trying:
-            charge = None
-            if outgoing.estimate is not None:
-                charging = self._openai.charge(call, outgoing.estimate, outgoing.drawing)
-                charge = await trying.enter_async_context(charging)
-            sending = self._openai.forwarder.send(call, outgoing.build(call), charge)
-            answer = await trying.enter_async_context(sending)
-            held.push_async_exit(trying.pop_all())
-        return OpenAnswer(answer, call, charge, _headers(answer, call))
+        for call in outgoing.calls:
+            with falling_back(call):
+                async with AsyncExitStack() as trying:
+                    charge = None
+                    if outgoing.estimate is not None:
+                        charging = self._openai.charge(call, outgoing.estimate, outgoing.drawing)
+                        charge = await trying.enter_async_context(charging)
+                    sending = self._openai.forwarder.send(call, outgoing.build(call), charge)
+                    answer = await trying.enter_async_context(sending)
+                    held.push_async_exit(trying.pop_all())
+                return OpenAnswer(answer, call, charge, _headers(answer, call))
+        raise AssertionError("unreachable: the last call returns or raises")
 
 
 def decode(body: bytes) -> Mapping[str, Any]:
