@@ -53,7 +53,7 @@ class Background:
             work: The work, with a scope of its own. After the caller's deadline it has the time of grace
                 to end, because a repeat is to find its idempotency key free.
         """
-        task = self._start(work)
+        task = self._track(create_detached_task(work))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -74,7 +74,7 @@ class Background:
         Returns:
             Whether it is done.
         """
-        task = self._start(work)
+        task = self._track(create_detached_task(work))
         try:
             limit = self._grace_seconds if seconds is None else seconds
             await asyncio.wait({task}, timeout=limit)
@@ -89,8 +89,7 @@ class Background:
         """Waits for the work that still runs."""
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = create_detached_task(work)
+    def _track(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         for running in (self._running, *_collecting.get()):
             running.add(task)
             task.add_done_callback(running.discard)

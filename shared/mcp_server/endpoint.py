@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from shared.asgi import replay
 from shared.mcp_server.batch import answer_batch, read_batch
-from shared.mcp_server.list_answers import ListAnswers
+from shared.mcp_server.list_answers import ListAnswers, read_list_request
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -60,8 +60,8 @@ class McpEndpoint:
             messages = read_batch(scope, body)
             if messages is not None:
                 await answer_batch(messages, manager.asgi_app, scope, receive, send)
-            elif self._lists is not None:
-                await self._lists.answer(body, manager.asgi_app, scope, receive, send)
+            elif self._lists is not None and (asked := read_list_request(scope, body)) is not None:
+                await self._lists.answer(asked, body, manager.asgi_app, scope, receive, send)
             else:
                 await manager.asgi_app(scope, replay(body, receive), send)
         finally:

@@ -67,12 +67,19 @@ class ListAnswers:
         self._size = 0
 
     async def answer(
-        self, body: bytes, app: AsgiApplication, scope: Scope, receive: Receive, send: Send
+        self,
+        asked: "ListRequest",
+        body: bytes,
+        app: AsgiApplication,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        """Answers one message.
+        """Answers a request for the list.
 
         Args:
-            body: The whole body of the request.
+            asked: The request.
+            body: Its whole body.
             app: The SDK's application.
             scope: Of the request.
             receive: Of the request; its body has been read.
@@ -81,10 +88,6 @@ class ListAnswers:
         Raises:
             ClientDisconnect: The client has disconnected.
         """
-        asked = _read(scope, body)
-        if asked is None:
-            await app(scope, replay(body, receive), send)
-            return
         request = Request(scope)
         kept = self._kept.get(asked.digest, ())
         if kept and await self._select(asked, request, receive):
@@ -100,7 +103,7 @@ class ListAnswers:
         if selection is not None and (written := copy.answer(asked.id, selection)):
             self._keep(asked.digest, written)
 
-    async def _select(self, asked: "_Asked", request: Request, receive: Receive) -> bool:
+    async def _select(self, asked: "ListRequest", request: Request, receive: Receive) -> bool:
         """Selects the caller's tools; returns False where that fails, which the SDK has words for."""
         try:
             context = self._make_context(_ProtocolRequest(request, asked.meta))
@@ -124,8 +127,8 @@ class ListAnswers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request for the list.
+class ListRequest:
+    """A request for the list of tools.
 
     Attributes:
         id: Its id as JSON.
@@ -138,7 +141,7 @@ class _Asked:
     meta: dict[str, Any]
 
 
-def _read(scope: Scope, body: bytes) -> _Asked | None:
+def read_list_request(scope: Scope, body: bytes) -> ListRequest | None:
     """Returns a request for the list; None for all else, and for what is better left to the SDK."""
     if len(body) > MAX_REQUEST_BYTES or _METHOD.encode() not in body:
         return None
@@ -165,7 +168,7 @@ def _read(scope: Scope, body: bytes) -> _Asked | None:
         if name in _HEADERS or name.startswith(_PROTOCOL_HEADERS)
     ]
     digest = sha256(f"{headers} {json.dumps(message)}".encode()).digest()
-    return _Asked(json.dumps(id_).encode(), digest, meta)
+    return ListRequest(json.dumps(id_).encode(), digest, meta)
 
 
 @dataclass(frozen=True, slots=True)

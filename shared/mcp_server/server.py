@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import mcp_types as types
+from mcp.server.context import HandlerResult
 from mcp.server.lowlevel import Server
 
 from shared import __version__
@@ -76,7 +77,10 @@ def build_server(
     resources = Resources(registry, media, conversations)
     results = Results(media)
     tool_list = ToolList((tool.spec for tool in registry), icons_url)
-    handlers = _Handlers(selector, tool_list, resources, results, make_context, ping_seconds)
+    extension = TasksExtension(tasks, results, make_context)
+    handlers = _Handlers(
+        selector, tool_list, resources, results, extension, make_context, ping_seconds
+    )
     schemas = {tool.name: tool.spec.input_schema for tool in registry}
     server = Server[Any](
         SERVER_NAME,
@@ -86,7 +90,6 @@ def build_server(
         instructions=_instructions(registry),
         get_tool_input_schema=schemas.get,
         on_list_tools=handlers.list_tools,
-        on_call_tool=handlers.call_tool,
         on_list_resources=handlers.list_resources,
         on_list_resource_templates=handlers.list_resource_templates,
         on_read_resource=handlers.read_resource,
@@ -94,7 +97,9 @@ def build_server(
         on_get_prompt=handlers.get_prompt,
         on_completion=handlers.complete,
     )
-    TasksExtension(tasks, results, make_context, handlers.call_tool).install(server)
+    # Not as `on_call_tool`, which knows no tasks.
+    server.add_request_handler("tools/call", types.CallToolRequestParams, handlers.call_tool)
+    extension.install(server)
     server.middleware.append(tool_list)
     return server
 
@@ -108,6 +113,7 @@ class _Handlers:
         tool_list: ToolList,
         resources: Resources,
         results: Results,
+        extension: TasksExtension,
         make_context: MakeContext,
         ping_seconds: float,
     ) -> None:
@@ -116,6 +122,7 @@ class _Handlers:
         self._tool_list = tool_list
         self._resources = resources
         self._results = results
+        self._extension = extension
         self._make_context = make_context
 
     async def list_tools(
@@ -132,7 +139,9 @@ class _Handlers:
 
     async def call_tool(
         self, request: RequestContext, params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    ) -> HandlerResult:
+        if (answer := await self._extension.begin(request, params)) is not None:
+            return answer
         try:
             context = self._make_context(request)
             async with context.scope():

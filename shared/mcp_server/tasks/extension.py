@@ -5,11 +5,10 @@ Only clients of revision 2026-07-28 that declare the extension get one. Progress
 Source: https://github.com/modelcontextprotocol/ext-tasks, specification/draft/tasks.md
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import mcp_types as types
-from mcp.server.context import HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
@@ -33,7 +32,6 @@ RequestContext = Any
 """The SDK's ``ServerRequestContext``; its ``request`` is the HTTP request, None over stdio."""
 
 MakeContext = Callable[[RequestContext], CallContext]
-CallTool = Callable[[RequestContext, types.CallToolRequestParams], Awaitable[types.CallToolResult]]
 
 
 class TaskParams(types.RequestParams):
@@ -70,40 +68,40 @@ class TasksExtension:
         tasks: The tasks.
         results: Makes the results of completed ones.
         make_context: Makes the context of one request.
-        call_tool: Answers a call without a task.
     """
 
-    def __init__(
-        self, tasks: Tasks, results: Results, make_context: MakeContext, call_tool: CallTool
-    ) -> None:
+    def __init__(self, tasks: Tasks, results: Results, make_context: MakeContext) -> None:
         self._tasks = tasks
         self._results = results
         self._make_context = make_context
-        self._call_tool = call_tool
 
     def install(self, server: Server[Any]) -> None:
-        """Adds the extension to a server, around its tools."""
+        """Adds the extension to a server; its handler of ``tools/call`` asks `begin` first."""
         server.extensions[EXTENSION] = {}
-        server.add_request_handler("tools/call", types.CallToolRequestParams, self.call_tool)
         server.add_request_handler("tasks/get", TaskParams, self.get)
         server.add_request_handler("tasks/update", UpdateParams, self.update)
         server.add_request_handler("tasks/cancel", TaskParams, self.cancel)
 
-    async def call_tool(
+    async def begin(
         self, request: RequestContext, params: types.CallToolRequestParams
-    ) -> HandlerResult:
-        """Begins a task where the client and the tool allow for one, else calls the tool."""
-        if _declares(request) and self._tasks.may_begin(params.name):
-            try:
-                context = self._make_context(request)
-                async with context.scope():
-                    task = await self._tasks.begin(params.name, params.arguments or {}, context)
-            except GatewayError as error:
-                return tool_error(error.detail, error.failure, params.name)
-            if task is not None:
-                current_record().add_tool(params.name)
-                return _shown("task", task, POLL_SECONDS)
-        return await self._call_tool(request, params)
+    ) -> TaskResult | types.CallToolResult | None:
+        """Begins a task where the client and the tool allow for one.
+
+        Returns:
+            The answer: the task, or why it cannot begin; None where the tool is to be called.
+        """
+        if not (_declares(request) and self._tasks.may_begin(params.name)):
+            return None
+        try:
+            context = self._make_context(request)
+            async with context.scope():
+                task = await self._tasks.begin(params.name, params.arguments or {}, context)
+        except GatewayError as error:
+            return tool_error(error.detail, error.failure, params.name)
+        if task is None:
+            return None
+        current_record().add_tool(params.name)
+        return _shown("task", task, POLL_SECONDS)
 
     async def get(self, request: RequestContext, params: TaskParams) -> TaskResult:
         """Answers ``tasks/get``: how far a task is, in the end with the result of its call."""
