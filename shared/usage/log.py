@@ -10,7 +10,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
 
@@ -21,6 +20,7 @@ from shared.storage import LogFull, ObjectChanged, ObjectStore
 from shared.usage.limits import Demand, MonthBefore, Standing, check, standings
 from shared.usage.lines import Batch, Entry, Reserved, added, encode, key_of, void
 from shared.usage.log_parts import Place, log_name, read_on, read_tail
+from shared.usage.pending import Pending
 from shared.usage.totals import WINDOW_SECONDS, Totals
 
 MAX_BATCH_ENTRIES = 500
@@ -37,34 +37,6 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 15.0
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class _Pending:
-    """Entries that are to be appended together.
-
-    Attributes:
-        entries: The entries.
-        reads: Reads of the log that had begun when they came.
-        limits: What a reservation has to fit into; None where nothing is checked.
-        decided: Where its caller waits; None where nobody does.
-        is_stored: Whether the entries are in the log.
-        is_given_up: Whether nobody wants the reservation any more.
-    """
-
-    entries: tuple[Entry, ...]
-    reads: int
-    limits: Limits | None = None
-    decided: "asyncio.Future[list[Standing]] | None" = None
-    is_stored: bool = False
-    is_given_up: bool = False
-
-    @property
-    def demand(self) -> Demand:
-        """What a reservation asks for."""
-        entry = self.entries[0]
-        assert isinstance(entry, Reserved)  # noqa: S101  # Only these have limits.
-        return Demand(int(entry.is_request), entry.tokens, entry.usd or 0.0)
 
 
 class DayLog:
@@ -101,8 +73,8 @@ class DayLog:
         self._is_current = False
         self._reads = 0
         self._finished_reads = 0
-        self._waiting: deque[_Pending] = deque()
-        self._unsure: dict[tuple[str, str, float], _Pending] = {}
+        self._waiting: deque[Pending] = deque()
+        self._unsure: dict[tuple[str, str, float], Pending] = {}
         self._writing: asyncio.Task[None] | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._has_limits = False
@@ -122,7 +94,7 @@ class DayLog:
         if len(self._waiting) >= MAX_WAITING_ENTRIES:
             logger.error("Usage was not booked: storage is down, and too much waits for it.")
             return
-        self._waiting.append(_Pending(entries, self._reads))
+        self._waiting.append(Pending(entries, self._reads))
         if isinstance(entries[0], Reserved):
             self._wake()
         else:
@@ -143,7 +115,7 @@ class DayLog:
                 "Limits apply, and storage is too slow to count. Try again.", 5
             )
         self._has_limits = True
-        pending = _Pending((entry,), self._reads, limits, asyncio.Future())
+        pending = Pending((entry,), self._reads, limits, asyncio.Future())
         self._waiting.append(pending)
         self._wake()
         try:
@@ -160,7 +132,7 @@ class DayLog:
             StorageUnavailable: It cannot be written now, and waits on.
         """
         if self._waiting:
-            marker = _Pending((), self._reads, decided=asyncio.Future())
+            marker = Pending((), self._reads, decided=asyncio.Future())
             self._waiting.append(marker)
             self._wake()
             await marker.decided  # type: ignore[misc]
@@ -171,7 +143,7 @@ class DayLog:
         Raises:
             StorageUnavailable: It cannot be read.
         """
-        marker = _Pending((), self._reads, decided=asyncio.Future())
+        marker = Pending((), self._reads, decided=asyncio.Future())
         self._waiting.append(marker)
         self._is_current = False
         self._wake()
@@ -209,7 +181,9 @@ class DayLog:
                 pause = FIRST_PAUSE_SECONDS * 2 ** min(failures, 10)
                 await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, pause))
             except Exception as error:
-                logger.exception("A log of usage cannot be written")
+                # What is not settled when a process is ended at once counts as it was reserved.
+                if not await _has_no_threads():
+                    logger.exception("A log of usage cannot be written", exc_info=error)
                 self._refuse_all(error)
                 self._waiting.clear()
 
@@ -224,13 +198,13 @@ class DayLog:
         else:
             self._finish(chosen)
 
-    def _choose(self) -> list[_Pending] | None:
+    def _choose(self) -> list[Pending] | None:
         """Returns what the next append holds, and refuses what does not fit.
 
         None where the refusal rests on what other instances may have changed meanwhile.
         """
         now = self._clock()
-        chosen: list[_Pending] = []
+        chosen: list[Pending] = []
         taken = Demand()
         for pending in list(islice(self._waiting, MAX_BATCH_ENTRIES)):
             if pending.is_given_up:
@@ -246,7 +220,7 @@ class DayLog:
                     if self._finished_reads <= pending.reads:
                         return None
                     self._waiting.remove(pending)
-                    _fail(pending, error)
+                    pending.refuse(error)
                     continue
                 taken += pending.demand
             chosen.append(pending)
@@ -255,7 +229,7 @@ class DayLog:
     def _standings(self, limits: Limits, now: datetime) -> list[Standing]:
         return standings(limits, self.totals, self.before, now)
 
-    async def _append(self, chosen: Sequence[_Pending]) -> None:
+    async def _append(self, chosen: Sequence[Pending]) -> None:
         place = self._place or Place()
         if place.is_full:
             place = Place(place.part + 1)
@@ -305,7 +279,7 @@ class DayLog:
         self._is_current = True
         self._finished_reads = began
 
-    def _finish(self, done: Sequence[_Pending]) -> None:
+    def _finish(self, done: Sequence[Pending]) -> None:
         """Tells whoever waits that entries are stored."""
         now = self._clock()
         for pending in done:
@@ -314,17 +288,17 @@ class DayLog:
             pending.is_stored = True
             if pending.is_given_up:
                 self._void(pending)
-            elif pending.decided is not None and not pending.decided.done():
+            else:
                 limits = pending.limits
-                pending.decided.set_result(self._standings(limits, now) if limits else [])
+                pending.tell(self._standings(limits, now) if limits else ())
 
-    def _give_up(self, pending: _Pending) -> None:
+    def _give_up(self, pending: Pending) -> None:
         """Takes a reservation back, or has it voided where it may be stored."""
         pending.is_given_up = True
         if pending.is_stored:
             self._void(pending)
 
-    def _void(self, pending: _Pending) -> None:
+    def _void(self, pending: Pending) -> None:
         entry = pending.entries[0]
         if isinstance(entry, Reserved):
             self.write(void(entry, self._clock()))
@@ -334,9 +308,13 @@ class DayLog:
         for pending in [each for each in self._waiting if each.decided is not None]:
             self._waiting.remove(pending)
             pending.is_given_up = True
-            _fail(pending, error)
+            pending.refuse(error)
 
 
-def _fail(pending: _Pending, error: Exception) -> None:
-    if pending.decided is not None and not pending.decided.done():
-        pending.decided.set_exception(error)
+async def _has_no_threads() -> bool:
+    """Returns whether the loop runs no threads any more, which storage works in: the process ends."""
+    try:
+        await asyncio.to_thread(int)
+    except RuntimeError:
+        return True
+    return False

@@ -3,17 +3,19 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from shared.errors import BudgetSpent, LimitReached, RequestLimitReached, StorageUnavailable
 from shared.settings import Limits
-from shared.storage import ObjectStore
+from shared.storage import FolderStore, ObjectStore
 from shared.usage import log_parts
 from shared.usage.lines import Batch, Reserved, Sums, decode, encode
 from shared.usage.log import DayLog
 from shared.usage.log_parts import log_name, read_all
 from tests.usage.support import NOON, Clock, released, reserved, settled
+from tests.waiting import until
 
 DAY = NOON.date()
 
@@ -244,6 +246,31 @@ async def test_what_is_only_booked_waits_until_storage_is_back(store: ObjectStor
         await log.reserve(reserved(), Limits(requests_per_day=9))
     await log.flush()
     assert log.totals.sums == Sums(requests=1, tokens=3)
+
+
+def test_settlement_after_the_loop_s_last_thread_leaves_the_reservation_and_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FolderStore(tmp_path / "storage", "state", None)
+    entry = reserved(tokens=700)
+
+    async def interrupted() -> None:
+        log = DayLog(store, "alice", DAY, Clock())
+        await log.reserve(entry, Limits(tokens_per_day=1000))
+        # As `asyncio.run` does when it ends, before it closes the loop.
+        await asyncio.get_running_loop().shutdown_default_executor()
+        log.write(settled(entry, tokens=1))
+        await until(lambda: log.is_idle)
+
+    asyncio.run(interrupted())
+    assert [record.getMessage() for record in caplog.records] == []
+
+    async def restarted() -> None:
+        log = DayLog(store, "alice", DAY, Clock())
+        with pytest.raises(BudgetSpent, match="has 300 left"):
+            await log.reserve(reserved(tokens=400), Limits(tokens_per_day=1000))
+
+    asyncio.run(restarted())
 
 
 @pytest.mark.parametrize("usd", [None, 0.0, 1.5])
