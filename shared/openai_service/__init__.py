@@ -12,7 +12,7 @@ from shared.openai_service.completions import (
     json_schema_format,
     sum_usage,
 )
-from shared.openai_service.endpoints import Endpoint
+from shared.openai_service.endpoint import Endpoint
 from shared.openai_service.images import GeneratedImages, ImageRequest, ImageUsage
 from shared.openai_service.metering import (
     NOTHING,

@@ -5,27 +5,19 @@ Without the SDK, whose import takes most of a second.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pydantic_core import from_json
 
-from shared.errors import (
-    FIRST_CLIENT_ERROR,
-    FIRST_SERVER_ERROR,
-    ForwardedError,
-    ProviderError,
-    ProviderNotFound,
-    ProviderRejected,
-    ProviderUnavailable,
-)
 from shared.identity import open_credential
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall, observed
+from shared.openai_service.forwarded_answer import ForwardedAnswer, read_error
 from shared.openai_service.provider_config import (
     MAX_CONNECTIONS,
     MAX_IDLE_CONNECTIONS,
@@ -48,9 +40,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 
-MAX_ERROR_BYTES = 64 * 1024
-"""Read of a provider's answer that is an error."""
-
 MAX_URLS = 1024
 """Maximum parsed URLs that are kept: one for each route of a provider."""
 
@@ -59,8 +48,6 @@ FIRST_ERROR = 300
 
 _SPEECH = "audio/speech"
 _REFUSED_CREDENTIALS = (401, 403)
-_REQUEST_TIMEOUT = 408
-_TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,68 +63,6 @@ class ForwardedRequest:
     path: str
     body: bytes
     content_type: str
-
-
-class ForwardedAnswer:
-    """A provider's answer, whose body has not been read yet.
-
-    Attributes:
-        status: The HTTP status.
-        headers: The headers, by their names in lower case.
-    """
-
-    def __init__(self, response: "httpx2.Response") -> None:
-        self._response = response
-        self.status: int = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-
-    async def read(self, limit: int) -> bytes:
-        """Returns the whole body.
-
-        Raises:
-            ProviderUnavailable: It has more than ``limit`` bytes.
-            ProviderTruncated: The connection broke.
-        """
-        pieces: list[bytes] = []
-        size = 0
-        async for chunk in self.chunks():
-            pieces.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                raise ProviderUnavailable(
-                    f"The provider's answer has more than {limit} bytes. Ask for less."
-                )
-        return b"".join(pieces)
-
-    async def beginning(self, limit: int) -> bytes:
-        """Returns the body, of which no more than ``limit`` bytes are read.
-
-        Raises:
-            ProviderTruncated: The connection broke.
-        """
-        read = bytearray()
-        async with aclosing(self.chunks()) as chunks:
-            async for chunk in chunks:
-                read += chunk
-                if len(read) >= limit:
-                    break
-        return bytes(read[:limit])
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yields the body as it comes, without the encoding of its transfer.
-
-        Raises:
-            ProviderTruncated: The connection broke.
-        """
-        import httpx2
-
-        from shared.openai_service.failures import network_reason, truncated, with_reason
-
-        try:
-            async for chunk in self._response.aiter_bytes():
-                yield chunk
-        except (httpx2.TransportError, httpx2.DecodingError) as error:
-            raise with_reason(network_reason(error), truncated()) from error
 
 
 class Forwarder:
@@ -218,7 +143,7 @@ class Forwarder:
                     raise refused_credentials(response.status_code, config)
                 answer = ForwardedAnswer(response)
                 if answer.status >= FIRST_ERROR:
-                    raise await _read_error(answer)
+                    raise await read_error(answer)
                 yield answer
             finally:
                 await response.aclose()
@@ -313,35 +238,3 @@ def _url(call: ProviderCall, path: str) -> "httpx2.URL | str":
         else f"openai/deployments/{quote(call.model or '', safe='')}/{path}"
     )
     return f"{config.base_url}/{place}?api-version={config.api_version}"
-
-
-async def _read_error(answer: ForwardedAnswer) -> ProviderError:
-    if answer.status < FIRST_CLIENT_ERROR:
-        # Whoever follows a redirect takes the app's key to another place.
-        return ProviderUnavailable(
-            "The provider sent a redirect. Check its base URL in the settings."
-        )
-    from shared.openai_service.failures import too_many_requests
-
-    body = await answer.beginning(MAX_ERROR_BYTES)
-    error = error_of(body)
-    means: ProviderError
-    if answer.status == _TOO_MANY_REQUESTS:
-        means = too_many_requests((error.get("code"), error.get("type")), answer.headers)
-    elif answer.status >= FIRST_SERVER_ERROR or answer.status == _REQUEST_TIMEOUT:
-        means = ProviderUnavailable(f"The provider failed with status {answer.status}.")
-    elif answer.status in (404, 410):
-        means = ProviderNotFound("The provider does not know the model or the route.")
-    else:
-        means = ProviderRejected("The provider rejected the request.")
-    return ForwardedError(means, answer.status, answer.headers, body)
-
-
-def error_of(body: bytes) -> Mapping[str, Any]:
-    """Returns the error object of a body in OpenAI's format, an empty one of any other."""
-    try:
-        value = from_json(body)
-    except ValueError:
-        return {}
-    error = value.get("error") if isinstance(value, Mapping) else None
-    return error if isinstance(error, Mapping) else {}

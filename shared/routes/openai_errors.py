@@ -18,7 +18,7 @@ from shared.errors import (
     GatewayError,
     QuotaExceeded,
 )
-from shared.openai_service.forwarding import error_of
+from shared.openai_service.forwarded_answer import error_of
 
 PREFIX = "/v1/"
 

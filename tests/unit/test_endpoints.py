@@ -4,7 +4,8 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from shared.errors import NotConfigured
-from shared.openai_service.endpoints import Endpoint, Endpoints
+from shared.openai_service.endpoint import Endpoint
+from shared.openai_service.endpoints import Endpoints
 from shared.openai_service.provider_config import Provider, ProviderConfig
 from shared.settings import Capability, load_settings
 from shared.timing import KEEP_ALIVE_SECONDS

@@ -14,7 +14,7 @@ from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall
 from shared.openai_service.estimates import reported_usage
 from shared.openai_service.event_streams import StreamReader
-from shared.openai_service.forwarding import ForwardedAnswer
+from shared.openai_service.forwarded_answer import ForwardedAnswer
 from shared.openai_service.realtime import RealtimeAnswer
 from shared.openai_service.routing import falling_back
 from shared.outbound import EVENT_STREAM
