@@ -13,6 +13,7 @@ from shared.asgi import replay
 from shared.auth import Principal
 from shared.deadline import Deadline
 from shared.mcp_server import ListAnswers, McpEndpoint
+from shared.mcp_server.list_answers import read_list_request
 from shared.routes.mcp import mcp_context
 from shared.services import Services
 from shared.settings import load_settings
@@ -38,8 +39,10 @@ class TwoEndpoints:
         body = await Request(scope, receive).body()
         if scope["path"] == "/sdk":
             await self.endpoint.answer(body, scope, receive, send)
+        elif (asked := read_list_request(scope, body)) is None:
+            await self.count(scope, replay(body, receive), send)
         else:
-            await self.lists.answer(body, self.count, scope, receive, send)
+            await self.lists.answer(asked, body, self.count, scope, receive, send)
 
     async def count(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.asked_sdk += 1
