@@ -1,4 +1,4 @@
-"""Appends to the log of a conversation under its fence: the position that every append names."""
+"""Appends to the log of a conversation, each at an expected position: the fence between writers."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Conversations: begun, continued, listed, read and deleted by their principal and nobody else."""
+"""The conversations of each principal: begin, continue, list, read, delete."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress

@@ -163,7 +163,7 @@ def read_completion(answer: object) -> Completion:
 
 
 def _get(value: object, name: str) -> Any:
-    """Returns a field of a JSON object; None of anything else, for nobody has checked what comes."""
+    """Returns a field of a JSON object; None of anything else: answers are not validated."""
     return value.get(name) if isinstance(value, dict) else None
 
 

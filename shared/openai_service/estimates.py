@@ -1,4 +1,4 @@
-"""What calls use at most, as far as that can be told before they are made.
+"""Estimates of what calls use at most, made before the calls.
 
 A token is taken as four bytes, as everywhere in the app. The estimate counts against limits until the
 call is settled, and stays where the provider never says what was used.

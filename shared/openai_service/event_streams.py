@@ -1,4 +1,4 @@
-"""Event streams of OpenAI's API, read on the side while their bytes pass.
+"""Event streams of OpenAI's API, parsed while their bytes are forwarded.
 
 Sources: https://platform.openai.com/docs/api-reference/chat-streaming and
 https://platform.openai.com/docs/api-reference/responses-streaming

@@ -1,4 +1,4 @@
-"""Errors for what goes wrong at a provider: 429, credentials, the network.
+"""Errors for failures of providers: 429, refused credentials, the network.
 
 For calls through the SDK and for forwarded requests. Which calls are repeated is in `client.py`.
 """

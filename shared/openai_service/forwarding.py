@@ -1,4 +1,4 @@
-"""Requests of OpenAI's API sent on to a provider as they are, and its answers as the bytes that come.
+"""Forwards requests of OpenAI's API to providers unchanged; answers are streamed as bytes.
 
 Nothing here knows the objects of the API: what a caller sends and a provider answers passes unread.
 Without the SDK, whose import takes most of a second.

@@ -1,4 +1,4 @@
-"""What a call of a provider uses, and the protocol by which that is reserved and settled.
+"""What a provider call consumes, and the protocol that reserves and settles it.
 
 Every call that is paid for runs in `Clients.charge`, which asks the meter before the provider is asked
 and tells it afterwards what was used. `shared.usage` implements the meter.

@@ -1,4 +1,4 @@
-"""Text that providers send: broken surrogate pairs, and why a model stopped."""
+"""Text of providers: repair of broken surrogate pairs, and finish reasons."""
 
 from collections.abc import Mapping
 

@@ -257,7 +257,7 @@ class DayLog:
         self._finish(chosen)
 
     async def _catch_up(self) -> None:
-        """Reads what was appended since the last read, by whomever."""
+        """Reads what all instances have appended since the last read."""
         self._reads += 1
         began = self._reads
         if self._place is None:

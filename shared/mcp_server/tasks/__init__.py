@@ -1,4 +1,4 @@
-"""Tasks of MCP clients: calls of tools whose callers ask later for what came of them."""
+"""Tasks of MCP clients: long tool calls whose callers poll for the result."""
 
 from shared.mcp_server.tasks.service import Tasks
 

@@ -1,4 +1,4 @@
-"""The Tasks extension of the protocol: a call that takes long is answered with a task.
+"""The Tasks extension of the protocol: a long call is answered with a task.
 
 Only clients of revision 2026-07-28 that declare the extension get one. Progress goes into the task's
 ``statusMessage``: the extension has no progress notifications for tasks.

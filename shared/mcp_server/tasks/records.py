@@ -1,4 +1,4 @@
-"""Records of tasks: calls of tools whose callers ask later for what came of them.
+"""Records of tasks: long tool calls whose callers poll for the result.
 
 A task is one record that every instance reads. The instance that runs its call writes the record again
 and again, so that a record that nobody writes tells that the instance is gone. The call itself has an

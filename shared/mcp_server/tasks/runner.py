@@ -1,4 +1,4 @@
-"""Runs of tasks: a call of a tool that goes on in the background after its task was returned."""
+"""Runs of tasks: tool calls that continue in the background after the task was returned."""
 
 import json
 import logging

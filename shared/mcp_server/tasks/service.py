@@ -1,4 +1,4 @@
-"""Tasks: calls of tools that take long, whose callers ask later for what came of them.
+"""Tasks: long tool calls whose callers poll for the result.
 
 Any instance begins them and answers for them. Whoever asks for a task whose run nobody continues takes
 it up, once: the call has an idempotency key, so that what the first run stored is found, and its result

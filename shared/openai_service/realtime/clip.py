@@ -1,4 +1,4 @@
-"""A clip that comes as samples: 24 kHz, 16 bit, mono, bare or as wav.
+"""A clip of PCM samples: 24 kHz, 16 bit, mono, bare or as wav.
 
 Source: http://soundfile.sapp.org/doc/WaveFormat/
 """

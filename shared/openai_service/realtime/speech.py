@@ -1,4 +1,4 @@
-"""Speech over the realtime API: a model reads a text aloud, as samples over a WebSocket.
+"""Speech over the realtime API: a model reads a text aloud, in samples over a WebSocket.
 
 OpenAI's speech models end on 2027-01-06, and their successors are served by this API only.
 

@@ -1,4 +1,4 @@
-"""A text for a realtime model to read aloud: what may be asked, and the events that ask it.
+"""A text for a realtime model to read aloud: its options, and the events that request it.
 
 A realtime model converses: its instructions keep it to the text, but only a speech model is bound to it.
 

@@ -1,4 +1,4 @@
-"""`POST /v1/audio/speech`: the clip goes to the caller as it comes, and to the storage beside.
+"""`POST /v1/audio/speech`: the clip is streamed to the caller and stored at the same time.
 
 Source: https://platform.openai.com/docs/api-reference/audio/createSpeech
 """

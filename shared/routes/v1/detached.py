@@ -1,4 +1,4 @@
-"""Calls under `/v1` that go on without their callers: paid ones that make media, and those with a key.
+"""Calls under `/v1` that continue without their callers: those that make media, and those with a key.
 
 What they make is paid for, stored, and kept for a repeat with the same idempotency key.
 """

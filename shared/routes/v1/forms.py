@@ -1,4 +1,4 @@
-"""Forms that go on as they are: where their fields stand."""
+"""Forms that are forwarded unchanged: the positions of their fields."""
 
 import hashlib
 import re

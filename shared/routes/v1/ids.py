@@ -1,4 +1,4 @@
-"""Ids of what a provider stores: one pool for all principals, so no caller may name any of it.
+"""Ids of objects that a provider stores: all principals share them, so requests may name none.
 
 Source: https://platform.openai.com/docs/api-reference/responses/create
 """

@@ -1,4 +1,4 @@
-"""Answers under `/v1` that are kept for repeats: their text, with marks where media stand in it."""
+"""Answers under `/v1` that are kept for repeats: their text, with marks in place of media."""
 
 import re
 from binascii import b2a_base64

@@ -1,4 +1,4 @@
-"""Calls under `/v1` whose media are stored: what clips and pictures have in common."""
+"""Calls under `/v1` whose media are stored: the base of those for clips and pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

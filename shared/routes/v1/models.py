@@ -1,4 +1,4 @@
-"""`GET /v1/models`: what may be used.
+"""`GET /v1/models`: the models that the caller may use.
 
 Source: https://platform.openai.com/docs/api-reference/models
 """

@@ -1,4 +1,4 @@
-"""Pictures in answers of OpenAI's API: found in the bytes, because they are most of an answer.
+"""Base64 of pictures in answers of OpenAI's API, found in the bytes: it is most of an answer.
 
 Sources: https://platform.openai.com/docs/api-reference/images and
 https://platform.openai.com/docs/api-reference/images-streaming

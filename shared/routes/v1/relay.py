@@ -1,4 +1,4 @@
-"""Bytes on their way from work that goes on without its caller to a caller who may disconnect."""
+"""Relays the bytes of an answer from a detached call to a caller who may disconnect."""
 
 import asyncio
 from collections import deque

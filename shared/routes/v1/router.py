@@ -1,4 +1,4 @@
-"""`/v1`: OpenAI's API, forwarded to the provider as it comes.
+"""The routes of `/v1`: OpenAI's API, forwarded to the provider unchanged.
 
 A request goes on with the fields that it has, and an answer comes back as the bytes that the provider
 sends. Read on the side are the model, errors, the end of a stream and the usage; pictures and clips are

@@ -1,4 +1,4 @@
-"""A storage account: how we are let in, how often it is asked, and what its errors mean to us."""
+"""A storage account: its credentials, the retries of its requests, and its errors as this app's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Blocks of Blob Storage: bytes are cut into them, staged several at a time, and committed together.
+"""Uploads in blocks: cut, staged several at a time, and committed together.
 
 The SDK's own upload of streams names blocks after their position, so that two writers of one name would
 mix theirs. These have random names: what is committed is what one writer sent. Importing this module

@@ -1,4 +1,4 @@
-"""A container of Blob Storage: how it is asked, what its answers say, and what its errors mean.
+"""A container of Blob Storage: its requests, its answers, and its errors as this app's.
 
 Importing this module imports the Azure SDK.
 """

@@ -1,4 +1,4 @@
-"""Media: pictures, clips, videos and texts, each an object with a record that tells of it."""
+"""Media: pictures, clips, videos and texts, each an object and the record that lists it."""
 
 from shared.storage.media.index import MediaPage, MediaRecord, Origin
 from shared.storage.media.link_origin import media_origin

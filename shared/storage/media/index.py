@@ -1,4 +1,4 @@
-"""The index of media: a record for each, which says what it is and where it comes from."""
+"""The index of media: one record for each, with its type, size and origin."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The origin of links to media, for the browsers that are told where media may come from."""
+"""The origin of links to media, for the Content-Security-Policy of the page."""
 
 from urllib.parse import urlsplit
 

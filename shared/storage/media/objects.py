@@ -1,4 +1,4 @@
-"""Objects of media: their names, their metadata, and how they are stored.
+"""The objects of media: their names, metadata and contents.
 
 The metadata restore a record that was never written. Whoever has a link can read them, so the principal
 and what the medium was made from are encrypted.

@@ -1,4 +1,4 @@
-"""Media: stored once under names of their own, listed by small records, handed out as links.
+"""Media: stored once under unique names, listed by their records, returned as links.
 
 The object is written first and its record last. What has no record does not exist for anybody, so a
 process that dies in between leaves nothing that could be listed or linked; `shared.storage.orphans`

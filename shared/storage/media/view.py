@@ -1,4 +1,4 @@
-"""Media in JSON: as callers see them, and with fresh links where they were stored a while ago."""
+"""Media as callers see them in JSON, and fresh links in stored results."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Videos: the tools that order them and ask for them, and the jobs behind."""
+"""Videos: the tools that start jobs and poll them, and the jobs themselves."""
 
 from shared.tools.video.copies import VideoCopies
 from shared.tools.video.jobs import VideoJobInfo, VideoJobs

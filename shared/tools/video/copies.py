@@ -1,4 +1,4 @@
-"""Copies of finished videos: made once, from the provider into our storage."""
+"""Copies of finished videos from the provider into storage, each made once."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

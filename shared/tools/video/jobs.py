@@ -1,4 +1,4 @@
-"""Video jobs: ordered from a provider, advanced when somebody asks, and copied into storage once.
+"""Video jobs: ordered from a provider, advanced when polled, and copied into storage once.
 
 A job is a record. Whoever asks for it makes the provider's next step visible, and the first to see it
 finished copies the video. Housekeeping asks for jobs that nobody else asks for: it finds them by a work

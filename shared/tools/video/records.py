@@ -1,4 +1,4 @@
-"""Records of video jobs: what was ordered from whom, and how far it is."""
+"""Records of video jobs: the order, its provider and its progress."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
