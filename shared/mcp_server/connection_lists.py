@@ -7,6 +7,7 @@ from typing import Any
 import mcp_types as types
 
 from shared.connections import Completion, ConnectionProblem, Reference, RemoteList, Source
+from shared.mcp_server.content import of_kinds
 from shared.mcp_server.relay import CONNECTION_SCHEME, check_size, named_here, resource_uri
 from shared.tools import CONNECTION_SEPARATOR, JsonObject
 
@@ -60,15 +61,21 @@ def prompts_of(listed: RemoteList) -> Sequence[types.Prompt]:
     ]
 
 
-def relayed_prompt(prefix: str, answer: JsonObject) -> types.GetPromptResult:
+def relayed_prompt(prefix: str, answer: JsonObject, kinds: frozenset[str]) -> types.GetPromptResult:
     """Returns what a connection's server answered for a prompt.
+
+    Args:
+        prefix: What the names of the connection's tools begin with.
+        answer: The answer.
+        kinds: The kinds of content that the client takes; parts of others become text.
 
     Raises:
         TooLarge: It has more characters than clients take.
     """
     messages = answer.get("messages") or []
     check_size(messages, "prompt")
-    named = [{**each, "content": named_here(each["content"], prefix)} for each in messages]
+    parts = of_kinds((named_here(each["content"], prefix) for each in messages), kinds)
+    named = [{**each, "content": part} for each, part in zip(messages, parts, strict=True)]
     return types.GetPromptResult.model_validate(
         {"description": answer.get("description"), "messages": named}
     )

@@ -25,10 +25,10 @@ def relayed(result: ToolResult, kinds: frozenset[str]) -> types.CallToolResult:
         kinds: The kinds of content that the client takes; parts of others become text.
     """
     structured = result.structured
-    size = 0 if structured is None else len(json.dumps(structured, ensure_ascii=False))
+    size = 0 if structured is None else _size(structured, MAX_STRUCTURED_CHARS)
     if size > MAX_STRUCTURED_CHARS:
         text = (
-            f"The result has {size} characters, of which at most {MAX_STRUCTURED_CHARS} are passed on. "
+            f"The result has more than the {MAX_STRUCTURED_CHARS} characters that are passed on. "
             "Ask for less."
         )
         return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
@@ -65,11 +65,9 @@ def check_size(parts: object, noun: str, advice: str = "") -> None:
     Raises:
         TooLarge: It has more characters than clients take.
     """
-    size = len(json.dumps(parts, ensure_ascii=False))
-    if size > MAX_RELAYED_CHARS:
+    if _size(parts, MAX_RELAYED_CHARS) > MAX_RELAYED_CHARS:
         raise TooLarge(
-            f"The {noun} has {size} characters, of which at most {MAX_RELAYED_CHARS} are passed on."
-            f"{advice}"
+            f"The {noun} has more than the {MAX_RELAYED_CHARS} characters that are passed on.{advice}"
         )
 
 
@@ -81,7 +79,7 @@ def resource_uri(prefix: str, uri: str) -> str:
 def _cut(parts: Iterable[JsonObject], room: int) -> list[JsonObject]:
     kept: list[JsonObject] = []
     for part in parts:
-        size = len(json.dumps(part, ensure_ascii=False))
+        size = _size(part, room)
         if size <= room:
             kept.append(part)
             room -= size
@@ -97,6 +95,21 @@ def _cut(parts: Iterable[JsonObject], room: int) -> list[JsonObject]:
             )
         room = 0
     return kept
+
+
+def _size(value: Any, most: int) -> int:
+    """Returns how many characters some JSON has; where its texts have more than that, only theirs.
+
+    Megabytes are not written just to be counted: others wait meanwhile.
+    """
+    size, left = 0, [value]
+    while left and size <= most:
+        inner = left.pop()
+        if isinstance(inner, str):
+            size += len(inner)
+        elif isinstance(inner, list | dict):
+            left.extend(inner if isinstance(inner, list) else inner.values())
+    return size if size > most else len(json.dumps(value, ensure_ascii=False))
 
 
 def named_here(part: JsonObject, prefix: str | None) -> JsonObject:

@@ -230,7 +230,8 @@ class _Handlers:
             async with context.scope():
                 arguments = params.arguments or {}
                 answer = await self._selector.get_prompt(prefix, name, arguments, context)
-                return relayed_prompt(prefix, answer)
+                kinds = kinds_for(request.protocol_version, context.content)
+                return relayed_prompt(prefix, answer, kinds)
 
     async def read_resource(
         self, request: RequestContext, params: types.ReadResourceRequestParams

@@ -23,7 +23,7 @@ from shared.timing import Timing
 from tests.conftest import ThreadServer, digest
 from tests.connections.conftest import McpWorld
 from tests.connections.hostile import Exchange, Hostile, Trick, results
-from tests.mcp.support import TIMEOUT, connected
+from tests.mcp.support import HEADERS, TIMEOUT, answers, connected, request
 
 ALICE, BOB, CAROL = "key-of-alice", "key-of-bob", "key-of-carol-without-connections"
 PROBLEMS = "openai-mcp-functions/connection-problems"
@@ -285,6 +285,24 @@ async def test_prompt_names_its_resources_as_they_are_read_here_and_is_refused_w
         async with hostile(
             connect, results(prompts_get={"messages": [{"role": "user", "content": text}]})
         ):
-            with pytest.raises(MCPError, match="at most 900000"):
+            with pytest.raises(MCPError, match="more than the 900000 characters"):
                 await client.get_prompt("odd_2__any")
     assert message.content.uri == "connection://odd/a://b"  # type: ignore[union-attr]
+
+
+async def test_messages_of_prompts_have_the_kinds_of_content_that_clients_take(
+    origin: str, connect: Any
+) -> None:
+    link = {"type": "resource_link", "uri": "a://b", "name": "b"}
+    trick = results(prompts_get={"messages": [{"role": "user", "content": link}]})
+    text = {"type": "text", "text": "[b: connection://odd/a://b]"}
+    async with hostile(connect, trick):
+        async with client_of(origin, query="?content=text") as client:
+            [message] = (await client.get_prompt("odd__any")).messages
+        assert message.content == TextContent(text=text["text"])
+        # Revision 2025-03-26 has no links.
+        headers = HEADERS | {"Authorization": f"Bearer {ALICE}"}
+        async with httpx2.AsyncClient(base_url=origin, headers=headers) as wire:
+            got = await wire.post("/mcp", json=request(1, "prompts/get", {"name": "odd__any"}))
+        [answer] = answers(got)
+    assert answer["result"]["messages"] == [{"role": "user", "content": text}]
