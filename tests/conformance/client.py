@@ -6,6 +6,7 @@ The suite starts it with the URL of its server as the last argument and the scen
 import asyncio
 import json
 import os
+import re
 import sys
 import tempfile
 from typing import Any
@@ -107,22 +108,32 @@ async def connect(
         if "client-credentials" in scenario:
             body["oauth_grant_type"] = "client_credentials"
     response = await manager.post("/mcp/connect", json=body)
-    if response.status_code == 202:
-        await authorize(manager, response.json()["authorization_url"])
-    elif response.status_code != 201:
+    if response.status_code not in (201, 202):
         raise Refused(response.text)
     client_id: str = response.json()["client_id"]
+    if response.status_code == 202:
+        characters = await authorize(manager, response.json()["authorization_url"])
+        confirmation = {"client_id": client_id, "code": characters}
+        confirmed = await manager.post("/mcp/oauth/confirm", json=confirmation)
+        if confirmed.status_code != 200:
+            raise Refused(confirmed.text)
     return client_id
 
 
-async def authorize(manager: httpx2.AsyncClient, url: str) -> None:
-    """Does what the user's browser does: asks, and follows the way back to the manager."""
+async def authorize(manager: httpx2.AsyncClient, url: str) -> str:
+    """Does what the user's browser does: asks, and follows the way back to the manager.
+
+    Returns:
+        The characters that it is shown then.
+    """
     async with httpx2.AsyncClient() as browser:
         answer = await browser.get(url)
     back = answer.headers.get("location", "")
     ended = await manager.get(back.removeprefix("http://localhost:7071"))
-    if ended.status_code != 200:
+    shown = re.search(r"<code>([0-9A-Z]{8})</code>", ended.text)
+    if ended.status_code != 200 or shown is None:
         raise Refused(ended.text)
+    return shown[1]
 
 
 def example(schema: dict[str, Any]) -> dict[str, Any]:
