@@ -12,6 +12,7 @@ import ast
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from importlib.abc import MetaPathFinder
@@ -28,6 +29,8 @@ PACKAGES = frozenset(
         "mcp",
         "mcp.client",
         "mcp.server",
+        "openai.lib",
+        "openai.lib._parsing",
         "openai.types",
         "openai.types.audio",
         "openai.types.chat",
@@ -40,6 +43,9 @@ PACKAGES = frozenset(
 )
 """Packages whose ``__init__`` does nothing but import names from their modules."""
 
+REBUILDING = frozenset({"fastapi.openapi.models", "mcp_types._types"})
+"""Modules that at their end build models which refer to later ones. Their first use can do that too."""
+
 UNUSED = frozenset({"openai._vendor.httpx_aiohttp", "pydantic.v1"})
 """Optional parts of libraries: without them, ``openai`` has no client over aiohttp, nor loads it, and
 FastAPI does not ask of each parameter whether it is a model of pydantic 1, which it would refuse."""
@@ -49,6 +55,7 @@ def defer_loading() -> None:
     """Defers from now on; what is loaded already stays as it is."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+        _rebuild_later()
     # Every model inherits it. The first use of a model builds it, under pydantic's own lock.
     BaseModel.model_config["defer_build"] = True
     # FastAPI does the same, but only while it makes a route, which builds nothing any more.
@@ -61,17 +68,44 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname in UNUSED:
             raise ModuleNotFoundError(f"{fullname} is not used here.", name=fullname)
-        if fullname not in PACKAGES:
+        if fullname not in PACKAGES | REBUILDING:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+            kind = _PackageLoader if fullname in PACKAGES else _ModelsLoader
+            spec.loader = kind(spec.loader.name, spec.loader.path)
         return spec
 
 
-class _Loader(SourceFileLoader):
+class _PackageLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         module.__class__ = _DeferredPackage
+
+
+class _ModelsLoader(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        token = _is_loading_models.set(True)
+        try:
+            super().exec_module(module)
+        finally:
+            _is_loading_models.reset(token)
+
+
+_is_loading_models = ContextVar("is_loading_models", default=False)
+
+
+def _rebuild_later() -> None:
+    rebuild = BaseModel.model_rebuild.__func__  # type: ignore[attr-defined]
+
+    def model_rebuild(cls: type[BaseModel], /, **options: Any) -> bool | None:
+        if _is_loading_models.get():
+            return None
+        # In the frame of who called pydantic looks for the names that annotations use.
+        depth = options.pop("_parent_namespace_depth", 2) + 1
+        result: bool | None = rebuild(cls, _parent_namespace_depth=depth, **options)
+        return result
+
+    BaseModel.model_rebuild = classmethod(model_rebuild)  # type: ignore[method-assign,assignment]
 
 
 class _DeferredPackage(ModuleType):

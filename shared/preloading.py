@@ -19,8 +19,6 @@ IDLE_SECONDS = 1.0
 MODULES = (
     # What the SDKs stand on comes first, because requests wait for the import that has begun.
     "httpx2",
-    "openai.types.chat",
-    "openai.resources.chat",
     "shared.openai_service.sdk",
     "mcp_types",
     "mcp_types.methods",

@@ -114,3 +114,31 @@ import openai
 print("aiohttp" in sys.modules, openai.AsyncOpenAI(api_key="k").chat.completions is not None)
 """
     assert run(code) == "False True"
+
+
+def test_models_that_refer_to_later_ones_are_built_by_their_first_use() -> None:
+    code = """
+from fastapi.openapi.models import Schema
+from mcp_types import CallToolRequestParams
+print(Schema.__pydantic_complete__, CallToolRequestParams.__pydantic_complete__)
+print(Schema(items={"type": "string"}).items.type, CallToolRequestParams(name="tool").name)
+print(Schema.__pydantic_complete__, CallToolRequestParams.__pydantic_complete__)
+"""
+    assert run(code).splitlines() == ["False False", "string tool", "True True"]
+
+
+def test_rebuilding_finds_names_of_the_function_that_asks_for_it() -> None:
+    code = """
+from pydantic import BaseModel
+def make():
+    class Leaf(BaseModel):
+        size: int
+    class Tree(BaseModel):
+        leaves: "list[Leaf]"
+        other: "Later"
+    class Later(BaseModel):
+        name: str
+    return Tree.model_rebuild(), Tree(leaves=[{"size": 1}], other={"name": "x"}).other.name
+print(*make())
+"""
+    assert run(code) == "True x"
