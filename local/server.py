@@ -23,6 +23,11 @@ _STOPPING = (
     b"Stopping: open requests have 5 seconds, what is paid for is stored. "
     b"Press Ctrl-C again to end at once.\n"
 )
+_KEEP_ALIVE_SECONDS = 75
+"""How long idle connections are kept, which is longer than clients keep them.
+
+A request that is sent just when the server closes its connection fails.
+"""
 _END_SECONDS = 1.0
 """How long requests have to say that the server shuts down."""
 _TICK_SECONDS = 0.1
@@ -75,7 +80,11 @@ class LoopbackServer(uvicorn.Server):
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         config = uvicorn.Config(
-            self._end_requests_of(app), log_config=None, log_level="critical", access_log=False
+            self._end_requests_of(app),
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
         super().__init__(config)
         self._socket = bind(port) if isinstance(port, int) else port

@@ -116,9 +116,7 @@ class StandIn:
 
     def __init__(self, origin: str) -> None:
         self.base_url = f"{origin}/v1"
-        # No connection is kept: the server closes idle ones, also just when they are used again.
-        limits = httpx2.Limits(max_keepalive_connections=0)
-        self._client = httpx2.Client(base_url=origin, limits=limits, timeout=60)
+        self._client = httpx2.Client(base_url=origin, timeout=60)
 
     def fault(self, **fault: Any) -> None:
         """Queues a fault for the next request, or for several with ``times``."""
