@@ -2,19 +2,17 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import Literal, get_args
-
-from starlette.types import Receive
 
 from shared.auth import Principal
 from shared.deadline import Deadline
-from shared.disconnect import cancel_on_disconnect
 from shared.errors import Conflict
-from shared.model_access import limit_models
+from shared.model_access import limit_models, unlimit_models
 from shared.storage import Operation
 
 Door = Literal["tools", "mcp", "chat", "openai"]
@@ -123,15 +121,23 @@ class CallUsage:
     @contextmanager
     def part(self) -> Iterator[None]:
         """Makes the block a part of the call, which ends with the last of them."""
-        self._open_scopes += 1
+        self.begin_part()
         try:
             yield
         finally:
-            self._open_scopes -= 1
-            if not self._open_scopes:
-                acts, self._at_end = self._at_end, []
-                for act in acts:
-                    act()
+            self.end_part()
+
+    def begin_part(self) -> None:
+        """Begins a part of the call."""
+        self._open_scopes += 1
+
+    def end_part(self) -> None:
+        """Ends a part of the call, and with the last of them the call."""
+        self._open_scopes -= 1
+        if not self._open_scopes:
+            acts, self._at_end = self._at_end, []
+            for act in acts:
+                act()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,29 +177,16 @@ class CallContext:
         if self.keeps_media:
             self.kept_media[media_id] = data
 
-    @asynccontextmanager
-    async def scope(self, receive: Receive | None = None) -> AsyncIterator[None]:
-        """Cancels the block when the deadline is over or, with ``receive``, the caller disconnects.
+    def scope(self) -> AbstractAsyncContextManager[None]:
+        """Cancels the block when the deadline is over.
 
         Whoever lets a call in opens it: the HTTP route, the MCP handler, the agent for a tool call, and
-        the task of a detached call. What runs in it takes no deadline and watches no client.
-
-        Args:
-            receive: Tells of the disconnect; None where the call goes on without its caller, or where
-                something else cancels the block.
+        the task of a detached call. What runs in it takes no deadline.
 
         Raises:
             DeadlineExceeded: On leaving the block, because it did not end in time.
-            ClientDisconnect: On leaving the block, because the caller has disconnected.
         """
-        token = _current.set(self)
-        try:
-            with limit_models(self.principal.models), self.usage.part():
-                watch = nullcontext() if receive is None else cancel_on_disconnect(receive)
-                async with self.deadline.scope(), watch:
-                    yield
-        finally:
-            _current.reset(token)
+        return _CallScope(self)
 
     @contextmanager
     def detached(self) -> Iterator["CallContext"]:
@@ -213,6 +206,33 @@ class CallContext:
             yield replace(self, report_progress=report)
         finally:
             is_waiting = False
+
+
+class _CallScope(AbstractAsyncContextManager[None]):
+    """The scope of a call; a class, because every request opens several."""
+
+    def __init__(self, call: CallContext) -> None:
+        self._call = call
+        self._limit = call.deadline.scope()
+
+    async def __aenter__(self) -> None:
+        self._outer_call = _current.set(self._call)
+        self._outer_models = limit_models(self._call.principal.models)
+        self._call.usage.begin_part()
+        await self._limit.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._limit.__aexit__(kind, error, traceback)
+        finally:
+            unlimit_models(self._outer_models)
+            _current.reset(self._outer_call)
+            self._call.usage.end_part()
 
 
 _current: ContextVar[CallContext | None] = ContextVar("call", default=None)

@@ -6,9 +6,8 @@ them.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextvars import ContextVar, Token
 from typing import Any
 
 from shared.errors import InvalidRequest, ModelNotAllowed
@@ -68,14 +67,18 @@ ModelLists = Sequence[Sequence[str]]
 _current: ContextVar[ModelLists] = ContextVar("model_access", default=())
 
 
-@contextmanager
-def limit_models(lists: ModelLists) -> Iterator[None]:
-    """Lets the block, and the tasks that it starts, use no other models."""
-    token = _current.set(lists)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+def limit_models(lists: ModelLists) -> Token[ModelLists]:
+    """Lets this task, and those that it starts, use no other models.
+
+    Returns:
+        What `unlimit_models` takes.
+    """
+    return _current.set(lists)
+
+
+def unlimit_models(before: Token[ModelLists]) -> None:
+    """Takes `limit_models` back."""
+    _current.reset(before)
 
 
 def is_limited() -> bool:

@@ -20,6 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from shared.asgi import AsgiApplication, replay
 from shared.connections import ConnectionProblem
 from shared.context import CallContext
+from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError
 from shared.selection import ToolSelection, ToolSelector
 from shared.tools import ToolSpec
@@ -107,7 +108,7 @@ class ListAnswers:
         """Selects the caller's tools; returns False where that fails, which the SDK has words for."""
         try:
             context = self._make_context(_ProtocolRequest(request, asked.meta))
-            async with context.scope(receive):
+            async with context.scope(), cancel_on_disconnect(receive):
                 selection = await self._selector.for_client(context)
         except GatewayError:
             return False

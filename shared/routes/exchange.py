@@ -3,11 +3,11 @@
 import json
 import logging
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import Any
-from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
@@ -180,4 +180,4 @@ def _request_id(scope: Scope) -> str:
     # Servers give the names of headers in lower case (ASGI), and texts in Latin-1.
     given = next((value for name, value in scope["headers"] if name == _REQUEST_ID_NAME), b"")
     text = given.decode("latin-1")
-    return text if _REQUEST_ID.fullmatch(text) else uuid4().hex
+    return text if _REQUEST_ID.fullmatch(text) else secrets.token_hex(16)

@@ -10,6 +10,7 @@ from fastapi import Depends, Request, Response
 from shared.auth import Guard, Principal
 from shared.context import DOORS, CallContext
 from shared.deadline import Deadline
+from shared.disconnect import cancel_on_disconnect
 from shared.errors import InvalidRequest, Unauthorized
 from shared.routes.body import MAX_BODY_BYTES, CheckedRequest, read_body
 from shared.routes.routing import DeferredRoute
@@ -83,7 +84,7 @@ def guarded(
                     body = await read_body(request, max_body_bytes)
                 call = CallContext(request.state.principal, deadline, door=door)
                 request.state.call = call
-                async with call.scope(request.receive):
+                async with call.scope(), cancel_on_disconnect(request.receive):
                     checked = CheckedRequest(request, body)
                     response = None if answer is None else await answer(checked)
                     return response or await handler(checked)

@@ -1,12 +1,11 @@
 """How an answer reaches its client: in small pieces, and not for ever."""
 
-from time import monotonic
+import asyncio
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Send
 
 from shared.deadline import Deadline
-from shared.errors import DeadlineExceeded
 
 PIECE_BYTES = 64 * 1024
 """Sent at once: a server takes pieces of any size, and holds them until its client has read them."""
@@ -57,8 +56,7 @@ class BoundedSend:
             SlowClient: The client has not read what was sent before.
         """
         if message["type"] == "http.response.start":
-            left = max(0.0, self._deadline.at - monotonic())
-            self._until = Deadline.after(left + self._grace_seconds)
+            self._until = Deadline.after(self._deadline.remaining() + self._grace_seconds)
         body = message.get("body", b"")
         if len(body) <= PIECE_BYTES:
             await self._send_in_time(message)
@@ -71,11 +69,13 @@ class BoundedSend:
     async def _send_in_time(self, message: Message) -> None:
         if self.gave_up:
             raise SlowClient
-        until = Deadline.after(STALL_SECONDS) if self._is_download else self._until
+        seconds = STALL_SECONDS if self._is_download else self._until.remaining()
         try:
-            async with until.limit():
+            async with asyncio.timeout(seconds) as limit:
                 await self._send(message)
-        except DeadlineExceeded as error:
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
             self.gave_up = True
             raise SlowClient from error
         self.bytes_sent += len(message.get("body", b""))

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.background import Background
 from shared.context import CallContext
-from shared.storage import Claim, IdempotencyStore, MediaStore, Operation
+from shared.storage import Claim, IdempotencyStore, MediaStore
 from shared.tools.toolset import JsonObject
 
 
@@ -44,8 +44,7 @@ class Claims:
         """
         key, principal = context.idempotency_key, context.principal.name
         if key is None:
-            # Several calls can share a context, as those of one chat do, but not their ids.
-            yield Claim(Operation.begin())
+            yield Claim(context.operation)
             return
         async with self._idempotency.claim(principal, key, request) as claim:
             yield claim

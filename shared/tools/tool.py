@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from shared.context import CallContext
+from shared.storage import Operation
 from shared.strict_json import check_limits
 from shared.tools.claims import Claims
 from shared.tools.schema import ToolArguments, ToolSignature, invalid_arguments, signature_of
@@ -262,7 +263,9 @@ class Tool:
         """Runs the tool with checked arguments and returns its result as a JSON object."""
         # Where the result differs from call to call, none is remembered.
         key = context.idempotency_key if self.traits.idempotent_by_key else None
-        context = replace(context, tool=self.name, idempotency_key=key)
+        # Several calls can share a context, as those of one chat do, but not their ids.
+        operation = Operation.begin()
+        context = replace(context, tool=self.name, idempotency_key=key, operation=operation)
         if context.idempotency_key is None and not self.traits.detached:
             return await self._run(arguments, context)
         with context.detached() as its_context:
@@ -273,18 +276,27 @@ class Tool:
         return await self._claims.refresh(result, result, context)
 
     async def _run(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
-        request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
         # The MCP SDK makes the span of a call at its door.
         with nullcontext() if context.door == "mcp" else tool_span(self.name):
-            async with context.scope(), self._claims.claim(request, context) as claim:
-                if claim.is_done:
-                    return await self._claims.refresh(claim.result, claim.result, context)
-                values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
-                its_context = replace(context, operation=claim.operation)
-                result = await self._handler(**values, context=its_context)
-                structured: JsonObject = self._signature.result.dump_python(result, mode="json")
-                claim.result = structured
-                return structured
+            async with context.scope():
+                if context.idempotency_key is None:
+                    return await self._make(arguments, context)
+                return await self._make_once(arguments, context)
+
+    async def _make_once(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
+        request = f"{self.name} {arguments.model_dump_json(exclude_unset=True)}".encode()
+        async with self._claims.claim(request, context) as claim:
+            if claim.is_done:
+                return await self._claims.refresh(claim.result, claim.result, context)
+            its_context = replace(context, operation=claim.operation)
+            result = claim.result = await self._make(arguments, its_context)
+            return result
+
+    async def _make(self, arguments: ToolArguments, context: CallContext) -> JsonObject:
+        values = {name: getattr(arguments, name) for name in type(arguments).model_fields}
+        result = await self._handler(**values, context=context)
+        structured: JsonObject = self._signature.result.dump_python(result, mode="json")
+        return structured
 
 
 def find_tools(family: object, claims: Claims) -> Iterator[Tool]:

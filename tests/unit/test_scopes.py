@@ -15,6 +15,7 @@ from shared.deadline import (
     remaining_seconds,
     time_limit,
 )
+from shared.disconnect import cancel_on_disconnect
 from shared.errors import DeadlineExceeded
 
 FOREVER = 3600.0
@@ -134,7 +135,7 @@ async def test_block_whose_caller_disconnects_is_cancelled(
     context: CallContext, client: Client
 ) -> None:
     async def call() -> None:
-        async with context.scope(client.receive):
+        async with context.scope(), cancel_on_disconnect(client.receive):
             client.disconnects.set()
             await asyncio.Event().wait()
 
@@ -149,7 +150,7 @@ async def test_error_of_a_block_whose_caller_stays_is_its_own(
     context: CallContext, client: Client
 ) -> None:
     with pytest.raises(TimeoutError, match="mine"):
-        async with context.scope(client.receive):
+        async with context.scope(), cancel_on_disconnect(client.receive):
             raise TimeoutError("mine")
 
 
@@ -157,7 +158,7 @@ async def test_error_while_a_block_is_cancelled_does_not_hide_the_disconnect(
     context: CallContext, client: Client
 ) -> None:
     async def call() -> None:
-        async with context.scope(client.receive):
+        async with context.scope(), cancel_on_disconnect(client.receive):
             client.disconnects.set()
             try:
                 await asyncio.Event().wait()
@@ -174,7 +175,7 @@ async def test_block_that_is_cancelled_from_outside_is_not_taken_for_a_disconnec
     is_running = asyncio.Event()
 
     async def run() -> None:
-        async with context.scope(client.receive):
+        async with context.scope(), cancel_on_disconnect(client.receive):
             is_running.set()
             await asyncio.Event().wait()
 
@@ -198,7 +199,7 @@ async def test_detached_task_goes_on_when_its_caller_disconnects(
     task = create_detached_task(work())
 
     async def call() -> None:
-        async with context.scope(client.receive):
+        async with context.scope(), cancel_on_disconnect(client.receive):
             client.disconnects.set()
             await asyncio.shield(task)
 
