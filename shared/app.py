@@ -93,6 +93,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         lambda: make_mcp_server(services, mcp_context, icons_url),
         # Where spans are exported, each request has one of the SDK's.
         None if settings.otlp.endpoint else ListAnswers(services.selector, mcp_context),
+        [tool.name for tool in tools if not tool.traits.open_world],
     )
     origins = settings.cors_allowed_origins
     mcp_origins = settings.mcp_allowed_origins
