@@ -70,9 +70,16 @@ class BoundedSend:
         if self.gave_up:
             raise SlowClient
         seconds = STALL_SECONDS if self._is_download else self._until.remaining()
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(seconds) as limit:
-                await self._send(message)
+            async with asyncio.timeout(None) as limit:
+                # The loop comes to it only where the server waits for the client: mostly there is no
+                # timer, which would cost more than what is sent.
+                starting = loop.call_soon(limit.reschedule, loop.time() + seconds)
+                try:
+                    await self._send(message)
+                finally:
+                    starting.cancel()
         except TimeoutError as error:
             if not limit.expired():
                 raise
