@@ -1,11 +1,11 @@
 """Defers what libraries load and build although a first answer does not need it.
 
-A cold start is the time of imports. Two of the libraries load far more than is used of them: ``import
+A cold start is the time of imports. Some libraries load far more than is used of them: ``import
 openai`` loads the types of all of its endpoints, and ``import mcp.server`` the client and the framework
 for servers too. pydantic builds the validators of every model when its class is made, of which a first
 answer needs a few.
 
-Everything is there as before when it is asked for: only later.
+What is deferred is there when it is asked for. What is in `UNUSED` cannot be imported at all.
 """
 
 import ast

@@ -74,9 +74,9 @@ def falls_back(call: ProviderCall, error: ProviderError) -> bool:
 
 @contextmanager
 def falling_back(call: ProviderCall) -> Iterator[None]:
-    """Leaves the block that makes a call without its error where the next provider is to be asked.
+    """Suppresses a provider's error when the next provider is to be asked.
 
-    Of the calls that `route` returned, the last one raises what it raises.
+    The error of the last call that `route` returned is always raised.
 
     Args:
         call: The call that the block makes.
