@@ -181,10 +181,14 @@ class DayLog:
                 pause = FIRST_PAUSE_SECONDS * 2 ** min(failures, 10)
                 await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, pause))
             except Exception as error:
-                # What is not settled when a process is ended at once counts as it was reserved.
-                if not await _has_no_threads():
-                    logger.exception("A log of usage cannot be written", exc_info=error)
+                # Awaits nothing: what comes later is still to be tried.
                 self._refuse_all(error)
+                if not _has_no_threads():
+                    logger.exception("A log of usage cannot be written", exc_info=error)
+                elif self._are_reservations_waiting:
+                    logger.error(
+                        "Usage was not booked: the process ends, and storage cannot be written."
+                    )
                 self._waiting.clear()
 
     async def _write_some(self) -> None:
@@ -310,11 +314,17 @@ class DayLog:
             pending.is_given_up = True
             pending.refuse(error)
 
+    @property
+    def _are_reservations_waiting(self) -> bool:
+        """Whether usage would be missing; what is only not settled counts as it was reserved."""
+        entries = (entry for pending in self._waiting for entry in pending.entries)
+        return any(isinstance(entry, Reserved) for entry in entries)
 
-async def _has_no_threads() -> bool:
+
+def _has_no_threads() -> bool:
     """Returns whether the loop runs no threads any more, which storage works in: the process ends."""
     try:
-        await asyncio.to_thread(int)
+        asyncio.get_running_loop().run_in_executor(None, int)
     except RuntimeError:
         return True
     return False

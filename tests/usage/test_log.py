@@ -273,6 +273,55 @@ def test_settlement_after_the_loop_s_last_thread_leaves_the_reservation_and_no_e
     asyncio.run(restarted())
 
 
+def test_reservation_after_the_loop_s_last_thread_is_told_of_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FolderStore(tmp_path / "storage", "state", None)
+
+    async def interrupted() -> None:
+        await asyncio.get_running_loop().shutdown_default_executor()
+        log = DayLog(store, "alice", DAY, Clock())
+        log.write(reserved(tokens=700))
+        await until(lambda: log.is_idle)
+
+    asyncio.run(interrupted())
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "Usage was not booked: the process ends, and storage cannot be written."
+    )
+    assert record.exc_info is None
+
+
+async def test_what_comes_right_after_an_error_is_booked_and_meets_no_error_of_others(
+    store: ObjectStore,
+) -> None:
+    log: DayLog
+    early, late = reserved(tokens=5), reserved(tokens=3)
+    asked: list[asyncio.Task[object]] = []
+
+    def come() -> None:
+        log.write(settled(late, tokens=3))
+        asked.append(asyncio.create_task(log.reserve(late, Limits(requests_per_day=9))))
+
+    class Broken(Failing):
+        async def append(self, name: str, data: bytes, position: int) -> int:
+            if not asked:
+                asyncio.get_running_loop().call_soon(come)
+                raise ValueError("an error that nobody foresaw")
+            return await super().append(name, data, position)
+
+    log = DayLog(Broken(store), "alice", DAY, Clock())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nobody foresaw"):
+        await log.reserve(early, Limits(requests_per_day=9))
+    await until(lambda: asked)
+    await asked[0]
+    await log.flush()
+    entries = [entry async for batch in read_all(store, "alice", DAY) for entry in batch.entries]
+    assert {type(entry).__name__ for entry in entries} == {"Reserved", "Settled"}
+    assert early not in entries
+    assert late in entries
+
+
 @pytest.mark.parametrize("usd", [None, 0.0, 1.5])
 def test_lines_are_read_as_they_were_written_with_a_price_and_without(usd: float | None) -> None:
     entry = reserved(usd=usd)
