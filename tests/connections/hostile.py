@@ -144,12 +144,14 @@ class Hostile:
     Attributes:
         seen: Paths and methods of JSON-RPC, in the order in which they came.
         written: Bytes that each path has sent.
+        headers_of_calls: The headers of each call of a tool.
     """
 
     def __init__(self, tricks: Mapping[str, Trick]) -> None:
         self._tricks = tricks
         self.seen: list[tuple[str, str]] = []
         self.written: dict[str, int] = {}
+        self.headers_of_calls: list[dict[bytes, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -162,6 +164,8 @@ class Hostile:
                 break
         message: JsonObject = json.loads(body) if body else {}
         self.seen.append((path, str(message.get("method", scope["method"]))))
+        if message.get("method") == "tools/call":
+            self.headers_of_calls.append(dict(scope["headers"]))
 
         async def count(part: Any) -> None:
             self.written[path] = self.written.get(path, 0) + len(part.get("body", b""))

@@ -59,7 +59,8 @@ async def read(portions: Portions) -> list[JsonObject]:
 async def test_page_comes_in_portions_of_few_entries_and_bytes(length: int) -> None:
     server = Pages(tools(250, "x" * length), tools(150, "x" * length, first=250), tools(1))
     current_trace.set(trace := HttpTrace())
-    pages = await read(Portions(server))
+    kept: list[object] = []
+    pages = await read(Portions(server, kept.append))
     assert [entry for page in pages for entry in page["tools"]] == [
         *tools(400, "x" * length),
         *tools(1),
@@ -72,6 +73,8 @@ async def test_page_comes_in_portions_of_few_entries_and_bytes(length: int) -> N
     # What a server says beside a page is said once.
     assert [page["_meta"] for page in pages if "_meta" in page] == [{"page": n} for n in range(3)]
     assert trace.pages == {}
+    # None of the server's pages is all that it has.
+    assert kept == []
 
 
 async def test_what_is_no_list_comes_as_it_is() -> None:
@@ -80,10 +83,33 @@ async def test_what_is_no_list_comes_as_it_is() -> None:
             return {"tools": "none"} if method == "tools/list" else {"content": [{}] * 1000}
 
     current_trace.set(HttpTrace())
-    portions = Portions(Server())
+    kept: list[object] = []
+    portions = Portions(Server(), kept.append)
     assert await portions.send_raw_request("tools/list", None) == {"tools": "none"}
     called = await portions.send_raw_request("tools/call", {"name": "tool"})
     assert len(called["content"]) == 1000
+    assert kept == []
+
+
+@pytest.mark.parametrize("count", [3, 150])
+async def test_tools_that_a_server_lists_no_more_lose_what_the_sdk_knew_of_them(
+    connections: Connections, count: int
+) -> None:
+    argument = {"type": "object", "properties": {"a": {"type": "string", "x-mcp-header": "A"}}}
+    first = 0
+
+    def listed(message: JsonObject) -> JsonObject:
+        return {"tools": [each | {"inputSchema": argument} for each in tools(count, first=first)]}
+
+    with serving(results(tools_list=listed)) as (hostile, url):
+        client_id = (await connect(connections, url)).record.id
+        for offset in (0, 1):
+            first = offset
+            await connections.list_tools("alice", client_id)
+            for number in (0, 1):
+                await connections.call_tool("alice", client_id, f"t{number}", {"a": "told"})
+    sent = [headers.get(b"mcp-param-a") for headers in hostile.headers_of_calls]
+    assert sent == [b"told", b"told", None, b"told"]
 
 
 @pytest.mark.parametrize("length", [10, 900])

@@ -1,14 +1,14 @@
 """Long lists in portions: the MCP SDK checks each page of a list in one go, on the event loop.
 
-A page of some thousand values kept everybody waiting for as long as 60 ms. So a session hands the SDK
-such a page as several, each of which it checks as ever. Free of the SDK.
+A page of some thousand values kept everybody waiting. So a session hands the SDK such a page as several,
+each of which it checks as ever. Free of the SDK.
 """
 
 import asyncio
 import itertools
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from shared.connections.client.answers import current_trace
@@ -42,10 +42,13 @@ class Portions:
 
     Args:
         dispatcher: Sends the requests of a session.
+        keep_tools: Called with the names of all tools of a server where their list comes in portions:
+            of such a list the SDK does not see that it is whole, and would never forget other tools.
     """
 
-    def __init__(self, dispatcher: Any) -> None:
+    def __init__(self, dispatcher: Any, keep_tools: Callable[[Set[str]], None]) -> None:
         self._dispatcher = dispatcher
+        self._keep_tools = keep_tools
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dispatcher, name)
@@ -69,12 +72,19 @@ class Portions:
         if count == len(entries):
             return page
         field = _FIELDS[method]
+        if method == "tools/list" and cursor is None and page.get("nextCursor") is None:
+            self._keep_tools(_names(entries))
         rest = f"{_CURSOR}{next(_numbers)}"
         trace.pages[rest] = {
             **{key: value for key, value in page.items() if key != "_meta"},
             field: entries[count:],
         }
         return {**page, field: entries[:count], "nextCursor": rest}
+
+
+def _names(entries: list[Any]) -> set[str]:
+    names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+    return {name for name in names if isinstance(name, str)}
 
 
 def _portion(entries: list[Any]) -> int:

@@ -5,12 +5,13 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx2
-from mcp import Client, MCPError, StdioServerParameters
+from mcp import Client, ClientSession, MCPError, StdioServerParameters
 from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
@@ -104,8 +105,17 @@ async def open_mcp(target: Target, retire: Callable[[], None]) -> AsyncIterator[
         # The SDK would compile and run the server's schema on the event loop: a pattern, or references
         # to references, can keep that from everybody else for days. Nothing here relies on the form.
         client.session.validate_tool_result = _accept  # type: ignore[method-assign]
-        client.session._dispatcher = Portions(client.session._dispatcher)
+        client.session._dispatcher = Portions(
+            client.session._dispatcher, partial(_keep_tools, client.session)
+        )
         yield client
+
+
+def _keep_tools(session: ClientSession, names: Set[str]) -> None:
+    """Has the SDK forget all other tools, as it does after a list that comes at once."""
+    for known in (session._x_mcp_header_maps, session._tool_output_schemas):
+        for name in known.keys() - names:
+            del known[name]
 
 
 async def _accept(name: str, result: CallToolResult) -> None:
