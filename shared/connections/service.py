@@ -196,6 +196,9 @@ class Connections:
     ) -> Completion:
         """Returns how an argument of a prompt or of a template of resources may go on.
 
+        A server that needs longer than this has to connect is connected by its lists, which have more
+        time (`cached`): each completion until then starts anew.
+
         Raises:
             ConnectionTimeout: The server is too slow, connecting included.
         """

@@ -17,6 +17,7 @@ from shared.routes.connections import connections_router
 from shared.routes.errors import install_error_handlers
 from shared.routes.middleware import RequestMiddleware
 from shared.settings import load_settings
+from shared.timing import Timing
 from tests.conftest import AUTH
 from tests.conftest import KEY as API_KEY
 from tests.connections.authority import Authority
@@ -46,10 +47,12 @@ async def make_connections(store: StateFolder) -> AsyncIterator[MakeConnections]
     async with AsyncExitStack() as stack:
 
         def make(
-            config: ConnectionsConfig | None = None, sessions: SessionCache | None = None
+            config: ConnectionsConfig | None = None,
+            sessions: SessionCache | None = None,
+            timing: Timing | None = None,
         ) -> Connections:
             config = config or ConnectionsConfig(allow_private=True, encryption_keys=[KEY])
-            connections = Connections(config, store, sessions)
+            connections = Connections(config, store, sessions, timing=timing)
             stack.push_async_callback(connections.aclose)
             return connections
 

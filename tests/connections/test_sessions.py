@@ -4,29 +4,42 @@ import asyncio
 import gc
 import json
 import logging
+import os
+import signal
+import threading
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import mcp.client.stdio
 import pytest
 
 from shared.connections import (
     Connections,
     ConnectionsConfig,
+    ConnectRequest,
     OperatorServer,
 )
+from shared.connections.client import sessions
 from shared.connections.client.sessions import SessionCache
-from shared.connections.errors import NotAuthorized, ServerRefused, ServerUnavailable
+from shared.connections.errors import (
+    ConnectionTimeout,
+    NotAuthorized,
+    ServerRefused,
+    ServerUnavailable,
+)
 from shared.errors import NotFound
 from shared.outbound import AnswerTooLarge
 from shared.outbound.transport import MAX_CONNECTIONS
 from shared.telemetry import RequestRecord, current_record, recording
+from shared.timing import Timing
 from tests.conftest import ThreadServer
 from tests.connections import foreign
 from tests.connections.authority import Authority
 from tests.connections.authorizing import begin, finish
-from tests.connections.calls import add, connect
-from tests.connections.conftest import MakeConnections, McpWorld
-from tests.connections.hostile import Exchange, Hostile
+from tests.connections.calls import CALLBACK, add, connect
+from tests.connections.conftest import KEY, MakeConnections, McpWorld
+from tests.connections.hostile import Exchange, Hostile, serving
 from tests.connections.sse_process import SseProcess
 from tests.connections.world import StateFolder
 from tests.waiting import until
@@ -36,6 +49,11 @@ MIB = 1024 * 1024
 
 async def call(connections: Connections, client_id: str, tool: str, **arguments: Any) -> Any:
     return await connections.call_tool("alice", client_id, tool, arguments)
+
+
+async def complete(connections: Connections, client_id: str) -> None:
+    argument = {"name": "any", "value": ""}
+    await connections.complete("alice", client_id, ("prompt", "any"), argument, {})
 
 
 @pytest.mark.parametrize("is_old", [False, True])
@@ -67,6 +85,52 @@ async def test_connection_that_is_ended_ends_what_runs_in_it(
     with pytest.raises(NotFound, match="ended while this call was under way"):
         await running
     server.gate.released.set()
+
+
+async def test_connecting_has_no_more_than_the_time_of_a_completion_and_lists_have_more(
+    make_connections: MakeConnections,
+) -> None:
+    is_slow, is_ready = threading.Event(), threading.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        if is_slow.is_set():
+            await until(is_ready.is_set)
+        await exchange.reply()
+
+    with serving(slow) as (_, url):
+        client_id = (await connect(make_connections(), url)).record.id
+        is_slow.set()
+        restarted = make_connections(timing=Timing(completion=0.3, listing=60))
+        for _ in range(2):
+            with pytest.raises(ConnectionTimeout, match=r"did not answer within 0\.3 s"):
+                await complete(restarted, client_id)
+        listing = asyncio.create_task(restarted.cached("tools", "alice", client_id))
+        with pytest.raises(ConnectionTimeout):
+            await complete(restarted, client_id)
+        is_ready.set()
+        assert [tool["name"] for tool in await listing] == ["tool"]
+    assert restarted.live_sessions == 1
+
+
+async def test_who_gives_up_connecting_does_not_wait_for_the_end_of_a_command(
+    make_connections: MakeConnections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "CLOSE_SECONDS", 300.0)
+    monkeypatch.setattr(mcp.client.stdio, "PROCESS_TERMINATION_TIMEOUT", 60.0)
+    noted = tmp_path / "process"
+    # It has read the first message, so it is no longer being started.
+    script = f"read line; echo $$ > {noted}.new; mv {noted}.new {noted}; sleep 300"
+    config = ConnectionsConfig(
+        stdio_commands={"local": ["sh", "-c", script]}, encryption_keys=[KEY]
+    )
+    request = ConnectRequest(transport="stdio", command=["local"])
+    connecting = asyncio.create_task(make_connections(config).connect("alice", request, CALLBACK))
+    await until(noted.exists)
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    # It is there still, and has the time that it is left. The group is ended with what it started.
+    os.killpg(int(noted.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("listed", ["tools", "resources", "prompts"])

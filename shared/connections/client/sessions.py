@@ -77,9 +77,10 @@ class Session:
         except BaseException as error:
             failure = holder.exception() if holder.done() and not holder.cancelled() else None
             holder.cancel()
-            await asyncio.wait({holder}, timeout=CLOSE_SECONDS)
             if isinstance(error, asyncio.CancelledError):
+                # Its caller has no time left for the server's part in the end.
                 raise
+            await asyncio.wait({holder}, timeout=CLOSE_SECONDS)
             raise self._sdk.translated(failure or error, self._trace) from error
 
     async def remember(self) -> None:
@@ -268,14 +269,19 @@ class SessionCache:
         # The stored discover result may be stale: retry without it.
         unknown = Session(replace(target, negotiated=None), self._sdk)
         if target.negotiated is None or is_new:
-            await unknown.open()
-            return unknown
-        session = Session(target, self._sdk)
+            return await self._opened(unknown)
+        try:
+            return await self._opened(Session(target, self._sdk))
+        except ServerRefused:
+            return await self._opened(unknown)
+
+    async def _opened(self, session: Session) -> Session:
         try:
             await session.open()
-        except ServerRefused:
-            await unknown.open()
-            return unknown
+        except BaseException:
+            # It may end later than its caller's time.
+            self._evict(session)
+            raise
         return session
 
     def _evict(self, session: Session) -> None:
