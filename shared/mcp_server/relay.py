@@ -98,12 +98,12 @@ def _cut(parts: Iterable[JsonObject], room: int) -> list[JsonObject]:
 
 
 def _size(value: Any, most: int) -> int:
-    """Returns how many characters some JSON has; where its texts have more than that, only theirs.
+    """Returns how many characters some JSON has; where its texts have more than `most`, only theirs.
 
     Megabytes are not written just to be counted: others wait meanwhile.
     """
     size, left = 0, [value]
-    while left and size <= most:
+    while left:
         inner = left.pop()
         if isinstance(inner, str):
             size += len(inner)
