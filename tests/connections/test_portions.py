@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from typing import Any
 
 import pytest
@@ -162,3 +163,15 @@ async def test_values_outside_of_long_texts_are_counted_and_no_others(seed: int)
     await check_values(body, 2)
     with pytest.raises(ServerAnswerTooLarge):
         await check_values(body, 1)
+
+
+async def test_answer_that_is_given_up_on_leaves_no_generator_to_the_loop() -> None:
+    begun: list[Any] = []
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=begun.append)
+    try:
+        with pytest.raises(ServerAnswerTooLarge):
+            await check_values(b'["' + b'","' * 500_000 + b'"]')
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    assert [each for each in begun if each.ag_frame is not None] == []
