@@ -25,8 +25,11 @@ run: $(VENV)/.run ## install and start the app on http://localhost:7071 (PORT=..
 
 install: $(VENV)/.dev .venv-mcp1/.ready .venv-clients/.ready $(NODE_READY) ## install what development and the tests need
 
+# Many processes import the same modules: without their bytecode on disk each would compile them again.
+test coverage: export PYTHONDONTWRITEBYTECODE =
+
 test: install ## install and run all tests (WORKERS=... for more or fewer processes, TEST_OPTIONS=... for pytest)
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) $(TEST_OPTIONS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(TEST_OPTIONS)
 
 coverage: install ## run all tests and write JUnit and coverage reports to test-results
 	@mkdir -p test-results && echo '*' > test-results/.gitignore
