@@ -18,7 +18,8 @@ from tests.node import NODE, installed
 PROJECT = Path(__file__).parent.parent.parent
 PYTHON = PROJECT / ".venv-clients/bin/python"
 INSTALLED = PROJECT / ".venv-clients/.ready"
-TIMEOUT = 160
+TIMEOUT = 240
+"""Seconds for a program with all of its models. Tests have longer limits, as its message says more."""
 
 _NODE_PACKAGES = {"openai": "openai", "vercel_ai": "@ai-sdk/openai"}
 PROGRAMS = ("openai", "vercel_ai", "langchain", "pydantic_ai", "agents")

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import KEY
 from tests.local_host.process import App
 from tests.ports import free_port
-from tests.v1.programs import EXPECTED, PROGRAMS, run_program
+from tests.v1.programs import EXPECTED, PROGRAMS, TIMEOUT, run_program
 
 pytestmark = pytest.mark.any_python
 
@@ -23,6 +23,7 @@ def local_origin() -> Iterator[str]:
     running.stop()
 
 
+@pytest.mark.timeout(TIMEOUT + 120)
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_program_runs_unchanged_against_the_app_of_make_run(
     name: str, local_origin: str

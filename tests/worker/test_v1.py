@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from tests.conftest import KEY, StandIn
-from tests.v1.programs import EXPECTED, PROGRAMS, run_program
+from tests.v1.programs import EXPECTED, PROGRAMS, TIMEOUT, run_program
 from tests.worker.process import WorkerProcess
 
 MODEL = "gpt-6-luna"
@@ -65,6 +65,7 @@ async def test_plain_chats_pictures_forms_and_embeddings(
         ]
 
 
+@pytest.mark.timeout(TIMEOUT + 120)
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_programs_of_other_clients_run_unchanged(
     worker: WorkerProcess, stand_in: StandIn, name: str
