@@ -30,6 +30,8 @@ _IMPORTED = (
     *("openai", "azure.storage.blob.aio", "httpx2", "cryptography.hazmat", "PIL.Image"),
 )
 _NOTHING: Mapping[str, str] = {}
+_END_SECONDS = 60
+"""How long the prepared process may take to end, which it may still be preparing."""
 
 
 class WarmProcess:
@@ -172,7 +174,11 @@ class _Template:
 
     def _end(self) -> None:
         self._socket.close()
-        self._process.wait()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._stack.close()
 
 
@@ -218,11 +224,16 @@ def main() -> None:
 
 
 def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
-    """Returns a request and its files; an empty one where the other side has ended."""
+    """Returns a request and its files; an empty one where the other side ended before it was sent."""
     head, files, *_ = socket.recv_fds(connection, 4, 4)
     data = b""
     while head and len(data) < int.from_bytes(head):
-        data += connection.recv(2**16)
+        received = connection.recv(2**16)
+        if not received:
+            for each in files:
+                os.close(each)
+            return b"", []
+        data += received
     return data, files
 
 
