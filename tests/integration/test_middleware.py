@@ -5,7 +5,11 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 from pytest_mock import MockerFixture
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
+from shared.disconnect import SHUTDOWN_REASON
+from shared.routes.middleware import RequestMiddleware
 from tests.conftest import MakeClient
 from tests.integration.log_lines import request_lines
 
@@ -308,3 +312,29 @@ async def test_head_is_answered_as_get_without_the_body(
         "GET",
         "HEAD",
     ]
+
+
+@pytest.mark.parametrize(("method", "has_body"), [("GET", True), ("HEAD", False)])
+@pytest.mark.parametrize(
+    ("error", "status"), [(RuntimeError("a bug"), 500), (ClientDisconnect(), 503)]
+)
+async def test_head_gets_no_body_where_the_outermost_layer_answers_either(
+    error: Exception, status: int, method: str, has_body: bool
+) -> None:
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        raise error
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect", "reason": SHUTDOWN_REASON}
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    # Without HTTP clients and servers, which leave out bodies by themselves.
+    scope = {"type": "http", "method": method, "path": "/health", "headers": []}
+    await RequestMiddleware(fail, 60)(scope, receive, send)
+    assert sent[0]["status"] == status
+    assert bool(b"".join(each["body"] for each in sent[1:])) is has_body

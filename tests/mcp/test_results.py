@@ -5,6 +5,7 @@ import json
 import random
 from base64 import b64decode, b64encode
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import mcp_types as types
@@ -63,7 +64,7 @@ async def test_picture_comes_as_text_link_and_image(mcp_client: Client, stand_in
 
 
 async def test_repeat_by_key_shows_the_picture_again(mcp_client: Client, stand_in: StandIn) -> None:
-    key: Any = {"idempotency-key": f"shown to {id(mcp_client)}"}
+    key: Any = {"idempotency-key": f"shown {uuid4()}"}
     arguments = {"prompt": "A hill", "size": "32x32"}
     first, second = [
         await mcp_client.call_tool("generate_image", arguments, meta=key) for _ in range(2)
@@ -76,7 +77,7 @@ async def test_repeat_by_key_shows_the_picture_again(mcp_client: Client, stand_i
 async def test_repeat_links_what_was_deleted_since_as_far_as_it_knows_it(
     mcp_client: Client, wire: httpx2.AsyncClient
 ) -> None:
-    key: Any = {"idempotency-key": f"deleted since {id(mcp_client)}"}
+    key: Any = {"idempotency-key": f"deleted since {uuid4()}"}
     arguments = {"prompt": "A hill", "size": "32x32"}
     first = await mcp_client.call_tool("generate_image", arguments, meta=key)
     assert first.structured_content is not None

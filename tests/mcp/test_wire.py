@@ -53,11 +53,14 @@ async def test_other_methods_end_with_405_that_names_post(
 # Size
 
 
-# Names as Azure gives them: old ones, new ones, the longest.
+# Names as Azure gives them, old ones, new ones and the longest, with whether they leave room for icons;
+# then the longest that does, and the next.
 HOSTS = {
     "openai-mcp-functions.azurewebsites.net": True,
     "openai-mcp-functions-a1b2c3d4e5f6g7h8.westus-01.azurewebsites.net": True,
     f"{'a' * 60}-a1b2c3d4e5f6g7h8.germanywestcentral-01.azurewebsites.net": False,
+    "a" * 72: True,
+    "a" * 73: False,
 }
 
 
@@ -73,10 +76,9 @@ async def test_list_of_tools_is_small_on_the_wire(
         message, headers = modern_request("tools/list")
     response = await client.post("/mcp", json=message, headers=headers)
     assert len(response.content) < 16_000
-    # Icons came with revision 2025-11-25.
     [answer] = answers(response)
     icons = [tool.get("icons") for tool in answer["result"]["tools"] if "icons" in tool]
-    # They came with revision 2025-11-25, and are left out where they would be too long.
+    # Icons came with revision 2025-11-25, and are left out where they would be too long.
     assert bool(icons) is (version >= "2025-11-25" and HOSTS[host])
     assert all(icon["src"].startswith(f"{url}/pages/") for [icon] in icons)
 
