@@ -19,6 +19,7 @@ MAX_VALUES = 100_000
 MAX_EXACT_INTEGER = 2**53
 """Up to which numbers with a fraction hold every integer (RFC 8259, section 6)."""
 
+_TOO_DEEP = f"The JSON is nested more than {MAX_DEPTH} levels deep. Flatten it."
 _TOO_MANY_VALUES = f"The JSON has more than {MAX_VALUES} values. Send fewer."
 
 # Without escapes in strings; possessive, so that nothing is tried twice.
@@ -43,6 +44,9 @@ def read_json(document: bytes) -> Any:
     try:
         value = from_json(document, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:
+        # The decoder's own limit is higher than ours.
+        if "recursion limit exceeded" in str(error):
+            raise InvalidRequest(_TOO_DEEP) from error
         raise MalformedJson("The body is not valid JSON.") from error
     check_limits(value)
     return value
@@ -81,9 +85,7 @@ def check_limits(value: Any) -> None:
     while level:
         depth += 1
         if depth > MAX_DEPTH:
-            raise InvalidRequest(
-                f"The JSON is nested more than {MAX_DEPTH} levels deep. Flatten it."
-            )
+            raise InvalidRequest(_TOO_DEEP)
         deeper = []
         for each in level:
             values += len(each)

@@ -1,7 +1,16 @@
 """The MCP server over our tools, and the stateless endpoint that hosts it or any other."""
 
+from shared.mcp_server.batch import BAD_ID, has_valid_id
 from shared.mcp_server.content import KINDS, read_kinds
 from shared.mcp_server.endpoint import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.mcp_server.list_answers import ListAnswers
 
-__all__ = ["KINDS", "MAX_MESSAGE_BYTES", "ListAnswers", "McpEndpoint", "read_kinds"]
+__all__ = [
+    "BAD_ID",
+    "KINDS",
+    "MAX_MESSAGE_BYTES",
+    "ListAnswers",
+    "McpEndpoint",
+    "has_valid_id",
+    "read_kinds",
+]

@@ -22,6 +22,8 @@ MAX_BATCH_MESSAGES = 100
 MAX_PARALLEL_MESSAGES = 8
 BATCH_REVISION = "2025-03-26"
 
+BAD_ID = "The id of a request must be a string or an integer. Send one."
+
 _SSE_HEADERS = [
     (b"content-type", EVENT_STREAM.encode()),
     (b"cache-control", b"no-cache, no-transform"),
@@ -43,6 +45,17 @@ def read_batch(scope: Scope, body: bytes) -> list[Any] | None:
     except (ValueError, RecursionError):
         return None
     return messages if isinstance(messages, list) else None
+
+
+def has_valid_id(message: Any) -> bool:
+    """Returns whether a message has no id or one that the protocol knows, neither null nor a fraction.
+
+    The SDK takes a request with another one for a notification, and answers nothing.
+    Source: https://modelcontextprotocol.io/specification/2025-06-18/basic#requests
+    """
+    if not isinstance(message, dict) or "method" not in message or "id" not in message:
+        return True
+    return isinstance(message["id"], str | int) and not isinstance(message["id"], bool)
 
 
 async def answer_batch(
@@ -69,6 +82,9 @@ async def answer_batch(
     async def answer_one(message: Any) -> None:
         async with places:
             answer = _EventWriter(send if wants_answer else None)
+            if not has_valid_id(message):
+                await _error(400, BAD_ID)(scope, receive, answer)
+                return
             # Every message has a scope of its own: the SDK's parts keep things in it.
             await app({**scope}, replay(json.dumps(message).encode()), answer)
 

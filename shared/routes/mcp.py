@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from shared.auth import Guard
 from shared.context import CallContext
 from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson, MethodNotAllowed
-from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint, read_kinds
+from shared.mcp_server import BAD_ID, MAX_MESSAGE_BYTES, McpEndpoint, has_valid_id, read_kinds
 from shared.routes.body import read_body
 from shared.routes.connection_query import named_connections
 from shared.routes.guarded_route import (
@@ -71,7 +71,8 @@ class _Mcp:
             await authorize(request, self._guard, "tools")
             body = await read_body(request, MAX_MESSAGE_BYTES)
         try:
-            read_json(body)
+            if not has_valid_id(read_json(body)):
+                raise InvalidRequest(BAD_ID)
         except InvalidRequest as error:
             await _protocol_error(error)(scope, receive, send)
             return

@@ -125,7 +125,7 @@ class Settings(BaseModel):
         default=(),
         alias="MCP_ALLOWED_ORIGINS",
         description="Origins that a browser MCP client may send besides these and the app's own, "
-        "comma-separated.",
+        "comma-separated, or `*`.",
     )
     connections: ConnectionsSettings
     otlp: OtlpSettings

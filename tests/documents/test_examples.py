@@ -40,7 +40,7 @@ def test_there_are_commands_to_try() -> None:
 def test_command_works_as_written(command: str, app_origin: str) -> None:
     # Of a stream, the last event holds the whole answer.
     answer = json.loads(
-        run_shell(command, app_origin, {"MCP_API_KEY": KEY}).rpartition("data: ")[2]
+        run_shell(command, app_origin, {"GATEWAY_KEY": KEY}).rpartition("data: ")[2]
     )
     assert "detail" not in answer
     assert answer.get("finish_reason", "stop") == "stop"

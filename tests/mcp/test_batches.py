@@ -42,6 +42,24 @@ async def test_batch_of_the_largest_size_is_answered(wire: httpx2.AsyncClient) -
     assert found == {id_: {"jsonrpc": "2.0", "id": id_, "result": {}} for id_ in range(100)}
 
 
+BAD_ID = {
+    "code": -32600,
+    "message": "The id of a request must be a string or an integer. Send one.",
+}
+
+
+@pytest.mark.parametrize("bad", [None, 1.5, True, [], {}])
+async def test_request_with_an_id_that_the_protocol_forbids_is_refused_alone_and_in_a_batch(
+    wire: httpx2.AsyncClient, bad: Any
+) -> None:
+    call = {**request(1, "tools/call", {"name": "server_time"}), "id": bad}
+    alone = await wire.post("/mcp", json=call)
+    assert alone.status_code == 400
+    assert alone.json() == {"jsonrpc": "2.0", "id": None, "error": BAD_ID}
+    found = by_id(await wire.post("/mcp", json=[call, request(2, "ping")]))
+    assert found == {None: alone.json(), 2: {"jsonrpc": "2.0", "id": 2, "result": {}}}
+
+
 @pytest.mark.parametrize("size", [0, 101])
 async def test_batch_of_no_messages_or_too_many_answers_400(
     wire: httpx2.AsyncClient, size: int

@@ -340,7 +340,7 @@ async def test_json_that_is_no_message_answers_400(wire: httpx2.AsyncClient, bod
 
 async def test_deeply_nested_json_answers_400(wire: httpx2.AsyncClient) -> None:
     response = await wire.post("/mcp", content=b"[" * 100_000)
-    assert (response.status_code, response.json()["error"]["code"]) == (400, -32700)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, -32600)
 
 
 async def test_body_of_the_largest_size_is_read(wire: httpx2.AsyncClient) -> None:

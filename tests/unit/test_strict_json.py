@@ -33,6 +33,12 @@ def test_too_many_values_are_refused_before_they_are_decoded(
     assert decode.call_count == 0
 
 
+@pytest.mark.parametrize("depth", [65, 200, 201, 5000])
+def test_what_is_nested_too_deep_is_told_so_however_deep(depth: int) -> None:
+    with pytest.raises(InvalidRequest, match="more than 64 levels deep"):
+        read_json(b"[" * depth + b"]" * depth)
+
+
 @pytest.mark.parametrize(
     "value",
     [
