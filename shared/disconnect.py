@@ -1,6 +1,6 @@
 """What happens when a client disconnects: the block that works for it is cancelled.
 
-Calls with an idempotency key and detached tools go on: see `tools/claims.py`.
+Calls with an idempotency key and detached tools go on: see `tools/tool.py`.
 """
 
 import asyncio
