@@ -112,9 +112,10 @@ async def test_no_route_takes_what_only_python_calls_json(
         ({str(number): 0 for number in range(MAX_KEYS + 1)}, MAX_KEYS),
         ({"a": [[{str(number): 0 for number in range(MAX_KEYS + 1)}]]}, MAX_KEYS),
         (json.loads("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)), MAX_DEPTH),
+        (json.loads("[" * 300 + "]" * 300), MAX_DEPTH),
         ({"a": [0] * MAX_VALUES}, MAX_VALUES),
     ],
-    ids=["keys", "keys inside", "levels", "values"],
+    ids=["keys", "keys inside", "levels", "hundreds of levels", "values"],
 )
 async def test_no_route_takes_json_of_too_many_parts(
     client: httpx2.AsyncClient, paths: list[str], document: Any, limit: int

@@ -106,10 +106,9 @@ async def test_broken_json_answers_400(client: httpx2.AsyncClient, path: str) ->
         b'{"message": "a", "model": "\\ud800"}',
         b"\xff{}",
         b'{"message": "\xff"}',
-        b'{"message": ' + b"[" * 100_000,
         b"1" * 5000,
     ],
-    ids=["half a character", "no UTF-8", "no UTF-8 inside", "too deep", "too long a number"],
+    ids=["half a character", "no UTF-8", "no UTF-8 inside", "too long a number"],
 )
 async def test_unreadable_json_answers_400(client: httpx2.AsyncClient, content: bytes) -> None:
     headers = {"Content-Type": "application/json"}
