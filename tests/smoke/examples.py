@@ -31,7 +31,7 @@ def try_example(command: str, base_url: str, key: str) -> tuple[bool, str]:
     """Runs a command against an app, and returns whether it worked and what to say of it."""
     done = subprocess.run(
         ["bash", "-c", command.replace(LOCAL, base_url)],
-        env={"PATH": os.environ["PATH"], "MCP_API_KEY": key},
+        env={"PATH": os.environ["PATH"], "GATEWAY_KEY": key},
         capture_output=True,
         text=True,
         check=False,
@@ -57,11 +57,13 @@ def main() -> int:
     key = os.environ.get("SMOKE_API_KEY", "")
     if not key:
         parser.error("set SMOKE_API_KEY to a key with the scopes chat and tools")
+    texts = "\n".join((PROJECT / name).read_text() for name in DOCUMENTS)
+    # Those that manage keys need an administrator's.
+    commands = [command for command in examples(texts) if "$GATEWAY_KEY" in command]
+    if not commands:
+        sys.exit("No example of the documents has its key in $GATEWAY_KEY.")
     failed = False
-    for command in examples("\n".join((PROJECT / name).read_text() for name in DOCUMENTS)):
-        if "$MCP_API_KEY" not in command:
-            # Those that manage keys need an administrator's.
-            continue
+    for command in commands:
         path = command.partition(LOCAL)[2].split()[0]
         if options.without_images and path.endswith("_image"):
             sys.stdout.write(f"skipped  {path} (--without-images)\n")
