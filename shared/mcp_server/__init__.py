@@ -1,9 +1,9 @@
 """The MCP server over our tools, and the stateless endpoint that hosts it or any other."""
 
-from shared.mcp_server.batch import BAD_ID, has_valid_id
 from shared.mcp_server.content import KINDS, read_kinds
 from shared.mcp_server.endpoint import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.mcp_server.list_answers import ListAnswers
+from shared.mcp_server.messages import BAD_ID, has_valid_id
 
 __all__ = [
     "BAD_ID",

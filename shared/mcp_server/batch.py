@@ -16,13 +16,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from shared.asgi import AsgiApplication, replay
 from shared.disconnect import cancel_on_disconnect
+from shared.mcp_server.messages import BAD_ID, has_valid_id
 from shared.outbound import EVENT_STREAM
 
 MAX_BATCH_MESSAGES = 100
 MAX_PARALLEL_MESSAGES = 8
 BATCH_REVISION = "2025-03-26"
-
-BAD_ID = "The id of a request must be a string or an integer. Send one."
 
 _SSE_HEADERS = [
     (b"content-type", EVENT_STREAM.encode()),
@@ -45,17 +44,6 @@ def read_batch(scope: Scope, body: bytes) -> list[Any] | None:
     except (ValueError, RecursionError):
         return None
     return messages if isinstance(messages, list) else None
-
-
-def has_valid_id(message: Any) -> bool:
-    """Returns whether a message has no id or one that the protocol knows, neither null nor a fraction.
-
-    The SDK takes a request with another one for a notification, and answers nothing.
-    Source: https://modelcontextprotocol.io/specification/2025-06-18/basic#requests
-    """
-    if not isinstance(message, dict) or "method" not in message or "id" not in message:
-        return True
-    return isinstance(message["id"], str | int) and not isinstance(message["id"], bool)
 
 
 async def answer_batch(

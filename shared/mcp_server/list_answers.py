@@ -22,6 +22,7 @@ from shared.connections import ConnectionProblem
 from shared.context import CallContext
 from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError
+from shared.mcp_server.messages import read_request
 from shared.selection import ToolSelection, ToolSelector
 from shared.tools import ToolSpec
 
@@ -144,13 +145,8 @@ class ListRequest:
 
 def read_list_request(scope: Scope, body: bytes) -> ListRequest | None:
     """Returns a request for the list; None for all else, and for what is better left to the SDK."""
-    if len(body) > MAX_REQUEST_BYTES or _METHOD.encode() not in body:
-        return None
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(message, dict) or message.get("method") != _METHOD:
+    message = read_request(body, _METHOD, MAX_REQUEST_BYTES)
+    if message is None:
         return None
     id_ = message.pop("id", None)
     if type(id_) is not int and not (isinstance(id_, str) and _PLAIN_ID.fullmatch(id_)):

@@ -5,12 +5,13 @@ It is there for what comes before the result, which is progress, and comments th
 open. A tool that asks nobody outside has neither where its client wants no progress.
 """
 
-import json
 from collections.abc import Collection
 from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Scope
+
+from shared.mcp_server.messages import read_request
 
 MAX_REQUEST_BYTES = 16 * 1024
 """Maximum bytes of a request that is looked at: larger ones cost more than their stream does."""
@@ -26,17 +27,11 @@ def is_short_call(scope: Scope, body: bytes, tools: Collection[str]) -> bool:
         body: The whole body.
         tools: The names of short tools.
     """
-    # The SDK takes what accepts JSON only where it writes no streams; the answer to it is 406 here.
+    # Both types must be accepted, else 406: where it answers with JSON, the SDK would ask for that only.
     from mcp.server.streamable_http import check_accept_headers
 
-    if len(body) > MAX_REQUEST_BYTES or _METHOD.encode() not in body:
-        return False
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    is_call = isinstance(message, dict) and message.get("method") == _METHOD
-    params = message.get("params") if is_call else None
+    message = read_request(body, _METHOD, MAX_REQUEST_BYTES)
+    params = message.get("params") if message is not None else None
     return (
         isinstance(params, dict)
         and isinstance(name := params.get("name"), str)
