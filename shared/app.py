@@ -180,7 +180,11 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
             mcp_path=MCP_PATH,
             public_paths=resource.metadata_paths if resource else (),
         )
-    api.add_middleware(RequestMiddleware, deadline_seconds=settings.request_deadline_seconds)
+    api.add_middleware(
+        RequestMiddleware,
+        deadline_seconds=settings.request_deadline_seconds,
+        body_seconds=timing.body,
+    )
     return api
 
 

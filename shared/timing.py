@@ -7,6 +7,9 @@ KEEP_ALIVE_SECONDS = 4.0
 which uvicorn, on which vLLM and many MCP servers run, closes one. A request sent just then fails, and
 one that costs money or calls a tool is not made again."""
 
+BODY_SECONDS = 30.0
+"""How long a client may send nothing of a request's body: mobile networks come back within seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -22,6 +25,7 @@ class Timing:
         storage_timeout: How long storage may be silent during one attempt.
         default_video_poll: Pause between two questions after a video whose provider names none.
         longest_video_poll: The longest pause that a provider can ask for.
+        body: How long a client may send nothing of a request's body.
         ping: Silence in an event stream after which a comment keeps proxies from giving up, and in an
             MCP call after which its progress is told again.
         provider_backoff: About how long the first pause before another attempt at a provider is.
@@ -41,6 +45,7 @@ class Timing:
     storage_timeout: float = 20.0
     default_video_poll: float = 5.0
     longest_video_poll: float = 300.0
+    body: float = BODY_SECONDS
     ping: float = 15.0
     provider_backoff: float = 0.5
     tool: float = 120.0

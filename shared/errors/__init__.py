@@ -22,6 +22,7 @@ are::
     │   └── ForbiddenAddress                 422  invalid_request
     ├── MethodNotAllowed                     405  method_not_allowed
     ├── TooLarge                             413  too_large
+    ├── RequestTimeout                       408  request_timeout
     ├── PriceUnknown                         403  price_unknown
     ├── LimitReached
     │   ├── RequestLimitReached              429  rate_limited
@@ -110,6 +111,7 @@ from shared.errors.requests import (
     MalformedRange,
     MethodNotAllowed,
     NotFound,
+    RequestTimeout,
     TooLarge,
     UnsatisfiableRange,
 )
@@ -164,6 +166,7 @@ __all__ = [
     "QuotaExceeded",
     "RateLimited",
     "RequestLimitReached",
+    "RequestTimeout",
     "ShuttingDown",
     "SigningKeysUnavailable",
     "StorageUnavailable",

@@ -133,6 +133,28 @@ class TooLarge(GatewayError):
     code = "too_large"
 
 
+class RequestTimeout(GatewayError):
+    """Raised when a request body stops coming.
+
+    Args:
+        seconds: How long nothing came.
+    """
+
+    status = 408
+    code = "request_timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The request body is not complete, and nothing of it came for {seconds:g} seconds. "
+            "Send the request again; if it has a Content-Length, check it against the body."
+        )
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """That the connection ends, because the rest of the body may still come (section 15.5.9)."""
+        return {"Connection": "close"}
+
+
 class DeadlineExceeded(GatewayError):
     """Raised when the budget of a request is used up."""
 

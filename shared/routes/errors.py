@@ -58,7 +58,7 @@ STATUSES: Mapping[int, str] = {
     401: "No valid API key.",
     403: "The key lacks a scope.",
     404: "Unknown id, or the id of another principal.",
-    408: "The connected server did not answer in time.",
+    408: "The body stopped coming, or the connected server did not answer in time.",
     409: "The resource is being modified concurrently, or the idempotency key was used for another "
     "request.",
     413: "The body is too large.",

@@ -18,8 +18,9 @@ from shared.errors import (
 )
 from shared.routes.errors import error_response, internal_error_response
 from shared.routes.exchange import Exchange
-from shared.routes.slow_clients import GRACE_SECONDS, BoundedSend
+from shared.routes.slow_clients import GRACE_SECONDS, BoundedReceive, BoundedSend
 from shared.settings import Settings
+from shared.timing import BODY_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class RequestMiddleware:
     Args:
         app: What answers.
         deadline_seconds: Budget of one request.
+        body_seconds: How long a client may send nothing of its body.
         send_grace_seconds: How much longer a client may take to read its answer.
     """
 
@@ -40,10 +42,12 @@ class RequestMiddleware:
         self,
         app: ASGIApp,
         deadline_seconds: float,
+        body_seconds: float = BODY_SECONDS,
         send_grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._app = app
         self._deadline_seconds = deadline_seconds
+        self._body_seconds = body_seconds
         self._send_grace_seconds = send_grace_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,8 +56,9 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         deadline = Deadline.after(self._deadline_seconds)
+        bounded_receive = BoundedReceive(receive, self._body_seconds)
         bounded_send = BoundedSend(send, deadline, self._send_grace_seconds)
-        with Exchange(scope, receive, bounded_send, deadline).recorded() as exchange:
+        with Exchange(scope, bounded_receive, bounded_send, deadline).recorded() as exchange:
             try:
                 try:
                     await self._app(scope, exchange.receive, exchange.send)

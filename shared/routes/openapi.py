@@ -34,7 +34,7 @@ OPENAI_TAG = "openai"
 GUARDED_STATUSES = (401, 403, 503, 504)
 """What any operation behind the guard can answer."""
 
-OPENAI_STATUSES = (400, 401, 403, 404, 413, 429, 500, 502, 503, 504)
+OPENAI_STATUSES = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)
 
 PARAMETERS = {
     "client_id": "Id of the connection, as `POST /mcp/connect` returned it.",
@@ -114,16 +114,17 @@ def _describe_errors(path: str, operation: Json, is_open: bool) -> None:
     # FastAPI documents it for every operation with a parameter, also where any text is right.
     responses.pop("422", None)
     statuses = {500} if is_open else {500, *GUARDED_STATUSES}
+    if "408" in responses:
+        # What is slow there is the caller's server.
+        statuses.discard(504)
     if _takes_json(operation):
         statuses.add(400)
     if "requestBody" in operation:
-        statuses.add(413)
+        statuses |= {408, 413}
     if "requestBody" in operation or _has_typed_query(operation):
         statuses.add(422)
     if "{" in path:
         statuses.add(404)
-    if "408" in responses:
-        statuses.discard(504)
     for status, response in document_errors(*sorted(statuses)).items():
         responses.setdefault(str(status), response)
     operation["responses"] = dict(sorted(responses.items()))

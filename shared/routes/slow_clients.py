@@ -1,11 +1,16 @@
-"""How an answer reaches its client: in small pieces, and not for ever."""
+"""How bodies come from clients and answers reach them: in small pieces, and not for ever."""
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Send
+from starlette.types import Message, Receive, Send
 
 from shared.deadline import Deadline
+from shared.errors import RequestTimeout
+
+T = TypeVar("T")
 
 PIECE_BYTES = 64 * 1024
 """Sent at once: a server takes pieces of any size, and holds them until its client has read them."""
@@ -19,6 +24,35 @@ STALL_SECONDS = 60.0
 
 class SlowClient(ClientDisconnect):
     """Raised when a client does not read its answer in time; handled as when it disconnects."""
+
+
+class BoundedReceive:
+    """A ``receive`` that gives a client a limited time to send the next bytes of its body.
+
+    Args:
+        receive: The server's.
+        seconds: How long the client may send nothing.
+    """
+
+    def __init__(self, receive: Receive, seconds: float) -> None:
+        self._receive = receive
+        self._seconds = seconds
+        self._is_complete = False
+
+    async def __call__(self) -> Message:
+        """Receives one message; when the body has come, waits for the next one as long as it takes.
+
+        Raises:
+            RequestTimeout: The body stopped coming.
+        """
+        if self._is_complete:
+            return await self._receive()
+        try:
+            message = await _within(self._seconds, self._receive())
+        except _TooSlow as error:
+            raise RequestTimeout(self._seconds) from error
+        self._is_complete = not message.get("more_body", False)
+        return message
 
 
 class BoundedSend:
@@ -70,19 +104,30 @@ class BoundedSend:
         if self.gave_up:
             raise SlowClient
         seconds = STALL_SECONDS if self._is_download else self._until.remaining()
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(None) as limit:
-                # The loop comes to it only where the server waits for the client: mostly there is no
-                # timer, which would cost more than what is sent.
-                starting = loop.call_soon(limit.reschedule, loop.time() + seconds)
-                try:
-                    await self._send(message)
-                finally:
-                    starting.cancel()
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
+            await _within(seconds, self._send(message))
+        except _TooSlow as error:
             self.gave_up = True
             raise SlowClient from error
         self.bytes_sent += len(message.get("body", b""))
+
+
+class _TooSlow(Exception):
+    """Raised when a client is."""
+
+
+async def _within(seconds: float, awaitable: Awaitable[T]) -> T:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as limit:
+            # The loop comes to it only where the server waits for the client: mostly there is no
+            # timer, which would cost more than what is sent.
+            starting = loop.call_soon(limit.reschedule, loop.time() + seconds)
+            try:
+                return await awaitable
+            finally:
+                starting.cancel()
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise _TooSlow from error

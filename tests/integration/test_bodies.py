@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,8 +17,9 @@ from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES, held_limit
 from shared.routes.v1.router import MAX_FORM_BYTES, MAX_JSON_BYTES
 from shared.settings import SCOPES, load_settings
 from shared.strict_json import MAX_DEPTH, MAX_KEYS, MAX_VALUES
+from shared.timing import Timing
 from tests.conftest import KEY, ThreadServer, digest
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, until
 
 MEBIBYTE = 1024 * 1024
 
@@ -75,12 +77,15 @@ def limit_of(path: str) -> int:
 
 def complaint(response: httpx2.Response) -> tuple[int, Any, str]:
     """Status, code and sentence of an error, in the shape of each protocol."""
-    body = response.json()
-    if "error" in body and "jsonrpc" not in body:
-        return response.status_code, body["error"]["code"], body["error"]["message"]
-    if "jsonrpc" in body:
-        return response.status_code, body["error"]["code"], body["error"]["message"]
-    return response.status_code, body["code"], body["detail"]
+    return complaint_of((response.status_code, response.json()))
+
+
+def complaint_of(answer: tuple[int, dict[str, Any]]) -> tuple[int, Any, str]:
+    """The same of a status and a body."""
+    status, body = answer
+    if "error" in body:
+        return status, body["error"]["code"], body["error"]["message"]
+    return status, body["code"], body["detail"]
 
 
 @pytest.mark.parametrize(
@@ -235,22 +240,36 @@ def hasty_origin(hasty_app: FastAPI) -> Iterator[str]:
         yield server.origin
 
 
-async def answer_to_half_a_body(origin: str, path: str) -> tuple[int, dict[str, Any]]:
-    """Sends the beginning of a body and no more of it, and returns the answer."""
+@asynccontextmanager
+async def half_a_body(
+    origin: str, path: str, begin: bytes = b'{"message":', length: int = 1000
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection over which the beginning of a body was sent."""
     target = urlsplit(origin)
     reader, writer = await asyncio.open_connection(target.hostname, target.port)
     try:
         writer.write(
             f"POST {path} HTTP/1.1\r\nHost: app\r\nAuthorization: Bearer {KEY}\r\n"
-            "Content-Type: application/json\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n"
-            '{"message":'.encode()
+            f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n".encode()
+            + begin
         )
-        async with asyncio.timeout(30):
-            head = await reader.readuntil(b"\r\n\r\n")
-            body = await reader.read()
+        yield reader, writer
     finally:
         writer.close()
-    return int(head.split()[1]), json.loads(body)
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[int, dict[str, Any]]:
+    """The answer on a connection, which has a length."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.partition("content-length: ")[2].splitlines()[0])
+        return int(head.split()[1]), json.loads(await reader.readexactly(length))
+
+
+async def answer_to_half_a_body(origin: str, path: str) -> tuple[int, dict[str, Any]]:
+    """Sends the beginning of a body and no more of it, and returns the answer."""
+    async with half_a_body(origin, path) as (reader, _):
+        return await answer_of(reader)
 
 
 async def test_body_that_does_not_come_in_time_is_not_waited_for(
@@ -261,6 +280,60 @@ async def test_body_that_does_not_come_in_time_is_not_waited_for(
     for path, (status, body) in zip(paths, answers, strict=True):
         assert (body.get("error") or body)["code"] == "deadline_exceeded", path
         assert status == (408 if path.startswith("/mcp/") else 504), path
+
+
+async def test_body_that_stops_coming_is_answered_before_the_deadline(
+    environment: dict[str, str],
+) -> None:
+    app = create_app(load_settings(environment), Timing(body=0.5))
+    sentence = (
+        "The request body is not complete, and nothing of it came for 0.5 seconds. "
+        "Send the request again; if it has a Content-Length, check it against the body."
+    )
+    with ThreadServer(app) as server:
+        paths = posts(app)
+        answers = await asyncio.gather(
+            *(answer_to_half_a_body(server.origin, each) for each in paths)
+        )
+        for path, answer in zip(paths, answers, strict=True):
+            assert complaint_of(answer) == (408, "request_timeout", sentence), path
+        async with half_a_body(server.origin, "/chat") as (reader, _):
+            await answer_of(reader)
+            # The connection ends.
+            assert await reader.read() == b""
+
+
+@pytest.mark.parametrize("kept", [0, 5_000_000], ids=["first bytes", "megabytes"])
+async def test_upload_that_stops_coming_leaves_no_medium(
+    stored_environment: dict[str, str], kept: int
+) -> None:
+    app = create_app(load_settings(stored_environment), Timing(body=0.5))
+    begin = b"\x89PNG\r\n\x1a\n" + bytes(kept)
+    with ThreadServer(app) as server:
+        async with half_a_body(server.origin, UPLOAD, begin, 20_000_000) as (reader, _):
+            assert complaint_of(await answer_of(reader))[:2] == (408, "request_timeout")
+        async with httpx2.AsyncClient(base_url=server.origin) as client:
+            listed = await client.get(UPLOAD, headers={"Authorization": f"Bearer {KEY}"})
+    assert listed.json()["media"] == []
+
+
+async def test_body_that_comes_slowly_but_steadily_is_taken(environment: dict[str, str]) -> None:
+    app = create_app(load_settings(environment), Timing(body=2))
+    content = b"{}".rjust(100_000)
+    with ThreadServer(app) as server:
+        client = httpx2.AsyncClient(base_url=server.origin)
+        slow = half_a_body(server.origin, "/tools/server_time", b"", len(content))
+        stopped = half_a_body(server.origin, "/chat")
+        async with client, slow as (slow_reader, slow_writer), stopped as (stopped_reader, _):
+            sent, refused = 0, asyncio.create_task(answer_of(stopped_reader))
+            while not refused.done() and sent < len(content) - 1:
+                slow_writer.write(content[sent : sent + 1])
+                sent += 1
+                # Takes less than the time that a body has, and both together more.
+                await client.get("/health")
+            assert (await refused)[0] == 408
+            slow_writer.write(content[sent:])
+            assert (await answer_of(slow_reader))[0] == 200
 
 
 async def test_large_bodies_that_a_process_has_no_room_for_are_refused_until_others_have_ended(

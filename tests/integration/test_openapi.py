@@ -140,14 +140,14 @@ def test_operations_document_the_statuses_that_they_can_answer(document: Json) -
 EXPECTED_STATUSES = {
     "health": "401 422 500 503",
     "server_time": "401 403 500 503 504",
-    "tool_server_time": "400 401 403 413 422 500 503 504",
-    "tool_add_task": "400 401 403 409 413 422 500 503 504",
-    "tool_complete_task": "400 401 403 404 409 413 422 500 503 504",
-    "tool_generate_image": "400 401 403 409 413 422 429 500 502 503 504",
-    "chat": "400 401 403 404 409 413 422 429 500 502 503 504",
+    "tool_server_time": "400 401 403 408 413 422 500 503 504",
+    "tool_add_task": "400 401 403 408 409 413 422 500 503 504",
+    "tool_complete_task": "400 401 403 404 408 409 413 422 500 503 504",
+    "tool_generate_image": "400 401 403 408 409 413 422 429 500 502 503 504",
+    "chat": "400 401 403 404 408 409 413 422 429 500 502 503 504",
     "conversations_list": "401 403 422 500 503 504",
     "conversation_delete": "401 403 404 409 500 503 504",
-    "media_create": "401 403 413 422 500 503 504",
+    "media_create": "401 403 408 413 422 500 503 504",
     "mcp_call_tool": "400 401 403 404 408 409 413 422 500 502 503",
 }
 
