@@ -17,6 +17,8 @@ are::
     │   └── IdempotencyMismatch              409  idempotency_mismatch
     ├── InvalidRequest                       422  invalid_request
     │   ├── MalformedJson                    400  invalid_request
+    │   ├── NotAcceptable                    406  invalid_request
+    │   ├── UnsupportedMediaType             415  invalid_request
     │   ├── MalformedRange                   400  invalid_request
     │   ├── UnsatisfiableRange               416  invalid_request
     │   └── ForbiddenAddress                 422  invalid_request
@@ -110,10 +112,12 @@ from shared.errors.requests import (
     MalformedJson,
     MalformedRange,
     MethodNotAllowed,
+    NotAcceptable,
     NotFound,
     RequestTimeout,
     TooLarge,
     UnsatisfiableRange,
+    UnsupportedMediaType,
 )
 from shared.errors.service import (
     AuthNotConfigured,
@@ -151,6 +155,7 @@ __all__ = [
     "MethodNotAllowed",
     "MisfitToken",
     "ModelNotAllowed",
+    "NotAcceptable",
     "NotConfigured",
     "NotFound",
     "Outcome",
@@ -174,6 +179,7 @@ __all__ = [
     "TooManyDownloads",
     "Unauthorized",
     "UnsatisfiableRange",
+    "UnsupportedMediaType",
     "complaints_of",
     "cut_text",
     "failure_of",

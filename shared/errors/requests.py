@@ -73,6 +73,18 @@ class MalformedJson(InvalidRequest):
     status = 400
 
 
+class NotAcceptable(InvalidRequest):
+    """Raised when the header ``Accept`` leaves out a kind of answer that may be needed."""
+
+    status = 406
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """Raised when the header ``Content-Type`` names what a route does not read."""
+
+    status = 415
+
+
 class MalformedRange(InvalidRequest):
     """Raised when the header ``Range`` is no range of bytes."""
 

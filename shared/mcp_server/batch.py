@@ -10,7 +10,6 @@ import json
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -61,7 +60,8 @@ async def answer_batch(
     Raises:
         ClientDisconnect: The client has disconnected.
     """
-    if refusal := _refuse(messages, scope):
+    if not 0 < len(messages) <= MAX_BATCH_MESSAGES:
+        refusal = _error(f"A batch holds 1 to {MAX_BATCH_MESSAGES} messages.")
         await refusal(scope, receive, send)
         return
     wants_answer = not all(map(_wants_no_answer, messages))
@@ -71,7 +71,7 @@ async def answer_batch(
         async with places:
             answer = _EventWriter(send if wants_answer else None)
             if not has_valid_id(message):
-                await _error(400, BAD_ID)(scope, receive, answer)
+                await _error(BAD_ID)(scope, receive, answer)
                 return
             # Every message has a scope of its own: the SDK's parts keep things in it.
             await app({**scope}, replay(json.dumps(message).encode()), answer)
@@ -85,22 +85,9 @@ async def answer_batch(
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _refuse(messages: list[Any], scope: Scope) -> Response | None:
-    # Once the stream of the batch has begun, its messages' own refusals could not change the status.
-    from mcp.server.streamable_http import check_accept_headers
-
-    if not Headers(scope=scope).get("content-type", "").lower().startswith("application/json"):
-        return _error(400, "The Content-Type header must be application/json")
-    if not all(check_accept_headers(Request(scope))):
-        return _error(406, "The Accept header must have application/json and text/event-stream")
-    if not 0 < len(messages) <= MAX_BATCH_MESSAGES:
-        return _error(400, f"A batch holds 1 to {MAX_BATCH_MESSAGES} messages")
-    return None
-
-
-def _error(status: int, message: str) -> Response:
+def _error(message: str) -> Response:
     error = {"code": -32600, "message": message}
-    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=status)
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=400)
 
 
 class _EventWriter:

@@ -70,7 +70,8 @@ class McpEndpoint:
 
         Args:
             body: The whole body, already read and of a size that the caller allows.
-            scope: Of the request; its ``state`` reaches the server's handlers.
+            scope: Of the request, whose headers say that the body is JSON and that both a document and
+                a stream are taken; its ``state`` reaches the server's handlers.
             receive: Of the request; watched for the client's disconnect.
             send: Of the request.
         """
@@ -82,7 +83,7 @@ class McpEndpoint:
             messages = read_batch(scope, body)
             if messages is not None:
                 await answer_batch(messages, app, scope, receive, send)
-            elif managers.documents and is_short_call(scope, body, self._short_tools):
+            elif managers.documents and is_short_call(body, self._short_tools):
                 # The SDK watches the client beside a stream only.
                 async with cancel_on_disconnect(receive):
                     await managers.documents.asgi_app(scope, replay(body), send)

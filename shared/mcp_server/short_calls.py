@@ -8,9 +8,6 @@ open. A tool that asks nobody outside has neither where its client wants no prog
 from collections.abc import Collection
 from typing import Any
 
-from starlette.requests import Request
-from starlette.types import Scope
-
 from shared.mcp_server.messages import read_request
 
 MAX_REQUEST_BYTES = 16 * 1024
@@ -19,17 +16,13 @@ MAX_REQUEST_BYTES = 16 * 1024
 _METHOD = "tools/call"
 
 
-def is_short_call(scope: Scope, body: bytes, tools: Collection[str]) -> bool:
+def is_short_call(body: bytes, tools: Collection[str]) -> bool:
     """Returns whether a request wants the result of a short tool and nothing before it.
 
     Args:
-        scope: Of the request.
         body: The whole body.
         tools: The names of short tools.
     """
-    # Both types must be accepted, else 406: where it answers with JSON, the SDK would ask for that only.
-    from mcp.server.streamable_http import check_accept_headers
-
     message = read_request(body, _METHOD, MAX_REQUEST_BYTES)
     params = message.get("params") if message is not None else None
     return (
@@ -37,7 +30,6 @@ def is_short_call(scope: Scope, body: bytes, tools: Collection[str]) -> bool:
         and isinstance(name := params.get("name"), str)
         and name in tools
         and not _wants_progress(params.get("_meta"))
-        and all(check_accept_headers(Request(scope)))
     )
 
 

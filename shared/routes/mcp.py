@@ -10,7 +10,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from shared.auth import Guard
 from shared.context import CallContext
-from shared.errors import ForbiddenOrigin, InvalidRequest, MalformedJson, MethodNotAllowed
+from shared.errors import (
+    ForbiddenOrigin,
+    InvalidRequest,
+    MalformedJson,
+    MethodNotAllowed,
+    NotAcceptable,
+    UnsupportedMediaType,
+)
 from shared.mcp_server import BAD_ID, MAX_MESSAGE_BYTES, McpEndpoint, has_valid_id, read_kinds
 from shared.routes.body import read_body
 from shared.routes.connection_query import named_connections
@@ -29,6 +36,9 @@ IDEMPOTENCY_META = "idempotency-key"
 
 CONTENT_PARAMETER = "content"
 """The kinds of content that a client takes in results, by the protocol's names."""
+
+DOCUMENT = "application/json"
+STREAM = "text/event-stream"
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -71,6 +81,7 @@ class _Mcp:
             await authorize(request, self._guard, "tools")
             body = await read_body(request, MAX_MESSAGE_BYTES)
         try:
+            _check_headers(request)
             if not has_valid_id(read_json(body)):
                 raise InvalidRequest(BAD_ID)
         except InvalidRequest as error:
@@ -133,11 +144,42 @@ def _with_late_start(send: Send) -> Send:
 
 
 def _protocol_error(error: InvalidRequest) -> JSONResponse:
-    """Returns the answer to a body that is no message, as JSON-RPC 2.0 has it (section 5.1)."""
+    """Returns the answer to a request that holds no message, as JSON-RPC 2.0 has it (section 5.1)."""
     current_record().fail(error.failure)
     code = PARSE_ERROR if isinstance(error, MalformedJson) else INVALID_REQUEST
     described = {"code": code, "message": error.detail}
-    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": described}, status_code=400)
+    # Where only its fields are wrong, an error's own status is 422, which the protocol does not have.
+    status = 400 if error.status == InvalidRequest.status else error.status
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": described}, status_code=status)
+
+
+def _check_headers(request: Request) -> None:
+    """Refuses what the SDK would refuse without a word.
+
+    Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server
+
+    Raises:
+        UnsupportedMediaType: The body is declared as something else than JSON.
+        NotAcceptable: The client does not take both kinds of answer, or does not say so.
+    """
+    [sent] = _media_types(request, "content-type")[:1]
+    if sent != DOCUMENT:
+        raise UnsupportedMediaType(
+            f"The header Content-Type must be {DOCUMENT}. Send 'Content-Type: {DOCUMENT}'."
+        )
+    accepted = {*_media_types(request, "accept")}
+    if not all(
+        accepted & {each, f"{each.partition('/')[0]}/*", "*/*"} for each in (DOCUMENT, STREAM)
+    ):
+        raise NotAcceptable(
+            f"The header Accept must name {DOCUMENT} and {STREAM}. Send 'Accept: {DOCUMENT}, {STREAM}'."
+        )
+
+
+def _media_types(request: Request, header: str) -> list[str]:
+    """Returns the media types in a header, without their parameters; at least an empty one."""
+    listed = request.headers.get(header, "").split(",")
+    return [each.partition(";")[0].strip().lower() for each in listed]
 
 
 def _check_origin(request: Request, allowed: frozenset[str]) -> None:

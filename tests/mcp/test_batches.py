@@ -69,7 +69,7 @@ async def test_batch_of_no_messages_or_too_many_answers_400(
     assert response.json() == {
         "jsonrpc": "2.0",
         "id": None,
-        "error": {"code": -32600, "message": "A batch holds 1 to 100 messages"},
+        "error": {"code": -32600, "message": "A batch holds 1 to 100 messages."},
     }
 
 

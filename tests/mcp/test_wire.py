@@ -364,26 +364,39 @@ async def test_body_over_the_limit_answers_413(wire: httpx2.AsyncClient, is_chun
 
 
 @pytest.mark.parametrize("version", ["2025-03-26", "2025-11-25", "2026-07-28"])
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonl", ""]
+)
 @pytest.mark.parametrize("is_batch", [False, True])
-async def test_other_content_type_is_a_client_error_that_names_the_header(
+async def test_other_content_type_answers_415_and_says_what_to_send(
     wire: httpx2.AsyncClient, version: str, content_type: str, is_batch: bool
 ) -> None:
     headers = {"Content-Type": content_type, "MCP-Protocol-Version": version}
     response = await wire.post("/mcp", content=as_json(PING, is_batch), headers=headers)
-    assert response.is_client_error
-    assert "Content-Type" in response.text
+    sentence = (
+        "The header Content-Type must be application/json. Send 'Content-Type: application/json'."
+    )
+    assert (response.status_code, response.json()) == (415, protocol_error(sentence))
 
 
 @pytest.mark.parametrize("version", ["2025-03-26", "2025-11-25", "2026-07-28"])
-@pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "text/html"])
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "text/html", ""])
 @pytest.mark.parametrize("is_batch", [False, True])
-async def test_client_that_does_not_take_both_kinds_of_answer_gets_406(
+async def test_client_that_does_not_take_both_kinds_of_answer_gets_406_that_says_what_to_send(
     wire: httpx2.AsyncClient, version: str, accept: str, is_batch: bool
 ) -> None:
     headers = {"Accept": accept, "MCP-Protocol-Version": version}
     response = await wire.post("/mcp", content=as_json(PING, is_batch), headers=headers)
-    assert response.status_code == 406
+    sentence = (
+        "The header Accept must name application/json and text/event-stream. "
+        "Send 'Accept: application/json, text/event-stream'."
+    )
+    assert (response.status_code, response.json()) == (406, protocol_error(sentence))
+
+
+def protocol_error(message: str) -> dict[str, Any]:
+    """An error of JSON-RPC that answers no message."""
+    return {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": message}}
 
 
 def as_json(message: Mapping[str, Any], is_batch: bool) -> bytes:
