@@ -8,11 +8,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
-from starlette.types import Scope
 
 from shared.errors import (
     BUG,
@@ -33,6 +30,7 @@ from shared.routes.openai_errors import (
     speaks_openai,
 )
 from shared.routes.protected_resource import ProtectedResource, challenge_of
+from shared.routes.routing import allowed_methods
 from shared.telemetry import current_record
 
 
@@ -170,7 +168,9 @@ def install_error_handlers(api: FastAPI, resource: ProtectedResource | None = No
         if error.status_code == NotFound.status:
             return error_response(request, NotFound(_NO_ROUTE))
         if error.status_code == MethodNotAllowed.status:
-            allowed = _methods_of(api, request.scope)
+            allowed = allowed_methods(api, request.scope)
+            if not allowed:
+                return error_response(request, NotFound(_NO_ROUTE))
             return error_response(request, MethodNotAllowed(request.method, allowed))
         failure = failure_of(error.status_code, InvalidRequest.code)
         body = _body(request, error.status_code, failure, error.detail)
@@ -179,16 +179,6 @@ def install_error_handlers(api: FastAPI, resource: ProtectedResource | None = No
     api.add_exception_handler(GatewayError, on_gateway_error)
     api.add_exception_handler(RequestValidationError, on_validation_error)
     api.add_exception_handler(HTTPException, on_http_error)
-
-
-def _methods_of(api: FastAPI, scope: Scope) -> list[str]:
-    # Each of our routes has one method, and Starlette tells only that of the first with the path.
-    methods: set[str] = set()
-    for context in iter_route_contexts(api.routes):
-        match, _ = context.original_route.matches(scope)
-        if match is not Match.NONE:
-            methods |= set(context.methods or ())
-    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _with_hint(complaint: dict[str, Any]) -> dict[str, Any]:

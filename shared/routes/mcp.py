@@ -26,7 +26,7 @@ from shared.routes.guarded_route import (
     check_idempotency_key,
     request_deadline,
 )
-from shared.routes.routing import AsgiRoute
+from shared.routes.routing import AsgiRoute, refusing
 from shared.strict_json import read_json
 from shared.telemetry import current_record
 
@@ -43,6 +43,8 @@ STREAM = "text/event-stream"
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 
+_REFUSED = ("GET", "HEAD", "DELETE")
+
 _LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
 
@@ -57,8 +59,8 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
     """
     # GET would open a stream that never says anything, DELETE would end a session that is not there:
     # the server keeps no sessions, and the protocol's answer to both is then 405.
-    methods = ["GET", "POST", "DELETE"]
-    answer = _Mcp(endpoint, guard, frozenset(origins))
+    methods = ["POST", *_REFUSED]
+    answer = refusing(*_REFUSED)(_Mcp(endpoint, guard, frozenset(origins)))
     return APIRouter(
         routes=[AsgiRoute(MCP_PATH, answer, methods=methods, name="mcp", include_in_schema=False)]
     )

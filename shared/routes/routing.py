@@ -11,13 +11,16 @@ parameters are found by their path.
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+_REFUSED = "refused_methods"
 _OF_PATH = ("path_regex", "path_format", "param_convertors")
 
 
@@ -85,6 +88,31 @@ class DeferredRoute(APIRoute):
             )
             vars(self).update({**vars(made), **vars(self)})
             self._is_made = True
+
+
+def refusing(*methods: str) -> Callable[[Endpoint], Endpoint]:
+    """Marks an endpoint that takes some methods only to refuse them: no ``Allow`` names them.
+
+    Args:
+        methods: The methods.
+    """
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        vars(endpoint)[_REFUSED] = frozenset(methods)
+        return endpoint
+
+    return mark
+
+
+def allowed_methods(api: FastAPI, scope: Scope) -> list[str]:
+    """Returns the methods that the path of a request has; none where the path is not there."""
+    # Each of our routes has one method, and Starlette tells only that of the first with the path.
+    methods: set[str] = set()
+    for context in iter_route_contexts(api.routes):
+        route = context.original_route
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+            methods |= set(context.methods or ()) - getattr(route.endpoint, _REFUSED, frozenset())
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def add_routes(api: FastAPI, *routers: APIRouter) -> None:

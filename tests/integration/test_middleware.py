@@ -1,16 +1,20 @@
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from fastapi.routing import iter_route_contexts
 from pytest_mock import MockerFixture
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from shared.app import create_app
 from shared.disconnect import SHUTDOWN_REASON
 from shared.routes.middleware import RequestMiddleware
-from tests.conftest import MakeClient
+from shared.settings import SCOPES, load_settings
+from tests.conftest import KEY, MakeClient, digest
 from tests.integration.log_lines import request_lines
 
 ORIGIN = "https://app.example"
@@ -85,6 +89,29 @@ async def test_wrong_method_says_which_is_right(client: httpx2.AsyncClient) -> N
     response = await client.get("/chat")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert response.json()["code"] == "method_not_allowed"
+
+
+async def test_every_path_names_the_methods_that_it_answers_and_no_other(
+    make_client: MakeClient, environment: dict[str, str]
+) -> None:
+    keys = {"default": {"sha256": digest(KEY), "scopes": list(SCOPES)}}
+    environment |= {"API_KEYS": json.dumps(keys)}
+    client = make_client(environment)
+    templates = {
+        each.path or ""
+        for each in iter_route_contexts(create_app(load_settings(environment)).routes)
+    }
+    assert {"/mcp", "/v1/{path:path}", "/media/{media_id}"} <= templates
+    for path in (re.sub("{[^}]*}", "unknown", each) for each in templates):
+        refused = await client.options(path)
+        assert refused.status_code == (404 if path == "/v1/unknown" else 405), path
+        answered = []
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
+            response = await client.request(method, path)
+            # Under /v1 what is not there is answered in OpenAI's format, with 404.
+            if response.status_code != 405 and "There is no route /v1/" not in response.text:
+                answered += ["GET", "HEAD"] if method == "GET" else [method]
+        assert refused.headers.get("allow", "") == ", ".join(answered), path
 
 
 @pytest.mark.parametrize("path", ["/chat", "/tools/generate"])

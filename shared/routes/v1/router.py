@@ -22,6 +22,7 @@ from shared.media_parts import MediaParts
 from shared.openai_service import Capability, OpenAIService
 from shared.outbound import Downloads
 from shared.routes.guarded_route import Context, guarded
+from shared.routes.routing import refusing
 from shared.routes.v1.agent import AGENT, AgentModel, replace_work
 from shared.routes.v1.bodies import (
     JSON,
@@ -49,6 +50,7 @@ MAX_FORM_BYTES = 95 * 1024 * 1024
 """Maximum bytes of a form: the Functions host takes 100 MB."""
 
 FORM = "multipart/form-data"
+_ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE")
 AGENT_PATHS = ("chat/completions", "responses")
 
 
@@ -168,11 +170,9 @@ def openai_router(
         register(route)
 
     @router.api_route(
-        "/{path:path}",
-        methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        name="openai_unknown",
-        include_in_schema=False,
+        "/{path:path}", methods=[*_ANY_METHOD], name="openai_unknown", include_in_schema=False
     )
+    @refusing(*_ANY_METHOD)
     async def unknown(path: str) -> Response:
         """Answers what is not there in OpenAI's format."""
         raise NotFound(
