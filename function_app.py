@@ -11,9 +11,10 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response, web
 from fastapi.routing import iter_route_contexts
 from starlette.types import Receive, Scope, Send
+from uvicorn.config import HTTP_PROTOCOLS
 
 from shared.app import create_app
-from shared.asgi import AsgiResponse
+from shared.asgi import HTTP_PROTOCOL, AsgiResponse
 from shared.functions_worker import WorkerServer, respond
 from shared.housekeeping import SCHEDULE
 from shared.settings import load_settings
@@ -38,6 +39,7 @@ _ASGI_KEYS = frozenset(
 
 # The worker's library makes its own HTTP server of what it finds there.
 web.FastAPI = WorkerServer
+HTTP_PROTOCOLS["auto"] = HTTP_PROTOCOL
 
 settings = load_settings()
 api = create_app(settings)

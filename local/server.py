@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.asgi import HTTP_PROTOCOL
 from shared.disconnect import SHUTDOWN_REASON
 
 LOOPBACK = "127.0.0.1"
@@ -81,6 +82,7 @@ class LoopbackServer(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             self._end_requests_of(app),
+            http=HTTP_PROTOCOL,
             log_config=None,
             log_level="critical",
             access_log=False,

@@ -357,6 +357,7 @@ async def main(project: Path) -> int:
     server.listen()
     document = {
         "origin": f"http://127.0.0.1:{server.port}",
+        "http_uri": worker.http_uri,
         "pid": os.getpid(),
         "functions": [asdict(function) for function in worker.functions],
         "errors": errors,

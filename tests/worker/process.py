@@ -75,6 +75,7 @@ class WorkerProcess:
 
     Attributes:
         origin: Where it serves.
+        http_uri: Where the worker's own server is, which the host forwards to.
         functions: Name, route and methods of the HTTP functions that the worker indexed.
         timers: Name and schedule of its functions with a timer trigger.
         shared_file: The file of the package ``shared`` that it imported.
@@ -83,6 +84,7 @@ class WorkerProcess:
     """
 
     origin: str
+    http_uri: str
     functions: list[dict[str, Any]]
     timers: dict[str, str]
     shared_file: str
@@ -184,7 +186,13 @@ def _worker(report: Lines, log: Lines) -> WorkerProcess:
         if function["trigger"] == "timerTrigger"
     }
     return WorkerProcess(
-        document["origin"], functions, timers, document["shared"], log, document["pid"]
+        document["origin"],
+        document["http_uri"],
+        functions,
+        timers,
+        document["shared"],
+        log,
+        document["pid"],
     )
 
 

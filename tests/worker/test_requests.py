@@ -1,5 +1,6 @@
 """Requests and their whole answers, through the worker."""
 
+import asyncio
 import re
 from typing import Any
 from unittest.mock import ANY
@@ -177,3 +178,13 @@ async def test_log_has_one_line_of_each_request_without_the_callers_url(
         "outcome": "ok",
     }
     assert secret not in str(worker.log)
+
+
+async def test_worker_reads_requests_as_the_local_host_does(worker: WorkerProcess) -> None:
+    url = httpx2.URL(worker.http_uri)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"GET /health HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n")
+    async with asyncio.timeout(60):
+        answer = await reader.read(-1)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
