@@ -1,0 +1,69 @@
+"""Generates the methods of a dataclass when one of them is used, not when the class is made.
+
+`dataclasses` writes ``__init__``, ``__repr__``, ``__eq__`` and their like as text and compiles it, which
+takes half a millisecond for each class. Our modules and the libraries have 200 classes when the app has
+been imported, and a first answer makes objects of a third of them.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import wraps
+from types import FunctionType
+from typing import Any
+
+
+def defer_methods() -> None:
+    """Defers from now on; dataclasses that are made already stay as they are.
+
+    Does nothing before Python 3.13, where `dataclasses` compiles each method by itself.
+    """
+    if builder := getattr(dataclasses, "_FuncBuilder", None):
+        builder.add_fns_to_class = _later(builder.add_fns_to_class)
+
+
+def _later(generate: Callable[[Any, type], None]) -> Callable[[Any, type], None]:
+    @wraps(generate)
+    def add_fns_to_class(builder: Any, cls: type) -> None:
+        if builder.overwrite_errors.keys() & vars(cls).keys():
+            # It raises why the class may not have methods of its own of these names.
+            generate(builder, cls)
+            return
+        for name in builder.names:
+            # A method that the class has itself stays, but for a few, such as a hash of None.
+            if name not in vars(cls) or builder.unconditional_adds.get(name):
+                setattr(cls, name, _DeferredMethod(name, cls, builder, generate))
+
+    return add_fns_to_class
+
+
+class _DeferredMethod:
+    """Stands in a class for a method until it is asked for, by a call or by `inspect`.
+
+    Args:
+        name: The method's name.
+        cls: The class.
+        builder: Has the text of all generated methods of the class.
+        generate: Compiles it and puts the methods into a class.
+    """
+
+    def __init__(
+        self, name: str, cls: type, builder: Any, generate: Callable[[Any, type], None]
+    ) -> None:
+        self._name = name
+        self._cls = cls
+        self._builder = builder
+        self._generate = generate
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        # A class with slots is made again, of what the first one had.
+        self._cls = owner
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        # Into another class first: no thread may find the real one without its methods.
+        made = type(self._cls.__name__, (), {"__qualname__": self._cls.__qualname__})
+        self._generate(self._builder, made)
+        for name in self._builder.names:
+            if isinstance(vars(self._cls).get(name), _DeferredMethod):
+                setattr(self._cls, name, vars(made)[name])
+        method: FunctionType = vars(made)[self._name]
+        return method.__get__(instance, owner)
