@@ -20,7 +20,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 PACKAGES = frozenset(
@@ -38,13 +38,15 @@ PACKAGES = frozenset(
         "openai.types.responses",
         "openai.types.shared",
         "openai.types.shared_params",
+        "uvicorn",
         "werkzeug",
     }
 )
 """Packages whose ``__init__`` does nothing but import names from their modules."""
 
 REBUILDING = frozenset({"fastapi.openapi.models", "mcp_types._types"})
-"""Modules that at their end build models which refer to later ones. Their first use can do that too."""
+"""Modules that at their end build models which refer to later ones, or adapters of many models. Their
+first use can do that too."""
 
 UNUSED = frozenset({"openai._vendor.httpx_aiohttp", "pydantic.v1"})
 """Optional parts of libraries: without them, ``openai`` has no client over aiohttp, nor loads it, and
@@ -56,6 +58,7 @@ def defer_loading() -> None:
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
         _rebuild_later()
+        _adapt_later()
     # Every model inherits it. The first use of a model builds it, under pydantic's own lock.
     BaseModel.model_config["defer_build"] = True
     # FastAPI does the same, but only while it makes a route, which builds nothing any more.
@@ -106,6 +109,12 @@ def _rebuild_later() -> None:
         return result
 
     BaseModel.model_rebuild = classmethod(model_rebuild)  # type: ignore[method-assign,assignment]
+
+
+def _adapt_later() -> None:
+    defers = TypeAdapter._defer_build.fget  # type: ignore[attr-defined]
+    # What it defers it builds as a model is built.
+    TypeAdapter._defer_build = property(lambda self: _is_loading_models.get() or defers(self))  # type: ignore[method-assign,assignment]
 
 
 class _DeferredPackage(ModuleType):

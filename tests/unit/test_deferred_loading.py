@@ -127,6 +127,23 @@ print(Schema.__pydantic_complete__, CallToolRequestParams.__pydantic_complete__)
     assert run(code).splitlines() == ["False False", "string tool", "True True"]
 
 
+def test_adapters_of_many_models_are_built_by_their_first_use() -> None:
+    code = """
+from mcp_types import client_request_adapter as adapter
+before = adapter.pydantic_complete
+print(before, type(adapter.validate_python({"method": "ping"})).__name__, adapter.pydantic_complete)
+"""
+    assert run(code) == "False PingRequest True"
+
+
+def test_server_of_a_deferred_package_needs_none_of_its_command_line() -> None:
+    code = """
+import uvicorn
+print("click" in sys.modules, uvicorn.Config.__name__, uvicorn.Server.__name__)
+"""
+    assert run(code) == "False Config Server"
+
+
 def test_rebuilding_finds_names_of_the_function_that_asks_for_it() -> None:
     code = """
 from pydantic import BaseModel
