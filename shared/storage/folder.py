@@ -25,6 +25,15 @@ P = ParamSpec("P")
 
 CHUNK_BYTES = 256 * 1024
 _SETTING = "LOCAL_STORAGE_PATH"
+_ADVICE: tuple[tuple[type[OSError], str], ...] = (
+    (
+        NotADirectoryError,
+        "A file is in the place of a folder. Move it away, or name another folder.",
+    ),
+    (FileNotFoundError, "Put it back, or start the app again to begin with an empty one."),
+    (OSError, "Make room in it and give this app the right to read and write there."),
+)
+"""What to do about an error of the operating system: the first kind that it is."""
 
 
 class FolderStore:
@@ -128,8 +137,12 @@ class FolderStore:
             return await self._signer.sign(name, expires_at)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def checked() -> T:
+            self._folder.check_root()
+            return work(*args, **kwargs)
+
         with _errors():
-            return await asyncio.to_thread(work, *args, **kwargs)
+            return await asyncio.to_thread(checked)
 
     async def _acquire(self, work: Callable[[], T], release: Callable[[T], object]) -> T:
         """Opens something in a thread, which goes on when the caller is cancelled meanwhile."""
@@ -166,8 +179,8 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        advice = next((text for kind, text in _ADVICE if isinstance(error, kind)))
         raise StorageUnavailable(
-            f"The folder of {_SETTING} cannot be used: {error.strerror or error}. "
-            "Make room in it and give this app the right to write there.",
+            f"The folder of {_SETTING} cannot be used: {error.strerror or error}. {advice}",
             is_transient=False,
         ) from error

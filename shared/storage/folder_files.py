@@ -6,10 +6,12 @@ Nobody but the app's own user can read them, whatever the umask.
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from errno import ENOTDIR
 from hashlib import sha256
 from pathlib import Path
 from time import time
@@ -49,6 +51,8 @@ class FolderFiles:
     """
 
     def __init__(self, root: Path, container: str) -> None:
+        self._root = root
+        self._was_there = False
         self._objects = root / container
         self._uploads = root / UPLOADS
         self._locks = root / LOCKS
@@ -57,6 +61,23 @@ class FolderFiles:
     def path(self, name: str) -> Path:
         """Returns where an object's file is, or would be."""
         return self._objects.joinpath(*check_name(name).split("/"))
+
+    def check_root(self) -> None:
+        """Checks that the folder of all containers is one; what is in another place would read as empty.
+
+        Raises:
+            NotADirectoryError: Something else is in its place.
+            FileNotFoundError: It is gone; before anything is written it need not be there.
+        """
+        try:
+            mode = self._root.stat().st_mode
+        except FileNotFoundError:
+            if self._was_there:
+                raise
+            return
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(self._root))
+        self._was_there = True
 
     def create(self, name: str, data: bytes, headers: ContentHeaders | None) -> ObjectInfo:
         """Writes a new file at once, or not at all."""
@@ -189,11 +210,12 @@ class FolderFiles:
         return self._metadata.joinpath(*check_name(f"{name}.json").split("/"))
 
     def _names(self, prefix: str) -> Iterator[str]:
-        folder = self._objects.joinpath(*prefix.split("/")[:-1])
-        for path in folder.rglob("*"):
-            name = path.relative_to(self._objects).as_posix()
-            if name.startswith(prefix) and path.is_file():
-                yield name
+        top = self._objects.joinpath(*prefix.split("/")[:-1])
+        for folder, _, files in os.walk(top, onerror=_raise_unless_missing):
+            for file in files:
+                name = Path(folder, file).relative_to(self._objects).as_posix()
+                if name.startswith(prefix):
+                    yield name
 
     def _info(self, name: str, status: os.stat_result) -> ObjectInfo:
         modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
@@ -225,6 +247,12 @@ def _finish(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
     file.close()
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    # A folder that cannot be read would be listed as empty.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _etag(status: os.stat_result) -> str:
