@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -52,7 +53,9 @@ async def complete(exchange: Exchange) -> Response:
     with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
     chunks = list(chunk_bodies(body["model"], answer, with_usage=with_usage))
     chunks = in_style_of(rule.style, chunks, "delta")
-    events = [f"data: {data}\n\n".encode() for data in [*map(json.dumps, chunks), "[DONE]"]]
+    # Written when they are sent: of a long answer all at once would hold up what else the loop does,
+    # which under `make run` is the app.
+    events = (f"data: {data}\n\n".encode() for data in chain(map(json.dumps, chunks), ["[DONE]"]))
     return stream(events, len(chunks), "text/event-stream", rule)
 
 

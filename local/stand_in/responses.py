@@ -51,11 +51,10 @@ async def respond(exchange: Exchange) -> Response:
     response = _response(body, answer, tools)
     if not body.get("stream"):
         return document(response, rule)
-    events = [
-        f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
-        for event in _events(response, answer)
-    ]
-    return stream(events, len(events), "text/event-stream", rule)
+    events = [*_events(response, answer)]
+    # Written when they are sent, as those of chat completions.
+    written = (f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in events)
+    return stream(written, len(events), "text/event-stream", rule)
 
 
 def _items_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
