@@ -61,11 +61,13 @@ def _handler(name: str) -> Callable[[Request], Awaitable[Response]]:
     async def handle(req: Request) -> Response:
         return await respond(req, AsgiResponse(_serve))
 
+    # It becomes the function's.
     handle.__name__ = name
     return handle
 
 
-async def _housekeeping(timer: func.TimerRequest) -> None:
+async def housekeeping(timer: func.TimerRequest) -> None:
+    """Does the regular work."""
     await api.state.housekeeping.run()
 
 
@@ -87,12 +89,11 @@ def _add_triggers() -> None:
         if route.path not in answers_preflight:
             methods.append("OPTIONS")
             answers_preflight.add(route.path)
-        trigger = app.route(_template(route.path), methods=methods)
-        app.function_name(route.name)(trigger(_handler(route.name)))
+        app.route(_template(route.path), methods=methods)(_handler(route.name))
     # A timer needs the host's storage, without which the host would not start.
     if settings.has_host_storage:
         timer = app.timer_trigger("timer", SCHEDULE, run_on_startup=False, use_monitor=True)
-        app.function_name("housekeeping")(timer(_housekeeping))
+        timer(housekeeping)
 
 
 _add_triggers()

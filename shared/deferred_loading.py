@@ -45,8 +45,8 @@ PACKAGES = frozenset(
 """Packages whose ``__init__`` does nothing but import names from their modules."""
 
 REBUILDING = frozenset({"fastapi.openapi.models", "mcp_types._types"})
-"""Modules that at their end build models which refer to later ones, or adapters of many models. Their
-first use can do that too."""
+"""Modules that at their end build models which refer to later ones, or adapters of several models.
+Their first use can do that too."""
 
 UNUSED = frozenset({"openai._vendor.httpx_aiohttp", "pydantic.v1"})
 """Optional parts of libraries: without them, ``openai`` has no client over aiohttp, nor loads it, and
