@@ -23,6 +23,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from infra.left_out import leave_out
 from infra.sbom import bill_of_materials
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -211,17 +212,8 @@ def _install(root: Path) -> list[dict[str, object]]:
     installed: list[dict[str, object]] = json.loads(report.read_text(encoding="utf-8"))["install"]
     report.unlink()
     requirements.unlink()
-    _remove_console_scripts(root / SITE_PACKAGES)
+    leave_out(root / SITE_PACKAGES)
     return installed
-
-
-def _remove_console_scripts(site_packages: Path) -> None:
-    # They are for a shell, and name the interpreter of the machine that built them.
-    shutil.rmtree(site_packages / "bin", ignore_errors=True)
-    for record in site_packages.glob("*.dist-info/RECORD"):
-        lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = "".join(line for line in lines if not line.startswith("../../bin/"))
-        record.write_text(kept, encoding="utf-8", newline="\n")
 
 
 def requirements_of_the_runtime(lock: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The package as it is deployed: what is in it, and that the real worker loads it alone."""
 
+import csv
 import json
 import os
 import re
@@ -7,11 +8,14 @@ import stat
 import subprocess
 import sys
 import zipfile
+from fnmatch import fnmatchcase
+from importlib.metadata import distributions
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from infra.left_out import LEFT_OUT, is_left_out
 from infra.package import CONTENT, SITE_PACKAGES, build, local_version
 from shared import __version__
 from shared.app import create_app
@@ -103,6 +107,110 @@ def test_bill_of_materials_lists_every_distribution_with_its_digest(
     }
     assert listed == {(name.lower().replace("_", "-"), version) for name, version in installed}
     assert all(len(c["hashes"][0]["content"]) == 64 for c in bill["components"])
+
+
+def test_records_list_what_is_there(package: zipfile.ZipFile) -> None:
+    names = set(package.namelist())
+    prefix = f"{SITE_PACKAGES.as_posix()}/"
+    records = [name for name in names if name.endswith(".dist-info/RECORD")]
+    recorded = {
+        prefix + row[0]
+        for name in records
+        for row in csv.reader(package.read(name).decode().splitlines())
+    }
+    assert sorted(recorded - names) == []
+    # All but what pip and the compilation add.
+    added = re.compile(r".*\.(pyc|dist-info/(INSTALLER|REQUESTED|direct_url\.json))")
+    there = {name for name in names if name.startswith(prefix) and not added.fullmatch(name)}
+    assert sorted(there - recorded) == []
+
+
+@pytest.mark.parametrize("pattern", LEFT_OUT)
+def test_each_pattern_of_what_is_left_out_still_matches_something(pattern: str) -> None:
+    files = (str(file) for found in distributions() for file in found.files or ())
+    assert any(fnmatchcase(file.replace("../../../bin/", "../../bin/"), pattern) for file in files)
+
+
+def test_nothing_that_is_left_out_is_in_the_package(package: zipfile.ZipFile) -> None:
+    prefix = f"{SITE_PACKAGES.as_posix()}/"
+    names = [name.removeprefix(prefix) for name in package.namelist() if name.startswith(prefix)]
+    assert [name for name in names if is_left_out(name)] == []
+
+
+def run_alone(root: Path, code: str, *arguments: str) -> str:
+    """Runs Python with the unpacked package and nothing else, and returns what it prints."""
+    path = os.pathsep.join(map(str, (root / SITE_PACKAGES, root)))
+    done = subprocess.run(
+        [sys.executable, "-S", "-B", "-c", code, *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": path},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def unpacked(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack(output / "app.zip", tmp_path_factory.mktemp("unpacked")).root
+
+
+IMPORT_ALL = """
+import shared
+import ast, importlib, pathlib
+for path in sorted(pathlib.Path("shared").rglob("*.py")):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+"""
+
+
+def test_all_that_our_modules_import_anywhere_is_in_the_package(unpacked: Path) -> None:
+    run_alone(unpacked, IMPORT_ALL)
+
+
+LOAD_BINARIES = """
+import importlib, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+for path in sorted(root.rglob("*.so")):
+    parts = path.relative_to(root).with_name(path.name.split(".")[0]).parts
+    print(".".join(parts))
+    importlib.import_module(".".join(parts))
+"""
+
+
+def test_all_binaries_find_their_libraries(unpacked: Path) -> None:
+    assert "PIL._imaging" in run_alone(unpacked, LOAD_BINARIES, SITE_PACKAGES.as_posix()).split()
+
+
+REDUCE_PICTURES = """
+import io
+from PIL import Image
+from shared.mcp_server.pictures import reduce_picture
+picture = Image.effect_noise((900, 700), 90).convert("RGB")
+for kind in ("PNG", "JPEG", "GIF", "WEBP"):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    reduced = reduce_picture(buffer.getvalue(), 60_000)
+    print(kind, Image.open(io.BytesIO(reduced)).format, len(reduced) <= 60_000)
+"""
+
+
+def test_pictures_of_all_types_are_reduced(unpacked: Path) -> None:
+    assert run_alone(unpacked, REDUCE_PICTURES).splitlines() == [
+        "PNG JPEG True",
+        "JPEG JPEG True",
+        "GIF JPEG True",
+        "WEBP JPEG True",
+    ]
 
 
 async def test_worker_loads_the_unpacked_package_alone_and_compiles_nothing(
