@@ -38,7 +38,8 @@ coverage: install ## run all tests and write JUnit and coverage reports to test-
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage combine -q
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage xml -q -o test-results/coverage.xml
 
-bench: install ## measure calls, connections, large videos, long conversations, memory of the worker
+bench: install ## measure requests in process, calls, connections, large videos, long conversations, memory of the worker
+	@$(BIN)/python -m tests.bench.in_process
 	@$(BIN)/python -m tests.bench.latency
 	@$(BIN)/python -m tests.bench.v1
 	@$(BIN)/python -m tests.bench.connections

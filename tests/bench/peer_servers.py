@@ -12,12 +12,13 @@ from typing import Any
 
 import mcp_types as types
 from mcp.server.lowlevel import Server
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from local.server import LOOPBACK, LoopbackServer, bind
 
 
-def sdk_app(tools: list[Any], result: Any) -> ASGIApp:
+def sdk_app(tools: list[Any], result: Any) -> Starlette:
     """Returns the SDK's own stateless application."""
     listed = types.ListToolsResult(tools=[types.Tool.model_validate(tool) for tool in tools])
 
@@ -69,5 +70,5 @@ async def serve(app: ASGIApp) -> None:
 
 
 if __name__ == "__main__":
-    make = {"sdk": sdk_app, "fastmcp": fastmcp_app}[sys.argv[1]]
-    asyncio.run(serve(make(**json.loads(Path(sys.argv[2]).read_text()))))
+    described = json.loads(Path(sys.argv[2]).read_text())
+    asyncio.run(serve(sdk_app(**described) if sys.argv[1] == "sdk" else fastmcp_app(**described)))
