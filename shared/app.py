@@ -118,7 +118,13 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         # Behind the Functions host a redirect would name the scheme http, and carry keys over it.
         redirect_slashes=False,
         # Spans of requests and their metrics; the app writes its own logs.
-        telemetry={"logs": False, "operation_spans": False, "auto_configure": False},
+        telemetry={
+            "tracing": settings.otlp.endpoint is not None,
+            "metrics": settings.otlp.endpoint is not None,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
         lifespan=lifespan,
     )
     api.state.housekeeping = Housekeeping(services, settings.problems)

@@ -21,7 +21,15 @@ Attributes = Mapping[str, str | int | float | None]
 
 AgentOperation = Literal["invoke_agent", "execute_tool"]
 
+TRACE_FIELDS = frozenset({"traceparent", "tracestate", "baggage"})
+"""What carries a trace, in headers or in MCP's ``_meta``."""
+
 _tracer = trace.get_tracer("openai-mcp-functions")
+
+
+def records_spans() -> bool:
+    """Returns whether anything records spans: an exporter has been loaded."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @contextmanager
@@ -35,8 +43,7 @@ def operation_span(name: AgentOperation, target: str, attributes: Attributes) ->
         target: The agent or tool that does it.
         attributes: More attributes by the conventions; None is left out.
     """
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        # Nothing records spans.
+    if not records_spans():
         yield trace.INVALID_SPAN
         return
     with _tracer.start_as_current_span(

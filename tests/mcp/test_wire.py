@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from shared.mcp_server import MAX_MESSAGE_BYTES
-from tests.conftest import AUTH, KEY, TOOLS, MakeClient
+from tests.conftest import AUTH, KEY, TOOLS, MakeClient, StandIn
 from tests.mcp.support import (
     CHAT_ONLY_KEY,
     HEADERS,
@@ -416,3 +416,17 @@ async def test_notification_answers_202_without_a_body(wire: httpx2.AsyncClient,
 async def test_unknown_method_is_an_error_of_the_protocol(wire: httpx2.AsyncClient) -> None:
     [answer] = answers(await wire.post("/mcp", json=request(1, "no/such")))
     assert (answer["id"], answer["error"]["code"]) == (1, -32601)
+
+
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-06-18"])
+async def test_trace_of_a_caller_goes_on_to_the_provider_though_nothing_records_spans(
+    wire: httpx2.AsyncClient, stand_in: StandIn, revision: str
+) -> None:
+    trace = "1" * 32
+    message, headers = modern_request("tools/call", {"name": "generate"}, revision)
+    message["params"] |= {"arguments": {"prompt": "Say hello"}}
+    message["params"]["_meta"] |= {"traceparent": f"00-{trace}-{'2' * 16}-01"}
+    response = await wire.post("/mcp", json=message, headers=headers)
+    assert not answers(response)[-1]["result"].get("isError"), response.text
+    [sent] = stand_in.requests()
+    assert sent["headers"]["traceparent"].split("-")[1] == trace
