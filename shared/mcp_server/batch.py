@@ -29,20 +29,13 @@ _SSE_HEADERS = [
 ]
 
 
-def read_batch(scope: Scope, body: bytes) -> list[Any] | None:
-    """Returns the messages of a batch, None where the body is none or the revision knows none.
+def knows_batches(scope: Scope) -> bool:
+    """Returns whether the revision of a request knows batches.
 
     Clients of that revision send no version header; later ones that send it have no batches.
     """
-    if Headers(scope=scope).get("mcp-protocol-version", BATCH_REVISION) != BATCH_REVISION:
-        return None
-    if not body.lstrip().startswith(b"["):
-        return None
-    try:
-        messages = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return messages if isinstance(messages, list) else None
+    version = Headers(scope=scope).get("mcp-protocol-version", BATCH_REVISION)
+    return version == BATCH_REVISION
 
 
 async def answer_batch(

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from shared.asgi import replay
 from shared.disconnect import cancel_on_disconnect
-from shared.mcp_server.batch import answer_batch, read_batch
+from shared.mcp_server.batch import answer_batch, knows_batches
 from shared.mcp_server.list_answers import ListAnswers, read_list_request
 from shared.mcp_server.short_calls import is_short_call
 
@@ -65,11 +65,14 @@ class McpEndpoint:
         self._running: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[Any]] = set()
 
-    async def answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(
+        self, body: bytes, document: Any, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Answers one POST, or every message of a batch.
 
         Args:
             body: The whole body, already read and of a size that the caller allows.
+            document: The JSON that the body holds, so that it is decoded once here: the SDK takes bytes.
             scope: Of the request, whose headers say that the body is JSON and that both a document and
                 a stream are taken; its ``state`` reaches the server's handlers.
             receive: Of the request; watched for the client's disconnect.
@@ -80,14 +83,13 @@ class McpEndpoint:
         try:
             managers = await self._start()
             app = managers.streams.asgi_app
-            messages = read_batch(scope, body)
-            if messages is not None:
-                await answer_batch(messages, app, scope, receive, send)
-            elif managers.documents and is_short_call(body, self._short_tools):
+            if isinstance(document, list) and knows_batches(scope):
+                await answer_batch(document, app, scope, receive, send)
+            elif managers.documents and is_short_call(document, self._short_tools):
                 # The SDK watches the client beside a stream only.
                 async with cancel_on_disconnect(receive):
                     await managers.documents.asgi_app(scope, replay(body), send)
-            elif self._lists is not None and (asked := read_list_request(scope, body)) is not None:
+            elif self._lists and (asked := read_list_request(scope, body, document)):
                 await self._lists.answer(asked, body, app, scope, receive, send)
             else:
                 await app(scope, replay(body, receive), send)

@@ -22,9 +22,9 @@ from shared.connections import ConnectionProblem
 from shared.context import CallContext
 from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError
-from shared.mcp_server.messages import read_request
 from shared.selection import ToolSelection, ToolSelector
 from shared.tools import ToolSpec
+from shared.tracing import TRACE_FIELDS
 
 MAX_REQUEST_BYTES = 4096
 """Maximum bytes of a request that is answered from here; clients send some hundred."""
@@ -40,7 +40,6 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _HEADERS = frozenset({b"accept", b"content-type", b"last-event-id"})
 _PROTOCOL_HEADERS = b"mcp-"
 _EVENT = b"event: message\r\ndata: "
-_TRACE_FIELDS = frozenset({"traceparent", "tracestate", "baggage"})
 
 
 def selection_of(request: Request | None) -> ToolSelection | None:
@@ -143,28 +142,37 @@ class ListRequest:
     meta: dict[str, Any]
 
 
-def read_list_request(scope: Scope, body: bytes) -> ListRequest | None:
-    """Returns a request for the list; None for all else, and for what is better left to the SDK."""
-    message = read_request(body, _METHOD, MAX_REQUEST_BYTES)
-    if message is None:
+def read_list_request(scope: Scope, body: bytes, message: Any) -> ListRequest | None:
+    """Returns a request for the list; None for all else, and for what is better left to the SDK.
+
+    Args:
+        scope: Of the request.
+        body: Its whole body.
+        message: What the body holds.
+    """
+    if not isinstance(message, dict) or message.get("method") != _METHOD:
         return None
-    id_ = message.pop("id", None)
+    if len(body) > MAX_REQUEST_BYTES:
+        return None
+    rest = {**message}
+    id_ = rest.pop("id", None)
     if type(id_) is not int and not (isinstance(id_, str) and _PLAIN_ID.fullmatch(id_)):
         return None
-    params = message.get("params")
+    params = rest.get("params")
     meta = params.get("_meta") if isinstance(params, dict) else None
-    meta = meta if isinstance(meta, dict) else {}
-    if not _TRACE_FIELDS.isdisjoint(meta):
+    meta = {**meta} if isinstance(meta, dict) else {}
+    if not TRACE_FIELDS.isdisjoint(meta):
         return None
     if isinstance(meta.get("progressToken"), str) or type(meta.get("progressToken")) is int:
         # Another in each request of some clients; a list has no progress.
         del meta["progressToken"]
+        rest["params"] = {**rest["params"], "_meta": meta}
     headers = [
         (name, value)
         for name, value in scope["headers"]
         if name in _HEADERS or name.startswith(_PROTOCOL_HEADERS)
     ]
-    digest = sha256(f"{headers} {json.dumps(message)}".encode()).digest()
+    digest = sha256(f"{headers} {json.dumps(rest)}".encode()).digest()
     return ListRequest(json.dumps(id_).encode(), digest, meta)
 
 

@@ -8,23 +8,19 @@ open. A tool that asks nobody outside has neither where its client wants no prog
 from collections.abc import Collection
 from typing import Any
 
-from shared.mcp_server.messages import read_request
-
-MAX_REQUEST_BYTES = 16 * 1024
-"""Maximum bytes of a request that is looked at: larger ones cost more than their stream does."""
-
 _METHOD = "tools/call"
 
 
-def is_short_call(body: bytes, tools: Collection[str]) -> bool:
-    """Returns whether a request wants the result of a short tool and nothing before it.
+def is_short_call(message: Any, tools: Collection[str]) -> bool:
+    """Returns whether a message wants the result of a short tool and nothing before it.
 
     Args:
-        body: The whole body.
+        message: The message.
         tools: The names of short tools.
     """
-    message = read_request(body, _METHOD, MAX_REQUEST_BYTES)
-    params = message.get("params") if message is not None else None
+    if not isinstance(message, dict) or message.get("method") != _METHOD:
+        return False
+    params = message.get("params")
     return (
         isinstance(params, dict)
         and isinstance(name := params.get("name"), str)

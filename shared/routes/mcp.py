@@ -84,12 +84,13 @@ class _Mcp:
             body = await read_body(request, MAX_MESSAGE_BYTES)
         try:
             _check_headers(request)
-            if not has_valid_id(read_json(body)):
+            document = read_json(body)
+            if not has_valid_id(document):
                 raise InvalidRequest(BAD_ID)
         except InvalidRequest as error:
             await _protocol_error(error)(scope, receive, send)
             return
-        await self._endpoint.answer(body, scope, receive, _with_late_start(send))
+        await self._endpoint.answer(body, document, scope, receive, _with_late_start(send))
 
 
 def mcp_context(protocol_request: Any) -> CallContext:

@@ -64,7 +64,7 @@ async def hosted(endpoint: McpEndpoint) -> AsyncIterator[str]:
     """Serves the endpoint over HTTP and yields its URL; closes the endpoint in the end."""
 
     async def mcp(request: Request) -> Response:
-        return AsgiResponse(partial(endpoint.answer, await request.body()))
+        return AsgiResponse(partial(endpoint.answer, await request.body(), await request.json()))
 
     server = LoopbackServer(Starlette(routes=[Route("/mcp", mcp, methods=["POST"])]))
     async with server.running():

@@ -233,8 +233,8 @@ async def status_of(endpoint: McpEndpoint) -> int:
 
     headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers}
-    body = b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
-    await endpoint.answer(body, scope, receive, send)
+    message = request(1, "ping")
+    await endpoint.answer(json.dumps(message).encode(), message, scope, receive, send)
     [status] = statuses
     return status
 

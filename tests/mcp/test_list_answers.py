@@ -1,5 +1,6 @@
 """Lists of tools that were written before: the same bytes as the SDK's, for the same request only."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -38,8 +39,8 @@ class TwoEndpoints:
         }
         body = await Request(scope, receive).body()
         if scope["path"] == "/sdk":
-            await self.endpoint.answer(body, scope, receive, send)
-        elif (asked := read_list_request(scope, body)) is None:
+            await self.endpoint.answer(body, json.loads(body), scope, receive, send)
+        elif (asked := read_list_request(scope, body, json.loads(body))) is None:
             await self.count(scope, replay(body, receive), send)
         else:
             await self.lists.answer(asked, body, self.count, scope, receive, send)
@@ -47,7 +48,7 @@ class TwoEndpoints:
     async def count(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.asked_sdk += 1
         body = await Request(scope, receive).body()
-        await self.endpoint.answer(body, scope, replay(b"", receive), send)
+        await self.endpoint.answer(body, json.loads(body), scope, replay(b"", receive), send)
 
 
 @pytest.fixture
