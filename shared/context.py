@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Literal, get_args
 
@@ -53,7 +54,6 @@ class CallUsage:
     """What one call at a door has used so far, with all its parts.
 
     Attributes:
-        id: Of the call.
         is_counted: Whether it counts as a request already.
         provider_calls: Calls of providers that were let through.
         cost: US dollars of those that have ended; None where one has no known price.
@@ -62,7 +62,6 @@ class CallUsage:
     """
 
     def __init__(self) -> None:
-        self.id = secrets.token_hex(8)
         self.is_counted = False
         self.provider_calls = 0
         self.cost: float | None = 0.0
@@ -72,6 +71,11 @@ class CallUsage:
         self._open_scopes = 0
         self._is_stopped = False
         self._at_end: list[Callable[[], None]] = []
+
+    @cached_property
+    def id(self) -> str:
+        """The id of the call: made when it is asked for, as most calls use no provider."""
+        return secrets.token_hex(8)
 
     @property
     def is_settled(self) -> bool:

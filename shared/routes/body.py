@@ -102,8 +102,7 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     def too_large() -> TooLarge:
         return TooLarge(f"The request body may have at most {limit} bytes. Send less.")
 
-    check_declared_length(request, limit, too_large)
-    _held.check(_declared_length(request))
+    _held.check(check_declared_length(request, limit, too_large))
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -118,8 +117,11 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
 def check_declared_length(
     request: Request, limit: int, too_large: Callable[[], GatewayError]
-) -> None:
+) -> int:
     """Refuses a body that says itself that it is too large, before any of it is read.
+
+    Returns:
+        The length that it says; 0 where it says none.
 
     Args:
         request: Whose body it is.
@@ -129,13 +131,11 @@ def check_declared_length(
     Raises:
         GatewayError: The body is larger.
     """
-    if _declared_length(request) > limit:
+    text = request.headers.get("content-length", "")
+    declared = int(text) if text.isdecimal() else 0
+    if declared > limit:
         raise too_large()
-
-
-def _declared_length(request: Request) -> int:
-    declared = request.headers.get("content-length", "")
-    return int(declared) if declared.isdecimal() else 0
+    return declared
 
 
 class CheckedRequest(Request):

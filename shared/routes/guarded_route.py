@@ -41,14 +41,20 @@ async def authorize(request: Request, guard: Guard, scope: Scope | None) -> Prin
 
 def _header_of(request: Request) -> Callable[[str], str | None]:
     """Returns what reads a header that may be there once, so that no second one says somebody else."""
+    values: dict[bytes, bytes] = {}
+    ambiguous: set[bytes] = set()
+    for name, value in request.headers.raw:
+        if values.setdefault(name, value) != value:
+            ambiguous.add(name)
 
     def read(name: str) -> str | None:
-        values = set(request.headers.getlist(name))
-        if len(values) > 1:
+        key = name.encode("latin-1")
+        if key in ambiguous:
             raise Unauthorized(
                 f"The header {name} is there twice with different values. Send one. "
             )
-        return next(iter(values), None)
+        value = values.get(key)
+        return None if value is None else value.decode("latin-1")
 
     return read
 

@@ -7,8 +7,8 @@ with the newest, then 32 that are random.
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 _END_OF_TIME = (1 << 48) - 1
 _BUCKET_BITS = 20
@@ -73,27 +73,34 @@ def pseudonym_of(principal_name: str) -> str:
     return f"deleted-{owner_key(principal_name)[:12]}"
 
 
-@dataclass(frozen=True, slots=True)
 class Operation:
     """One thing that a caller wants done once, however often it is tried.
 
     What is stored for it gets its id from here, so that a second run finds what the first one stored
     before it died.
 
-    Attributes:
-        seed: 16 random bytes, the same for every run.
+    Args:
+        seed: 16 random bytes, the same for every run; None to make them when they are asked for.
         began_at: When the first run began.
         is_repeat: Whether an earlier run began and did not finish.
     """
 
-    seed: bytes
-    began_at: datetime
-    is_repeat: bool = False
+    def __init__(self, seed: bytes | None, began_at: datetime, is_repeat: bool = False) -> None:
+        if seed is not None:
+            self.seed = seed
+        self.began_at = began_at
+        self.is_repeat = is_repeat
 
     @classmethod
     def begin(cls, now: datetime | None = None) -> "Operation":
         """Returns a new operation that begins now."""
-        return cls(secrets.token_bytes(16), now or datetime.now(UTC))
+        return cls(None, now or datetime.now(UTC))
+
+    @cached_property
+    def seed(self) -> bytes:
+        """16 random bytes, the same for every run."""
+        # Each call has an operation, and most store nothing.
+        return secrets.token_bytes(16)
 
     def id(self, purpose: str) -> str:
         """Returns the operation's id for one purpose, such as its second picture."""
