@@ -34,6 +34,12 @@ async function resultsOf(model) {
     { type: "text", text: "Look" },
     { type: "file", data: picture, mediaType: "image/png" },
   ];
+  // By the Responses API it would else refer to earlier answers by their ids.
+  const stateless = { ...asked, providerOptions: { openai: { store: false } } };
+  const question = { role: "user", content: "server_time please" };
+  const answered = await generateText({ ...stateless, messages: [question] });
+  const again = { role: "user", content: "Hello" };
+  const messages = [question, ...answered.response.messages, again];
   const object = await generateText({
     ...asked,
     prompt: "Where?",
@@ -41,6 +47,7 @@ async function resultsOf(model) {
   });
   return {
     chat: said.text,
+    conversation: (await generateText({ ...stateless, messages })).text,
     has_usage: said.usage.inputTokens > 0,
     stream: text,
     tool: (await generateText(weather)).text,

@@ -39,6 +39,7 @@ _CHAT = {
     "picture": f"{_SAID}Look",
 }
 _MEDIA = {"pictures": ["iVBORw"] * 2, "speech": "audio/mpeg", "heard": True, "embeddings": 2}
+_CONVERSATION = {"conversation": _CHAT["chat"]}
 _CALL = {"streamed_tool": ["get_weather"]}
 
 
@@ -52,10 +53,10 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "media": _MEDIA | {"models": True},
         "refused": ["BadRequestError", 400, "stand_in_error"],
     },
-    "vercel_ai": {**_both(), "media": _MEDIA},
+    "vercel_ai": {**_both(**_CONVERSATION), "media": _MEDIA},
     "langchain": {**_both(async_chat=_CHAT["chat"], **_CALL), "embeddings": 2},
     "pydantic_ai": {**_both(), "embeddings": 2},
-    "agents": _both(),
+    "agents": _both(**_CONVERSATION),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -103,6 +104,25 @@ async def test_pictures_may_be_parts(client: httpx2.AsyncClient, stand_in: Stand
     (sent,) = stand_in.bodies()[0]["messages"][-1:]
     data = b64encode(png()).decode()
     assert sent["content"][0]["image_url"]["url"] == f"data:image/png;base64,{data}"
+
+
+@pytest.mark.parametrize("keeps", [lambda answer: answer, lambda answer: answer.model_dump()])
+async def test_answer_that_is_sent_back_as_it_came_reaches_no_provider_with_the_agent_s_work(
+    api: openai.AsyncOpenAI, stand_in: StandIn, keeps: Callable[[Any], Any]
+) -> None:
+    messages: list[Any] = [*ASK]
+    answer = (
+        (await api.chat.completions.create(model="agent", messages=messages)).choices[0].message
+    )
+    assert "reasoning_content" in answer.to_dict()
+    messages += [keeps(answer), {"role": "user", "content": "Thanks"}]
+    await api.chat.completions.create(model="agent", messages=messages)
+    sent = stand_in.bodies()[-1]["messages"]
+    assert sent[1:] == [
+        *ASK,
+        {"role": "assistant", "content": answer.content},
+        {"role": "user", "content": "Thanks"},
+    ]
 
 
 @pytest.mark.parametrize(

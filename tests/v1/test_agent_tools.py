@@ -259,6 +259,98 @@ async def test_session_that_goes_on_with_another_model_sends_it_no_reasoning_of_
     assert "[MCP Server Time]" in result["output"]
 
 
+async def test_work_of_tools_that_the_agent_does_not_have_stays_in_the_conversation(
+    client: httpx2.AsyncClient, stand_in: StandIn
+) -> None:
+    shell = {"commands": ["ls"], "timeout_ms": None, "max_output_length": None}
+    streams = [{"stdout": "a.txt", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}]
+    screenshot = {"type": "computer_screenshot", "image_url": "data:image/png;base64,AAAA"}
+    logs = [{"type": "logs", "logs": "2"}]
+    code = {"container_id": "cntr_1", "code": "1 + 1", "outputs": logs}
+    items: list[Any] = [
+        *user("Go on"),
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {}},
+        {"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "docs", "tools": []},
+        {"type": "code_interpreter_call", "id": "ci_1", "status": "completed", **code},
+        {
+            "type": "mcp_call",
+            "id": "m",
+            "server_label": "d",
+            "name": "f",
+            "arguments": "{}",
+            "output": "3",
+        },
+        {
+            "type": "shell_call",
+            "id": "sh_1",
+            "call_id": "c1",
+            "action": shell,
+            "status": "completed",
+        },
+        {
+            "type": "computer_call",
+            "id": "cc_1",
+            "call_id": "c2",
+            "actions": [{"type": "screenshot"}],
+        },
+        {"type": "shell_call_output", "call_id": "c1", "output": streams},
+        {"type": "computer_call_output", "call_id": "c2", "output": screenshot},
+        {"type": "image_generation_call", "id": "ig_1", "result": "BBBB", "status": "completed"},
+        *user("And now?"),
+    ]
+    await respond(client, items)
+    (sent,) = stand_in.bodies()
+    assert "cntr_1" not in str(sent)
+    first, code_call, code_output, mcp, mcp_output, calls, *rest = sent["messages"][1:]
+    assert first["content"] == "Go on"
+    told = [
+        (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        for message in (code_call, mcp, calls)
+        for call in message["tool_calls"]
+    ]
+    assert told == [
+        ("code_interpreter", {"code": "1 + 1"}),
+        ("f", {}),
+        ("shell", {"action": shell}),
+        ("computer", {"actions": [{"type": "screenshot"}]}),
+    ]
+    assert [code_output["content"], mcp_output["content"]] == ["2", "3"]
+    listed, seen, screen, drawn, last = rest
+    assert json.loads(listed["content"]) == streams
+    assert (listed["tool_call_id"], seen["tool_call_id"]) == ("c1", "c2")
+    assert screen["content"][0]["image_url"]["url"] == screenshot["image_url"]
+    assert drawn["content"][1]["image_url"]["url"] == "data:image/png;base64,BBBB"
+    assert last["content"] == "And now?"
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "compaction", "encrypted_content": "gAAAA"},
+        {"type": "item_reference", "id": "msg_1"},
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed"},
+        {"type": "mcp_approval_response", "approval_request_id": "r", "approve": True},
+        "text",
+    ],
+)
+async def test_item_without_which_the_conversation_would_be_another_is_refused(
+    client: httpx2.AsyncClient, stand_in: StandIn, item: Any
+) -> None:
+    body = {"model": "agent", "input": [*user("Go on"), item]}
+    response = await client.post(RESPONSES, json=body)
+    assert (response.status_code, error_of(response)["param"]) == (400, "input.1")
+    assert stand_in.requests() == []
+
+
+async def test_tools_that_a_search_brought_are_the_caller_s_too(
+    client: httpx2.AsyncClient, stand_in: StandIn
+) -> None:
+    found = {"type": "tool_search_output", "id": "ts_1", "call_id": "c", "tools": [FLAT_TOOL]}
+    search = {"type": "tool_search_call", "call_id": "c", "arguments": {"query": "weather"}}
+    await respond(client, [*user("Weather?"), search, found, *user("Go on")])
+    assert "get_weather" in names(stand_in.bodies()[0])
+
+
 async def test_functions_of_one_name_in_two_namespaces_stay_apart(
     client: httpx2.AsyncClient, stand_in: StandIn
 ) -> None:

@@ -129,11 +129,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"model": "m", "input": [{"type": "shell_call", "environment": {"container_id": "c"}}]},
         "input.0.environment.container_id",
     ),
-    (
-        RESPONSES,
-        {"model": "m", "input": [{**CODE, "container_id": "cntr_1"}]},
-        "input.0.container_id",
-    ),
     (RESPONSES, {"model": "m", "input": [{"id": "msg_1"}]}, "input.0"),
     (RESPONSES, {"model": "m", "input": [{**PICTURE_CALL, "result": None}]}, "input.0"),
     (
@@ -174,6 +169,37 @@ async def test_whole_items_of_the_provider_are_let_through(
     response = await gateway.post(RESPONSES, json={"model": "m", "input": items})
     assert response.status_code == 200
     assert json.loads(provider.upstream.seen[0].body)["input"] == items
+
+
+async def test_past_code_goes_on_without_its_container(
+    gateway: httpx2.AsyncClient, provider: Provider
+) -> None:
+    logs = [
+        {"type": "logs", "logs": "2"},
+        {"type": "image", "url": "u"},
+        {"type": "logs", "logs": "3"},
+    ]
+    items = [
+        {"role": "user", "content": "Count"},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"},
+        {**CODE, "container_id": "cntr_1", "outputs": logs},
+        {**CODE, "container_id": "cntr_1", "outputs": None},
+        {"role": "assistant", "content": "Two"},
+    ]
+    response = await gateway.post(RESPONSES, json={"model": "m", "input": items})
+    assert response.status_code == 200
+    sent = json.loads(provider.upstream.seen[0].body)["input"]
+    assert "cntr_1" not in str(sent)
+    assert sent[:2] + sent[-1:] == items[:2] + items[-1:]
+    call, output, second, unknown = sent[2:-1]
+    code = {"type": "function_call", "name": "code_interpreter", "arguments": '{"code": "1 + 1"}'}
+    for each in (call, second):
+        assert {**code, "call_id": each["call_id"]} == each
+    results = [(output, call, "2\n3"), (unknown, second, "The output was not sent back.")]
+    for each, called, text in results:
+        expected = {"type": "function_call_output", "call_id": called["call_id"], "output": text}
+        assert each == expected
+    assert call["call_id"] != second["call_id"]
 
 
 async def test_containers_of_one_call_are_let_through(

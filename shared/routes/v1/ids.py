@@ -20,10 +20,6 @@ _STORED = {
 _CONTAINER = (
     'Containers of the provider are shared by all callers: use {"type": "auto"} without files'
 )
-_PAST_CONTAINER = (
-    "Containers of the provider are shared by all callers: leave calls of code_interpreter out of the "
-    "input"
-)
 _FILE = (
     "Files of the provider are shared by all callers: send the file itself, or store it "
     "with POST /media and name it as media://ID"
@@ -32,7 +28,10 @@ _CLIP = (
     "Clips of the provider are shared by all callers: send the transcript of the clip as content "
     "instead"
 )
-_ITEM = "Items are not stored at the provider: send the whole item instead"
+_ITEM = (
+    "Items are not stored at the provider: send the whole item instead, as clients do that are told "
+    "store=false"
+)
 _SKILL = "Skills of the provider are shared by all callers: send the skill itself"
 
 _Fields = Mapping[str, Any]
@@ -73,7 +72,7 @@ def _check_item(item: _Fields, path: str) -> None:
         raise InvalidRequest.for_field(f"{path}.environment.container_id", _CONTAINER)
     if item.get("container_id"):
         # A tool whose container is automatic goes on in that of the last call in the input.
-        raise InvalidRequest.for_field(f"{path}.container_id", _PAST_CONTAINER)
+        raise InvalidRequest.for_field(f"{path}.container_id", _CONTAINER)
     if _inside(item, "audio").get("id"):
         raise InvalidRequest.for_field(f"{path}.audio.id", _CLIP)
     # An item may bring tools along: Codex sends all of them in one.

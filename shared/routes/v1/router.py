@@ -23,7 +23,7 @@ from shared.openai_service import Capability, OpenAIService
 from shared.outbound import Downloads
 from shared.routes.guarded_route import Context, guarded
 from shared.routes.routing import refusing
-from shared.routes.v1.agent import AGENT, AgentModel, replace_work
+from shared.routes.v1.agent import AGENT, AgentModel, replace_code_calls, replace_work
 from shared.routes.v1.bodies import (
     JSON,
     Adapt,
@@ -79,7 +79,8 @@ class _Route:
 
 
 def _adapt_response(fields: Body) -> Body:
-    return make_stateless(fields) | replace_work(fields)
+    changes = make_stateless(fields) | replace_work(fields)
+    return changes | replace_code_calls(fields | changes)
 
 
 _ROUTES = (

@@ -44,6 +44,8 @@ async def results_of(model: object, picture: bytes) -> dict[str, object]:
     said = await Runner.run(plain, "Hello")
     pieces, whole = await streamed(plain, "Hello")
     assert pieces == whole
+    asked = await Runner.run(plain, "server_time please")
+    history = [*asked.to_input_list(), {"role": "user", "content": "Hello"}]
     with_tool = Agent(name="weather", model=model, tools=[get_weather])
     structured = Agent(name="city", model=model, output_type=City)
     url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
@@ -53,6 +55,7 @@ async def results_of(model: object, picture: bytes) -> dict[str, object]:
     ]
     return {
         "chat": said.final_output,
+        "conversation": (await Runner.run(plain, history)).final_output,
         "has_usage": said.context_wrapper.usage.input_tokens > 0,
         "stream": whole,
         "tool": (await Runner.run(with_tool, "get_weather in Paris")).final_output,

@@ -1,11 +1,10 @@
-"""The agent in the format of the Responses API: its input, its events, its answer.
+"""The agent's answer in the format of the Responses API, whole and as events.
 
-Sources: https://platform.openai.com/docs/api-reference/responses/create and
-https://platform.openai.com/docs/api-reference/responses-streaming
+Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
 import secrets
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from time import time
 from typing import Any
@@ -13,44 +12,10 @@ from typing import Any
 from pydantic_core import to_json
 
 from shared.agent import AgentAnswer, ChatAnswer, ChatCompleted, ChatDelta, ChatEvent, ToolFinished
-from shared.errors import InvalidRequest
-from shared.routes.v1.agent.client_tools import ClientTools, output_messages
-from shared.routes.v1.agent.work import WORK_ID, pack_work, unpack_work
+from shared.routes.v1.agent.client_tools import ClientTools
+from shared.routes.v1.agent.work import WORK_ID, pack_work
 
 MAX_SHOWN_CHARS = 300
-_CALLS = ("function_call", "custom_tool_call")
-_OUTPUTS = ("function_call_output", "custom_tool_call_output")
-_TAKEN = (*_CALLS, *_OUTPUTS, "message", "reasoning", "additional_tools")
-"""Kinds of items that may be in the input."""
-
-
-def read_response_input(fields: Mapping[str, Any], tools: ClientTools) -> dict[str, Any]:
-    """Returns the fields of the agent's input for a request of the Responses API.
-
-    Args:
-        fields: The body of the request.
-        tools: The tools of the caller.
-
-    Raises:
-        InvalidRequest: An item or a part is none that the agent takes.
-    """
-    given = fields.get("input")
-    items = [{"role": "user", "content": given}] if isinstance(given, str) else given
-    if not isinstance(items, list):
-        raise InvalidRequest.for_field("input", "Give a text or a list of messages")
-    messages = _messages(items, tools)
-    if fields.get("instructions"):
-        messages.insert(0, {"role": "system", "content": fields["instructions"]})
-    reasoning, text = fields.get("reasoning"), fields.get("text")
-    return {
-        "messages": messages,
-        "temperature": fields.get("temperature"),
-        "max_output_tokens": fields.get("max_output_tokens"),
-        "reasoning_effort": reasoning.get("effort") if isinstance(reasoning, Mapping) else None,
-        "json_schema": _schema_of(text.get("format") if isinstance(text, Mapping) else None),
-        "client_tools": tools.as_functions(),
-        "tool_choice": tools.choice(fields.get("tool_choice")),
-    }
 
 
 def whole_response(answer: AgentAnswer, tools: ClientTools) -> dict[str, Any]:
@@ -250,68 +215,3 @@ def _usage(answer: ChatAnswer) -> dict[str, Any] | None:
         "output_tokens_details": {"reasoning_tokens": usage["reasoning_tokens"] or 0},
         "total_tokens": usage["total_tokens"] or given + made,
     }
-
-
-def _schema_of(wanted: object) -> object:
-    if wanted is None or (isinstance(wanted, Mapping) and wanted.get("type") == "text"):
-        return None
-    if not isinstance(wanted, Mapping) or not isinstance(wanted.get("schema"), Mapping):
-        raise InvalidRequest.for_field(
-            "text.format", "The model 'agent' takes 'text' and 'json_schema' with a schema"
-        )
-    return wanted["schema"]
-
-
-def _messages(items: Sequence[object], tools: ClientTools) -> list[dict[str, Any]]:
-    """Returns items as chat messages; calls of one answer stand in one message."""
-    messages: list[dict[str, Any]] = []
-    pictures: list[dict[str, Any]] = []
-    for index, item in enumerate(items):
-        kind = item.get("type", "message") if isinstance(item, Mapping) else None
-        if not isinstance(item, Mapping) or kind not in _TAKEN:
-            raise InvalidRequest.for_field(
-                f"input.{index}", "The model 'agent' takes messages, and calls of tools in tools"
-            )
-        if kind in _OUTPUTS:
-            message, *more = output_messages(item)
-            messages.append(message)
-            pictures += more
-            continue
-        # Nothing may stand between the results of the calls of one answer.
-        messages += pictures
-        pictures = []
-        if kind == "reasoning":
-            messages += unpack_work(item)
-        elif kind == "message":
-            messages.append(_message(item, f"input.{index}"))
-        elif kind in _CALLS:
-            if not (messages and messages[-1]["role"] == "assistant"):
-                messages.append({"role": "assistant", "content": None})
-            messages[-1].setdefault("tool_calls", []).append(tools.read_call(item))
-    return messages + pictures
-
-
-def _message(item: Mapping[str, Any], path: str) -> dict[str, Any]:
-    content = item.get("content")
-    if isinstance(content, list):
-        content = [_part(part, f"{path}.content.{index}") for index, part in enumerate(content)]
-    return {"role": item.get("role"), "content": content}
-
-
-def _part(part: object, path: str) -> dict[str, Any]:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if isinstance(part, Mapping):
-        if kind in ("input_text", "output_text"):
-            return {"type": "text", "text": part.get("text")}
-        if kind == "refusal":
-            return {"type": "text", "text": part.get("refusal")}
-        if kind == "input_image" and isinstance(part.get("image_url"), str):
-            image = {"url": part["image_url"]}
-            return {"type": "image_url", "image_url": image}
-        if kind == "input_file" and (part.get("file_data") or part.get("file_url")):
-            data = part.get("file_data") or part.get("file_url")
-            name = {"filename": part["filename"]} if part.get("filename") else {}
-            return {"type": "file", "file": {"file_data": data, **name}}
-    raise InvalidRequest.for_field(
-        path, "Give input_text, input_image with image_url, or input_file with file_data"
-    )
