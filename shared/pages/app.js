@@ -27,12 +27,16 @@ const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 
 async function start() {
   takeKeyFromAddress();
+  // Beside each other: a visitor who has a key need not wait for what only others need.
+  const known = session.key && !returnsFromEntra() ? get("/me") : null;
+  known?.catch(() => {});
   session.config = await get("/pages/config.json").catch(() => ({}));
   /** @type {any} */
   let problem = null;
   try {
     if (returnsFromEntra()) await finishSignIn();
-    if (session.key || (await accessToken())) session.me = await get("/me");
+    if (known) session.me = await known;
+    else if (session.key || (await accessToken())) session.me = await get("/me");
   } catch (error) {
     problem = error;
   }

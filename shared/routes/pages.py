@@ -1,5 +1,6 @@
 """`GET /`: the page of the app, its files, and what it has to know before anybody signs in."""
 
+import asyncio
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +11,7 @@ from shared.auth import ALL_DEFAULT_SCOPES, EntraConfig
 from shared.errors import NotFound
 from shared.openai_service import Capability, OpenAIService
 from shared.routes.routing import DeferredRoute
-from shared.routes.static_files import HTML, JAVASCRIPT, PAGES, page_file
+from shared.routes.static_files import HTML, JAVASCRIPT, PAGES, StaticFile, page_file, page_revision
 from shared.settings import Settings
 from shared.storage import media_origin
 
@@ -30,6 +31,9 @@ _MEDIA_TYPES = {
     ICON_SUFFIX: "image/png",
 }
 """What the page is made of, beside its HTML, and the icons for MCP clients."""
+
+_KEPT = "public, max-age=31536000, immutable"
+"""Of files whose path has the revision: another revision of the page has other paths."""
 
 _ICON_HEADERS = {
     # MCP clients load them from wherever they run, and show them again and again.
@@ -66,7 +70,7 @@ def pages_router(settings: Settings, openai: OpenAIService, entra: EntraConfig |
     """
     router = APIRouter(include_in_schema=False, route_class=DeferredRoute)
     headers = page_headers(media_origin(settings), entra.authority if entra else None)
-    index = page_file("index.html", HTML, headers)
+    index = StaticFile(_read_index, HTML, headers)
     files = {
         path.name: page_file(
             path.name,
@@ -90,14 +94,28 @@ def pages_router(settings: Settings, openai: OpenAIService, entra: EntraConfig |
             entra=_entra_sign_in(entra),
         )
 
-    @router.get(f"{PAGE_FILES_PATH}/{{file}}", name="page_file")
+    @router.get(f"{PAGE_FILES_PATH}/{{file:path}}", name="page_file")
     async def get_file(request: Request, file: str) -> Response:
-        found = files.get(file)
-        if found is None:
+        revision, _, name = file.rpartition("/")
+        found = files.get(name)
+        if found is None or "/" in revision:
             raise NotFound("The page has no such file.")
-        return await found.respond(request)
+        response = await found.respond(request)
+        # A page of another revision, of before a deployment, gets what there is, and does not keep it.
+        if revision and revision == await asyncio.to_thread(page_revision):
+            response.headers["Cache-Control"] = _KEPT
+        return response
 
     return router
+
+
+def _read_index() -> bytes:
+    """Returns the page with the revision in the paths of its files, which browsers then keep.
+
+    Its modules import each other by relative paths, and so have the revision too.
+    """
+    html = (PAGES / "index.html").read_text("utf-8")
+    return html.replace(f'"{PAGE_FILES_PATH}/', f'"{PAGE_FILES_PATH}/{page_revision()}/').encode()
 
 
 def page_headers(storage: str | None, authority: str | None) -> dict[str, str]:

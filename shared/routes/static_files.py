@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -66,6 +66,16 @@ def page_file(name: str, media_type: str, headers: Mapping[str, str]) -> StaticF
 
 def _read(name: str) -> bytes:
     return (PAGES / name).read_bytes()
+
+
+@cache
+def page_revision() -> str:
+    """Returns what stands for the content of all files of `PAGES`, in paths that browsers keep."""
+    digest = sha256()
+    for path in sorted(PAGES.iterdir()):
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

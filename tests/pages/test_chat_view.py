@@ -164,7 +164,7 @@ async def test_key_that_ends_is_asked_for_again_and_the_draft_stays(visit: Visit
         await tab.get_by_role("textbox", name="Message").fill("A draft")
         # The key of this tab is another one from now on, as if it had been rotated.
         await tab.evaluate(
-            "import('/pages/session.js').then((each) => each.keep('no-longer-right'))"
+            f"import('{await visitor.module('session')}').then((each) => each.keep('no-longer-right'))"
         )
         await tab.keyboard.press("Enter")
         dialog = tab.get_by_role("dialog", name="Sign in again")

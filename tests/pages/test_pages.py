@@ -18,7 +18,7 @@ FORBIDDEN = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|https?://(?!www\.w3\.org|html\.spec|www\.rfc-editor\.org|openid\.net)"
 )
 MAX_LINES = {".js": 300, ".css": 480, ".html": 80, ".svg": 1}
-MAX_GZIPPED_BYTES = 65_000
+MAX_GZIPPED_BYTES = 66_000
 
 
 def own_files() -> list[Path]:
@@ -48,8 +48,40 @@ async def test_page_and_its_files_need_no_key(
         assert (again.status_code, again.content) == (304, b"")
 
 
+async def test_browsers_keep_the_files_of_a_page_until_one_of_them_changes(
+    client: httpx2.AsyncClient,
+) -> None:
+    html = (await client.get("/")).text
+    paths = re.findall(r'(?:src|href)="(/pages/[^"]+)"', html)
+    assert len({path.rpartition("/")[0] for path in paths}) == 1
+    for path in paths:
+        kept = await client.get(path)
+        assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert kept.content == (PAGES / path.rpartition("/")[2]).read_bytes()
+    other = await client.get("/pages/of-another-deployment/app.js")
+    assert (other.status_code, other.headers["cache-control"]) == (200, "no-cache")
+
+
+def test_modules_of_the_first_view_are_asked_for_at_once() -> None:
+    def with_imports(name: str, found: set[str]) -> set[str]:
+        if name not in found:
+            found.add(name)
+            lines = (PAGES / name).read_text().splitlines()
+            for line in lines:
+                # Not those that are imported when they are needed.
+                if line.startswith(("import ", "export ", "} from")):
+                    for each in IMPORTS.findall(line):
+                        with_imports(each, found)
+        return found
+
+    first = with_imports("view-chat.js", with_imports("app.js", set()))
+    html = (PAGES / "index.html").read_text()
+    preloaded = re.findall(r'<link rel="modulepreload" href="/pages/([^"]+)">', html)
+    assert sorted(preloaded) == sorted(first - {"app.js"})
+
+
 async def test_unknown_file_is_not_found(client: httpx2.AsyncClient) -> None:
-    for name in ("nothing.js", "..%2fapp.py", "index.html"):
+    for name in ("nothing.js", "..%2fapp.py", "index.html", "a/b/app.js"):
         assert (await client.get(f"/pages/{name}")).status_code == 404
 
 

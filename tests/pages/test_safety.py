@@ -1,5 +1,6 @@
 """What the page promises everywhere: it can be used by everybody, and nothing that it shows can run."""
 
+import logging
 import re
 
 import httpx2
@@ -106,11 +107,27 @@ async def test_page_can_be_used_by_the_keyboard_alone(visit: Visit) -> None:
         assert await tab.title() == "Media · OpenAI MCP Functions"
 
 
-async def test_first_view_takes_few_requests(visit: Visit) -> None:
+async def test_files_are_asked_for_before_they_are_needed_and_once(
+    visit: Visit, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "shared")
+
+    def asked() -> int:
+        return caplog.text.count('"route": "/pages/{file:path}"')
+
     async with visit() as visitor:
-        await visitor.tab.goto(visitor.origin)
-        await expect(visitor.tab.get_by_label("API key")).to_be_visible()
-        assert len(set(visitor.requests)) <= 18, visitor.requests
+        tab = visitor.tab
+        await tab.goto(visitor.origin)
+        await tab.get_by_label("API key").fill(KEY)
+        await tab.wait_for_load_state("networkidle")
+        assert 0 < asked() <= 26, visitor.requests
+        caplog.clear()
+        await tab.keyboard.press("Enter")
+        await expect(tab.get_by_role("textbox", name="Message")).to_be_visible()
+        await tab.goto("about:blank")
+        await tab.goto(visitor.origin)
+        await expect(tab.get_by_role("textbox", name="Message")).to_be_visible()
+        assert asked() == 0, visitor.requests
 
 
 async def test_policy_stops_injected_scripts_and_markup(visit: Visit) -> None:
@@ -204,12 +221,12 @@ async def test_long_result_of_a_tool_is_folded(visit: Visit, stand_in: StandIn) 
         # No tool of ours answers 200 kB: the browser is given such a result in the app's place.
         result = "x" * 200_000
         await visitor.tab.evaluate(
-            """(result) => import("/pages/trace.js").then(({ toolStep }) => {
+            """([path, result]) => import(path).then(({ toolStep }) => {
               const step = toolStep({ name: "long", arguments: {} });
               document.querySelector(".answer .trace").append(step.node);
               step.finish({ result, is_error: true, duration_ms: 1 });
             })""",
-            result,
+            [await visitor.module("trace"), result],
         )
         step = answer.locator("details", has_text="long").last
         block = step.locator("pre").last

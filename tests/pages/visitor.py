@@ -75,6 +75,11 @@ class Visitor:
         if view != "chat":
             await self.show(view)
 
+    async def module(self, name: str) -> str:
+        """Returns the path of a module of the page, as the page itself imports it."""
+        script = await self.tab.locator('script[type="module"]').get_attribute("src")
+        return str(script).replace("app.js", f"{name}.js")
+
     async def show(self, view: str) -> None:
         """Goes to a view and waits until it is there."""
         await self.tab.evaluate("view => { location.hash = `#/${view}` }", view)
