@@ -8,8 +8,7 @@ variable, which tasks inherit from the task that starts them, those of the MCP l
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -122,14 +121,22 @@ def current_record() -> RequestRecord:
     return _current.get(None) or RequestRecord()
 
 
-@contextmanager
-def recording(record: RequestRecord) -> Iterator[None]:
+def recording(record: RequestRecord) -> AbstractContextManager[None]:
     """Makes a record the current one of the block, and of the tasks that are started in it."""
-    token = _current.set(record)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return _Recording(record)
+
+
+class _Recording(AbstractContextManager[None]):
+    """A block with a record of its own; a class, because every request opens one."""
+
+    def __init__(self, record: RequestRecord) -> None:
+        self._record = record
+
+    def __enter__(self) -> None:
+        self._outer = _current.set(self._record)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._outer)
 
 
 def level_of(outcome: Outcome) -> int:

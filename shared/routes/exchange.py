@@ -3,8 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from random import getrandbits
 from time import monotonic
 from typing import Any
@@ -127,17 +126,19 @@ class Exchange:
         """Sends a response of this layer's own."""
         await response(self.scope, self.receive, self.send)
 
-    @contextmanager
-    def recorded(self) -> Iterator["Exchange"]:
-        """Makes its record the block's; then writes the log, and releases what the request held."""
-        try:
-            with recording(self.record):
-                yield self
-        finally:
-            # Outer layers get the scope back as they gave it.
-            self.scope["method"] = self._method
-            self._at_end.close()
-            self.log()
+    def __enter__(self) -> "Exchange":
+        """Makes its record the block's."""
+        self._recording = recording(self.record)
+        self._recording.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Writes the log, and releases what the request held."""
+        self._recording.__exit__(None, None, None)
+        # Outer layers get the scope back as they gave it.
+        self.scope["method"] = self._method
+        self._at_end.close()
+        self.log()
 
     def log(self) -> None:
         """Writes the line of the request, and one more where its client was too slow."""

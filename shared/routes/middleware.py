@@ -58,7 +58,7 @@ class RequestMiddleware:
         deadline = Deadline.after(self._deadline_seconds)
         bounded_receive = BoundedReceive(receive, self._body_seconds)
         bounded_send = BoundedSend(send, deadline, self._send_grace_seconds)
-        with Exchange(scope, bounded_receive, bounded_send, deadline).recorded() as exchange:
+        with Exchange(scope, bounded_receive, bounded_send, deadline) as exchange:
             try:
                 try:
                     await self._app(scope, exchange.receive, exchange.send)

@@ -34,5 +34,5 @@ class ClockTools:
 
 def current_server_time() -> ServerTime:
     """Returns the time to the second, marked as ours."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
     return {"server_time": f"[MCP Server Time] {now} (UTC)"}
