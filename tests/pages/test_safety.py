@@ -67,6 +67,23 @@ async def test_nothing_is_wider_than_a_narrow_window(visit: Visit) -> None:
         assert {view: pixels for view, pixels in wider.items() if pixels > 0} == {}
 
 
+@pytest.mark.parametrize("size", ["narrow", "phone"])
+async def test_name_and_account_stand_in_one_line_on_a_phone(visit: Visit, size: str) -> None:
+    async with visit(size=size) as visitor:
+        await visitor.sign_in(KEY)
+        await expect(visitor.tab.locator(".meter")).to_be_visible()
+        brand = visitor.tab.get_by_role("link", name="OpenAI MCP Functions")
+        boxes = [
+            await each.bounding_box()
+            for each in (brand, visitor.tab.locator("#account"), visitor.tab.locator(".tabs"))
+        ]
+        name, account, tabs = (box for box in boxes if box is not None)
+        assert name["y"] == account["y"]
+        assert tabs["y"] == max(each["y"] + each["height"] for each in (name, account))
+        # As high as what is to be touched.
+        assert tabs["y"] <= 48
+
+
 async def test_tab_of_the_view_is_in_sight_on_a_phone(visit: Visit) -> None:
     async with visit(size="phone") as visitor:
         await visitor.sign_in(KEY)
