@@ -205,17 +205,21 @@ def _open_pool() -> "httpx2.AsyncClient":
 
     import httpx2
 
+    from shared.outbound.pool import operator_transport
+
+    limits = httpx2.Limits(
+        max_connections=MAX_CONNECTIONS,
+        max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+        keepalive_expiry=KEEP_ALIVE_SECONDS,
+    )
     return httpx2.AsyncClient(
         # What comes is read on the side, and sent on in pieces.
         headers={"Accept-Encoding": "identity"},
         # A cookie for one caller is none for the next.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
-        limits=httpx2.Limits(
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-        ),
+        transport=operator_transport(limits),
+        limits=limits,
         follow_redirects=False,
     )
 

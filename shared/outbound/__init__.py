@@ -19,6 +19,9 @@ video lies: each of them may name a machine that only this app can reach, and ge
   the same for loopback, private and unknown names: nobody learns by it which names our network knows.
   The reason is in the log.
 
+The connections themselves are those of `streams`. So are those of `pool` to the providers, which the
+operator names, so that nothing is checked there.
+
 Importing this package is cheap: the HTTP library is imported by the first `open_client`.
 """
 

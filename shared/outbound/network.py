@@ -11,6 +11,7 @@ import httpcore2
 
 from shared.addresses import IPAddress, forbidden_kind, parse_address
 from shared.errors import ForbiddenAddress
+from shared.outbound.streams import AsyncioBackend
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 MAX_ADDRESSES = 6
@@ -35,7 +36,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
-        self._dialler = httpcore2.AnyIOBackend()
+        self._dialler = AsyncioBackend()
 
     async def connect_tcp(
         self,

@@ -1,20 +1,14 @@
-"""The transport under the client; importing this module imports the HTTP library.
-
-`httpx2.AsyncHTTPTransport` offers no way to give it a network backend, and one put in behind its back
-would silently be gone with the next version. So this is a transport of our own over the public pool.
-"""
+"""The transport to addresses that others name; importing this module imports the HTTP library."""
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import AsyncIterator
 
 import httpcore2
 import httpx2
 
 from shared.errors import AnswerTooLarge, ForbiddenAddress
 from shared.outbound.network import REMEDY, GuardedBackend
+from shared.outbound.pool import PoolTransport, ResponseStream, httpx_errors
 from shared.timing import KEEP_ALIVE_SECONDS
 
 MAX_CONNECTIONS = 20
@@ -25,7 +19,7 @@ MAX_HEADER_BYTES = 16 * 1024
 CHUNKS_BETWEEN_YIELDS = 32
 
 
-class GuardedTransport(httpx2.AsyncBaseTransport):
+class GuardedTransport(PoolTransport):
     """Sends requests to public https addresses only.
 
     Args:
@@ -45,11 +39,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._allow_private = allow_private
         self._max_body_bytes = max_body_bytes
         self._unlimited_type = unlimited_type
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=_ssl_context(),
-            max_connections=MAX_CONNECTIONS,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-            network_backend=GuardedBackend(allow_private=allow_private),
+        super().__init__(
+            httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),
+            GuardedBackend(allow_private=allow_private),
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -61,22 +53,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             httpx2.TransportError: The host does not answer, or not properly.
         """
         check_parsed_url(request.url, allow_private=self._allow_private)
-        if not isinstance(request.stream, AsyncIterable):
-            raise TypeError("The body of a request must be an asynchronous iterable.")
-        core_request = httpcore2.Request(
-            method=request.method,
-            url=httpcore2.URL(
-                scheme=request.url.raw_scheme,
-                host=request.url.raw_host,
-                port=request.url.port,
-                target=request.url.raw_path,
-            ),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        with _httpx_errors():
-            response = await self._pool.handle_async_request(core_request)
+        response = await self.send(request)
         try:
             headers = _checked_headers(response.headers)
             limit = self._limit(headers)
@@ -86,13 +63,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(
             response.status,
             headers=headers,
-            stream=_ResponseStream(response, limit),
+            stream=_LimitedStream(response, limit),
             extensions=response.extensions,
         )
-
-    async def aclose(self) -> None:
-        """Closes all connections."""
-        await self._pool.aclose()
 
     def _limit(self, headers: httpx2.Headers) -> int | None:
         """Returns how many bytes may be read, None for any number."""
@@ -109,14 +82,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         return limit
 
 
-class _ResponseStream(httpx2.AsyncByteStream):
+class _LimitedStream(ResponseStream):
     def __init__(self, response: httpcore2.Response, limit: int | None) -> None:
-        self._response = response
+        super().__init__(response)
         self._limit = limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         received = chunks = 0
-        with _httpx_errors():
+        with httpx_errors():
             async for chunk in self._response.aiter_stream():
                 received += len(chunk)
                 chunks += 1
@@ -126,10 +99,6 @@ class _ResponseStream(httpx2.AsyncByteStream):
                 if self._limit is not None and received > self._limit:
                     raise _too_large(self._limit)
                 yield chunk
-
-    async def aclose(self) -> None:
-        with _httpx_errors():
-            await self._response.aclose()
 
 
 def check_parsed_url(url: httpx2.URL, *, allow_private: bool) -> None:
@@ -168,31 +137,3 @@ def _checked_headers(lines: list[tuple[bytes, bytes]]) -> httpx2.Headers:
 
 def _too_large(max_bytes: int) -> AnswerTooLarge:
     return AnswerTooLarge(f"The server's answer is larger than {max_bytes} bytes.")
-
-
-@lru_cache(maxsize=1)
-def _ssl_context() -> ssl.SSLContext:
-    # SSL_CERT_FILE and SSL_CERT_DIR count, as in the app's other clients: they are the operator's.
-    return httpx2.create_ssl_context()
-
-
-_CORE_ERRORS = (
-    httpcore2.TimeoutException,
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.ProxyError,
-    httpcore2.UnsupportedProtocol,
-)
-
-
-@contextmanager
-def _httpx_errors() -> Iterator[None]:
-    """Turns what the pool raises into what users of `httpx2` catch; the two name them alike."""
-    try:
-        yield
-    except _CORE_ERRORS as error:
-        kind = getattr(httpx2, type(error).__name__, httpx2.TransportError)
-        raise kind(str(error)) from error
-    except ValueError as error:
-        # The parser's, for a length of more digits than Python turns into a number.
-        raise httpx2.RemoteProtocolError("The answer is malformed.") from error

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from pytest_mock import MockerFixture
 
 from local.server import LOOPBACK
-from shared.outbound import transport
+from shared.outbound import pool
 
 _dialled: list[Any] = []
 
@@ -204,9 +204,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def trusted_authority(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:
     """An authority that the operator's setting tells clients to trust."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
-    transport._ssl_context.cache_clear()
+    pool._ssl_context.cache_clear()
     yield authority
-    transport._ssl_context.cache_clear()
+    pool._ssl_context.cache_clear()
 
 
 class TlsServer:

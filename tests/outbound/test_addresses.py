@@ -12,6 +12,7 @@ from shared.addresses import forbidden_kind, parse_address
 from shared.errors import ForbiddenAddress
 from shared.outbound import check_url, open_client
 from shared.outbound.network import GuardedBackend
+from shared.outbound.streams import AsyncioBackend
 from tests.conftest import ThreadServer
 from tests.outbound.conftest import Listener, Names
 
@@ -263,7 +264,7 @@ async def test_public_answer_is_dialled_by_its_address_and_never_asked_for_again
         hosts.append(host)
         raise httpcore2.ConnectError
 
-    mocker.patch.object(httpcore2.AnyIOBackend, "connect_tcp", unreachable)
+    mocker.patch.object(AsyncioBackend, "connect_tcp", unreachable)
     names.define("rebinding.example", ["8.8.8.8", "1.1.1.1"], ["127.0.0.1"])
     async with open_client(allow_private=False) as client:
         with pytest.raises(httpx2.ConnectError):

@@ -13,6 +13,8 @@ from tests.v1.test_bytes import CHAT
 from tests.v1.upstream import Answer, Upstream
 
 BODY = {"model": "m", "messages": []}
+ANSWER = b"""{"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+    {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}"""
 AT_ONCE = 64
 
 
@@ -105,6 +107,9 @@ async def test_cookie_of_the_provider_is_not_sent_back(
 
 
 @pytest.mark.parametrize(
+    ("path", "body"), [(CHAT, BODY), ("/tools/chat_completion", {"prompt": "Say hello"})]
+)
+@pytest.mark.parametrize(
     ("exceptions", "is_used"), [("", True), ("provider.example", False), ("other.example", True)]
 )
 async def test_proxy_of_the_environment_is_used(
@@ -113,14 +118,17 @@ async def test_proxy_of_the_environment_is_used(
     watched: Watched,
     origin: str,
     monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: dict[str, Any],
     exceptions: str,
     is_used: bool,
 ) -> None:
+    watched.answer = Answer([ANSWER])
     for name, value in (("HTTP_PROXY", origin), ("NO_PROXY", exceptions)):
         monkeypatch.setenv(name, value)
         monkeypatch.delenv(name.lower(), raising=False)
     client = make_client(environment | {"OPENAI_BASE_URL": "http://provider.example:9/v1"})
-    response = await client.post(CHAT, json=BODY)
+    response = await client.post(path, json=body)
     assert response.status_code == (200 if is_used else 502)
     hosts: list[Any] = [seen.headers["host"] for seen in watched.seen]
     assert hosts == (["provider.example:9"] if is_used else [])

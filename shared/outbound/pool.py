@@ -1,0 +1,139 @@
+"""The transport under the clients: a pool of connections of asyncio.
+
+`httpx2.AsyncHTTPTransport` offers no way to give it a network backend, and one put in behind its back
+would silently be gone with the next version. So this is a transport of our own over the public pool.
+"""
+
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import cast
+from urllib.request import getproxies
+
+import httpcore2
+import httpx2
+
+from shared.outbound.streams import AsyncioBackend
+
+
+class PoolTransport(httpx2.AsyncBaseTransport):
+    """Sends requests over a pool of connections.
+
+    Args:
+        limits: How many connections there are, and how long idle ones are kept.
+        backend: Connects; as far as not given to any address.
+    """
+
+    def __init__(
+        self, limits: httpx2.Limits, backend: httpcore2.AsyncNetworkBackend | None = None
+    ) -> None:
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=_ssl_context(),
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.max_keepalive_connections,
+            keepalive_expiry=limits.keepalive_expiry,
+            network_backend=backend or AsyncioBackend(),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Sends a request.
+
+        Raises:
+            httpx2.TransportError: The host does not answer, or not properly.
+        """
+        response = await self.send(request)
+        return httpx2.Response(
+            response.status,
+            headers=response.headers,
+            stream=ResponseStream(response),
+            extensions=response.extensions,
+        )
+
+    async def send(self, request: httpx2.Request) -> httpcore2.Response:
+        """Sends a request and returns the answer as the pool does.
+
+        Raises:
+            httpx2.TransportError: The host does not answer, or not properly.
+        """
+        if not isinstance(request.stream, AsyncIterable):
+            raise TypeError("The body of a request must be an asynchronous iterable.")
+        core_request = httpcore2.Request(
+            method=request.method,
+            url=httpcore2.URL(
+                scheme=request.url.raw_scheme,
+                host=request.url.raw_host,
+                port=request.url.port,
+                target=request.url.raw_path,
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        with httpx_errors():
+            return await self._pool.handle_async_request(core_request)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._pool.aclose()
+
+
+class ResponseStream(httpx2.AsyncByteStream):
+    """The body of an answer, as it comes."""
+
+    def __init__(self, response: httpcore2.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with httpx_errors():
+            # The SDK may begin to read again what it has read to its end.
+            async for chunk in cast(AsyncIterable[bytes], self._response.stream):
+                yield chunk
+
+    async def aclose(self) -> None:
+        """Ends the answer; its connection is closed unless it was read to its end."""
+        with httpx_errors():
+            await self._response.aclose()
+
+
+def operator_transport(limits: httpx2.Limits) -> httpx2.AsyncBaseTransport | None:
+    """Returns the transport for a client that calls addresses that the operator names.
+
+    None, with which a client makes its own, where the environment names a proxy: `httpx2` knows by which
+    hosts each is used.
+
+    Args:
+        limits: How many connections there are, and how long idle ones are kept.
+    """
+    proxies = getproxies()
+    if any(proxies.get(kind) for kind in ("http", "https", "all")):
+        return None
+    return PoolTransport(limits)
+
+
+@lru_cache(maxsize=1)
+def _ssl_context() -> ssl.SSLContext:
+    # SSL_CERT_FILE and SSL_CERT_DIR count, as in the app's other clients: they are the operator's.
+    return httpx2.create_ssl_context()
+
+
+_CORE_ERRORS = (
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
+)
+
+
+@contextmanager
+def httpx_errors() -> Iterator[None]:
+    """Turns what the pool raises into what users of `httpx2` catch; the two name them alike."""
+    try:
+        yield
+    except _CORE_ERRORS as error:
+        kind = getattr(httpx2, type(error).__name__, httpx2.TransportError)
+        raise kind(str(error)) from error
+    except ValueError as error:
+        # The parser's, for a length of more digits than Python turns into a number.
+        raise httpx2.RemoteProtocolError("The answer is malformed.") from error
