@@ -26,7 +26,7 @@ from shared.routes.connections import connections_router
 from shared.routes.conversations import conversations_router
 from shared.routes.docs import DOCS_PATH, OPENAPI_PATH, REDOC_PATH, docs_router
 from shared.routes.errors import install_error_handlers
-from shared.routes.health import health_router
+from shared.routes.health import HEALTH_PATH, health_router
 from shared.routes.keys import keys_router
 from shared.routes.mcp import MCP_PATH, mcp_context, mcp_router
 from shared.routes.me import me_router
@@ -53,7 +53,7 @@ from shared.timing import Timing
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
-OPEN_PATHS = ("/health", OPENAPI_PATH, DOCS_PATH, REDOC_PATH, PAGE_PATH, "/pages")
+OPEN_PATHS = (HEALTH_PATH, OPENAPI_PATH, DOCS_PATH, REDOC_PATH, PAGE_PATH, "/pages")
 """Routes that answer even while a setting is malformed, with what lies below them."""
 
 logger = logging.getLogger(__name__)
@@ -190,6 +190,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         RequestMiddleware,
         deadline_seconds=settings.request_deadline_seconds,
         body_seconds=timing.body,
+        probe_path=HEALTH_PATH,
     )
     return api
 

@@ -4,6 +4,7 @@ An instance that waits for its first request, as an always ready one does, has l
 that was started for a request answers that first: a thread that imports would hold it up.
 """
 
+import gc
 import logging
 import threading
 from collections.abc import Sequence
@@ -90,6 +91,9 @@ class Preloading:
                 # Whoever needs it meets the same error, and can tell its caller.
                 logger.exception("Cannot load %s", name)
                 return
+        self._is_free.wait()
+        # What is loaded stays: looking for garbage in it would hold up all requests for 60 ms.
+        gc.freeze()
 
 
 class PreloadingMiddleware:

@@ -21,6 +21,7 @@ from shared.services import Services
 from shared.settings import Settings
 from shared.telemetry import current_record
 
+HEALTH_PATH = "/health"
 DEEP_CHECK_SECONDS = 10
 UNHEALTHY_STATUS = 503
 
@@ -104,7 +105,7 @@ def health_router(
     router = APIRouter(tags=["health"], route_class=HealthRoute)
 
     @router.get(
-        "/health",
+        HEALTH_PATH,
         name="health",
         summary="Show the app's health",
         response_model=Health,

@@ -16,6 +16,7 @@ from shared.errors import (
     NotConfigured,
     ShuttingDown,
 )
+from shared.routes.admission import Admission
 from shared.routes.errors import error_response, internal_error_response
 from shared.routes.exchange import Exchange
 from shared.routes.slow_clients import GRACE_SECONDS, BoundedReceive, BoundedSend
@@ -36,6 +37,7 @@ class RequestMiddleware:
         deadline_seconds: Budget of one request.
         body_seconds: How long a client may send nothing of its body.
         send_grace_seconds: How much longer a client may take to read its answer.
+        probe_path: Where requests never wait for others that came before them.
     """
 
     def __init__(
@@ -44,11 +46,14 @@ class RequestMiddleware:
         deadline_seconds: float,
         body_seconds: float = BODY_SECONDS,
         send_grace_seconds: float = GRACE_SECONDS,
+        probe_path: str | None = None,
     ) -> None:
         self._app = app
         self._deadline_seconds = deadline_seconds
         self._body_seconds = body_seconds
         self._send_grace_seconds = send_grace_seconds
+        self._probe_path = probe_path
+        self._admission = Admission()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -61,6 +66,8 @@ class RequestMiddleware:
         with Exchange(scope, bounded_receive, bounded_send, deadline) as exchange:
             try:
                 try:
+                    if scope["path"] != self._probe_path:
+                        await self._admission.enter()
                     await self._app(scope, exchange.receive, exchange.send)
                 except ClientDisconnect:
                     if not exchange.is_shutting_down or exchange.has_started:

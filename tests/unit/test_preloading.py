@@ -1,3 +1,4 @@
+import gc
 import importlib
 import json
 import logging
@@ -45,6 +46,16 @@ def test_waiting_instance_loads_everything_in_order() -> None:
     waiting.start()
     waiting.thread.join(PATIENCE_SECONDS)
     assert library.loaded == names
+
+
+def test_what_was_loaded_is_no_longer_searched_for_garbage() -> None:
+    before = gc.get_freeze_count()
+    loading = Preloading([library.add("preloaded_for_good")], idle_seconds=0)
+    loading.start()
+    loading.thread.join(PATIENCE_SECONDS)
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    assert frozen > before
 
 
 def test_instance_loads_after_its_first_answer_without_waiting_longer() -> None:

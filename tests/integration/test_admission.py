@@ -1,0 +1,162 @@
+"""Requests that come together begin a few at a time, in their order, and probes at once."""
+
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from shared.deadline import Deadline
+from shared.routes.middleware import RequestMiddleware
+
+pytestmark = pytest.mark.anyio
+
+REQUESTS = 200
+WAIT_SECONDS = 60
+
+
+class App:
+    """Notes which requests have begun, and holds them until it may answer."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.may_answer = asyncio.Event()
+        self._middleware = RequestMiddleware(self, 60, probe_path="/probe")
+        self._states: dict[str, dict[str, Any]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.begun.append(scope["path"])
+        await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    def request(self, path: str) -> "asyncio.Task[list[Message]]":
+        return asyncio.create_task(self._request(path))
+
+    def remaining(self, path: str) -> float:
+        """Returns how much time a request has left, which it has from when it came."""
+        deadline: Deadline = self._states[path]["deadline"]
+        return deadline.remaining()
+
+    async def _request(self, path: str) -> list[Message]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        state = self._states[path] = {}
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [], "state": state}
+        await self._middleware(scope, receive_nothing, send)
+        return sent
+
+
+async def receive_nothing() -> Message:
+    return await asyncio.Future[Message]()
+
+
+@pytest.fixture
+async def app() -> App:
+    return App()
+
+
+def paths(count: int = REQUESTS) -> list[str]:
+    return [f"/{number}" for number in range(count)]
+
+
+async def until_begun(app: App, count: int) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while len(app.begun) < count:
+            await asyncio.sleep(0)
+
+
+async def test_request_that_comes_alone_begins_at_once(app: App) -> None:
+    task = app.request("/alone")
+    await asyncio.sleep(0)
+    assert app.begun == ["/alone"]
+    app.may_answer.set()
+    assert [message["type"] for message in await task] == [
+        "http.response.start",
+        "http.response.body",
+    ]
+
+
+async def test_requests_that_come_together_begin_a_few_in_each_round_in_order(app: App) -> None:
+    app.may_answer.set()
+    tasks = [app.request(path) for path in paths()]
+    rounds = []
+    async with asyncio.timeout(WAIT_SECONDS):
+        while len(app.begun) < REQUESTS:
+            before = len(app.begun)
+            await asyncio.sleep(0)
+            rounds.append(len(app.begun) - before)
+    assert app.begun == paths()
+    assert max(rounds) < REQUESTS / 4
+    answers = await asyncio.gather(*tasks)
+    assert [answer[0]["status"] for answer in answers] == [204] * REQUESTS
+
+
+async def test_request_that_comes_later_waits_behind_those_that_wait(app: App) -> None:
+    tasks = [app.request(path) for path in paths()]
+    await asyncio.sleep(0)
+    tasks.append(app.request("/late"))
+    await until_begun(app, REQUESTS + 1)
+    assert app.begun[-1] == "/late"
+    app.may_answer.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_probe_does_not_wait_for_others(app: App) -> None:
+    tasks = [app.request(path) for path in (*paths(), "/probe")]
+    await asyncio.sleep(0)
+    assert "/probe" in app.begun
+    assert len(app.begun) < REQUESTS
+    app.may_answer.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_waiting_request_that_is_cancelled_never_begins(app: App) -> None:
+    tasks = [app.request(path) for path in paths()]
+    await asyncio.sleep(0)
+    tasks[-1].cancel()
+    tasks[-3].cancel()
+    await until_begun(app, REQUESTS - 2)
+    app.may_answer.set()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    cancelled = [end for end in ends if isinstance(end, asyncio.CancelledError)]
+    assert len(cancelled) == 2
+    assert app.begun == [*paths(REQUESTS - 3), f"/{REQUESTS - 2}"]
+
+
+async def test_deadline_of_a_request_counts_its_waiting(app: App) -> None:
+    tasks = [app.request(path) for path in paths()]
+    await asyncio.sleep(0)
+    last = paths()[-1]
+    assert last not in app.begun
+    assert 0 < app.remaining(last) <= 60
+    app.may_answer.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_later_burst_begins_as_carefully_as_the_first(app: App) -> None:
+    app.may_answer.set()
+    most = []
+    for _ in range(2):
+        app.begun.clear()
+        tasks = [app.request(path) for path in paths()]
+        await asyncio.sleep(0)
+        most.append(len(app.begun))
+        await asyncio.gather(*tasks)
+    assert most[0] == most[1]
+
+
+async def test_health_is_answered_before_a_burst_is(client: httpx2.AsyncClient) -> None:
+    answered: list[str] = []
+
+    async def ask(path: str) -> None:
+        assert (await client.get(path)).status_code == 200
+        answered.append(path)
+
+    await ask("/tools")
+    await asyncio.gather(*(ask("/tools") for _ in range(REQUESTS)), ask("/health"))
+    assert "/health" in answered[: REQUESTS // 2]
