@@ -38,7 +38,7 @@ coverage: install ## run all tests and write JUnit and coverage reports to test-
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage combine -q
 	@COVERAGE_FILE=test-results/.coverage $(BIN)/python -m coverage xml -q -o test-results/coverage.xml
 
-bench: install ## measure requests in process, calls, connections, large videos, long conversations, memory of the worker
+bench: install .venv-peers/.ready ## measure everything, at the end beside others (VENV of Python 3.13)
 	@$(BIN)/python -m tests.bench.in_process
 	@$(BIN)/python -m tests.bench.latency
 	@$(BIN)/python -m tests.bench.v1
@@ -47,8 +47,9 @@ bench: install ## measure requests in process, calls, connections, large videos,
 	@$(BIN)/python -m tests.bench.conversations
 	@$(BIN)/python -m tests.bench.streams
 	@$(BIN)/python -m tests.bench.worker_memory
+	@$(BIN)/python -m tests.bench.peers
 
-bench-peers: install .venv-peers/.ready ## compare with the MCP SDK's own app, FastMCP and LiteLLM (VENV of Python 3.13)
+bench-peers: install .venv-peers/.ready ## only compare with the MCP SDK's own app, FastMCP and LiteLLM (VENV of Python 3.13)
 	@$(BIN)/python -m tests.bench.peers
 
 soak: install ## use the app in the Functions worker for SOAK_MINUTES=30 and look for leaks (VENV of Python 3.13)

@@ -179,6 +179,9 @@ def print_versions() -> None:
 
 def main() -> None:
     """Starts all servers and compares them."""
+    if sys.version_info < (3, 13):
+        print("The comparison with others needs Python 3.13, for the Functions worker.")
+        return
     if not PEERS.exists():
         sys.exit("The peers are not installed. Run: make bench-peers")
     print_versions()
