@@ -3,7 +3,7 @@
 `McpEndpoint` has it imported on the first request, off the event loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -77,19 +77,24 @@ def build_server(
     """
     resources = Resources(registry, media, conversations)
     results = Results(media)
-    tool_list = ToolList((tool.spec for tool in registry), icons_url)
+    tool_list = ToolList(registry, icons_url)
     extension = TasksExtension(tasks, results, make_context)
     handlers = _Handlers(
         selector, tool_list, resources, results, extension, make_context, ping_seconds
     )
-    schemas = {tool.name: tool.spec.input_schema for tool in registry}
+    tools = {tool.name: tool for tool in registry}
+
+    def input_schema(name: str) -> Mapping[str, Any] | None:
+        # When it is asked for: a client that introduces itself, or calls one tool, waits for no other.
+        return tools[name].spec.input_schema if name in tools else None
+
     server = Server[Any](
         SERVER_NAME,
         version=__version__,
         title="OpenAI MCP Functions",
         icons=icons_of(icons_url, ICON),
         instructions=_instructions(registry),
-        get_tool_input_schema=schemas.get,
+        get_tool_input_schema=input_schema,
         on_list_tools=handlers.list_tools,
         on_list_resources=handlers.list_resources,
         on_list_resource_templates=handlers.list_resource_templates,

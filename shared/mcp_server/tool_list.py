@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from shared.mcp_server.connection_lists import caching
 from shared.selection import ToolSelection
-from shared.tools import ToolSpec
+from shared.tools import Tool, ToolSpec
 
 _METHOD = "tools/list"
 
@@ -32,10 +32,10 @@ class ToolList:
         icons_url: URL of the folder of their icons; None to show none.
     """
 
-    def __init__(self, own: Iterable[ToolSpec], icons_url: str | None) -> None:
+    def __init__(self, own: Iterable[Tool], icons_url: str | None) -> None:
         self._own = list(own)
         self._icons_url = icons_url
-        self._names = frozenset(spec.name for spec in self._own)
+        self._names = frozenset(tool.name for tool in self._own)
         self._written: dict[str, list[Any]] = {}
 
     def others(self, selection: ToolSelection) -> types.ListToolsResult:
@@ -66,7 +66,8 @@ class ToolList:
         return self._written[revision]
 
     def _write(self, revision: str, icons_url: str | None) -> list[Any]:
-        own = [_as_tool(spec, icons_of(icons_url, spec.icon)) for spec in self._own]
+        specs = [tool.spec for tool in self._own]
+        own = [_as_tool(spec, icons_of(icons_url, spec.icon)) for spec in specs]
         plain = types.ListToolsResult(tools=own).model_dump(
             by_alias=True, mode="json", exclude_none=True
         )

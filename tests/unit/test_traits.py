@@ -89,6 +89,15 @@ def test_routes_follow_from_the_traits(registry: ToolRegistry, tmp_path: Path) -
     ]
 
 
+async def test_client_that_introduces_itself_waits_for_the_schema_of_no_tool(
+    server: Server, registry: ToolRegistry
+) -> None:
+    async with Client(server) as client:
+        assert [tool.name for tool in registry if "spec" in vars(tool)] == []
+        await client.list_tools()
+    assert [tool.name for tool in registry if "spec" not in vars(tool)] == []
+
+
 async def test_resource_of_a_tool_is_listed_and_is_its_result(server: Server) -> None:
     async with Client(server) as client:
         [resource] = (await client.list_resources()).resources
