@@ -7,25 +7,37 @@ that was started for a request answers that first: a thread that imports would h
 import gc
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.settings import Settings
 
-IDLE_SECONDS = 1.0
-"""How long an instance waits for a first request before it loads."""
+IDLE_SECONDS = 5.0
+"""How long an instance waits for a first request before it loads: longer than a slow processor takes
+from the import of the app to the request for which the instance was started."""
 
 MODULES = (
     # What the SDKs stand on comes first, because requests wait for the import that has begun.
+    "anyio._backends._asyncio",
     "httpx2",
+    "httpcore2",
+    "truststore",
     "shared.openai_service.sdk",
+    "docstring_parser.google",
     "mcp_types",
     "mcp_types.methods",
     "mcp.server.lowlevel",
     "shared.mcp_server.server",
     "genai_prices.data",
+    "genai_prices.decompose",
+    "genai_prices.validation",
+    "openai.resources.audio.audio",
+    "openai.resources.audio.speech",
+    "openai.resources.audio.transcriptions",
+    "cryptography.hazmat.primitives.ciphers.aead",
 )
 """What every app loads, in this order."""
 
@@ -49,15 +61,25 @@ def modules_for(settings: Settings) -> tuple[str, ...]:
 
 
 class Preloading:
-    """Loads modules once, each when no request is being answered.
+    """Loads modules and makes what they are for, each once and when no request is being answered.
 
     Args:
         modules: Names of the modules.
+        make: What makes something that requests need; each by a name, and in a few milliseconds.
         idle_seconds: How long to wait for a first request.
     """
 
-    def __init__(self, modules: Sequence[str], idle_seconds: float = IDLE_SECONDS) -> None:
-        self._modules = tuple(modules)
+    def __init__(
+        self,
+        modules: Sequence[str],
+        make: Mapping[str, Callable[[], object]] | None = None,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self._steps: dict[str, Callable[[], object]] = {
+            **{name: partial(import_module, name) for name in modules},
+            **(make or {}),
+        }
         self._serving = 0
         self._is_free = threading.Event()
         self._is_free.set()
@@ -83,10 +105,10 @@ class Preloading:
 
     def _load(self) -> None:
         self._begin.wait(self._idle_seconds)
-        for name in self._modules:
+        for name, step in self._steps.items():
             self._is_free.wait()
             try:
-                import_module(name)
+                step()
             except Exception:
                 # Whoever needs it meets the same error, and can tell its caller.
                 logger.exception("Cannot load %s", name)

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from shared.preloading import MODULES, Preloading
+from shared.services import Services
+from shared.settings import load_settings
+from tests.conftest import StandIn
 
 PATIENCE_SECONDS = 30
 
@@ -82,6 +85,15 @@ def test_nothing_more_is_loaded_while_a_request_is_answered() -> None:
     assert library.loaded == [first, second]
 
 
+def test_waiting_instance_makes_what_requests_would_make_first() -> None:
+    name = library.add("preloaded_for_making")
+    make = {each: lambda each=each: library.loaded.append(each) for each in ("first", "second")}
+    waiting = Preloading([name], make, idle_seconds=0)
+    waiting.start()
+    waiting.thread.join(PATIENCE_SECONDS)
+    assert library.loaded == [name, "first", "second"]
+
+
 def test_module_that_cannot_be_loaded_is_logged_and_ends_the_thread(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -100,12 +112,14 @@ import function_app
 threads = [thread for thread in threading.enumerate() if thread.name == "preloading"]
 for thread in threads:
     thread.join()
-json.dump([len(threads), sorted(sys.modules)], sys.stdout)
+from shared.tools.schema import signature_of
+made = signature_of.cache_info().currsize
+json.dump([len(threads), sorted(sys.modules), made], sys.stdout)
 """
 
 
 def start_app(environment: dict[str, str]) -> Any:
-    """Imports the app in a fresh process; returns how many threads load, and what is loaded."""
+    """Imports the app in a fresh process; returns the threads that load, what is loaded, and made."""
     settings = {"MCP_API_KEY": "k", "OPENAI_API_KEY": "k", **environment}
     completed = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=settings, capture_output=True, text=True, check=True
@@ -113,16 +127,63 @@ def start_app(environment: dict[str, str]) -> Any:
     return json.loads(completed.stdout)
 
 
-def test_app_in_azure_loads_what_its_requests_will_need() -> None:
+def test_app_in_azure_loads_what_its_requests_will_need(tmp_path: Path) -> None:
+    tools = Services.make(load_settings({"LOCAL_STORAGE_PATH": str(tmp_path)})).tools
     environment = {
         "WEBSITE_SITE_NAME": "app",
         "AZURE_STORAGE_ACCOUNT_URL": "https://name.blob.core.windows.net",
     }
-    threads, modules = start_app(environment)
+    threads, modules, made = start_app(environment)
     expected = {*MODULES, "shared.storage.blob", "azure.identity.aio"}
-    assert (threads, expected - {*modules}) == (1, set())
+    assert (threads, expected - {*modules}, made) == (1, set(), len([*tools]))
+
+
+FIRST_ANSWERS = """
+import asyncio, json, sys
+import function_app
+from importlib import import_module
+from httpx2 import ASGITransport, AsyncClient
+from shared.preloading import MODULES
+for name in MODULES:
+    import_module(name)
+before = {*sys.modules}
+statuses = []
+
+async def ask(path, body):
+    transport = ASGITransport(app=function_app.api)
+    headers = {"Authorization": "Bearer k", "Accept": "application/json, text/event-stream"}
+    async with AsyncClient(transport=transport, base_url="http://app", headers=headers) as client:
+        statuses.append((await client.post(path, json=body)).status_code)
+
+async def ask_all():
+    await ask("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    await ask("/chat", {"message": "Say hello"})
+
+asyncio.run(ask_all())
+json.dump([statuses, sorted({*sys.modules} - before)], sys.stdout)
+"""
+
+
+def test_first_answers_load_no_more_of_the_libraries(stand_in: StandIn, tmp_path: Path) -> None:
+    settings = {
+        "MCP_API_KEY": "k",
+        "OPENAI_API_KEY": "k",
+        "OPENAI_BASE_URL": stand_in.base_url,
+        "LOCAL_STORAGE_PATH": str(tmp_path),
+    }
+    completed = subprocess.run(
+        [sys.executable, "-c", FIRST_ANSWERS],
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    statuses, loaded = json.loads(completed.stdout)
+    # Only a folder needs locks between processes.
+    libraries = {name.partition(".")[0] for name in loaded} - {"filelock"}
+    assert (statuses, libraries - sys.stdlib_module_names) == ([200, 200], set())
 
 
 def test_app_elsewhere_loads_nothing_by_itself() -> None:
-    threads, modules = start_app({})
-    assert (threads, "openai" in modules, "mcp" in modules) == (0, False, False)
+    threads, modules, made = start_app({})
+    assert (threads, "openai" in modules, "mcp" in modules, made) == (0, False, False, 0)
