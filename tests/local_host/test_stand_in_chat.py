@@ -1,5 +1,6 @@
 """The stand-in's chat completions: the tools that it calls, and scripts that say what it answers."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -10,9 +11,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from pytest_mock import MockerFixture
+from starlette.types import Message
 
 from local.stand_in import create_stand_in, load_script
+from shared.asgi import replay
 from tests.conftest import StandIn, ThreadServer
+from tests.waiting import LIMIT_SECONDS
 
 
 def function(name: str, **properties: dict[str, Any]) -> dict[str, Any]:
@@ -159,3 +164,33 @@ def test_stand_in_does_not_start_with_a_malformed_script(tmp_path: Path) -> None
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(f"{path}: the script: Must be an array")
+
+
+@pytest.mark.parametrize(
+    ("path", "question"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 2000}]}),
+        ("/v1/responses", {"input": "word " * 2000}),
+    ],
+)
+async def test_long_answer_is_written_as_it_is_sent_and_leaves_others_their_turn(
+    mocker: MockerFixture, path: str, question: dict[str, Any]
+) -> None:
+    body = json.dumps({"model": "m", "stream": True, **question}).encode()
+    head = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": head}
+    has_begun = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            has_begun.set()
+            # This client reads nothing more.
+            await asyncio.Future[None]()
+
+    written = mocker.spy(json, "dumps")
+    serving = asyncio.create_task(create_stand_in()(scope, replay(body), send))
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await has_begun.wait()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert written.call_count < 5
