@@ -161,6 +161,10 @@ class LoopbackServer(uvicorn.Server):
             connection.shutdown()
         await self._until_idle(self._grace_seconds, self._is_interrupted)
         self._is_over.set()
+        for connection in list(self.server_state.connections):
+            # Wakes whoever waits for the client.
+            if (cycle := getattr(connection, "cycle", None)) is not None:
+                cycle.message_event.set()
         await self._until_idle(_END_SECONDS)
         await self._cut_off()
         if not self.force_exit:
@@ -193,7 +197,8 @@ class LoopbackServer(uvicorn.Server):
     def _end_requests_of(self, app: ASGIApp) -> ASGIApp:
         async def end_with_the_server(scope: Scope, receive: Receive, send: Send) -> None:
             async def receive_or_end() -> Message:
-                message = await _first_of(receive(), self._is_over.wait())
+                message = _SHUTDOWN if self._is_over.is_set() else await receive()
+                # It may have been woken by the end.
                 return _SHUTDOWN if self._is_over.is_set() else message
 
             is_request = scope["type"] == "http"

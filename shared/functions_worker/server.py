@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from inspect import signature
 from time import monotonic
@@ -12,7 +12,6 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from shared.background import collect_detached
@@ -43,6 +42,7 @@ class WorkerServer(FastAPI):
 
     def __init__(self, *, pairs: Pairs | None = None, **options: Any) -> None:
         self._pairs = pairs or Pairs()
+        self._catch_all: Callable[[Request], Awaitable[Response]] | None = None
         super().__init__(
             **{
                 "openapi_url": None,
@@ -56,7 +56,7 @@ class WorkerServer(FastAPI):
     def api_route(
         self, path: str, *arguments: Any, **options: Any
     ) -> Callable[[EndpointT], EndpointT]:
-        """Registers an endpoint; a catch-all route then takes every path and method.
+        """Registers an endpoint; a catch-all route then takes every request, without a search.
 
         The library's ``{path:path}`` does not match line feeds: such a request would be answered with
         404, and its invocation would occupy the instance for ever.
@@ -66,7 +66,7 @@ class WorkerServer(FastAPI):
         def decorate(endpoint: EndpointT) -> EndpointT:
             if _CATCH_ALL.fullmatch(path) is None or len(signature(endpoint).parameters) != 1:
                 return register(endpoint)
-            self.router.routes.append(_EveryRequest(path, endpoint))
+            self._catch_all = endpoint
             return endpoint
 
         return decorate
@@ -80,7 +80,14 @@ class WorkerServer(FastAPI):
         scope[_EXCHANGE] = exchange
         with logging_for(exchange.invocation_id), collect_detached() as exchange.detached:
             try:
-                await super().__call__(scope, exchange.receive, exchange.send)
+                if self._catch_all is None or scope["type"] != "http":
+                    await super().__call__(scope, exchange.receive, exchange.send)
+                else:
+                    # The application that answers has layers of its own for what these are for.
+                    scope["path_params"] = {}
+                    request = Request(scope, exchange.receive, exchange.send)
+                    response = await self._catch_all(request)
+                    await response(scope, exchange.receive, exchange.send)
             finally:
                 exchange.ended.set()
                 if not exchange.is_awaited:
@@ -175,17 +182,3 @@ async def respond(request: Request, response: Response) -> Response:
         exchange.is_awaited = True
         await exchange.finish()
     return response
-
-
-class _EveryRequest(Route):
-    """A route that matches every HTTP request."""
-
-    def __init__(self, path: str, endpoint: Callable[..., Any]) -> None:
-        super().__init__(path, endpoint)
-        # Without any given, it would take GET only.
-        self.methods = None
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] != "http":
-            return Match.NONE, {}
-        return Match.FULL, {"endpoint": self.endpoint, "path_params": {}}
