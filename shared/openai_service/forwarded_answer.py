@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import from_json
 
@@ -81,9 +81,15 @@ class ForwardedAnswer:
 
         from shared.openai_service.failures import network_reason, truncated, with_reason
 
+        response = self._response
+        # Each of the library's layers would cost something for every event of a stream.
+        is_plain = "content-encoding" not in response.headers
+        stream = cast(httpx2.AsyncByteStream, response.stream)
+        body = aiter(stream) if is_plain else response.aiter_bytes()
         try:
-            async for chunk in self._response.aiter_bytes():
-                yield chunk
+            async with aclosing(cast(AsyncGenerator[bytes, None], body)) as pieces:
+                async for chunk in pieces:
+                    yield chunk
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             raise with_reason(network_reason(error), truncated()) from error
 

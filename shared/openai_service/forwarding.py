@@ -46,6 +46,8 @@ MAX_URLS = 1024
 FIRST_ERROR = 300
 """Status from which an answer is an error: redirects are not followed."""
 
+_EXTENSIONS = {"timeout": {"connect": CONNECT_TIMEOUT_SECONDS}}
+
 _SPEECH = "audio/speech"
 _REFUSED_CREDENTIALS = (401, 403)
 
@@ -77,7 +79,7 @@ class Forwarder:
     def __init__(self, settings: Settings) -> None:
         self._in_azure = settings.in_azure
         self._identity_client_id = settings.azure_client_id
-        self._pools: dict[ProviderConfig, httpx2.AsyncClient] = {}
+        self._pools: dict[ProviderConfig, httpx2.AsyncBaseTransport] = {}
         self._credential: AsyncTokenCredential | None = None
         self._opening = asyncio.Lock()
 
@@ -119,23 +121,27 @@ class Forwarder:
 
         attempt = nullcontext() if charge is None else charge.attempt()
         with observed(call), attempt:
-            # By itself: the client would merge headers, cookies and queries for 50 us.
+            # Without a client, for which redirects, cookies and authentication are work: what comes is
+            # sent on as it is, and a cookie for one caller is none for the next.
             prepared = httpx2.Request(
                 "POST",
                 _url(call, request.path),
                 content=request.body,
                 headers={
-                    **pool.headers,
+                    "accept": "*/*",
+                    # What comes is read on the side, and sent on in pieces.
+                    "accept-encoding": "identity",
+                    "user-agent": f"python-httpx2/{httpx2.__version__}",
                     **(await self.authorization(config)),
                     "content-type": request.content_type,
                 },
-                extensions={"timeout": pool.timeout.as_dict()},
+                extensions=_EXTENSIONS,
             )
             if charge is not None:
                 with charge.span.current():
                     inject(prepared.headers)
             try:
-                response = await pool.send(prepared, stream=True)
+                response = await pool.handle_async_request(prepared)
             except httpx2.TransportError as error:
                 raise with_reason(network_reason(error), disconnected(error)) from error
             try:
@@ -155,7 +161,7 @@ class Forwarder:
         if self._credential is not None:
             await self._credential.close()
 
-    async def _pool(self, config: ProviderConfig) -> "httpx2.AsyncClient":
+    async def _pool(self, config: ProviderConfig) -> "httpx2.AsyncBaseTransport":
         if pool := self._pools.get(config):
             return pool
         async with self._opening:
@@ -200,27 +206,17 @@ class Forwarder:
             raise no_token() from error
 
 
-def _open_pool() -> "httpx2.AsyncClient":
-    from http.cookiejar import CookieJar, DefaultCookiePolicy
-
+def _open_pool() -> "httpx2.AsyncBaseTransport":
     import httpx2
 
     from shared.outbound.pool import operator_transport
 
-    limits = httpx2.Limits(
-        max_connections=MAX_CONNECTIONS,
-        max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-        keepalive_expiry=KEEP_ALIVE_SECONDS,
-    )
-    return httpx2.AsyncClient(
-        # What comes is read on the side, and sent on in pieces.
-        headers={"Accept-Encoding": "identity"},
-        # A cookie for one caller is none for the next.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
-        transport=operator_transport(limits),
-        limits=limits,
-        follow_redirects=False,
+    return operator_transport(
+        httpx2.Limits(
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+            keepalive_expiry=KEEP_ALIVE_SECONDS,
+        )
     )
 
 

@@ -96,7 +96,6 @@ def open_client(
     http_client = openai.DefaultAsyncHttpxClient(
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
         transport=operator_transport(limits),
-        limits=limits,
         event_hooks={"request": [_inject_trace]},
     )
     api: openai.AsyncOpenAI

@@ -96,19 +96,29 @@ class ResponseStream(httpx2.AsyncByteStream):
             await self._response.aclose()
 
 
-def operator_transport(limits: httpx2.Limits) -> httpx2.AsyncBaseTransport | None:
-    """Returns the transport for a client that calls addresses that the operator names.
-
-    None, with which a client makes its own, where the environment names a proxy: `httpx2` knows by which
-    hosts each is used.
+def operator_transport(limits: httpx2.Limits) -> httpx2.AsyncBaseTransport:
+    """Returns the transport to addresses that the operator names.
 
     Args:
         limits: How many connections there are, and how long idle ones are kept.
     """
     proxies = getproxies()
     if any(proxies.get(kind) for kind in ("http", "https", "all")):
-        return None
+        return _EnvironmentTransport(limits)
     return PoolTransport(limits)
+
+
+class _EnvironmentTransport(httpx2.AsyncBaseTransport):
+    """Leaves it to the library for which hosts the proxies of the environment are used."""
+
+    def __init__(self, limits: httpx2.Limits) -> None:
+        self._client = httpx2.AsyncClient(limits=limits, follow_redirects=False)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return await self._client.send(request, stream=True)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,8 @@
 
 The library asks each idle connection whether its server has closed it, whenever any request begins or
 ends. Through anyio each answer is a search for the socket, with calls of the system: with 64 requests at
-once that was a fifth of the processor's time. Here the socket is at hand.
+once that was a fifth of the processor's time. Here the answer is at hand, and the system is asked once,
+when a connection is used again.
 """
 
 import asyncio
@@ -76,7 +77,8 @@ class AsyncioStream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         self._arrival: asyncio.Future[None] | None = None
         self._is_drained = asyncio.Event()
         self._is_drained.set()
-        self._is_paused = self._is_ended = self._is_closed = self._is_tls = False
+        self._is_idle = self._is_paused = self._is_ended = False
+        self._is_closed = self._is_tls = False
         self._error: Exception | None = None
         self._is_socket_readable: Callable[[], object] = bool
 
@@ -109,11 +111,17 @@ class AsyncioStream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         """Sends bytes, and returns when the system has taken all but a few of them.
 
         Raises:
+            httpcore2.ConnectionNotAvailable: It was idle, and the server has closed it meanwhile.
             httpcore2.WriteError: The connection broke, or is closed.
             httpcore2.WriteTimeout: They were not taken in time.
         """
         if not buffer:
             return
+        if self._is_idle:
+            self._is_idle = False
+            if self._transport.is_closing() or self._is_socket_readable():
+                # Nothing of the request has been sent: the pool sends it over another connection.
+                raise httpcore2.ConnectionNotAvailable
         if not self._transport.is_closing():
             self._transport.write(buffer)
             if not self._is_drained.is_set():
@@ -146,8 +154,8 @@ class AsyncioStream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         plain = self._transport
         try:
             async with _connecting(timeout):
-                if self._received or self._is_ended:
-                    # What has come would pass for what the server says after the handshake.
+                if self._received:
+                    # It would pass for what the server says after the handshake.
                     raise ConnectionAbortedError("The server does not wait for the handshake.")
                 self._is_tls = True
                 encrypted = await loop.start_tls(
@@ -167,13 +175,13 @@ class AsyncioStream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
 
         Args:
             info: ``is_readable`` asks an idle connection whether anything is there to be read, which can
-                only be its end: as late as possible, so that no request is sent over a dead one.
+                only be its end. The pool asks all of them whenever a request begins or ends, so the
+                answer is what asyncio has seen. The system is asked when one is used again.
         """
         match info:
             case "is_readable":
-                return bool(
-                    self._received or self._transport.is_closing() or self._is_socket_readable()
-                )
+                self._is_idle = True
+                return self._is_ended or bool(self._received)
             case "client_addr":
                 return self._transport.get_extra_info("sockname")
             case "server_addr":

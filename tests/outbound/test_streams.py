@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from local.server import LOOPBACK
-from shared.outbound.pool import operator_transport
+from shared.outbound.pool import PoolTransport, operator_transport
 from shared.outbound.streams import MAX_BUFFERED, AsyncioBackend, AsyncioStream
 from tests.outbound.conftest import Authority, Listener, Names, TlsServer
 
@@ -107,7 +107,12 @@ async def connected(
 
 def wait_for_arrival(stream: httpcore2.AsyncNetworkStream) -> None:
     """Blocks the event loop until something is there to be read."""
-    assert select.select([stream.get_extra_info("socket")], [], [], 10)[0]
+    wait_for_arrival_at(stream.get_extra_info("socket"))
+
+
+def wait_for_arrival_at(end: socket.socket) -> None:
+    """Blocks the event loop until something is there to be read at the other end."""
+    assert select.select([end], [], [], 10)[0]
 
 
 async def test_connection_is_used_again(client: httpx2.AsyncClient, keeping: Keeping) -> None:
@@ -161,21 +166,45 @@ async def test_ends_and_closing_of_a_connection_are_told() -> None:
         assert stream.get_extra_info("else") is None
         end.sendall(b"last words")
         end.shutdown(socket.SHUT_WR)
-        wait_for_arrival(stream)
-        assert stream.get_extra_info("is_readable")
         assert await stream.read(4) == b"last"
         assert await stream.read(100) == b" words"
         assert await stream.read(100) == b""
         assert stream.get_extra_info("is_readable")
-        # It may still be sent what it was being sent.
-        await stream.write(b"more")
-        assert end.recv(100) == b"more"
+        with pytest.raises(httpcore2.ConnectionNotAvailable):
+            await stream.write(b"request")
         await stream.aclose()
-        assert stream.get_extra_info("is_readable")
         with pytest.raises(httpcore2.ReadError):
             await stream.read(100)
         with pytest.raises(httpcore2.WriteError):
             await stream.write(b"again")
+        assert stream.get_extra_info("is_readable")
+
+
+async def test_server_that_sends_no_more_may_still_be_sent_something() -> None:
+    async with connected() as (stream, end):
+        end.shutdown(socket.SHUT_WR)
+        assert await stream.read(100) == b""
+        await stream.write(b"more")
+        wait_for_arrival_at(end)
+        assert end.recv(100) == b"more"
+
+
+async def test_request_is_not_begun_on_an_idle_connection_that_the_server_has_just_closed() -> None:
+    async with connected() as (stream, end):
+        assert not stream.get_extra_info("is_readable")
+        end.sendall(b"last words")
+        wait_for_arrival(stream)
+        with pytest.raises(httpcore2.ConnectionNotAvailable):
+            await stream.write(b"request")
+
+
+async def test_connection_in_use_is_written_to_although_something_has_arrived() -> None:
+    async with connected() as (stream, end):
+        for _ in range(2):
+            end.sendall(b"words")
+            wait_for_arrival(stream)
+            await stream.write(b"more")
+            assert await stream.read(100) == b"words"
 
 
 async def test_connection_that_is_reset_is_an_error_after_what_came_before() -> None:
@@ -396,8 +425,6 @@ async def test_end_of_a_connection_over_tls_is_told(
                 end.unwrap()
         else:
             end.shutdown(socket.SHUT_WR)
-        wait_for_arrival(stream)
-        assert stream.get_extra_info("is_readable")
         assert await stream.read(100) == b"last words"
         assert await stream.read(100) == b""
         assert stream.get_extra_info("is_readable")
@@ -429,9 +456,9 @@ async def test_operators_certificates_are_trusted(
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
-def test_client_makes_its_own_transport_where_the_environment_names_a_proxy(
+def test_proxies_of_the_environment_are_left_to_the_library(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    assert operator_transport(LIMITS) is not None
+    assert isinstance(operator_transport(LIMITS), PoolTransport)
     monkeypatch.setenv(name, "http://proxy.example:3128")
-    assert operator_transport(LIMITS) is None
+    assert not isinstance(operator_transport(LIMITS), PoolTransport)
