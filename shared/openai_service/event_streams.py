@@ -67,9 +67,10 @@ class StreamReader:
         return self._read(rest) if rest else rest
 
     def _read(self, events: bytes) -> bytes:
-        if _FINISHED.search(events) or _DONE.search(events):
+        # Each event is searched. A pattern for beginnings of lines takes four times as long as a word.
+        if _FINISHED.search(events) or (b"[DONE]" in events and _DONE.search(events)):
             self.is_complete = True
-        if _ERROR.search(events):
+        if b"error" in events and _ERROR.search(events):
             self.is_complete = self.has_failed = True
         if not self._has_begun:
             self._has_begun = True
