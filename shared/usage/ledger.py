@@ -213,7 +213,7 @@ class Ledger:
         found: list[Standing] = []
         try:
             for payer in payers:
-                line = entry.model_copy(update={"is_shadow": payer.is_speaker})
+                line = entry.model_copy(update={"is_shadow": True}) if payer.is_speaker else entry
                 if payer.limits is None:
                     log = self.books.log(payer.name)
                     log.write(line)
