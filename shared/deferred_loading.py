@@ -11,16 +11,18 @@ What is deferred is there when it is asked for. What is in `UNUSED` cannot be im
 import ast
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic._internal import _model_construction
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 PACKAGES = frozenset(
@@ -48,6 +50,10 @@ REBUILDING = frozenset({"fastapi.openapi.models", "mcp_types._types"})
 """Modules that at their end build models which refer to later ones, or adapters of several models.
 Their first use can do that too."""
 
+WIRE_MODELS = frozenset({"mcp_types._v2025_11_25", "mcp_types._v2026_07_28"})
+"""Modules with a model for each message of a revision of MCP, without private attributes. A server uses
+few of them, so pydantic collects the fields of a model when they are asked for."""
+
 UNUSED = frozenset({"openai._vendor.httpx_aiohttp", "pydantic.v1"})
 """Optional parts of libraries: without them, ``openai`` has no client over aiohttp, nor loads it, and
 FastAPI does not ask of each parameter whether it is a model of pydantic 1, which it would refuse."""
@@ -59,6 +65,7 @@ def defer_loading() -> None:
         sys.meta_path.insert(0, _Finder())
         _rebuild_later()
         _adapt_later()
+        _collect_fields_later()
     # Every model inherits it. The first use of a model builds it, under pydantic's own lock.
     BaseModel.model_config["defer_build"] = True
     # FastAPI does the same, but only while it makes a route, which builds nothing any more.
@@ -115,6 +122,44 @@ def _adapt_later() -> None:
     defers = TypeAdapter._defer_build.fget  # type: ignore[attr-defined]
     # What it defers it builds as a model is built.
     TypeAdapter._defer_build = property(lambda self: _is_loading_models.get() or defers(self))  # type: ignore[method-assign,assignment]
+
+
+def _collect_fields_later() -> None:
+    collect = _model_construction.set_model_fields
+
+    def set_model_fields(cls: type[BaseModel], *arguments: Any, **options: Any) -> None:
+        collect_now = partial(collect, cls, *arguments, **options)
+        if cls.__module__ in WIRE_MODELS:
+            cls.__pydantic_fields__ = _DeferredFields(cls, collect_now)
+        else:
+            collect_now()
+
+    _model_construction.set_model_fields = set_model_fields
+
+
+class _DeferredFields(dict[str, Any]):
+    """Stands in a model for its fields until they are asked for.
+
+    It is empty, as pydantic expects of a class whose fields it is collecting.
+
+    Args:
+        cls: The model.
+        collect: Puts the fields in its place.
+    """
+
+    _lock = RLock()
+
+    def __init__(self, cls: type[BaseModel], collect: Callable[[], None]) -> None:
+        super().__init__()
+        self._cls = cls
+        self._collect = collect
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        # To collect them takes their defaults from the class, where a second thread would miss them.
+        with self._lock:
+            if vars(self._cls).get("__pydantic_fields__") is self:
+                self._collect()
+        return self._cls.__pydantic_fields__
 
 
 class _DeferredPackage(ModuleType):

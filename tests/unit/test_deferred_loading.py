@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from shared.deferred_loading import PACKAGES
+from shared.deferred_loading import PACKAGES, WIRE_MODELS
 
 
 def run(code: str) -> str:
@@ -134,6 +134,49 @@ before = adapter.pydantic_complete
 print(before, type(adapter.validate_python({"method": "ping"})).__name__, adapter.pydantic_complete)
 """
     assert run(code) == "False PingRequest True"
+
+
+@pytest.mark.parametrize("module", sorted(WIRE_MODELS))
+def test_wire_models_have_the_fields_and_schemas_that_they_would_have_had(module: str) -> None:
+    code = f"""
+import importlib, json
+from pydantic import BaseModel
+models = [value for value in vars(importlib.import_module("{module}")).values()
+    if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == "{module}"]
+for model in models:
+    fields = {{name: repr(field) for name, field in model.model_fields.items()}}
+    print(model.__name__, fields, json.dumps(model.model_json_schema(), sort_keys=True))
+"""
+    plain = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert run(code) == plain
+    assert len(plain.splitlines()) > 100
+
+
+def test_fields_of_a_wire_model_are_collected_by_their_first_use() -> None:
+    code = """
+import mcp_types._v2026_07_28 as wire
+def collected():
+    return type(vars(wire.CallToolRequest)["__pydantic_fields__"]) is dict
+print(collected(), "method" in wire.CallToolRequest.model_fields, collected())
+"""
+    assert run(code) == "False True True"
+
+
+def test_threads_that_use_a_wire_model_first_at_once_all_find_its_defaults() -> None:
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+import mcp_types._v2026_07_28 as wire
+barrier = Barrier(16)
+def use(_):
+    barrier.wait()
+    return wire.BooleanSchema.model_validate({"type": "boolean"}).title is None
+with ThreadPoolExecutor(16) as pool:
+    print(all(pool.map(use, range(16))))
+"""
+    assert run(code) == "True"
 
 
 def test_server_of_a_deferred_package_needs_none_of_its_command_line() -> None:
