@@ -139,6 +139,8 @@ class Exchange:
         self.scope["method"] = self._method
         self._at_end.close()
         self.log()
+        # The server's side of it holds the scope: nobody but a search for garbage would find that.
+        del self._state["send"]
 
     def log(self) -> None:
         """Writes the line of the request, and one more where its client was too slow."""

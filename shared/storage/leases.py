@@ -61,11 +61,9 @@ class Renewal:
     """
 
     def __init__(self, renew: Callable[[], Awaitable[bool]], seconds: float) -> None:
-        self._renew = renew
-        self._seconds = seconds
         self._is_over = asyncio.Event()
         # Detached, because it outlives the scope of whoever begins it.
-        self._task = create_detached_task(self._run())
+        self._task = create_detached_task(self._run(renew, seconds))
 
     def stop(self) -> None:
         """Ends the renewal, after the write that is under way."""
@@ -75,11 +73,11 @@ class Renewal:
         """Waits until it has ended."""
         await asyncio.wait({self._task})
 
-    async def _run(self) -> None:
+    async def _run(self, renew: Callable[[], Awaitable[bool]], seconds: float) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._is_over.wait(), self._seconds)
-            if self._is_over.is_set() or not await self._renew():
+                await asyncio.wait_for(self._is_over.wait(), seconds)
+            if self._is_over.is_set() or not await renew():
                 return
 
 

@@ -1,6 +1,8 @@
+import gc
 import json
 import logging
 import re
+import weakref
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -364,3 +366,32 @@ async def test_head_gets_no_body_where_the_outermost_layer_answers_either(
     await RequestMiddleware(fail, 60)(scope, receive, send)
     assert sent[0]["status"] == status
     assert bool(b"".join(each["body"] for each in sent[1:])) is has_body
+
+
+async def test_what_a_server_keeps_of_a_request_needs_no_search_for_garbage() -> None:
+    class Cycle:
+        """As uvicorn's: it has the scope, and the application gets its methods."""
+
+        def __init__(self) -> None:
+            self.scope: Scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+
+        async def receive(self) -> Message:
+            return {"type": "http.request"}
+
+        async def send(self, message: Message) -> None:
+            pass
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    middleware = RequestMiddleware(app, 60)
+    gc.disable()
+    try:
+        cycle = Cycle()
+        await middleware(cycle.scope, cycle.receive, cycle.send)
+        kept = weakref.ref(cycle)
+        del cycle
+        assert kept() is None
+    finally:
+        gc.enable()
