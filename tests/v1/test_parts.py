@@ -184,6 +184,7 @@ async def test_past_code_goes_on_without_its_container(
         {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"},
         {**CODE, "container_id": "cntr_1", "outputs": logs},
         {**CODE, "container_id": "cntr_1", "outputs": None},
+        {**CODE, "container_id": "cntr_1", "outputs": logs[1:2]},
         {"role": "assistant", "content": "Two"},
     ]
     response = await gateway.post(RESPONSES, json={"model": "m", "input": items})
@@ -191,15 +192,19 @@ async def test_past_code_goes_on_without_its_container(
     sent = json.loads(provider.upstream.seen[0].body)["input"]
     assert "cntr_1" not in str(sent)
     assert sent[:2] + sent[-1:] == items[:2] + items[-1:]
-    call, output, second, unknown = sent[2:-1]
+    call, output, second, unknown, third, picture = sent[2:-1]
     code = {"type": "function_call", "name": "code_interpreter", "arguments": '{"code": "1 + 1"}'}
-    for each in (call, second):
+    for each in (call, second, third):
         assert {**code, "call_id": each["call_id"]} == each
-    results = [(output, call, "2\n3"), (unknown, second, "The output was not sent back.")]
+    results = [
+        (output, call, "2\n3"),
+        (unknown, second, "The output was not sent back."),
+        (picture, third, "The output was a picture that is no longer there."),
+    ]
     for each, called, text in results:
         expected = {"type": "function_call_output", "call_id": called["call_id"], "output": text}
         assert each == expected
-    assert call["call_id"] != second["call_id"]
+    assert len({each["call_id"] for each in (call, second, third)}) == 3
 
 
 async def test_containers_of_one_call_are_let_through(

@@ -24,7 +24,7 @@ _TEXT = {
     "required": ["input"],
     "additionalProperties": False,
 }
-_BRINGING = ("additional_tools", "tool_search_output")
+_ITEMS_WITH_TOOLS = ("additional_tools", "tool_search_output")
 """Kinds of items that bring tools, beside those of the request."""
 
 _Fields = Mapping[str, Any]
@@ -80,7 +80,7 @@ class ClientTools:
     def __init__(self, fields: _Fields) -> None:
         found = [*_tools_of(fields, "")]
         for index, item in enumerate(_list(fields.get("input"))):
-            if isinstance(item, Mapping) and item.get("type") in _BRINGING:
+            if isinstance(item, Mapping) and item.get("type") in _ITEMS_WITH_TOOLS:
                 found += _tools_of(item, f"input.{index}.")
         if len(found) > MAX_TOOLS:
             raise InvalidRequest.for_field("tools", f"Give at most {MAX_TOOLS} tools")

@@ -37,6 +37,7 @@ from shared.routes.sse import admitted
 from shared.routes.v1.agent.client_tools import ClientTools, read_functions
 from shared.routes.v1.agent.response_input import read_response_input
 from shared.routes.v1.agent.responses import response_events, whole_response
+from shared.routes.v1.agent.work import without_shown_work
 from shared.routes.v1.bodies import Body
 from shared.routes.v1.ids import refuse_ids
 
@@ -60,9 +61,6 @@ _IGNORED = frozenset(
     )
 )
 """Fields that are read, or that change nothing for a caller of the agent."""
-
-_ANSWER_FIELDS = ("content", "name", "refusal", "tool_calls", "function_call", "audio")
-"""What an assistant's message may have when it is sent."""
 
 _DEFAULTS: Mapping[str, Sequence[object]] = {
     "n": (1,),
@@ -159,7 +157,7 @@ def _check(fields: Body) -> None:
 def _chat_input(fields: Body) -> Body:
     given = fields.get("max_completion_tokens")
     return {
-        "messages": _without_reasoning(fields.get("messages")),
+        "messages": without_shown_work(fields.get("messages")),
         "temperature": fields.get("temperature"),
         "max_output_tokens": fields.get("max_tokens") if given is None else given,
         "reasoning_effort": fields.get("reasoning_effort"),
@@ -167,26 +165,6 @@ def _chat_input(fields: Body) -> Body:
         "client_tools": read_functions(fields.get("tools") or []),
         "tool_choice": _choice(fields.get("tool_choice")),
     }
-
-
-def _without_reasoning(messages: object) -> object:
-    """Returns messages without what clients add to those that they got and send back.
-
-    Above all that is ``reasoning_content``, which shows the agent's work, and which providers other than
-    those that write it refuse; and fields that are null or empty.
-    """
-    if not isinstance(messages, list):
-        return messages
-    return [_as_sent(each) if _is_answer(each) else each for each in messages]
-
-
-def _is_answer(message: object) -> bool:
-    return isinstance(message, Mapping) and message.get("role") == "assistant"
-
-
-def _as_sent(message: Body) -> Body:
-    kept = {name: message[name] for name in _ANSWER_FIELDS if message.get(name)}
-    return {"role": "assistant", "content": message.get("content"), **kept}
 
 
 def _choice(wanted: object) -> object:

@@ -8,8 +8,8 @@ Source: https://platform.openai.com/docs/api-reference/responses/create#response
 """
 
 import json
-import secrets
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 _Fields = Mapping[str, Any]
@@ -19,6 +19,7 @@ RUN_BY_CLIENTS = ("local_shell_call", "shell_call", "apply_patch_call", "compute
 RUN_BY_PROVIDERS = (CODE_CALL, "mcp_call")
 
 _NOT_SENT = "The output was not sent back."
+_ONLY_PICTURES = "The output was a picture that is no longer there."
 _BOOKKEEPING = ("id", "call_id", "type", "status", "environment", "caller", "created_by")
 
 
@@ -39,8 +40,26 @@ def as_function_output(item: _Fields) -> dict[str, Any]:
     return _output(item.get("call_id") or item.get("id"), output)
 
 
-def as_call_with_output(item: _Fields) -> list[dict[str, Any]]:
-    """Returns a call that a provider ran, which holds its result, as the two items of a function."""
+def past_call_id(item: _Fields, path: str) -> str:
+    """Returns the id for a call that has none: the same in each request that begins with the same items.
+
+    A random one would be another text for the provider, whose prompt cache then ends there.
+
+    Args:
+        item: The item that tells of the call.
+        path: Where it is, such as ``input.3``: clients may give several items the same id.
+    """
+    digest = sha256(json.dumps([path, item.get("id")]).encode()).hexdigest()
+    return f"call_{digest[:24]}"
+
+
+def as_call_with_output(item: _Fields, path: str) -> list[dict[str, Any]]:
+    """Returns a call that a provider ran, which holds its result, as the two items of a function.
+
+    Args:
+        item: The call.
+        path: Where it is, such as ``input.3``.
+    """
     if item.get("type") == CODE_CALL:
         name = "code_interpreter"
         arguments: object = json.dumps({"code": item.get("code")})
@@ -50,7 +69,7 @@ def as_call_with_output(item: _Fields) -> list[dict[str, Any]]:
         output = item.get("output")
         if output is None:
             output = item.get("error")
-    identifier = f"call_{secrets.token_hex(12)}"
+    identifier = past_call_id(item, path)
     text = output if isinstance(output, str) else json.dumps(output) if output else _NOT_SENT
     return [_call(identifier, name, arguments), _output(identifier, text)]
 
@@ -67,8 +86,9 @@ def replace_code_calls(fields: _Fields) -> dict[str, Any]:
     if not isinstance(items, list) or not any(map(_has_container, items)):
         return {}
     kept: list[Any] = []
-    for item in items:
-        kept += as_call_with_output(item) if _has_container(item) else [item]
+    for index, item in enumerate(items):
+        path = f"input.{index}"
+        kept += as_call_with_output(item, path) if _has_container(item) else [item]
     return {"input": kept}
 
 
@@ -84,8 +104,11 @@ def _output_of_code(item: _Fields) -> str | None:
     outputs = item.get("outputs")
     if not isinstance(outputs, list):
         return None
-    logs = [each["logs"] for each in outputs if isinstance(each, Mapping) and "logs" in each]
-    return "\n".join(map(str, logs)) or None
+    parts = [each for each in outputs if isinstance(each, Mapping)]
+    logs = "\n".join(str(each["logs"]) for each in parts if "logs" in each)
+    # Its URL leads into the container.
+    has_picture = any(each.get("type") == "image" for each in parts)
+    return logs or (_ONLY_PICTURES if has_picture else None)
 
 
 def _is_part(value: object) -> bool:

@@ -20,7 +20,7 @@ from shared.routes.v1.agent.work import unpack_work
 _CALLS = ("function_call", "custom_tool_call")
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 _CLIENT_OUTPUTS = tuple(f"{kind}_output" for kind in RUN_BY_CLIENTS)
-_DRAWN = "image_generation_call"
+_GENERATED_PICTURE = "image_generation_call"
 _LEFT_OUT = (
     *("additional_tools", "tool_search_call", "tool_search_output", "mcp_list_tools"),
     *("web_search_call", "file_search_call"),
@@ -78,14 +78,14 @@ def _messages(items: Sequence[object], tools: ClientTools) -> list[dict[str, Any
             messages.append(message)
             pictures += more
             continue
-        if kind == _DRAWN:
-            pictures.append(_drawn(item, path))
+        if kind == _GENERATED_PICTURE:
+            pictures.append(_picture_message(item, path))
             continue
         # Nothing may stand between the results of the calls of one answer.
         messages += pictures
         pictures = []
         if kind == "reasoning":
-            messages += unpack_work(item)
+            messages += unpack_work(item, path)
         elif kind == "message":
             messages.append(_message(item, path))
         elif kind in _CALLS:
@@ -106,10 +106,10 @@ def _known_items(items: Sequence[object]) -> Iterator[tuple[str, Mapping[str, An
         kind = item.get("type", "message") if isinstance(item, Mapping) else None
         if not isinstance(item, Mapping):
             raise InvalidRequest.for_field(path, "Give an item, such as a message")
-        if kind in ("message", "reasoning", _DRAWN, *_CALLS, *_OUTPUTS):
+        if kind in ("message", "reasoning", _GENERATED_PICTURE, *_CALLS, *_OUTPUTS):
             yield path, item
         elif kind in RUN_BY_PROVIDERS:
-            for each in as_call_with_output(item):
+            for each in as_call_with_output(item, path):
                 yield path, each
         elif kind in RUN_BY_CLIENTS:
             yield path, as_function_call(item)
@@ -121,7 +121,7 @@ def _known_items(items: Sequence[object]) -> Iterator[tuple[str, Mapping[str, An
             )
 
 
-def _drawn(item: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _picture_message(item: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Returns a generated picture as a message: assistants' messages have none in chat completions."""
     if not item.get("result"):
         raise InvalidRequest.for_field(path, "Send the picture in result: nothing is stored")

@@ -1,6 +1,5 @@
-"""The work of the agent's own tools in reasoning items, where clients keep it for the next request."""
+"""The work of the agent's own tools in what clients send back: in reasoning items, else left out."""
 
-import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +9,19 @@ from pydantic_core import to_json
 
 from shared.agent import ToolCallRecord, stored_text
 from shared.errors import InvalidRequest
+from shared.routes.v1.agent.past_calls import past_call_id
 
 _WORK = "agent.1."
 """Begins the packed work of a tool; the number is that of its format."""
 
 WORK_ID = "rs_agent_"
 """Begins the id of an item that shows the work of a tool."""
+
+_SHOWN_FIELDS = (
+    *("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks"),
+    *("annotations", "parsed", "provider_specific_fields"),
+)
+"""What answers and the clients that read them add to an assistant's message, and no request has."""
 
 _Fields = Mapping[str, Any]
 
@@ -57,8 +63,8 @@ def replace_work(fields: _Fields) -> dict[str, Any]:
     if not isinstance(items, list) or not any(map(_is_work, items)):
         return {}
     kept: list[Any] = []
-    for item in items:
-        kept += _as_items(item) if _is_work(item) else [item]
+    for index, item in enumerate(items):
+        kept += _as_items(item, f"input.{index}") if _is_work(item) else [item]
     return {"input": kept}
 
 
@@ -68,9 +74,9 @@ def _is_work(item: object) -> bool:
     return str(item.get("id")).startswith(WORK_ID) or _packed_in(item) is not None
 
 
-def _as_items(item: _Fields) -> list[dict[str, Any]]:
+def _as_items(item: _Fields, path: str) -> list[dict[str, Any]]:
     """Returns an item of the agent as items that every model knows; none where it tells no work."""
-    messages = unpack_work(item)
+    messages = unpack_work(item, path)
     if not messages:
         return []
     (call,), result = messages[0]["tool_calls"], messages[1]["content"]
@@ -85,8 +91,12 @@ def _packed_in(item: _Fields) -> str | None:
     return packed if isinstance(packed, str) and packed.startswith(_WORK) else None
 
 
-def unpack_work(item: _Fields) -> Sequence[dict[str, Any]]:
+def unpack_work(item: _Fields, path: str) -> Sequence[dict[str, Any]]:
     """Returns a call and its result as messages; nothing for the reasoning of a model.
+
+    Args:
+        item: A reasoning item.
+        path: Where it is, such as ``input.3``.
 
     Raises:
         InvalidRequest: The item was changed on its way.
@@ -102,10 +112,37 @@ def unpack_work(item: _Fields) -> Sequence[dict[str, Any]]:
         ) from error
     arguments = work.arguments
     text = arguments if isinstance(arguments, str) else to_json(arguments).decode()
-    identifier = f"call_{secrets.token_hex(12)}"
+    identifier = past_call_id(item, path)
     function = {"name": work.name, "arguments": text}
     call = {"id": identifier, "type": "function", "function": function}
     return [
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": identifier, "content": work.result},
     ]
+
+
+def without_shown_work(messages: object) -> object:
+    """Returns chat messages without what only shows how an answer came about.
+
+    Above all that is ``reasoning_content``, which shows the agent's work, and which providers other than
+    those that write it refuse; and fields that are null or empty. Other fields are for the provider.
+
+    Args:
+        messages: Of a chat completion; they may be anything.
+    """
+    if not isinstance(messages, list):
+        return messages
+    return [_sendable(each) if _is_from_assistant(each) else each for each in messages]
+
+
+def _is_from_assistant(message: object) -> bool:
+    return isinstance(message, Mapping) and message.get("role") == "assistant"
+
+
+def _sendable(message: _Fields) -> _Fields:
+    kept = {
+        name: value
+        for name, value in message.items()
+        if name not in _SHOWN_FIELDS and value not in (None, "", [])
+    }
+    return {"role": "assistant", "content": message.get("content"), **kept}
