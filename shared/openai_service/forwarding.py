@@ -5,12 +5,13 @@ Without the SDK, whose import takes most of a second.
 """
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic_core import from_json
 
@@ -18,12 +19,7 @@ from shared.identity import open_credential
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall, observed
 from shared.openai_service.forwarded_answer import ForwardedAnswer, read_error
-from shared.openai_service.provider_config import (
-    MAX_CONNECTIONS,
-    MAX_IDLE_CONNECTIONS,
-    Provider,
-    ProviderConfig,
-)
+from shared.openai_service.provider_config import Provider, ProviderConfig
 from shared.openai_service.realtime import (
     RealtimeAnswer,
     RealtimeText,
@@ -31,7 +27,6 @@ from shared.openai_service.realtime import (
     speaks_over_realtime,
 )
 from shared.settings import Settings
-from shared.timing import KEEP_ALIVE_SECONDS
 from shared.tracing import inject
 
 if TYPE_CHECKING:
@@ -176,11 +171,13 @@ class Forwarder:
         Raises:
             ProviderCredentials: The identity gets no token.
         """
-        headers = {}
+        headers: dict[str, str] = {}
         if config.organization:
             headers["OpenAI-Organization"] = config.organization
         if config.project:
             headers["OpenAI-Project"] = config.project
+        if basic := _basic_authorization(config.base_url):
+            return headers | {"Authorization": basic}
         if config.uses_identity:
             return headers | {"Authorization": f"Bearer {await self._token(config)}"}
         if config.api_key is None:
@@ -207,17 +204,22 @@ class Forwarder:
 
 
 def _open_pool() -> "httpx2.AsyncBaseTransport":
-    import httpx2
-
     from shared.outbound.pool import operator_transport
 
-    return operator_transport(
-        httpx2.Limits(
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-        )
-    )
+    return operator_transport()
+
+
+@lru_cache(MAX_URLS)
+def _basic_authorization(base_url: str) -> str | None:
+    """Returns what authenticates with a URL's user name and password; None where it has none.
+
+    The SDK sends it in place of a key, too.
+    """
+    parts = urlsplit(base_url)
+    if parts.username is None:
+        return None
+    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return f"Basic {b64encode(credentials.encode()).decode()}"
 
 
 @lru_cache(MAX_URLS)

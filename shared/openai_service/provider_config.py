@@ -8,11 +8,6 @@ from pydantic import SecretStr
 
 from shared.settings import Settings
 
-MAX_CONNECTIONS = 1000
-"""To one provider at a time; a request more waits for one of them."""
-
-MAX_IDLE_CONNECTIONS = 100
-
 _COGNITIVE_SERVICES_SCOPE = "https://cognitiveservices.azure.com/.default"
 _FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 

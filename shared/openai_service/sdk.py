@@ -30,14 +30,9 @@ from shared.openai_service.failures import (
     truncated,
     with_reason,
 )
-from shared.openai_service.provider_config import (
-    MAX_CONNECTIONS,
-    MAX_IDLE_CONNECTIONS,
-    ProviderConfig,
-)
+from shared.openai_service.provider_config import ProviderConfig
 from shared.openai_service.text import repair_surrogates
 from shared.outbound.pool import operator_transport
-from shared.timing import KEEP_ALIVE_SECONDS
 from shared.tracing import inject
 
 if TYPE_CHECKING:
@@ -88,14 +83,9 @@ def open_client(
 
         token_provider = get_bearer_token_provider(credential, config.token_scope or "")
     key = config.api_key.get_secret_value() if config.api_key else None
-    limits = httpx2.Limits(
-        max_connections=MAX_CONNECTIONS,
-        max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-        keepalive_expiry=KEEP_ALIVE_SECONDS,
-    )
     http_client = openai.DefaultAsyncHttpxClient(
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
-        transport=operator_transport(limits),
+        transport=operator_transport(),
         event_hooks={"request": [_inject_trace]},
     )
     api: openai.AsyncOpenAI

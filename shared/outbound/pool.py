@@ -15,6 +15,13 @@ import httpcore2
 import httpx2
 
 from shared.outbound.streams import AsyncioBackend
+from shared.timing import KEEP_ALIVE_SECONDS
+
+MAX_PROVIDER_CONNECTIONS = 1000
+"""To one provider at a time; a request more waits for one of them."""
+
+MAX_IDLE_PROVIDER_CONNECTIONS = 100
+"""How many of them are kept for later requests, for `KEEP_ALIVE_SECONDS`."""
 
 
 class PoolTransport(httpx2.AsyncBaseTransport):
@@ -22,7 +29,7 @@ class PoolTransport(httpx2.AsyncBaseTransport):
 
     Args:
         limits: How many connections there are, and how long idle ones are kept.
-        backend: Connects; as far as not given to any address.
+        backend: Opens the connections; by default to any address.
     """
 
     def __init__(
@@ -96,12 +103,13 @@ class ResponseStream(httpx2.AsyncByteStream):
             await self._response.aclose()
 
 
-def operator_transport(limits: httpx2.Limits) -> httpx2.AsyncBaseTransport:
-    """Returns the transport to addresses that the operator names.
-
-    Args:
-        limits: How many connections there are, and how long idle ones are kept.
-    """
+def operator_transport() -> httpx2.AsyncBaseTransport:
+    """Returns a transport to one provider, at an address that the operator names."""
+    limits = httpx2.Limits(
+        max_connections=MAX_PROVIDER_CONNECTIONS,
+        max_keepalive_connections=MAX_IDLE_PROVIDER_CONNECTIONS,
+        keepalive_expiry=KEEP_ALIVE_SECONDS,
+    )
     proxies = getproxies()
     if any(proxies.get(kind) for kind in ("http", "https", "all")):
         return _EnvironmentTransport(limits)

@@ -57,10 +57,14 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
                 local_addr_infos=addr_to_addr_infos((local_address, 0) if local_address else None),
                 happy_eyeballs_delay=FALLBACK_DELAY_SECONDS,
             )
-            for option in socket_options or ():
-                connected.setsockopt(*option)
             loop = asyncio.get_running_loop()
-            _, stream = await loop.create_connection(AsyncioStream, sock=connected)
+            try:
+                for option in socket_options or ():
+                    connected.setsockopt(*option)
+                _, stream = await loop.create_connection(AsyncioStream, sock=connected)
+            except BaseException:
+                connected.close()
+                raise
         return stream
 
     async def sleep(self, seconds: float) -> None:
@@ -77,10 +81,12 @@ class AsyncioStream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         self._arrival: asyncio.Future[None] | None = None
         self._is_drained = asyncio.Event()
         self._is_drained.set()
-        self._is_idle = self._is_paused = self._is_ended = False
-        self._is_closed = self._is_tls = False
+        # Set when the pool asks for the state, which it asks of idle connections only: the next write
+        # then begins a request.
+        self._is_idle = False
+        self._is_paused = self._is_ended = self._is_closed = self._is_tls = False
         self._error: Exception | None = None
-        self._is_socket_readable: Callable[[], object] = bool
+        self._is_socket_readable: Callable[[], object] = _is_nothing_there
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """Returns what has arrived, as soon as something has; nothing where the server sends no more.
@@ -267,9 +273,14 @@ async def _resolve(host: str, port: int) -> Sequence[AddrInfoType]:
         ipaddress.ip_address(host)
     except ValueError:
         loop = asyncio.get_running_loop()
-        return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # asyncio sends small requests without delay only where the protocol is named.
+        return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     # Without a thread.
     return addr_to_addr_infos((host, port)) or ()
+
+
+def _is_nothing_there() -> bool:
+    return False
 
 
 def _readability(transport: socket.socket) -> Callable[[], object]:

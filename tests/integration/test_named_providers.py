@@ -233,3 +233,24 @@ async def test_models_of_a_key_and_of_the_app_hold_at_every_provider(
     response = await api.post(path, json=body | {"model": "first/main-2"})
     assert response.status_code == 502
     assert models(other) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": "any", "messages": [{"role": "user", "content": "hi"}]}),
+        ("/tools/chat_completion", {"prompt": "hi"}),
+    ],
+)
+async def test_user_name_and_password_of_a_base_url_authenticate_in_place_of_the_key(
+    make_client: MakeClient,
+    environment: dict[str, str],
+    stand_in: StandIn,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    base_url = stand_in.base_url.replace("://", "://ada:p%40ss@")
+    api = make_client(environment | {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "k"})
+    await call(api, path, body)
+    [sent] = stand_in.requests()
+    assert sent["headers"]["authorization"] == "Basic YWRhOnBAc3M="

@@ -81,7 +81,7 @@ def keeping() -> Iterator[Keeping]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(transport=operator_transport(LIMITS), timeout=10) as client:
+    async with httpx2.AsyncClient(transport=operator_transport(), timeout=10) as client:
         yield client
 
 
@@ -137,6 +137,6 @@ async def test_operators_certificates_are_trusted(
 def test_proxies_of_the_environment_are_left_to_the_library(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    assert isinstance(operator_transport(LIMITS), PoolTransport)
+    assert isinstance(operator_transport(), PoolTransport)
     monkeypatch.setenv(name, "http://proxy.example:3128")
-    assert not isinstance(operator_transport(LIMITS), PoolTransport)
+    assert not isinstance(operator_transport(), PoolTransport)
