@@ -98,6 +98,6 @@ def _add_triggers() -> None:
 
 _add_triggers()
 
-# Nor is it looked through later, for which all requests would wait 40 ms now and then.
+# Later searches leave it out, too: each would hold up all requests for 40 ms.
 gc.freeze()
 gc.enable()

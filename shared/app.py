@@ -5,7 +5,6 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -174,7 +173,7 @@ def create_app(settings: Settings | None = None, timing: Timing | None = None) -
         api.add_middleware(AfterFirstAnswer, act=lambda: start_export(settings))
     # Elsewhere a process may be a test or a command, which ends before it needs any of it.
     if settings.in_azure:
-        schemas = {tool.name: partial(getattr, tool, "spec") for tool in tools}
+        schemas = {tool.name: tool.make_spec for tool in tools}
         preloading = Preloading(modules_for(settings), schemas)
         preloading.start()
         api.add_middleware(PreloadingMiddleware, preloading=preloading)

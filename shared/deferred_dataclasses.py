@@ -1,11 +1,15 @@
 """Generates the methods of a dataclass when one of them is used, not when the class is made.
 
+Only on Python 3.13, which Azure runs: this stands on private parts of `dataclasses` that other versions
+do not have or use otherwise. There the classes are as ever.
+
 `dataclasses` writes ``__init__``, ``__repr__``, ``__eq__`` and their like as text and compiles it, which
 takes half a millisecond for each class. Our modules and the libraries have 200 classes when the app has
 been imported, and a first answer makes objects of a third of them.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from copy import copy
 from functools import wraps
@@ -14,11 +18,9 @@ from typing import Any
 
 
 def defer_methods() -> None:
-    """Defers from now on; dataclasses that are made already stay as they are.
-
-    Does nothing before Python 3.13, where `dataclasses` compiles each method by itself.
-    """
-    if builder := getattr(dataclasses, "_FuncBuilder", None):
+    """Defers from now on; dataclasses that are made already stay as they are."""
+    if sys.version_info[:2] == (3, 13):
+        builder: Any = dataclasses._FuncBuilder  # type: ignore[attr-defined]
         builder.add_fns_to_class = _later(builder.add_fns_to_class)
 
 

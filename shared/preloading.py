@@ -65,7 +65,7 @@ class Preloading:
 
     Args:
         modules: Names of the modules.
-        make: What makes something that requests need; each by a name, and in a few milliseconds.
+        make: Called after the imports, by a name for the log; each takes a few milliseconds.
         idle_seconds: How long to wait for a first request.
     """
 
@@ -112,9 +112,10 @@ class Preloading:
             except Exception:
                 # Whoever needs it meets the same error, and can tell its caller.
                 logger.exception("Cannot load %s", name)
-                return
+                break
         self._is_free.wait()
-        # What is loaded stays: looking for garbage in it would hold up all requests for 60 ms.
+        # What is loaded stays: each later search for garbage in it would hold up all requests for 60 ms.
+        gc.collect()
         gc.freeze()
 
 

@@ -83,7 +83,8 @@ class WorkerServer(FastAPI):
                 if self._catch_all is None or scope["type"] != "http":
                     await super().__call__(scope, exchange.receive, exchange.send)
                 else:
-                    # The application that answers has layers of its own for what these are for.
+                    # Without Starlette's layers for errors and exit stacks: the application that answers
+                    # has its own.
                     scope["path_params"] = {}
                     request = Request(scope, exchange.receive, exchange.send)
                     response = await self._catch_all(request)

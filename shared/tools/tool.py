@@ -247,6 +247,10 @@ class Tool:
             icon=self.traits.icon,
         )
 
+    def make_spec(self) -> None:
+        """Makes `spec`, so that no request waits for it."""
+        _ = self.spec
+
     def check(self, arguments: Mapping[str, Any]) -> ToolArguments:
         """Checks arguments.
 

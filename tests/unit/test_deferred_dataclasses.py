@@ -1,13 +1,11 @@
 """Each test runs in a process of its own, in which `shared` is imported before anything else."""
 
-import dataclasses
 import subprocess
 import sys
 
 import pytest
 
-IS_DEFERRED = hasattr(dataclasses, "_FuncBuilder")
-"""From Python 3.13 on."""
+IS_DEFERRED = sys.version_info[:2] == (3, 13)
 
 POINT = """
 from dataclasses import FrozenInstanceError, dataclass, field
