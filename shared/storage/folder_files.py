@@ -67,7 +67,7 @@ class FolderFiles:
 
         Raises:
             NotADirectoryError: Something else is in its place.
-            FileNotFoundError: It is gone; before anything is written it need not be there.
+            FileNotFoundError: It is gone; before anything is read or written it need not be there.
         """
         try:
             mode = self._root.stat().st_mode
@@ -77,6 +77,10 @@ class FolderFiles:
             return
         if not stat.S_ISDIR(mode):
             raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(self._root))
+        self._was_there = True
+
+    def _make_folder(self, folder: Path) -> None:
+        make_private_folder(folder)
         self._was_there = True
 
     def create(self, name: str, data: bytes, headers: ContentHeaders | None) -> ObjectInfo:
@@ -106,7 +110,7 @@ class FolderFiles:
             size = path.stat().st_size if path.exists() else 0
             if size != position:
                 raise ObjectChanged(name)
-            make_private_folder(path.parent)
+            self._make_folder(path.parent)
             # One write of the operating system: it happens whole, whatever becomes of us.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, FILE_MODE)
             try:
@@ -170,7 +174,7 @@ class FolderFiles:
     @contextmanager
     def upload(self) -> Iterator[tuple[BinaryIO, Path]]:
         """Opens a draft, which is gone afterwards unless it was published."""
-        make_private_folder(self._uploads)
+        self._make_folder(self._uploads)
         self._sweep()
         path = self._uploads / secrets.token_hex(16)
         # Windows neither renames nor deletes what is open.
@@ -187,7 +191,7 @@ class FolderFiles:
         """Gives a draft the name of a new object."""
         _finish(file)
         path = self.path(name)
-        make_private_folder(path.parent)
+        self._make_folder(path.parent)
         if headers is not None and headers.metadata:
             # Before the object: of two writers of one name both store the same.
             self._write_metadata(name, headers)
@@ -200,7 +204,7 @@ class FolderFiles:
 
     def _write_metadata(self, name: str, headers: ContentHeaders) -> None:
         path = self._metadata_path(name)
-        make_private_folder(path.parent)
+        self._make_folder(path.parent)
         with self.upload() as (file, draft):
             file.write(json.dumps(dict(headers.metadata)).encode())
             file.close()
@@ -232,7 +236,7 @@ class FolderFiles:
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
-        make_private_folder(self._locks)
+        self._make_folder(self._locks)
         # A fixed number of lock files: one for each name would never go away.
         slot = int(sha256(name.encode()).hexdigest(), 16) % _LOCKS
         # On first use: Blob Storage has no need of it.

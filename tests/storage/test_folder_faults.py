@@ -1,4 +1,4 @@
-"""A folder store whose folder is taken away, replaced or closed while the app runs."""
+"""A folder store whose folder is taken away, replaced or made unreadable while the app runs."""
 
 import os
 from collections.abc import Awaitable, Callable, Iterator
@@ -83,7 +83,6 @@ async def test_folder_that_became_a_file_is_not_taken_for_an_empty_one(
 async def test_folder_that_is_gone_is_not_taken_for_an_empty_one(
     state: ObjectStore, folder: Path, operation: str
 ) -> None:
-    await state.list("")
     with moved(folder):
         assert await refusal(state, operation) == (
             "The folder of LOCAL_STORAGE_PATH cannot be used: No such file or directory. "
