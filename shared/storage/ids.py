@@ -8,7 +8,6 @@ import hashlib
 import re
 import secrets
 from datetime import UTC, datetime
-from functools import cached_property
 
 _END_OF_TIME = (1 << 48) - 1
 _BUCKET_BITS = 20
@@ -77,7 +76,8 @@ class Operation:
     """One thing that a caller wants done once, however often it is tried.
 
     What is stored for it gets its id from here, so that a second run finds what the first one stored
-    before it died.
+    before it died. Nothing of it can be set. It is equal to itself only, and for one event loop: two
+    threads that ask for the seed first may get two.
 
     Args:
         seed: 16 random bytes, the same for every run; None to make them when they are asked for.
@@ -85,22 +85,38 @@ class Operation:
         is_repeat: Whether an earlier run began and did not finish.
     """
 
+    __slots__ = ("_began_at", "_is_repeat", "_seed")
+
     def __init__(self, seed: bytes | None, began_at: datetime, is_repeat: bool = False) -> None:
-        if seed is not None:
-            self.seed = seed
-        self.began_at = began_at
-        self.is_repeat = is_repeat
+        self._seed = seed
+        self._began_at = began_at
+        self._is_repeat = is_repeat
+
+    def __repr__(self) -> str:
+        return f"Operation(began_at={self._began_at!r}, is_repeat={self._is_repeat!r})"
 
     @classmethod
     def begin(cls, now: datetime | None = None) -> "Operation":
         """Returns a new operation that begins now."""
         return cls(None, now or datetime.now(UTC))
 
-    @cached_property
+    @property
     def seed(self) -> bytes:
         """16 random bytes, the same for every run."""
         # Each call has an operation, and most store nothing.
-        return secrets.token_bytes(16)
+        if self._seed is None:
+            self._seed = secrets.token_bytes(16)
+        return self._seed
+
+    @property
+    def began_at(self) -> datetime:
+        """When the first run began."""
+        return self._began_at
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether an earlier run began and did not finish."""
+        return self._is_repeat
 
     def id(self, purpose: str) -> str:
         """Returns the operation's id for one purpose, such as its second picture."""
