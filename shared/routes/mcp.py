@@ -43,7 +43,7 @@ STREAM = "text/event-stream"
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 
-_REFUSED = ("GET", "HEAD", "DELETE")
+_REFUSED_METHODS = ("GET", "HEAD", "DELETE")
 
 _LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
@@ -59,8 +59,8 @@ def mcp_router(endpoint: McpEndpoint, guard: Guard, origins: Sequence[str]) -> A
     """
     # GET would open a stream that never says anything, DELETE would end a session that is not there:
     # the server keeps no sessions, and the protocol's answer to both is then 405.
-    methods = ["POST", *_REFUSED]
-    answer = refusing(*_REFUSED)(_Mcp(endpoint, guard, frozenset(origins)))
+    methods = ["POST", *_REFUSED_METHODS]
+    answer = refusing(*_REFUSED_METHODS)(_Mcp(endpoint, guard, frozenset(origins)))
     return APIRouter(
         routes=[AsgiRoute(MCP_PATH, answer, methods=methods, name="mcp", include_in_schema=False)]
     )

@@ -32,7 +32,7 @@ _MEDIA_TYPES = {
 }
 """What the page is made of, beside its HTML, and the icons for MCP clients."""
 
-_KEPT = "public, max-age=31536000, immutable"
+_IMMUTABLE = "public, max-age=31536000, immutable"
 """Of files whose path has the revision: another revision of the page has other paths."""
 
 _ICON_HEADERS = {
@@ -71,6 +71,7 @@ def pages_router(settings: Settings, openai: OpenAIService, entra: EntraConfig |
     router = APIRouter(include_in_schema=False, route_class=DeferredRoute)
     headers = page_headers(media_origin(settings), entra.authority if entra else None)
     index = StaticFile(_read_index, HTML, headers)
+    current: str | None = None
     files = {
         path.name: page_file(
             path.name,
@@ -96,14 +97,17 @@ def pages_router(settings: Settings, openai: OpenAIService, entra: EntraConfig |
 
     @router.get(f"{PAGE_FILES_PATH}/{{file:path}}", name="page_file")
     async def get_file(request: Request, file: str) -> Response:
+        nonlocal current
         revision, _, name = file.rpartition("/")
         found = files.get(name)
         if found is None or "/" in revision:
             raise NotFound("The page has no such file.")
         response = await found.respond(request)
         # A page of another revision, of before a deployment, gets what there is, and does not keep it.
-        if revision and revision == await asyncio.to_thread(page_revision):
-            response.headers["Cache-Control"] = _KEPT
+        if revision and current is None:
+            current = await asyncio.to_thread(page_revision)
+        if revision and revision == current:
+            response.headers["Cache-Control"] = _IMMUTABLE
         return response
 
     return router

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
-_REFUSED = "refused_methods"
+_REFUSED_METHODS_ATTRIBUTE = "refused_methods"
 _OF_PATH = ("path_regex", "path_format", "param_convertors")
 
 
@@ -98,7 +98,7 @@ def refusing(*methods: str) -> Callable[[Endpoint], Endpoint]:
     """
 
     def mark(endpoint: Endpoint) -> Endpoint:
-        vars(endpoint)[_REFUSED] = frozenset(methods)
+        vars(endpoint)[_REFUSED_METHODS_ATTRIBUTE] = frozenset(methods)
         return endpoint
 
     return mark
@@ -111,7 +111,9 @@ def allowed_methods(api: FastAPI, scope: Scope) -> list[str]:
     for context in iter_route_contexts(api.routes):
         route = context.original_route
         if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
-            methods |= set(context.methods or ()) - getattr(route.endpoint, _REFUSED, frozenset())
+            methods |= set(context.methods or ()) - getattr(
+                route.endpoint, _REFUSED_METHODS_ATTRIBUTE, frozenset()
+            )
     return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 

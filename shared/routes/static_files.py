@@ -70,7 +70,7 @@ def _read(name: str) -> bytes:
 
 @cache
 def page_revision() -> str:
-    """Returns what stands for the content of all files of `PAGES`, in paths that browsers keep."""
+    """Returns a digest of all files of `PAGES`, for paths that browsers keep; reads them once."""
     digest = sha256()
     for path in sorted(PAGES.iterdir()):
         if path.is_file():

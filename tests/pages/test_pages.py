@@ -1,5 +1,6 @@
 """The page at `/`: its files, their headers, and what its modules say of each other."""
 
+import asyncio
 import gzip
 import re
 from pathlib import Path
@@ -60,6 +61,18 @@ async def test_browsers_keep_the_files_of_a_page_until_one_of_them_changes(
         assert kept.content == (PAGES / path.rpartition("/")[2]).read_bytes()
     other = await client.get("/pages/of-another-deployment/app.js")
     assert (other.status_code, other.headers["cache-control"]) == (200, "no-cache")
+
+
+async def test_file_that_was_sent_before_needs_no_thread(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = re.findall(r'src="(/pages/[^"]+)"', (await client.get("/")).text)[0]
+    first = await client.get(path)
+    # It raises where it is called.
+    monkeypatch.setattr(asyncio, "to_thread", None)
+    again = await client.get(path)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers["cache-control"] == first.headers["cache-control"]
 
 
 def test_modules_of_the_first_view_are_asked_for_at_once() -> None:
