@@ -52,8 +52,13 @@ def is_left_out(path: str) -> bool:
     return any(fnmatchcase(path, pattern) for pattern in LEFT_OUT)
 
 
-def leave_out(site_packages: Path) -> None:
-    """Removes these files, and from the records of their distributions too."""
+def leave_out(site_packages: Path) -> list[str]:
+    """Removes these files, and from the records of their distributions too.
+
+    Returns:
+        The patterns that matched no file.
+    """
+    removed: list[str] = []
     for record in site_packages.glob("*.dist-info/RECORD"):
         kept = []
         for line in record.read_text(encoding="utf-8").splitlines(keepends=True):
@@ -61,6 +66,8 @@ def leave_out(site_packages: Path) -> None:
             if not is_left_out(path):
                 kept.append(line)
             else:
+                removed.append(path)
                 # Where pip puts scripts depends on the system, and not on what is recorded.
                 (site_packages / path.replace("../../bin", "bin")).unlink(missing_ok=True)
         record.write_text("".join(kept), encoding="utf-8", newline="\n")
+    return [each for each in LEFT_OUT if not any(fnmatchcase(path, each) for path in removed)]

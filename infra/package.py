@@ -6,7 +6,8 @@ into the folder ``--output``:
 
 - ``app.zip``: the package. The same sources give the same bytes.
 - ``sbom.json``: its bill of materials, CycloneDX 1.6.
-- ``build.json``: the build's id, the package's SHA-256 and its sizes.
+- ``build.json``: the build's id, the package's SHA-256, its sizes, and patterns of files to leave out
+  that match none.
 """
 
 import argparse
@@ -106,6 +107,7 @@ def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, ob
         copy_sources(PROJECT, root)
         _stamp(root, build_id)
         components = _install(root)
+        unused_patterns = leave_out(root / SITE_PACKAGES)
         if bytecode:
             _compile(root)
         files = sorted(path for path in root.rglob("*") if path.is_file())
@@ -121,6 +123,7 @@ def build(output: Path, build_id: str, *, bytecode: bool = True) -> dict[str, ob
             "zip_bytes": archive.stat().st_size,
             "unpacked_bytes": sum(path.stat().st_size for path in files),
             "files": len(files),
+            "unused_patterns": unused_patterns,
         }
     sbom = bill_of_materials(_version(), build_id, components)
     (output / "sbom.json").write_text(json.dumps(sbom, indent=2) + "\n", encoding="utf-8")
@@ -212,7 +215,6 @@ def _install(root: Path) -> list[dict[str, object]]:
     installed: list[dict[str, object]] = json.loads(report.read_text(encoding="utf-8"))["install"]
     report.unlink()
     requirements.unlink()
-    leave_out(root / SITE_PACKAGES)
     return installed
 
 
