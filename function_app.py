@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
 
 from shared.app import create_app
-from shared.asgi import HTTP_PROTOCOL, AsgiResponse
+from shared.asgi import AsgiResponse
 from shared.functions_worker import WorkerServer, respond
 from shared.housekeeping import SCHEDULE
 from shared.settings import load_settings
@@ -45,7 +45,7 @@ _ASGI_KEYS = frozenset(
 
 # The worker's library makes its own HTTP server of what it finds there.
 web.FastAPI = WorkerServer
-HTTP_PROTOCOLS["auto"] = HTTP_PROTOCOL
+HTTP_PROTOCOLS["auto"] = "shared.http_protocol:BoundedHttpProtocol"
 
 settings = load_settings()
 api = create_app(settings)

@@ -14,8 +14,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.asgi import HTTP_PROTOCOL
 from shared.disconnect import SHUTDOWN_REASON
+from shared.http_protocol import BoundedHttpProtocol
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 5
@@ -82,7 +82,7 @@ class LoopbackServer(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             self._end_requests_of(app),
-            http=HTTP_PROTOCOL,
+            http=BoundedHttpProtocol,
             log_config=None,
             log_level="critical",
             access_log=False,
@@ -162,8 +162,11 @@ class LoopbackServer(uvicorn.Server):
         await self._until_idle(self._grace_seconds, self._is_interrupted)
         self._is_over.set()
         for connection in list(self.server_state.connections):
-            # Wakes whoever waits for the client.
-            if (cycle := getattr(connection, "cycle", None)) is not None:
+            # Wakes what waits for the client.
+            if isinstance(connection, BoundedHttpProtocol):
+                connection.wake_requests()
+            elif (cycle := getattr(connection, "cycle", None)) is not None:
+                # uvicorn's protocol over h11 opens one request at a time.
                 cycle.message_event.set()
         await self._until_idle(_END_SECONDS)
         await self._cut_off()

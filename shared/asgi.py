@@ -2,19 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from importlib.util import find_spec
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-HTTP_PROTOCOL = (
-    "shared.http_protocol:BoundedHttpProtocol"
-    if find_spec("httptools")
-    else "uvicorn.protocols.http.h11_impl:H11Protocol"
-)
-"""What servers of uvicorn read HTTP with, as its configuration names it."""
 
 
 class AsgiResponse(Response):

@@ -3,38 +3,73 @@
 Behind the Functions host little of this can happen. The local host has nothing in front of it.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a head that is not complete; the Functions host lets 40 KiB through."""
+"""Of the head of a request; the Functions host lets 40 KiB through."""
 MAX_OPEN_REQUESTS = 16
 """Of one connection: the one that is answered, and those that its client sent before the answer."""
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
-    """Refuses endless heads, tells each request of a disconnect, and leaves rare requests to h11.
+class _RefusedError(Exception):
+    """The request is refused; the client reads the message."""
 
-    Those of HTTP/1.0, whose clients know no chunks, and those that offer an upgrade, whose body
-    httptools leaves out: uvicorn minds both over h11 only. Java's client offers HTTP/2 so.
+
+class _NeedsH11Error(Exception):
+    """The request must be parsed by h11."""
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Limits heads and open requests, and tells each request of a disconnect.
+
+    A request that is refused is answered with 400 after all requests before it have been answered.
+
+    Requests of HTTP/1.0 and requests that offer an upgrade are parsed by h11: over httptools, uvicorn
+    sends HTTP/1.0 clients chunks, and does not read the body of a request that offers an upgrade, as
+    Java's client does to offer HTTP/2.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._unfinished_bytes = 0
         self._is_between_requests = True
+        self._received = b""
+        """All since the beginning of a request; empty after its head, or where it began within data."""
+        self._unfinished_bytes = 0
+        self._unread: RequestResponseCycle | None = None
+        """The request whose body is not complete."""
         self._open: list[RequestResponseCycle] = []
+        self._refusal = ""
 
     def data_received(self, data: bytes) -> None:
-        """Reads what came."""
-        if self._is_between_requests and not self._open_cycles() and _is_for_h11(data):
-            self._hand_over(data)
+        """Parses what came."""
+        self._unset_keepalive_if_required()
+        if self._refusal:
             return
-        self._unfinished_bytes += len(data)
-        super().data_received(data)
-        if self._unfinished_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too large.")
+        if self._is_between_requests:
+            self._received = data
+            self._unfinished_bytes = len(data)
+        else:
+            if self._received:
+                self._received += data
+            self._unfinished_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except HttpParserError as error:
+            # What a callback of the parser raised.
+            cause = error.__context__
+            if isinstance(cause, _NeedsH11Error):
+                self._hand_over()
+            elif isinstance(cause, _RefusedError):
+                self._refuse(str(cause))
+            else:
+                self._refuse("Invalid HTTP request received.")
+        else:
+            if self._unfinished_bytes > MAX_HEAD_BYTES:
+                self._refuse("The head of the request is too large.")
 
     def on_message_begin(self) -> None:
         """Begins a head."""
@@ -42,23 +77,31 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Begins a request.
-
-        Raises:
-            ValueError: The request is refused; the parser makes a `HttpParserError` of it.
-        """
-        self._unfinished_bytes = 0
-        if [name for name, _ in self.headers].count(b"host") != 1:
-            raise ValueError("A request has one Host (RFC 9112, section 3.2).")
-        if self.parser.should_upgrade():
-            raise ValueError(
-                "A request that offers an upgrade comes by itself, and its head at once."
-            )
+        """Begins a request, or raises what `data_received` catches."""
+        if self._is_head_too_large():
+            raise _RefusedError("The head of the request is too large.")
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise _RefusedError("The version of HTTP must be 1.0 or 1.1.")
         self._open = self._open_cycles()
+        if version == "1.0" or self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _RefusedError("CONNECT is not supported.")
+            if self._open or not self._received:
+                raise _RefusedError(
+                    "A request of HTTP/1.0 or with an upgrade must not be pipelined."
+                )
+            raise _NeedsH11Error
+        if [name for name, _ in self.headers].count(b"host") != 1:
+            # RFC 9112, section 3.2.
+            raise _RefusedError("The request must have exactly one Host header.")
         if len(self._open) >= MAX_OPEN_REQUESTS:
-            raise ValueError("Too many requests came before the answer of the first.")
+            raise _RefusedError("Too many requests came before the answer to the first.")
         super().on_headers_complete()
+        self._unread = self.cycle
         self._open.append(self.cycle)
+        self._received = b""
+        self._unfinished_bytes = 0
         # What follows a body is no part of the head, which the application reads already.
         self.headers = []
 
@@ -70,48 +113,71 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Ends the body."""
         self._unfinished_bytes = 0
+        self._unread = None
         self._is_between_requests = True
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuses what came and ends the connection: without words that would garble an answer."""
-        is_answering = any(
-            cycle.response_started or cycle is not self.cycle for cycle in self._open_cycles()
-        )
-        if is_answering:
-            self.transport.close()
-        else:
-            super().send_400_response(msg)
-        self._disconnect()
+    def on_response_complete(self) -> None:
+        """Goes on with the next request, or ends the connection after a refused one."""
+        super().on_response_complete()
+        if self._refusal and not self._open_cycles():
+            self._end_refused()
+
+    def wake_requests(self) -> None:
+        """Wakes all open requests that wait in ``receive``."""
+        for cycle in self._open_cycles():
+            cycle.message_event.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends what belongs to the connection."""
-        self._disconnect()
+        # uvicorn tells the last request only.
+        _disconnect(self._open_cycles())
         super().connection_lost(exc)
 
     def _open_cycles(self) -> list[RequestResponseCycle]:
         return [cycle for cycle in self._open if not cycle.response_complete]
 
-    def _disconnect(self) -> None:
-        """Tells all requests; uvicorn tells the last one that came."""
-        for cycle in self._open_cycles():
-            cycle.disconnected = True
-            cycle.message_event.set()
+    def _is_head_too_large(self) -> bool:
+        if not self._received:
+            lines = (len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+            return len(self.url) + sum(lines) > MAX_HEAD_BYTES
+        if self._unfinished_bytes <= MAX_HEAD_BYTES:
+            return False
+        # A part of the body may have come with it.
+        return self._received.lstrip(b"\r\n").find(b"\r\n\r\n") + 4 > MAX_HEAD_BYTES
 
-    def _hand_over(self, data: bytes) -> None:
-        # Imported late: hardly anybody asks so.
+    def _refuse(self, sentence: str) -> None:
+        self.logger.warning("Refused a request: %s", sentence)
+        self._refusal = sentence
+        if self._unread is not None:
+            # Its body will never be complete: it is not answered, nor begun if it waits its turn.
+            _disconnect([self._unread])
+            self._open = [cycle for cycle in self._open if cycle is not self._unread]
+            if self.pipeline and self.pipeline[0][0] is self._unread:
+                self.pipeline.popleft()
+        if not self._open_cycles():
+            self._end_refused()
+
+    def _end_refused(self) -> None:
+        if self._unread is not None and self._unread.response_started:
+            # A second answer would garble the first.
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.send_400_response(self._refusal)
+
+    def _hand_over(self) -> None:
+        # Imported late: few requests need it.
         from uvicorn.protocols.http.h11_impl import H11Protocol
 
-        self._unset_keepalive_if_required()
         self.connections.discard(self)
         protocol = H11Protocol(self.config, self.server_state, self.app_state)
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        protocol.data_received(data)
+        protocol.data_received(self._received)
 
 
-def _is_for_h11(data: bytes) -> bool:
-    """Returns whether a request that begins here is one for h11; of others hardly any is."""
-    end = data.find(b"\r\n\r\n")
-    head = (data if end < 0 else data[: end + 2]).lower()
-    return b" http/1.0\r\n" in head or b"\r\nupgrade:" in head
+def _disconnect(cycles: Iterable[RequestResponseCycle]) -> None:
+    """Tells requests that their client has disconnected."""
+    for cycle in cycles:
+        cycle.disconnected = True
+        cycle.message_event.set()

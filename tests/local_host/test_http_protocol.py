@@ -4,49 +4,69 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from local.server import LOOPBACK, LoopbackServer
+from shared.http_protocol import MAX_HEAD_BYTES, MAX_OPEN_REQUESTS
 
 pytestmark = pytest.mark.anyio
 
 WAIT_SECONDS = 30
+READ_TURNS = 10
+"""Of the event loop, in which the server accepts a connection, and reads what came."""
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST_CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class App:
-    """Answers with what it got; a path ``/wait`` only after its client has disconnected."""
+    """Answers with what it got.
+
+    ``/quiet`` and ``/slow`` answer when they may, ``/slow`` begins before; ``/early`` begins
+    before it reads the body; ``/wait`` answers 503 after a disconnect.
+    """
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.left = asyncio.Event()
         self.may_end = asyncio.Event()
+        self.paths: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if scope["path"] == "/wait":
+        path = scope["path"]
+        self.paths.append(path)
+        if path == "/wait":
             await self._wait(receive)
+            await send({**_start(), "status": 503})
+            await send({"type": "http.response.body"})
             return
-        if scope["path"] == "/slow":
+        if path == "/early":
             await send(_start())
             await send({"type": "http.response.body", "body": b"begun", "more_body": True})
-            await self.may_end.wait()
-            await send({"type": "http.response.body", "body": b"ended"})
-            return
         body = b""
         message: Message = {"more_body": True}
         while message.get("more_body"):
             message = await receive()
             body += message.get("body", b"")
         names = [name.decode() for name, _ in scope["headers"]]
-        told = {"path": scope["path"], "body": body.decode(), "headers": names}
+        told = {"path": path, "body": body.decode(), "headers": names}
+        if path == "/quiet":
+            await self._until_may_end(receive)
         # Without its length.
         await send(_start())
+        if path == "/slow":
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+            await self._until_may_end(receive)
         await send({"type": "http.response.body", "body": json.dumps(told).encode()})
+
+    async def _until_may_end(self, receive: Receive) -> None:
+        waiting = asyncio.create_task(self._wait(receive))
+        await self.may_end.wait()
+        waiting.cancel()
 
     async def _wait(self, receive: Receive) -> None:
         self.begun.set()
@@ -66,11 +86,13 @@ class Client:
         self._reader = reader
         self._writer = writer
 
-    async def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
-        # Where the buffer has room, that lets nobody else run.
-        await asyncio.sleep(0)
+    async def send(self, *pieces: bytes) -> None:
+        """Sends pieces, each of which the server reads before the next."""
+        for piece in pieces:
+            self._writer.write(piece)
+            await self._writer.drain()
+            for _ in range(READ_TURNS):
+                await asyncio.sleep(0)
 
     @property
     def has_ended(self) -> bool:
@@ -88,9 +110,8 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(app: App) -> AsyncIterator[Client]:
-    server = LoopbackServer(app, grace_seconds=0)
-    async with server.running(), asyncio.timeout(WAIT_SECONDS):
+async def connected(server: LoopbackServer) -> AsyncIterator[Client]:
+    async with asyncio.timeout(WAIT_SECONDS):
         reader, writer = await asyncio.open_connection(LOOPBACK, server.port)
         try:
             yield Client(reader, writer)
@@ -105,13 +126,14 @@ async def app() -> App:
 
 @pytest.fixture
 async def client(app: App) -> AsyncIterator[Client]:
-    async with connected(app) as client:
+    server = LoopbackServer(app, grace_seconds=0)
+    async with server.running(), connected(server) as client:
         yield client
 
 
-async def answer(client: Client, request: bytes) -> str:
+async def answer(client: Client, *pieces: bytes) -> str:
     """Sends a request and returns its answer to the end of the connection."""
-    await client.send(request)
+    await client.send(*pieces)
     return (await client.read_all()).decode()
 
 
@@ -134,10 +156,34 @@ async def test_what_never_ends_is_cut_off(client: Client, begin: bytes) -> None:
             await client.send(b"X-Name: value\r\n" if begin.endswith(b"\n") else b"a" * 1024)
 
 
-async def test_large_head_is_taken_as_the_functions_host_takes_it(client: Client) -> None:
-    head = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-Long: " + b"a" * 40 * 1024
-    await client.send(head[:20_000])
-    assert (await answer(client, head[20_000:] + b"\r\n\r\n")).startswith("HTTP/1.1 200 ")
+def head_of(size: int) -> bytes:
+    begin = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-Long: "
+    return begin + b"a" * (size - len(begin) - 4) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [1, 20_000, MAX_HEAD_BYTES - 2, MAX_HEAD_BYTES + 2])
+async def test_limit_of_a_head_is_the_same_in_any_pieces(app: App, cut: int) -> None:
+    server = LoopbackServer(app, grace_seconds=0)
+    statuses = []
+    async with server.running():
+        for size in (MAX_HEAD_BYTES, MAX_HEAD_BYTES + 1):
+            async with connected(server) as client:
+                text = await answer(client, head_of(size)[:cut], head_of(size)[cut:])
+            statuses.append(text.splitlines()[0])
+            if size > MAX_HEAD_BYTES:
+                assert text.endswith("The head of the request is too large.")
+    assert statuses == ["HTTP/1.1 200 OK", "HTTP/1.1 400 Bad Request"]
+
+
+async def test_large_head_behind_a_request_is_refused_in_one_piece(client: Client) -> None:
+    both = await answer(client, GET + head_of(100_000))
+    assert '"path": "/"' in both
+    assert both.endswith("The head of the request is too large.")
+
+
+async def test_body_in_one_piece_with_its_head_is_no_part_of_it(client: Client) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n"
+    assert "a" * 100_000 in await answer(client, head + b"a" * 100_000)
 
 
 async def test_large_body_in_small_chunks_is_taken(client: Client) -> None:
@@ -153,30 +199,96 @@ async def test_what_follows_a_body_is_no_header(client: Client) -> None:
     assert '"body": "a", "headers": ["host", "transfer-encoding"]' in told
 
 
+INVALID = "Invalid HTTP request received."
+ONE_HOST = "The request must have exactly one Host header."
+
+
 @pytest.mark.parametrize(
-    "request_text",
+    ("request_text", "sentence"),
     [
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost : h\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: h\r\nX: a\x00b\r\n\r\n",
-        b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n",
-        b"GET http://h HTTP/1.1\r\nHost: h\r\n\r\n",
-        b"nonsense\r\n\r\n",
-        POST_CHUNKED + b"nonsense\r\n",
+        (b"GET / HTTP/1.1\r\n\r\n", ONE_HOST),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", ONE_HOST),
+        (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", "The version of HTTP must be 1.0 or 1.1."),
+        (b"GET / HTTP/1.2\r\nHost: h\r\n\r\n", INVALID),
+        (b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", "CONNECT is not supported."),
+        (b"FOO / HTTP/1.1\r\nHost: h\r\n\r\n", INVALID),
+        (b"GET / HTTP/1.1\nHost: h\n\n", INVALID),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n", INVALID),
+        (
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            INVALID,
+        ),
+        (POST_CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\n"), INVALID),
+        (b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", INVALID),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: a\x00b\r\n\r\n", INVALID),
+        (b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", INVALID),
+        (b"GET http://h HTTP/1.1\r\nHost: h\r\n\r\n", INVALID),
+        (b"nonsense\r\n", INVALID),
+        (POST_CHUNKED + b"nonsense\r\n", INVALID),
     ],
 )
-async def test_malformed_request_is_refused(client: Client, request_text: bytes) -> None:
-    assert (await answer(client, request_text)).startswith("HTTP/1.1 400 ")
+async def test_malformed_request_is_refused(
+    client: Client, request_text: bytes, sentence: str
+) -> None:
+    text = await answer(client, request_text)
+    assert text.startswith("HTTP/1.1 400 ")
+    assert text.endswith("\r\n\r\n" + sentence)
 
 
-async def test_malformed_request_does_not_garble_the_answer_before_it(client: Client) -> None:
-    await client.send(GET.replace(b"/ ", b"/slow "))
-    head = await client.read_until(b"begun\r\n")
-    assert head.startswith(b"HTTP/1.1 200 ")
-    assert await answer(client, b"nonsense\r\n\r\n") == ""
+@pytest.mark.parametrize("path", [b"/quiet", b"/slow"])
+@pytest.mark.parametrize(
+    "second",
+    [
+        b"GET / HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ],
+    ids=["two hosts", "nonsense", "HTTP/1.0", "upgrade"],
+)
+@pytest.mark.parametrize("is_one_piece", [True, False])
+async def test_request_is_answered_before_the_next_is_refused(
+    app: App, client: Client, path: bytes, second: bytes, is_one_piece: bool
+) -> None:
+    first = b"POST %b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}" % path
+    await client.send(*([first + second] if is_one_piece else [first, second]))
+    await app.begun.wait()
+    # What comes after a refusal is not read.
+    await client.send(GET)
+    app.may_end.set()
+    answered, _, refused = (await client.read_all()).decode().partition("\r\n0\r\n\r\n")
+    assert answered.startswith("HTTP/1.1 200 ")
+    assert '"body": "{}"' in answered
+    assert refused.startswith("HTTP/1.1 400 ")
+    assert not app.left.is_set()
+    assert app.paths == [path.decode()]
+
+
+async def test_request_whose_body_is_malformed_is_refused_in_its_turn(
+    app: App, client: Client
+) -> None:
+    await client.send(GET.replace(b"/ ", b"/quiet "), POST_CHUNKED + b"nonsense\r\n")
+    app.may_end.set()
+    answered, _, refused = (await client.read_all()).decode().partition("\r\n0\r\n\r\n")
+    assert '"path": "/quiet"' in answered
+    assert refused.startswith("HTTP/1.1 400 ")
+    assert app.paths == ["/quiet"]
+
+
+async def test_request_whose_body_is_malformed_is_told_of_a_disconnect(
+    app: App, client: Client
+) -> None:
+    await client.send(POST_CHUNKED.replace(b"/ ", b"/wait "))
+    assert (await answer(client, b"nonsense\r\n")).startswith("HTTP/1.1 400 ")
+    await app.left.wait()
+
+
+async def test_malformed_body_does_not_garble_an_answer_that_began_before(
+    app: App, client: Client
+) -> None:
+    await client.send(POST_CHUNKED.replace(b"/ ", b"/early "))
+    await client.read_until(b"begun\r\n")
+    assert await answer(client, b"nonsense\r\n") == ""
 
 
 async def test_requests_that_come_together_are_answered_in_order(client: Client) -> None:
@@ -186,12 +298,12 @@ async def test_requests_that_come_together_are_answered_in_order(client: Client)
         assert f'"path": "/{number}"'.encode() in await client.read_until(b"0\r\n\r\n")
 
 
-async def test_too_many_requests_before_an_answer_end_the_connection(
-    app: App, client: Client
-) -> None:
-    await client.send(GET.replace(b"/ ", b"/wait ") + GET * 1000)
-    assert await client.read_all() == b""
-    await app.left.wait()
+async def test_too_many_requests_before_an_answer_are_refused(app: App, client: Client) -> None:
+    await client.send(GET.replace(b"/ ", b"/quiet ") + GET * 1000)
+    app.may_end.set()
+    text = (await client.read_all()).decode()
+    assert text.count("HTTP/1.1 200 ") == MAX_OPEN_REQUESTS
+    assert text.endswith("Too many requests came before the answer to the first.")
 
 
 async def test_first_of_several_requests_is_told_of_a_disconnect(app: App, client: Client) -> None:
@@ -201,21 +313,49 @@ async def test_first_of_several_requests_is_told_of_a_disconnect(app: App, clien
     await app.left.wait()
 
 
-async def test_answer_for_http_1_0_has_no_chunks(client: Client) -> None:
-    text = await answer(client, b"GET / HTTP/1.0\r\n\r\n")
+@pytest.mark.parametrize(
+    ("text", "answers"), [(GET * 2, 2), (b"GET / HTTP/1.0\r\n\r\n", 1)], ids=["two", "HTTP/1.0"]
+)
+async def test_all_requests_of_a_connection_are_told_that_the_server_shuts_down(
+    app: App, text: bytes, answers: int
+) -> None:
+    server = LoopbackServer(app, grace_seconds=0)
+    async with server.running(), connected(server) as client:
+        await client.send(text.replace(b"/ ", b"/wait "))
+        await app.begun.wait()
+        server.stop()
+        assert (await client.read_all()).count(b"HTTP/1.1 503 ") == answers
+
+
+PIECES = [[], [1], [9], [20], [1, 12, 18]]
+"""Where heads are cut."""
+
+
+def cut(request: bytes, places: list[int]) -> list[bytes]:
+    return [request[begin:end] for begin, end in pairwise([0, *places, len(request)])]
+
+
+@pytest.mark.parametrize("places", PIECES)
+@pytest.mark.parametrize("host", [b"", b"Host: h\r\n"])
+async def test_answer_for_http_1_0_has_no_chunks(
+    client: Client, places: list[int], host: bytes
+) -> None:
+    text = await answer(client, *cut(b"GET / HTTP/1.0\r\nX: a\r\n" + host + b"\r\n", places))
+    assert text.startswith("HTTP/1.1 200 ")
     head, _, body = text.partition("\r\n\r\n")
     assert "transfer-encoding" not in head.lower()
     assert json.loads(body)["path"] == "/"
 
 
+@pytest.mark.parametrize("places", [*PIECES, [60]])
 @pytest.mark.parametrize("body", [b"", b"a"])
 async def test_request_that_offers_an_upgrade_is_answered_as_it_is(
-    client: Client, body: bytes
+    client: Client, body: bytes, places: list[int]
 ) -> None:
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
     request = b"POST / HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n%s"
     for _ in range(2):
-        await client.send(request % (offer, len(body), body))
+        await client.send(*cut(request % (offer, len(body), body), places))
         told = (await client.read_until(b"0\r\n\r\n")).decode()
         assert told.startswith("HTTP/1.1 200 ")
         assert f'"body": "{body.decode()}"' in told

@@ -188,3 +188,5 @@ async def test_worker_reads_requests_as_the_local_host_does(worker: WorkerProces
         answer = await reader.read(-1)
     writer.close()
     assert answer.startswith(b"HTTP/1.1 400 ")
+    # Words of our own protocol: uvicorn's others refuse such a request too.
+    assert answer.endswith(b"The request must have exactly one Host header.")
