@@ -2,6 +2,7 @@
 
 from shared.storage import formats
 from shared.storage.folder import FolderStore
+from shared.storage.folder_files import FolderRoot
 from shared.storage.formats import MediaFormat, MediaKind
 from shared.storage.idempotency import Claim, IdempotencyStore
 from shared.storage.ids import Operation, is_id, iso_utc, made_at, new_id, owner_key, pseudonym_of
@@ -55,6 +56,7 @@ __all__ = [
     "WORK_KINDS",
     "Claim",
     "ContentHeaders",
+    "FolderRoot",
     "FolderStore",
     "IdempotencyStore",
     "Lease",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
 from shared.errors import StorageUnavailable
-from shared.storage.folder_files import FolderFiles
+from shared.storage.folder_files import FolderFiles, FolderRoot
 from shared.storage.links import LinkSigner
 from shared.storage.objects import (
     ContentHeaders,
@@ -43,12 +43,13 @@ class FolderStore:
     itself and knows the others from the name.
 
     Args:
-        root: Folder of all containers; made when first written to.
+        root: Folder of all containers.
         container: Folder of this one.
         signer: Signs links to the app's own route; without it links lead to the files.
     """
 
-    def __init__(self, root: Path, container: str, signer: LinkSigner | None) -> None:
+    def __init__(self, root: FolderRoot, container: str, signer: LinkSigner | None) -> None:
+        self._root = root
         self._folder = FolderFiles(root, container)
         self._signer = signer
 
@@ -138,7 +139,7 @@ class FolderStore:
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def checked() -> T:
-            self._folder.check_root()
+            self._root.check()
             return work(*args, **kwargs)
 
         with _errors():

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,9 +26,7 @@ from shared.storage.objects import (
     ObjectPage,
     check_name,
 )
-
-FOLDER_MODE = 0o700
-FILE_MODE = 0o600
+from shared.storage.private_files import FILE_MODE, make_private_folder, private_opener
 
 UPLOADS, LOCKS, METADATA = ".uploads", ".locks", ".metadata"
 """Folders beside those of the containers."""
@@ -36,6 +34,40 @@ UPLOADS, LOCKS, METADATA = ".uploads", ".locks", ".metadata"
 STALE_UPLOAD_SECONDS = 24 * 3600
 _LOCKS = 64
 _BINARY = getattr(os, "O_BINARY", 0)
+
+
+class FolderRoot:
+    """The folder of all containers: one object for all of them, so that each knows that it was there.
+
+    Args:
+        path: The folder; made when first written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._was_there = False
+
+    def check(self) -> None:
+        """Checks that it is a folder; what is in another place would read as empty.
+
+        Raises:
+            NotADirectoryError: Something else is in its place.
+            FileNotFoundError: It is gone; before anything is read or written it need not be there.
+        """
+        try:
+            mode = self.path.stat().st_mode
+        except FileNotFoundError:
+            if self._was_there:
+                raise
+            return
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(self.path))
+        self._was_there = True
+
+    def make(self, folder: Path) -> None:
+        """Makes a folder in it, and those above that are missing."""
+        make_private_folder(folder)
+        self._was_there = True
 
 
 class FolderFiles:
@@ -46,42 +78,20 @@ class FolderFiles:
     operating system frees when its holder dies. Every method blocks: call it in a thread.
 
     Args:
-        root: Folder of all containers; made when first written to.
+        root: Folder of all containers.
         container: Folder of this one.
     """
 
-    def __init__(self, root: Path, container: str) -> None:
+    def __init__(self, root: FolderRoot, container: str) -> None:
         self._root = root
-        self._was_there = False
-        self._objects = root / container
-        self._uploads = root / UPLOADS
-        self._locks = root / LOCKS
-        self._metadata = root / METADATA / container
+        self._objects = root.path / container
+        self._uploads = root.path / UPLOADS
+        self._locks = root.path / LOCKS
+        self._metadata = root.path / METADATA / container
 
     def path(self, name: str) -> Path:
         """Returns where an object's file is, or would be."""
         return self._objects.joinpath(*check_name(name).split("/"))
-
-    def check_root(self) -> None:
-        """Checks that the folder of all containers is one; what is in another place would read as empty.
-
-        Raises:
-            NotADirectoryError: Something else is in its place.
-            FileNotFoundError: It is gone; before anything is read or written it need not be there.
-        """
-        try:
-            mode = self._root.stat().st_mode
-        except FileNotFoundError:
-            if self._was_there:
-                raise
-            return
-        if not stat.S_ISDIR(mode):
-            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(self._root))
-        self._was_there = True
-
-    def _make_folder(self, folder: Path) -> None:
-        make_private_folder(folder)
-        self._was_there = True
 
     def create(self, name: str, data: bytes, headers: ContentHeaders | None) -> ObjectInfo:
         """Writes a new file at once, or not at all."""
@@ -110,7 +120,7 @@ class FolderFiles:
             size = path.stat().st_size if path.exists() else 0
             if size != position:
                 raise ObjectChanged(name)
-            self._make_folder(path.parent)
+            self._root.make(path.parent)
             # One write of the operating system: it happens whole, whatever becomes of us.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, FILE_MODE)
             try:
@@ -174,7 +184,7 @@ class FolderFiles:
     @contextmanager
     def upload(self) -> Iterator[tuple[BinaryIO, Path]]:
         """Opens a draft, which is gone afterwards unless it was published."""
-        self._make_folder(self._uploads)
+        self._root.make(self._uploads)
         self._sweep()
         path = self._uploads / secrets.token_hex(16)
         # Windows neither renames nor deletes what is open.
@@ -191,7 +201,7 @@ class FolderFiles:
         """Gives a draft the name of a new object."""
         _finish(file)
         path = self.path(name)
-        self._make_folder(path.parent)
+        self._root.make(path.parent)
         if headers is not None and headers.metadata:
             # Before the object: of two writers of one name both store the same.
             self._write_metadata(name, headers)
@@ -204,7 +214,7 @@ class FolderFiles:
 
     def _write_metadata(self, name: str, headers: ContentHeaders) -> None:
         path = self._metadata_path(name)
-        self._make_folder(path.parent)
+        self._root.make(path.parent)
         with self.upload() as (file, draft):
             file.write(json.dumps(dict(headers.metadata)).encode())
             file.close()
@@ -236,7 +246,7 @@ class FolderFiles:
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
-        self._make_folder(self._locks)
+        self._root.make(self._locks)
         # A fixed number of lock files: one for each name would never go away.
         slot = int(sha256(name.encode()).hexdigest(), 16) % _LOCKS
         # On first use: Blob Storage has no need of it.
@@ -261,41 +271,3 @@ def _raise_unless_missing(error: OSError) -> None:
 
 def _etag(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
-
-
-def make_private_folder(folder: Path) -> None:
-    """Makes a folder, and those above it that are missing."""
-    missing = [folder]
-    while not missing[-1].parent.exists():
-        missing.append(missing[-1].parent)
-    for each in reversed(missing):
-        with suppress(FileExistsError):
-            each.mkdir(FOLDER_MODE)
-
-
-def private_opener(path: str, flags: int) -> int:
-    """Opens a file for `open`, and makes it private where it is new."""
-    return os.open(path, flags, FILE_MODE)
-
-
-def tighten(root: Path, parts: Iterable[str]) -> None:
-    """Takes the rights of others away from what an earlier version of the app has written.
-
-    Args:
-        root: Folder of all that is stored; where it is private already, so is what is in it.
-        parts: Names in it that are the app's.
-    """
-    # On Windows modes say nothing: rights are inherited there.
-    if os.name == "nt" or not root.is_dir() or not root.stat().st_mode & 0o077:
-        return
-    for part in parts:
-        for path in [root / part, *(root / part).rglob("*")]:
-            _restrict(path)
-    # Last, so that a process that dies before goes on at the next start.
-    _restrict(root)
-
-
-def _restrict(path: Path) -> None:
-    # Another user's file, or one that has just been deleted, is left as it is.
-    with suppress(OSError):
-        path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)

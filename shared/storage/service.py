@@ -12,9 +12,10 @@ from shared.errors import NotConfigured
 from shared.identity import open_credential
 from shared.settings import Settings
 from shared.storage.folder import FolderStore
-from shared.storage.folder_files import LOCKS, METADATA, UPLOADS, tighten
+from shared.storage.folder_files import LOCKS, METADATA, UPLOADS, FolderRoot
 from shared.storage.links import KEY_OBJECT, LinkSigner
 from shared.storage.objects import ObjectStore, ObjectStream
+from shared.storage.private_files import tighten
 from shared.storage.shared_keys import SharedKey, key_of_file
 from shared.timing import Timing
 
@@ -93,7 +94,8 @@ class Storage:
         """Returns the file of a media object in a folder store; None for Blob Storage."""
         if self._folder is None:
             return None
-        return FolderStore(self._folder, self._settings.storage.container, None).path(name)
+        root = FolderRoot(self._folder)
+        return FolderStore(root, self._settings.storage.container, None).path(name)
 
     async def aclose(self) -> None:
         """Waits for the last writes, then closes connections and credentials."""
@@ -116,10 +118,8 @@ class Storage:
         )
         if self._folder is not None:
             tighten(self._folder, (media, state, UPLOADS, LOCKS, METADATA, _LINK_KEY_FILE))
-            return (
-                FolderStore(self._folder, media, self.server_signer),
-                FolderStore(self._folder, state, None),
-            )
+            root = FolderRoot(self._folder)
+            return FolderStore(root, media, self.server_signer), FolderStore(root, state, None)
         self.check_configured()
         from shared.storage.blob import BlobStore
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from shared.storage.folder_files import make_private_folder, private_opener
 from shared.storage.objects import ObjectExists, ObjectMissing, ObjectStore, unreadable
+from shared.storage.private_files import make_private_folder, private_opener
 
 KEY_BYTES = 32
 

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from local.server import LOOPBACK, LoopbackServer
 from shared.asgi import replay
 from shared.errors import StorageUnavailable
-from shared.storage import FolderStore
+from shared.storage import FolderRoot, FolderStore
 from shared.storage.objects import (
     ContentHeaders,
     ObjectInfo,
@@ -47,7 +47,7 @@ class StateFolder(FolderStore):
     """
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root, "state", None)
+        super().__init__(FolderRoot(root), "state", None)
         self._files = root / "state"
         self.writes = 0
         self.hangs = False

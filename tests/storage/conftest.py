@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared.storage import FolderStore, LinkSigner, ObjectStore
+from shared.storage import FolderRoot, FolderStore, LinkSigner, ObjectStore
 from shared.storage.blob import BlobAccount, BlobStore
 from shared.storage.shared_keys import key_of_file
 from tests.storage.azurite import TestCredential
@@ -17,7 +17,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     """An empty store of each kind; every test that uses it runs against all."""
     if request.param == "folder":
         signer = LinkSigner(key_of_file(tmp_path / "link.key"), "http://localhost:7071")
-        yield FolderStore(tmp_path / "storage", "objects", signer)
+        yield FolderStore(FolderRoot(tmp_path / "storage"), "objects", signer)
         return
     if request.param == "identity":
         server = request.getfixturevalue("azurite_with_oauth")

@@ -38,11 +38,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def state(folder: Path) -> ObjectStore:
+def storage(folder: Path) -> Storage:
+    return Storage(load_settings({"LOCAL_STORAGE_PATH": str(folder)}))
+
+
+@pytest.fixture
+async def state(storage: Storage) -> ObjectStore:
     """A store that holds an object."""
-    store = Storage(load_settings({"LOCAL_STORAGE_PATH": str(folder)})).state
-    await store.create(NAME, b"a")
-    return store
+    await storage.state.create(NAME, b"a")
+    return storage.state
 
 
 async def refusal(state: ObjectStore, operation: str) -> str:
@@ -89,6 +93,14 @@ async def test_folder_that_is_gone_is_not_taken_for_an_empty_one(
             "Put it back, or start the app again to begin with an empty one."
         )
     assert (await state.read(NAME))[0] == b"a"
+
+
+async def test_folder_that_is_gone_is_missed_by_containers_that_were_not_used(
+    storage: Storage, folder: Path
+) -> None:
+    await storage.state.create(NAME, b"a")
+    with moved(folder):
+        assert "No such file" in await refusal(storage.media, "create")
 
 
 async def test_folder_that_was_never_there_is_empty(folder: Path) -> None:

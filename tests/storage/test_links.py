@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx2
 from pytest_mock import MockerFixture
 
-from shared.storage import ContentHeaders, FolderStore, LinkSigner
+from shared.storage import ContentHeaders, FolderRoot, FolderStore, LinkSigner
 from shared.storage.blob import BlobAccount, BlobStore
 from shared.storage.links import KEY_OBJECT
 from shared.storage.shared_keys import SharedKey, key_of_file
@@ -134,7 +134,7 @@ async def test_processes_that_start_together_share_one_key(tmp_path: Path) -> No
 
 
 async def test_folder_without_a_server_links_to_its_files(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path, "media", None)
+    store = FolderStore(FolderRoot(tmp_path), "media", None)
     await store.create("images/a.png", b"png")
     link = await store.link("images/a.png", soon())
     assert link == (tmp_path / "media/images/a.png").as_uri()

@@ -15,7 +15,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from shared.storage.folder import FolderStore
-from shared.storage.folder_files import FolderFiles
+from shared.storage.folder_files import FolderFiles, FolderRoot
 from shared.storage.objects import ObjectInfo
 from tests.conftest import MakeClient
 from tests.storage.test_private_files import store_something
@@ -101,7 +101,7 @@ class HeldBack:
 async def test_reader_cancelled_while_its_file_opens_leaves_it_closed(
     tmp_path: Path, mocker: MockerFixture
 ) -> None:
-    store = FolderStore(tmp_path, "state", None)
+    store = FolderStore(FolderRoot(tmp_path), "state", None)
     await store.create("object", b"data")
     held_back = HeldBack()
     real = FolderFiles.open
@@ -124,7 +124,7 @@ async def test_reader_cancelled_while_its_file_opens_leaves_it_closed(
 async def test_writer_cancelled_while_its_draft_opens_leaves_none(
     tmp_path: Path, mocker: MockerFixture
 ) -> None:
-    store = FolderStore(tmp_path, "state", None)
+    store = FolderStore(FolderRoot(tmp_path), "state", None)
     held_back = HeldBack()
     real = FolderFiles.upload
 

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared.storage import FolderStore, ObjectStore
+from shared.storage import FolderRoot, FolderStore, ObjectStore
 from shared.storage.blob import BlobAccount, BlobStore
 
 
@@ -12,7 +12,7 @@ from shared.storage.blob import BlobAccount, BlobStore
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
     """An empty store of each kind."""
     if request.param == "folder":
-        yield FolderStore(tmp_path / "storage", "state", None)
+        yield FolderStore(FolderRoot(tmp_path / "storage"), "state", None)
         return
     account = BlobAccount.from_connection_string(request.getfixturevalue("azurite"))
     yield BlobStore(account, f"state-{uuid4().hex}")

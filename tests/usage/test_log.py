@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import BudgetSpent, LimitReached, RequestLimitReached, StorageUnavailable
 from shared.settings import Limits
-from shared.storage import FolderStore, ObjectStore
+from shared.storage import FolderRoot, FolderStore, ObjectStore
 from shared.usage import log_parts
 from shared.usage.lines import Batch, Reserved, Sums, decode, encode
 from shared.usage.log import DayLog
@@ -251,7 +251,7 @@ async def test_what_is_only_booked_waits_until_storage_is_back(store: ObjectStor
 def test_settlement_after_the_loop_s_last_thread_leaves_the_reservation_and_no_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = FolderStore(tmp_path / "storage", "state", None)
+    store = FolderStore(FolderRoot(tmp_path / "storage"), "state", None)
     entry = reserved(tokens=700)
 
     async def interrupted() -> None:
@@ -276,7 +276,7 @@ def test_settlement_after_the_loop_s_last_thread_leaves_the_reservation_and_no_e
 def test_reservation_after_the_loop_s_last_thread_is_told_of_in_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = FolderStore(tmp_path / "storage", "state", None)
+    store = FolderStore(FolderRoot(tmp_path / "storage"), "state", None)
 
     async def interrupted() -> None:
         await asyncio.get_running_loop().shutdown_default_executor()
