@@ -163,7 +163,7 @@ class RequestTimeout(GatewayError):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """That the connection ends, because the rest of the body may still come (section 15.5.9)."""
+        """That the connection ends: the rest may still come (RFC 9110, section 15.5.9)."""
         return {"Connection": "close"}
 
 

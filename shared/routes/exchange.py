@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Scope
 
 from shared.context import CallContext
 from shared.deadline import Deadline
@@ -23,7 +23,7 @@ from shared.errors import (
     failure_of,
 )
 from shared.routes.openai_errors import speaks_openai
-from shared.routes.slow_clients import BoundedSend
+from shared.routes.slow_clients import BoundedReceive, BoundedSend
 from shared.telemetry import RequestRecord, level_of, recording
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Exchange:
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: BoundedSend, deadline: Deadline
+        self, scope: Scope, receive: BoundedReceive, send: BoundedSend, deadline: Deadline
     ) -> None:
         self.scope = scope
         self.request_id = _request_id(scope)
@@ -109,9 +109,10 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Sends, with the request id as a header, and notes the status."""
+        """Sends, with the request id as a header, notes the status, and ends the limit of the body."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
+            self._receive.end_limit()
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID_HEADER] = self.request_id
             if speaks_openai(self.scope["path"]):

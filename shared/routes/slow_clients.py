@@ -37,22 +37,34 @@ class BoundedReceive:
     def __init__(self, receive: Receive, seconds: float) -> None:
         self._receive = receive
         self._seconds = seconds
-        self._is_complete = False
+        self._is_limited = True
+
+    def end_limit(self) -> None:
+        """Waits for messages as long as it takes: an answer that has begun cannot tell of the limit.
+
+        What streams an answer waits here for the client's disconnect, also where nothing has read
+        the body that the request declares.
+        """
+        self._is_limited = False
 
     async def __call__(self) -> Message:
         """Receives one message; when the body has come, waits for the next one as long as it takes.
 
         Raises:
-            RequestTimeout: The body stopped coming.
+            RequestTimeout: The body stopped coming, before an answer began.
         """
-        if self._is_complete:
-            return await self._receive()
-        try:
-            message = await _within(self._seconds, self._receive())
-        except _TooSlow as error:
-            raise RequestTimeout(self._seconds) from error
-        self._is_complete = not message.get("more_body", False)
-        return message
+        while self._is_limited:
+            try:
+                message = await _within(self._seconds, self._receive())
+            except _TooSlow as error:
+                # The answer may have begun meanwhile.
+                if self._is_limited:
+                    raise RequestTimeout(self._seconds) from error
+            else:
+                if not message.get("more_body", False):
+                    self._is_limited = False
+                return message
+        return await self._receive()
 
 
 class BoundedSend:
@@ -113,15 +125,16 @@ class BoundedSend:
 
 
 class _TooSlow(Exception):
-    """Raised when a client is."""
+    """Raised when a client does not send or read in time."""
 
 
 async def _within(seconds: float, awaitable: Awaitable[T]) -> T:
+    """Returns what is awaited, or raises `_TooSlow` where it takes longer than ``seconds``."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(None) as limit:
-            # The loop comes to it only where the server waits for the client: mostly there is no
-            # timer, which would cost more than what is sent.
+            # The timer starts only when the server has to wait for the client. Mostly it does not, and
+            # a timer would take longer than sending.
             starting = loop.call_soon(limit.reschedule, loop.time() + seconds)
             try:
                 return await awaitable

@@ -13,6 +13,7 @@ from shared.routes.middleware import RequestMiddleware
 pytestmark = pytest.mark.anyio
 
 REQUESTS = 200
+DEADLINE_SECONDS = 60
 WAIT_SECONDS = 60
 
 
@@ -22,7 +23,7 @@ class App:
     def __init__(self) -> None:
         self.begun: list[str] = []
         self.may_answer = asyncio.Event()
-        self._middleware = RequestMiddleware(self, 60, probe_path="/probe")
+        self._middleware = RequestMiddleware(self, DEADLINE_SECONDS, probe_path="/probe")
         self._states: dict[str, dict[str, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,10 +35,9 @@ class App:
     def request(self, path: str) -> "asyncio.Task[list[Message]]":
         return asyncio.create_task(self._request(path))
 
-    def remaining(self, path: str) -> float:
-        """Returns how much time a request has left, which it has from when it came."""
+    def deadline(self, path: str) -> Deadline:
         deadline: Deadline = self._states[path]["deadline"]
-        return deadline.remaining()
+        return deadline
 
     async def _request(self, path: str) -> list[Message]:
         sent: list[Message] = []
@@ -133,7 +133,9 @@ async def test_deadline_of_a_request_counts_its_waiting(app: App) -> None:
     await asyncio.sleep(0)
     last = paths()[-1]
     assert last not in app.begun
-    assert 0 < app.remaining(last) <= 60
+    latest = Deadline.after(DEADLINE_SECONDS)
+    await until_begun(app, REQUESTS)
+    assert app.deadline(last).at <= latest.at
     app.may_answer.set()
     await asyncio.gather(*tasks)
 

@@ -17,7 +17,7 @@ from shared.routes.body import MAX_BODY_BYTES, MAX_LONG_BODY_BYTES, held_limit
 from shared.routes.v1.router import MAX_FORM_BYTES, MAX_JSON_BYTES
 from shared.settings import SCOPES, load_settings
 from shared.strict_json import MAX_DEPTH, MAX_KEYS, MAX_VALUES
-from shared.timing import Timing
+from shared.timing import BODY_SECONDS, Timing
 from tests.conftest import KEY, ThreadServer, digest
 from tests.waiting import LIMIT_SECONDS, until
 
@@ -242,14 +242,18 @@ def hasty_origin(hasty_app: FastAPI) -> Iterator[str]:
 
 @asynccontextmanager
 async def half_a_body(
-    origin: str, path: str, begin: bytes = b'{"message":', length: int = 1000
+    origin: str,
+    path: str,
+    begin: bytes = b'{"message":',
+    length: int = 1000,
+    method: str = "POST",
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection over which the beginning of a body was sent."""
     target = urlsplit(origin)
     reader, writer = await asyncio.open_connection(target.hostname, target.port)
     try:
         writer.write(
-            f"POST {path} HTTP/1.1\r\nHost: app\r\nAuthorization: Bearer {KEY}\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: app\r\nAuthorization: Bearer {KEY}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n".encode()
             + begin
         )
@@ -317,23 +321,48 @@ async def test_upload_that_stops_coming_leaves_no_medium(
     assert listed.json()["media"] == []
 
 
-async def test_body_that_comes_slowly_but_steadily_is_taken(environment: dict[str, str]) -> None:
-    app = create_app(load_settings(environment), Timing(body=2))
-    content = b"{}".rjust(100_000)
+async def test_body_that_comes_slowly_but_steadily_is_taken(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, moved = asyncio.get_running_loop(), 0.0
+    real_time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real_time() + moved)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        nonlocal moved
+        for piece in (b"{", b" ", b" ", b" ", b"}"):
+            # Rounds of the loop in which a limit begins, and in which one that has passed is noticed.
+            await asyncio.sleep(0)
+            moved += BODY_SECONDS / 2
+            for _ in range(3):
+                await asyncio.sleep(0)
+            yield piece
+
+    headers = {"Content-Type": "application/json"}
+    response = await client.post("/tools/server_time", content=slowly(), headers=headers)
+    assert moved > 2 * BODY_SECONDS
+    assert response.status_code == 200
+
+
+async def test_answer_that_has_begun_goes_on_though_the_body_of_its_request_does_not_come(
+    environment: dict[str, str],
+) -> None:
+    app = create_app(load_settings(environment), Timing(body=0.5))
+    content = b"\x89PNG\r\n\x1a\n" + bytes(30_000_000)
+    authorization = {"Authorization": f"Bearer {KEY}"}
     with ThreadServer(app) as server:
-        client = httpx2.AsyncClient(base_url=server.origin)
-        slow = half_a_body(server.origin, "/tools/server_time", b"", len(content))
-        stopped = half_a_body(server.origin, "/chat")
-        async with client, slow as (slow_reader, slow_writer), stopped as (stopped_reader, _):
-            sent, refused = 0, asyncio.create_task(answer_of(stopped_reader))
-            while not refused.done() and sent < len(content) - 1:
-                slow_writer.write(content[sent : sent + 1])
-                sent += 1
-                # Takes less than the time that a body has, and both together more.
-                await client.get("/health")
-            assert (await refused)[0] == 408
-            slow_writer.write(content[sent:])
-            assert (await answer_of(slow_reader))[0] == 200
+        async with httpx2.AsyncClient(base_url=server.origin, headers=authorization) as client:
+            stored = await client.post(UPLOAD, content=content)
+        target = urlsplit(stored.json()["url"])
+        path = f"{target.path}?{target.query}"
+        download = half_a_body(server.origin, path, b"", method="GET")
+        async with download as (reader, _), asyncio.timeout(LIMIT_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            # Its limit began later.
+            async with half_a_body(server.origin, "/chat") as (stopped, _):
+                assert (await answer_of(stopped))[0] == 408
+            assert await reader.readexactly(len(content)) == content
 
 
 async def test_large_bodies_that_a_process_has_no_room_for_are_refused_until_others_have_ended(
