@@ -181,6 +181,9 @@ async def test_log_has_one_line_of_each_request_without_the_callers_url(
 
 
 async def test_worker_reads_requests_as_the_local_host_does(worker: WorkerProcess) -> None:
+    async with worker.client() as client:
+        # The worker's server is there once it has answered.
+        await client.get("/health")
     url = httpx2.URL(worker.http_uri)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"GET /health HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n")
