@@ -130,7 +130,9 @@ async def test_heartbeat_rule_knows_the_timer_s_name_and_the_line_of_a_run(
     (start,) = re.findall(r'Traces \| where Message startswith "(housekeeping .+?)"', text)
     assert [message for message in caplog.messages if message.startswith(start)] != []
     (name,) = re.findall(r'Own \| where OperationName == "(\w+)"', text)
-    assert f'function_name("{name}")' in (PROJECT / "function_app.py").read_text()
+    assert (
+        f"async def {name}(timer: func.TimerRequest)" in (PROJECT / "function_app.py").read_text()
+    )
 
 
 def test_neither_the_timer_nor_the_availability_test_is_a_caller() -> None:

@@ -274,8 +274,9 @@ async def test_cancelled_task_is_cancelled_and_what_was_ordered_is_kept(
     assert await client.get(task_id) == told
 
 
-async def test_cancelled_video_goes_on_as_a_job(client: TaskClient) -> None:
+async def test_cancelled_video_goes_on_as_a_job(client: TaskClient, stand_in: StandIn) -> None:
     task_id = await client.begin("generate_video", prompt="A hill", seconds=1)
+    await until(stand_in.requests)
     await client.cancel(task_id)
     told = await until(
         lambda: client.get(task_id), lambda task: "job " in task["statusMessage"].lower()
