@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 from urllib.request import getproxies
 
 import httpcore2
@@ -90,6 +90,7 @@ class ResponseStream(httpx2.AsyncByteStream):
 
     def __init__(self, response: httpcore2.Response) -> None:
         self._response = response
+        self._is_closed = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with httpx_errors():
@@ -98,28 +99,64 @@ class ResponseStream(httpx2.AsyncByteStream):
                 yield chunk
 
     async def aclose(self) -> None:
-        """Ends the answer; its connection is closed unless it was read to its end."""
+        """Ends the answer.
+
+        Its connection is kept if the answer was read to its end, and nothing came behind it.
+        """
+        if self._is_closed:
+            # By now the connection may be another request's.
+            return
+        self._is_closed = True
+        parser = _parser(self._response.stream)
         with httpx_errors():
-            await self._response.aclose()
+            try:
+                if parser is None:
+                    await self._response.extensions["network_stream"].aclose()
+                elif parser.trailing_data[0]:
+                    # The pool keeps connections that their parser takes for sound.
+                    parser.send_failed()
+            finally:
+                await self._response.aclose()
+
+
+def _parser(stream: object) -> Any:
+    """Returns the parser of the connection under an answer, None where it is not to be found.
+
+    What a server sends behind an answer must not be taken for the next one (RFC 9112, section 6.3),
+    which on a shared connection is the answer to somebody else. The pool would: it leaves such bytes in
+    the parser, offers no way to ask for them, and `AsyncioStream` no longer has them. So this reaches
+    into the pool; where another version of it is built otherwise, no connection is used again.
+    """
+    for name in ("_stream", "_connection", "_h11_state"):
+        stream = getattr(stream, name, None)
+    return stream
 
 
 def operator_transport() -> httpx2.AsyncBaseTransport:
     """Returns a transport to one provider, at an address that the operator names."""
-    limits = httpx2.Limits(
-        max_connections=MAX_PROVIDER_CONNECTIONS,
-        max_keepalive_connections=MAX_IDLE_PROVIDER_CONNECTIONS,
-        keepalive_expiry=KEEP_ALIVE_SECONDS,
-    )
     proxies = getproxies()
     if any(proxies.get(kind) for kind in ("http", "https", "all")):
-        return _EnvironmentTransport(limits)
-    return PoolTransport(limits)
+        return _EnvironmentTransport()
+    return PoolTransport(
+        httpx2.Limits(
+            max_connections=MAX_PROVIDER_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE_PROVIDER_CONNECTIONS,
+            keepalive_expiry=KEEP_ALIVE_SECONDS,
+        )
+    )
 
 
 class _EnvironmentTransport(httpx2.AsyncBaseTransport):
-    """Leaves it to the library for which hosts the proxies of the environment are used."""
+    """Leaves it to the library for which hosts the proxies of the environment are used.
 
-    def __init__(self, limits: httpx2.Limits) -> None:
+    No connection is used again: what a server sends behind an answer may lie in the library's own
+    streams, unseen, and would be taken for the answer to the next request.
+    """
+
+    def __init__(self) -> None:
+        limits = httpx2.Limits(
+            max_connections=MAX_PROVIDER_CONNECTIONS, max_keepalive_connections=0
+        )
         self._client = httpx2.AsyncClient(limits=limits, follow_redirects=False)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
