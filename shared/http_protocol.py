@@ -98,6 +98,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self._open) >= MAX_OPEN_REQUESTS:
             raise _RefusedError("Too many requests came before the answer to the first.")
         super().on_headers_complete()
+        # uvicorn stops reading while a request waits for its turn, and a disconnect would go unnoticed.
+        self.flow.resume_reading()
         self._unread = self.cycle
         self._open.append(self.cycle)
         self._received = b""

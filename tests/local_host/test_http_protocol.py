@@ -313,6 +313,16 @@ async def test_first_of_several_requests_is_told_of_a_disconnect(app: App, clien
     await app.left.wait()
 
 
+async def test_first_request_is_told_of_a_disconnect_while_a_later_one_waits(
+    app: App, client: Client
+) -> None:
+    await client.send(GET.replace(b"/ ", b"/wait "))
+    await app.begun.wait()
+    await client.send(GET)
+    client.abort()
+    await app.left.wait()
+
+
 @pytest.mark.parametrize(
     ("text", "answers"), [(GET * 2, 2), (b"GET / HTTP/1.0\r\n\r\n", 1)], ids=["two", "HTTP/1.0"]
 )
