@@ -17,6 +17,7 @@ from shared.errors import (
     ProviderDisconnected,
     ProviderError,
     ProviderTruncated,
+    ProviderUnavailable,
     QuotaExceeded,
     RateLimited,
 )
@@ -97,17 +98,32 @@ def no_token() -> ProviderCredentials:
     )
 
 
-def disconnected(error: BaseException | None) -> ProviderDisconnected:
-    """Returns the error for a request that has no answer.
+def no_answer(error: BaseException | None) -> ProviderUnavailable:
+    """Returns the error for a request to which no head of an answer came.
 
     Args:
         error: What the HTTP library raised.
     """
+    if isinstance(error, httpx2.RemoteProtocolError) and not _is_end(error):
+        # The provider has begun to answer, and so bills what it was asked.
+        return ProviderUnavailable(
+            "The provider's answer is malformed. Check its base URL in the settings, or try again."
+        )
     was_sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
     what = "dropped the connection" if was_sent else "cannot be reached"
     return ProviderDisconnected(
         f"The provider {what}. Check its base URL in the settings, or try again.", was_sent=was_sent
     )
+
+
+def _is_end(error: httpx2.RemoteProtocolError) -> bool:
+    """Returns whether the connection ended before the head of an answer was complete."""
+    return str(error).startswith("Server disconnected")
+
+
+def redirected() -> ProviderUnavailable:
+    """Returns the error for a redirect: who follows one takes the app's key to another place."""
+    return ProviderUnavailable("The provider sent a redirect. Check its base URL in the settings.")
 
 
 def truncated() -> ProviderTruncated:

@@ -19,8 +19,14 @@ from shared.errors import (
 if TYPE_CHECKING:
     import httpx2
 
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
+"""Maximum bytes of an answer that is held in memory: ten large pictures in base64."""
+
 MAX_ERROR_BYTES = 64 * 1024
 """Maximum bytes that are read of an answer that is an error."""
+
+LAST_STATUS = 599
+"""The last status that HTTP has; servers send no other."""
 
 _REQUEST_TIMEOUT = 408
 _TOO_MANY_REQUESTS = 429
@@ -46,16 +52,24 @@ class ForwardedAnswer:
             ProviderUnavailable: It has more than ``limit`` bytes.
             ProviderTruncated: The connection broke.
         """
-        pieces: list[bytes] = []
+        return b"".join([chunk async for chunk in self.limited_chunks(limit)])
+
+    async def limited_chunks(self, limit: int) -> AsyncGenerator[bytes, None]:
+        """Yields the body as it comes, up to a number of bytes.
+
+        Raises:
+            ProviderUnavailable: It has more than ``limit`` bytes.
+            ProviderTruncated: The connection broke.
+        """
         size = 0
-        async for chunk in self.chunks():
-            pieces.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                raise ProviderUnavailable(
-                    f"The provider's answer has more than {limit} bytes. Ask for less."
-                )
-        return b"".join(pieces)
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    raise ProviderUnavailable(
+                        f"The provider's answer has more than {limit} bytes. Ask for less."
+                    )
+                yield chunk
 
     async def beginning(self, limit: int) -> bytes:
         """Returns the body, of which no more than ``limit`` bytes are read.
@@ -100,13 +114,12 @@ async def read_error(answer: ForwardedAnswer) -> ProviderError:
     Raises:
         ProviderTruncated: The connection broke.
     """
-    if answer.status < FIRST_CLIENT_ERROR:
-        # Whoever follows a redirect takes the app's key to another place.
-        return ProviderUnavailable(
-            "The provider sent a redirect. Check its base URL in the settings."
-        )
-    from shared.openai_service.failures import too_many_requests
+    from shared.openai_service.failures import redirected, too_many_requests
 
+    if answer.status < FIRST_CLIENT_ERROR:
+        return redirected()
+    if answer.status > LAST_STATUS:
+        return ProviderUnavailable(f"The provider failed with status {answer.status}.")
     body = await answer.beginning(MAX_ERROR_BYTES)
     error = error_of(body)
     means: ProviderError

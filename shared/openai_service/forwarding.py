@@ -94,6 +94,7 @@ class Forwarder:
         Raises:
             ForwardedError: The provider answered with an error.
             ProviderDisconnected: No answer came.
+            ProviderUnavailable: What came is no answer of HTTP.
             ProviderCredentials: The provider refused this app's credentials.
             ProviderTruncated: In the block: the connection broke.
         """
@@ -108,8 +109,8 @@ class Forwarder:
         import httpx2
 
         from shared.openai_service.failures import (
-            disconnected,
             network_reason,
+            no_answer,
             refused_credentials,
             with_reason,
         )
@@ -138,7 +139,7 @@ class Forwarder:
             try:
                 response = await pool.handle_async_request(prepared)
             except httpx2.TransportError as error:
-                raise with_reason(network_reason(error), disconnected(error)) from error
+                raise with_reason(network_reason(error), no_answer(error)) from error
             try:
                 if response.status_code in _REFUSED_CREDENTIALS:
                     raise refused_credentials(response.status_code, config)

@@ -13,6 +13,7 @@ import httpx2
 import openai
 
 from shared.errors import (
+    FIRST_CLIENT_ERROR,
     ContentFiltered,
     ProviderError,
     ProviderNotFound,
@@ -22,24 +23,21 @@ from shared.errors import (
 )
 from shared.identity import open_credential
 from shared.openai_service.failures import (
-    disconnected,
     network_reason,
+    no_answer,
     no_token,
+    redirected,
     refused_credentials,
     too_many_requests,
-    truncated,
     with_reason,
 )
 from shared.openai_service.provider_config import ProviderConfig
+from shared.openai_service.sdk_http import HttpClient
 from shared.openai_service.text import repair_surrogates
-from shared.outbound.pool import operator_transport
-from shared.tracing import inject
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
     from openai._types import RequestOptions
-
-CONNECT_TIMEOUT_SECONDS = 10
 
 _NO_KEY = "none"
 """Sent to compatible endpoints that want no key: the SDK insists on one."""
@@ -83,11 +81,7 @@ def open_client(
 
         token_provider = get_bearer_token_provider(credential, config.token_scope or "")
     key = config.api_key.get_secret_value() if config.api_key else None
-    http_client = openai.DefaultAsyncHttpxClient(
-        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
-        transport=operator_transport(),
-        event_hooks={"request": [_inject_trace]},
-    )
+    http_client = HttpClient()
     api: openai.AsyncOpenAI
     if config.api_version:
         api = openai.AsyncAzureOpenAI(
@@ -110,16 +104,11 @@ def open_client(
     return Client(api, credential)
 
 
-async def _inject_trace(request: httpx2.Request) -> None:
-    inject(request.headers)
-
-
 async def open_stream(
     api: openai.AsyncOpenAI, path: str, parameters: Mapping[str, str]
 ) -> httpx2.Response | str:
     """Opens bytes for reading, or returns the URL to which the provider sends us for them."""
-    # The SDK would follow a redirect to wherever it leads.
-    options: RequestOptions = {"params": parameters, "follow_redirects": False}
+    options: RequestOptions = {"params": parameters}
     try:
         # With this type the SDK returns the response as it is, not yet read.
         response: Any = await api.get(
@@ -151,16 +140,14 @@ def provider_errors(config: ProviderConfig) -> Iterator[None]:
         refusal.is_before_output = True
         raise refusal from error
     except openai.APIConnectionError as error:
-        raise with_reason(network_reason(error), _from_connection(error)) from error
+        raise with_reason(network_reason(error), no_answer(error.__cause__)) from error
     except openai.APIError as error:
         failure = with_reason("error in the stream", _from_stream(error))
         failure.is_before_output = True
         raise failure from error
-    except httpx2.TransportError as error:
-        # Bytes that we read ourselves, without the SDK between: the answer had begun.
-        raise with_reason(network_reason(error), truncated()) from error
-    except (JSONDecodeError, UnicodeDecodeError) as error:
-        # The SDK lets the decoder's error through when a 200 is not the JSON that it says it is.
+    except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The SDK lets the decoder's error through when a 200 is not the JSON that it says it is, or is
+        # nested too deeply.
         raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
     except Exception as error:
         if not config.uses_identity or not type(error).__module__.startswith("azure."):
@@ -170,6 +157,8 @@ def provider_errors(config: ProviderConfig) -> Iterator[None]:
 
 def _from_status(error: openai.APIStatusError, config: ProviderConfig) -> ProviderError:
     status = error.status_code
+    if status < FIRST_CLIENT_ERROR:
+        return redirected()
     if status in (401, 403):
         return refused_credentials(status, config)
     if status == 429:
@@ -188,13 +177,6 @@ def _from_stream(error: openai.APIError) -> ProviderError:
     if "insufficient_quota" in (error.code, error.type):
         return QuotaExceeded("The provider says that its quota is spent. Raise it there.")
     return ProviderUnavailable("The provider failed while it was answering. Try again.")
-
-
-def _from_connection(error: openai.APIConnectionError) -> ProviderError:
-    cause = error.__cause__
-    if isinstance(cause, httpx2.RemoteProtocolError) and "complete message body" in str(cause):
-        return truncated()
-    return disconnected(cause)
 
 
 def _body(error: openai.APIError) -> Mapping[str, Any]:

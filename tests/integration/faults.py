@@ -2,10 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx2
+
+TLS_HANDSHAKE = b"\x16"
+"""First byte of a client that speaks TLS (RFC 8446, section 5.1)."""
+
+RESET = b"<reset>"
+"""Stands for a connection that is reset, in place of one that is closed."""
 
 FAULTS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"status": 401, "message": "Bad key sk-leak"}, 502, "provider_credentials", "OPENAI_API_KEY"),
@@ -71,3 +77,42 @@ class DroppingProxy:
                 await writer.drain()
         finally:
             upstream.close()
+
+
+class Faulty:
+    """A server that answers each request with given bytes and then closes or resets the connection.
+
+    Attributes:
+        answer: The bytes.
+        rest: What follows once it may go on.
+        go_on: Set when it may.
+        count: How many requests came.
+    """
+
+    def __init__(self) -> None:
+        self.answer = b""
+        self.rest = b""
+        self.go_on = asyncio.Event()
+        self.count = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers one request."""
+        head = await reader.readexactly(1)
+        if head == TLS_HANDSHAKE:
+            writer.write(b"HTTP/1.1 400 No\r\n\r\n")
+            writer.close()
+            return
+        head += await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        self.count += 1
+        writer.write(self.answer.removesuffix(RESET))
+        with suppress(ConnectionError):
+            await writer.drain()
+            if self.rest:
+                await self.go_on.wait()
+                writer.write(self.rest.removesuffix(RESET))
+                await writer.drain()
+        if (self.answer + self.rest).endswith(RESET):
+            writer.transport.abort()
+        writer.close()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 
 import httpx2
 import pytest
@@ -11,16 +10,12 @@ import pytest
 from shared.app import create_app
 from shared.settings import load_settings
 from tests.conftest import AUTH, MakeClient, ThreadServer
+from tests.integration.faults import RESET, Faulty
 from tests.v1.test_bytes import CHAT, DONE, FINISH, TEXT
 
 JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 EVENTS_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
-TLS_HANDSHAKE = b"\x16"
-"""First byte of a client that speaks TLS (RFC 8446, section 5.1)."""
-
-RESET = b"<reset>"
-"""Stands for a connection that is reset, in place of one that is closed."""
 
 
 def chunk(data: bytes) -> bytes:
@@ -36,6 +31,7 @@ BEFORE = {
     "failure with a broken body": b"HTTP/1.1 500 No\r\ncontent-length: 100\r\n\r\n{",
     "gateway's page": b"HTTP/1.1 502 Bad\r\ncontent-length: 6\r\n\r\n<html>",
     "overloaded": b"HTTP/1.1 529 Overloaded\r\ncontent-length: 0\r\n\r\n",
+    "status that HTTP does not have": b"HTTP/1.1 999 X\r\ncontent-length: 0\r\n\r\n",
     "redirect": b"HTTP/1.1 307 No\r\nlocation: https://else.example/\r\ncontent-length: 0\r\n\r\n",
     "JSON that is cut": JSON_HEAD + b"content-length: 100\r\n\r\n" + b'{"id": ',
     "JSON that is reset": JSON_HEAD + b"content-length: 100\r\n\r\n" + b'{"id": ' + RESET,
@@ -67,45 +63,6 @@ AFTER = {
     "no chunk in a chunk": (BEGUN, chunk(TEXT)[:-1] + b"zz\r\n"),
 }
 """Faults of a stream that has begun, and what comes before: told by an event, without a proper end."""
-
-
-class Faulty:
-    """A server that answers each request with given bytes and then closes or resets the connection.
-
-    Attributes:
-        answer: The bytes.
-        rest: What follows once it may go on.
-        go_on: Set when it may.
-        count: How many requests came.
-    """
-
-    def __init__(self) -> None:
-        self.answer = b""
-        self.rest = b""
-        self.go_on = asyncio.Event()
-        self.count = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers one request."""
-        head = await reader.readexactly(1)
-        if head == TLS_HANDSHAKE:
-            writer.write(b"HTTP/1.1 400 No\r\n\r\n")
-            writer.close()
-            return
-        head += await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-        await reader.readexactly(length)
-        self.count += 1
-        writer.write(self.answer.removesuffix(RESET))
-        with suppress(ConnectionError):
-            await writer.drain()
-            if self.rest:
-                await self.go_on.wait()
-                writer.write(self.rest.removesuffix(RESET))
-                await writer.drain()
-        if (self.answer + self.rest).endswith(RESET):
-            writer.transport.abort()
-        writer.close()
 
 
 @pytest.fixture

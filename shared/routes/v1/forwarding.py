@@ -14,15 +14,12 @@ from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall
 from shared.openai_service.estimates import reported_usage
 from shared.openai_service.event_streams import StreamReader
-from shared.openai_service.forwarded_answer import ForwardedAnswer
+from shared.openai_service.forwarded_answer import MAX_ANSWER_BYTES, ForwardedAnswer
 from shared.openai_service.realtime import RealtimeAnswer
 from shared.openai_service.routing import falling_back
 from shared.outbound import EVENT_STREAM
 from shared.routes.forwarded_stream import ForwardedStream
 from shared.routes.v1.bodies import JSON, RESPONSES, Outgoing
-
-MAX_ANSWER_BYTES = 128 * 1024 * 1024
-"""Maximum bytes of a JSON answer, which is held in memory: ten large pictures in base64."""
 
 _PASSED_HEADERS = ("content-type", "content-disposition", "openai-processing-ms", "openai-version")
 _PASSED_PREFIX = "x-ratelimit-"
