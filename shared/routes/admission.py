@@ -2,14 +2,17 @@
 
 import asyncio
 from collections import deque
-from time import perf_counter
+from collections.abc import Callable
+from time import thread_time
 
 ROUND_SECONDS = 0.01
-"""What a round of the event loop may take while requests wait to begin."""
-FIRST_QUOTA = 4
+"""What the first steps of the requests that begin in one round of the event loop may compute."""
+FIRST_QUOTA = 8
 """How many requests begin in one round before any has to wait."""
 LEAST_QUOTA = 2
-"""How many begin in a long one, so that none waits for ever."""
+"""How many begin where they compute for long, so that none waits for ever."""
+MOST_QUOTA = 32
+"""How many begin where they compute little: nobody knows how long their later steps are."""
 
 
 class Admission:
@@ -18,21 +21,27 @@ class Admission:
     All that is ready in one round of the event loop runs before anything else. Hundreds of requests that
     begin in one would also reach their later steps together, and others, such as probes of health, would
     wait for all of them at each step. So the rest waits for later rounds, which begin more requests
-    where they were short, and fewer where they were long.
+    where the first steps of those before were short, and fewer where they were long. What else runs in
+    a round, such as running streams, does not count: it takes as long when fewer requests begin.
+
+    Args:
+        clock: Returns seconds of the processor.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = thread_time) -> None:
+        self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_counting = False
         self._quota = FIRST_QUOTA
         self._left = 0
-        self._round_began = 0.0
+        self._steps_began = 0.0
 
     async def enter(self) -> None:
         """Waits for the turn of a request; one that comes alone does not wait."""
         if not self._is_counting:
-            self._quota = FIRST_QUOTA
-            self._begin_round(0)
+            self._is_counting = True
+            self._quota = self._left = FIRST_QUOTA
+            asyncio.get_running_loop().call_soon(self._begin_round)
         if self._left > 0:
             self._left -= 1
             return
@@ -40,17 +49,12 @@ class Admission:
         self._waiting.append(turn)
         await turn
 
-    def _begin_round(self, begun: int) -> None:
-        self._is_counting = True
-        self._left = self._quota - begun
-        self._round_began = perf_counter()
-        asyncio.get_running_loop().call_soon(self._end_round)
-
-    def _end_round(self) -> None:
-        if perf_counter() - self._round_began > ROUND_SECONDS:
-            self._quota = max(self._quota // 2, LEAST_QUOTA)
-        else:
-            self._quota += 1
+    def _begin_round(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._waiting:
+            # Their first steps run one after the other in the next round, behind this callback and
+            # before the one below.
+            loop.call_soon(self._begin_steps)
         begun = 0
         while self._waiting and begun < self._quota:
             turn = self._waiting.popleft()
@@ -58,6 +62,18 @@ class Admission:
             if not turn.done():
                 turn.set_result(None)
                 begun += 1
-        self._is_counting = False
+        self._is_counting = begun > 0
         if begun:
-            self._begin_round(begun)
+            self._left = self._quota - begun
+            loop.call_soon(self._end_round)
+
+    def _begin_steps(self) -> None:
+        self._steps_began = self._clock()
+
+    def _end_round(self) -> None:
+        computed = self._clock() - self._steps_began
+        if computed > ROUND_SECONDS:
+            self._quota = max(self._quota // 2, LEAST_QUOTA)
+        elif computed < ROUND_SECONDS / 2:
+            self._quota = min(self._quota * 2, MOST_QUOTA)
+        self._begin_round()

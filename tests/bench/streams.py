@@ -4,6 +4,7 @@
 
 Prints, and judges nothing. Callers and provider are processes of their own. The provider writes slowly,
 so that all streams are open together; one caller in ten reads nothing until the others are done.
+Meanwhile a burst of short requests comes, which is to be answered between the streams' events.
 """
 
 import argparse
@@ -37,6 +38,8 @@ DOORS = {
 }
 SLOW_SHARE = 10
 SHOWN_FRAMES = 5
+BURST_REQUESTS = 100
+BURST_AFTER_SECONDS = 6
 _WORDS = 60
 _SCRIPT = [{"match": {"path": "chat/"}, "text": "word " * _WORDS, "chunk_delay": 0.2}]
 
@@ -66,9 +69,29 @@ async def call_all(origin: str, path: str, streams: int) -> None:
         return b"chat.completed" in text or b"[DONE]" in text
 
     began = perf_counter()
+    burst = asyncio.create_task(burst_times(origin))
     complete = await asyncio.gather(*map(call, range(streams)))
     row = {"complete": sum(complete), "seconds": round(perf_counter() - began, 1)}
+    times = await burst
+    row |= {"burst_p50_ms": round(median(times), 1), "burst_last_ms": round(max(times), 1)}
     sys.stdout.write(f"{json.dumps(row)}\n")
+
+
+async def burst_times(origin: str) -> list[float]:
+    """Sends short requests at once, while the streams run, and returns the milliseconds of each."""
+    host, port = origin.removeprefix("http://").split(":")
+    await asyncio.sleep(BURST_AFTER_SECONDS)
+    connections = [await asyncio.open_connection(host, int(port)) for _ in range(BURST_REQUESTS)]
+    head = f"GET /me HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n"
+    began = perf_counter()
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
+        writer.write(f"{head}Connection: close\r\n\r\n".encode())
+        await reader.read(-1)
+        writer.close()
+        return (perf_counter() - began) * 1000
+
+    return await asyncio.gather(*(ask(*each) for each in connections))
 
 
 async def measure(origin: str, path: str, streams: int) -> dict[str, object]:

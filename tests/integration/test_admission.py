@@ -8,6 +8,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from shared.deadline import Deadline
+from shared.routes.admission import FIRST_QUOTA, LEAST_QUOTA, MOST_QUOTA, Admission
 from shared.routes.middleware import RequestMiddleware
 
 pytestmark = pytest.mark.anyio
@@ -91,9 +92,59 @@ async def test_requests_that_come_together_begin_a_few_in_each_round_in_order(ap
             await asyncio.sleep(0)
             rounds.append(len(app.begun) - before)
     assert app.begun == paths()
-    assert max(rounds) < REQUESTS / 4
+    assert max(rounds) <= MOST_QUOTA
     answers = await asyncio.gather(*tasks)
     assert [answer[0]["status"] for answer in answers] == [204] * REQUESTS
+
+
+class Clock:
+    """Seconds of the processor, as the tests compute them."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def begun_in_each_round(step_seconds: float, other_seconds: float) -> list[int]:
+    """Returns how many of requests that come together begin in each round of the event loop.
+
+    Args:
+        step_seconds: What the first step of each computes.
+        other_seconds: What else is computed in each round, as by running streams.
+    """
+    clock, begun = Clock(), 0
+    admission = Admission(clock)
+
+    async def request() -> None:
+        nonlocal begun
+        await admission.enter()
+        clock.seconds += step_seconds
+        begun += 1
+
+    tasks = [asyncio.create_task(request()) for _ in range(REQUESTS)]
+    rounds = []
+    async with asyncio.timeout(WAIT_SECONDS):
+        while begun < REQUESTS:
+            clock.seconds += other_seconds
+            before = begun
+            await asyncio.sleep(0)
+            rounds.append(begun - before)
+    await asyncio.gather(*tasks)
+    return rounds
+
+
+async def test_requests_begin_as_fast_beside_running_streams_as_alone() -> None:
+    alone = await begun_in_each_round(step_seconds=0, other_seconds=0)
+    assert await begun_in_each_round(step_seconds=0, other_seconds=1) == alone
+    assert len(alone) <= REQUESTS / 16
+
+
+async def test_fewer_requests_begin_in_one_round_where_each_computes_for_longer() -> None:
+    most = [max(await begun_in_each_round(seconds, 0)) for seconds in (0, 0.0004, 0.1)]
+    assert most == [MOST_QUOTA, 2 * FIRST_QUOTA, FIRST_QUOTA]
+    assert (await begun_in_each_round(0.1, 0))[-2:] == [LEAST_QUOTA, LEAST_QUOTA]
 
 
 async def test_request_that_comes_later_waits_behind_those_that_wait(app: App) -> None:
