@@ -34,6 +34,7 @@ class _Watch(AbstractAsyncContextManager[None]):
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._watching: asyncio.Task[None] | None = None
+        self._is_left = False
 
     async def __aenter__(self) -> None:
         # The loop comes to it only where the block waits: most blocks are over before.
@@ -48,9 +49,8 @@ class _Watch(AbstractAsyncContextManager[None]):
         traceback: TracebackType | None,
     ) -> None:
         self._starting.cancel()
+        self._is_left = True
         try:
-            if self._watching is not None:
-                self._watching.remove_done_callback(self._cancel)
             await self._limit.__aexit__(kind, error, traceback)
             if isinstance(error, Exception) and self._limit.expired():
                 raise ClientDisconnect from error
@@ -66,7 +66,9 @@ class _Watch(AbstractAsyncContextManager[None]):
         self._watching.add_done_callback(self._cancel)
 
     def _cancel(self, _: "asyncio.Task[None]") -> None:
-        self._limit.reschedule(0)
+        # The client may disconnect just when the block ends.
+        if not self._is_left:
+            self._limit.reschedule(0)
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
