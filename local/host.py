@@ -30,6 +30,9 @@ def create_host(
 ) -> Starlette:
     """Returns an ASGI application with one route for each HTTP trigger.
 
+    A method that no function of a path has goes to the first of them: the application refuses it as it
+    does everywhere, and names those that the path has.
+
     Args:
         function_app: The module of the Functions app, loaded.
         prefix: The route prefix of ``host.json``.
@@ -48,11 +51,10 @@ def create_host(
             with suppress(asyncio.CancelledError):
                 await regularly
 
-    routes = [
-        _route(function, prefix)
-        for function in function_app.app.get_functions()
-        if function.is_http_function()
-    ]
+    functions = [each for each in function_app.app.get_functions() if each.is_http_function()]
+    routes = [_route(each, prefix) for each in functions]
+    # After all of them, in which the order stays: the first with a path decides.
+    routes += [_any_method(route) for route in routes]
     host = Starlette(routes=routes, lifespan=lifespan)
     # The Functions host does not redirect either.
     host.router.redirect_slashes = False
@@ -82,3 +84,8 @@ def _route(function: Any, prefix: str) -> Route:
 
     methods = [method.value for method in trigger.methods]
     return Route(path, endpoint, methods=methods, name=function.get_function_name())
+
+
+def _any_method(route: Route) -> Route:
+    # Without any method in its list a route of Starlette takes all.
+    return Route(route.path, route.endpoint, methods=[], name=route.name)
