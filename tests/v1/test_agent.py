@@ -125,6 +125,19 @@ async def test_answer_that_is_sent_back_as_it_came_reaches_no_provider_with_the_
     ]
 
 
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+@pytest.mark.parametrize("role", ["evil", "", None, 1, ["user"]])
+async def test_role_that_is_none_is_refused_by_the_name_of_its_field(
+    client: httpx2.AsyncClient, stand_in: StandIn, path: str, role: Any
+) -> None:
+    field = "messages" if path == CHAT else "input"
+    body = {"model": "agent", field: [*ASK, {"role": role, "content": "x"}]}
+    response = await client.post(path, json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == f"{field}.{len(ASK)}.role"
+    assert stand_in.requests() == []
+
+
 @pytest.mark.parametrize(
     ("path", "field", "value"),
     [

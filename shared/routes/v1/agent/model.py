@@ -77,6 +77,8 @@ _DEFAULTS: Mapping[str, Sequence[object]] = {
 }
 """Values of other fields that change nothing."""
 
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
 
 class AgentModel:
     """Answers requests for the model ``agent``.
@@ -154,7 +156,17 @@ def _check(fields: Body) -> None:
         raise InvalidRequest.for_field(name, "The model 'agent' does not have it: leave it out")
 
 
+def _check_roles(messages: object) -> None:
+    # What else messages are is checked with the rest of the input.
+    for index, message in enumerate(messages if isinstance(messages, list) else ()):
+        if isinstance(message, Mapping) and message.get("role") not in _ROLES:
+            raise InvalidRequest.for_field(
+                f"messages.{index}.role", f"Give one of {', '.join(_ROLES)}"
+            )
+
+
 def _chat_input(fields: Body) -> Body:
+    _check_roles(fields.get("messages"))
     given = fields.get("max_completion_tokens")
     return {
         "messages": without_shown_work(fields.get("messages")),

@@ -20,6 +20,7 @@ from shared.routes.v1.agent.work import unpack_work
 _CALLS = ("function_call", "custom_tool_call")
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 _CLIENT_OUTPUTS = tuple(f"{kind}_output" for kind in RUN_BY_CLIENTS)
+_ROLES = ("system", "developer", "user", "assistant")
 _GENERATED_PICTURE = "image_generation_call"
 _LEFT_OUT = (
     *("additional_tools", "tool_search_call", "tool_search_output", "mcp_list_tools"),
@@ -131,6 +132,8 @@ def _picture_message(item: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _message(item: Mapping[str, Any], path: str) -> dict[str, Any]:
+    if item.get("role") not in _ROLES:
+        raise InvalidRequest.for_field(f"{path}.role", f"Give one of {', '.join(_ROLES)}")
     content = item.get("content")
     if isinstance(content, list):
         content = [_part(part, f"{path}.content.{index}") for index, part in enumerate(content)]
