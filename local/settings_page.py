@@ -34,6 +34,12 @@ Of several providers the first of these counts: an endpoint for the capability a
 `PROVIDERS` comes before them all: a model, also one that a setting such as `OPENAI_CHAT_MODEL`
 names, goes to the entry whose pattern matches it or whose name it begins with (`NAME/model`);
 every other one goes to the provider above.
+
+Calls of providers also follow variables that many programs know. `SSL_CERT_FILE` names a file with
+the certificate authorities to trust instead of the system's, `SSL_CERT_DIR` a folder of them.
+`HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` names a proxy for addresses of that kind, as
+`http://HOST:PORT` or `https://HOST:PORT` (SOCKS is not supported), and `NO_PROXY` the hosts that are
+reached without it. Connections to MCP servers and downloads follow the first two only.
 """
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {

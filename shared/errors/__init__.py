@@ -33,6 +33,7 @@ are::
     │   └── ConnectionTimeout                408  deadline_exceeded     shared.connections.errors
     ├── NotConfigured                        503  not_configured
     │   └── AuthNotConfigured                503  auth_not_configured
+    ├── UnusableEnvironment                  503  not_configured
     ├── SigningKeysUnavailable               503  signing_keys_unavailable
     ├── StorageUnavailable                   503  storage_unavailable
     ├── TooManyDownloads                     503  too_many_downloads
@@ -127,6 +128,7 @@ from shared.errors.service import (
     SigningKeysUnavailable,
     StorageUnavailable,
     TooManyDownloads,
+    UnusableEnvironment,
 )
 
 __all__ = [
@@ -180,6 +182,7 @@ __all__ = [
     "Unauthorized",
     "UnsatisfiableRange",
     "UnsupportedMediaType",
+    "UnusableEnvironment",
     "complaints_of",
     "cut_text",
     "failure_of",

@@ -25,6 +25,13 @@ class AuthNotConfigured(NotConfigured):
         )
 
 
+class UnusableEnvironment(GatewayError):
+    """Raised when a variable for certificates or proxies cannot be used; the sentence names it."""
+
+    status = 503
+    code = "not_configured"
+
+
 class SigningKeysUnavailable(GatewayError):
     """Raised when no token can be checked, because the identity provider's keys cannot be had."""
 

@@ -25,6 +25,14 @@ from shared.openai_service.provider_config import ProviderConfig
 
 E = TypeVar("E", bound=ProviderError)
 
+_CUT = (
+    "Server disconnected",
+    "peer closed connection",
+    "peer unexpectedly closed connection",
+    "can't handle event type ConnectionClosed",
+)
+"""How messages of the HTTP library and its parser begin that are about an early end."""
+
 
 def with_reason(reason: str, error: E) -> E:
     """Returns an error with what an operator has to know of its cause."""
@@ -109,6 +117,11 @@ def no_answer(error: BaseException | None) -> ProviderUnavailable:
         return ProviderUnavailable(
             "The provider's answer is malformed. Check its base URL in the settings, or try again."
         )
+    if isinstance(error, httpx2.ProxyError):
+        return ProviderDisconnected(
+            f"The provider cannot be reached: {_proxy_refusal(error)}. Check HTTPS_PROXY and NO_PROXY.",
+            was_sent=False,
+        )
     was_sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
     what = "dropped the connection" if was_sent else "cannot be reached"
     return ProviderDisconnected(
@@ -124,6 +137,17 @@ def _is_end(error: httpx2.RemoteProtocolError) -> bool:
 def redirected() -> ProviderUnavailable:
     """Returns the error for a redirect: who follows one takes the app's key to another place."""
     return ProviderUnavailable("The provider sent a redirect. Check its base URL in the settings.")
+
+
+def _is_cut(error: httpx2.RemoteProtocolError) -> bool:
+    """Returns whether the connection ended early; all else of this type is an answer that is no HTTP."""
+    return str(error).startswith(_CUT)
+
+
+def _proxy_refusal(error: httpx2.ProxyError) -> str:
+    """Returns what a proxy did, without its own words but for the status they begin with."""
+    status = str(error).partition(" ")[0]
+    return "the proxy refused" + (f" with status {status}" if status.isdigit() else "")
 
 
 def truncated() -> ProviderTruncated:
@@ -166,8 +190,13 @@ def _reason(error: BaseException) -> str | None:
             return "timeout while connecting"
         case httpx2.TimeoutException() | TimeoutError():
             return "timeout"
+        case httpx2.ProxyError():
+            return _proxy_refusal(error)
         case httpx2.RemoteProtocolError():
-            return "connection closed before the answer was complete"
+            is_cut = _is_cut(error)
+            return (
+                "connection closed before the answer was complete" if is_cut else "malformed answer"
+            )
         case OSError() if error.errno is not None and error.strerror:
             return error.strerror.lower()
     return None

@@ -14,6 +14,7 @@ from urllib.request import getproxies
 import httpcore2
 import httpx2
 
+from shared.errors import UnusableEnvironment
 from shared.outbound.streams import AsyncioBackend
 from shared.timing import KEEP_ALIVE_SECONDS
 
@@ -133,10 +134,22 @@ def _parser(stream: object) -> Any:
 
 
 def operator_transport() -> httpx2.AsyncBaseTransport:
-    """Returns a transport to one provider, at an address that the operator names."""
+    """Returns a transport to one provider, at an address that the operator names.
+
+    Raises:
+        UnusableEnvironment: A variable that names certificates or a proxy cannot be used.
+    """
     proxies = getproxies()
-    if any(proxies.get(kind) for kind in ("http", "https", "all")):
-        return _EnvironmentTransport()
+    if kinds := [kind for kind in ("http", "https", "all") if proxies.get(kind)]:
+        try:
+            return _EnvironmentTransport()
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            names = ", ".join(f"{kind.upper()}_PROXY" for kind in kinds)
+            # Without its value, which may hold a password.
+            raise UnusableEnvironment(
+                f"The proxy in {names} cannot be used. It must be 'http://HOST:PORT' or "
+                "'https://HOST:PORT'; SOCKS is not supported."
+            ) from error
     return PoolTransport(
         httpx2.Limits(
             max_connections=MAX_PROVIDER_CONNECTIONS,
@@ -157,7 +170,9 @@ class _EnvironmentTransport(httpx2.AsyncBaseTransport):
         limits = httpx2.Limits(
             max_connections=MAX_PROVIDER_CONNECTIONS, max_keepalive_connections=0
         )
-        self._client = httpx2.AsyncClient(limits=limits, follow_redirects=False)
+        self._client = httpx2.AsyncClient(
+            verify=_ssl_context(), limits=limits, follow_redirects=False
+        )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         return await self._client.send(request, stream=True)
@@ -169,7 +184,13 @@ class _EnvironmentTransport(httpx2.AsyncBaseTransport):
 @lru_cache(maxsize=1)
 def _ssl_context() -> ssl.SSLContext:
     # SSL_CERT_FILE and SSL_CERT_DIR count, as in the app's other clients: they are the operator's.
-    return httpx2.create_ssl_context()
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:
+        raise UnusableEnvironment(
+            "The certificates to trust cannot be loaded. SSL_CERT_FILE must name a readable file with "
+            "certificates in PEM format, or be unset."
+        ) from error
 
 
 _CORE_ERRORS = (
