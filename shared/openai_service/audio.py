@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import ProviderUnavailable
 from shared.openai_service import estimates
+from shared.openai_service.answer_fields import reported_count, reported_number
 from shared.openai_service.client import (
     Clients,
     InputFile,
@@ -219,14 +220,14 @@ async def _transcribe(parameters: Mapping[str, Any], api: "AsyncOpenAI") -> Tran
 
 def _consumption(usage: object) -> Consumption | None:
     """Returns what a transcription used: providers report tokens or seconds, by the model."""
-    seconds = getattr(usage, "seconds", None)
-    tokens = getattr(usage, "input_tokens", None)
+    seconds = reported_number(getattr(usage, "seconds", None))
+    tokens = reported_count(getattr(usage, "input_tokens", None))
     if seconds is None and tokens is None:
         return None
     details = getattr(usage, "input_token_details", None)
     return Consumption(
         seconds=seconds,
         input_tokens=tokens,
-        input_audio_tokens=getattr(details, "audio_tokens", None),
-        output_tokens=getattr(usage, "output_tokens", None),
+        input_audio_tokens=reported_count(getattr(details, "audio_tokens", None)),
+        output_tokens=reported_count(getattr(usage, "output_tokens", None)),
     )

@@ -19,7 +19,7 @@ from shared.openai_service.completions import (
     read_completion,
     unfiltered,
 )
-from shared.openai_service.metering import Consumption
+from shared.openai_service.metering import NOTHING, Consumption
 from shared.openai_service.refused_parameters import RefusedParameters
 from shared.openai_service.routing import falling_back, falls_back, route
 from shared.settings import Capability
@@ -160,9 +160,11 @@ def _body(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _consumption(usage: Usage | None) -> Consumption | None:
     if usage is None:
         return None
-    return Consumption(
+    used = Consumption(
         input_tokens=usage["prompt_tokens"],
         cached_tokens=usage["cached_tokens"],
         output_tokens=usage["completion_tokens"],
         reasoning_tokens=usage["reasoning_tokens"],
     )
+    # A report without any number says nothing, and makes no call free.
+    return None if used == NOTHING else used

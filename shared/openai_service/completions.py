@@ -3,15 +3,24 @@
 Source: https://platform.openai.com/docs/api-reference/chat
 """
 
+import dataclasses
 import json
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 from typing_extensions import TypedDict
 
-from shared.errors import ContentFiltered, ProviderUnavailable
+from shared.errors import ContentFiltered
+from shared.openai_service.answer_fields import (
+    field,
+    first,
+    list_field,
+    not_a_completion,
+    reported_count,
+    text_field,
+)
 from shared.openai_service.text import finish_reason, repair_surrogates, split_surrogate
 
 Message = Mapping[str, Any]
@@ -104,8 +113,8 @@ class CompletionRequest:
 
     messages: Sequence[Message]
     model: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def parameters(self, model: str) -> dict[str, Any]:
         """Returns the keyword arguments for the SDK.
@@ -137,38 +146,27 @@ def read_completion(answer: object) -> Completion:
     Raises:
         ProviderUnavailable: The answer is no chat completion.
     """
-    choice = _first(_get(answer, "choices"))
-    message = _get(choice, "message")
+    choice = first(field(answer, "choices"))
+    message = field(choice, "message")
     if message is None:
-        raise ProviderUnavailable(
-            "The provider's answer is not a chat completion. Check its base URL."
-        )
+        raise not_a_completion()
     calls = [
         ToolCall(
-            _get(call, "id") or "",
-            _get(_get(call, "function"), "name") or "",
-            _get(_get(call, "function"), "arguments") or "",
-            _get(call, "extra_content"),
+            text_field(call, "id"),
+            text_field(field(call, "function"), "name"),
+            text_field(field(call, "function"), "arguments"),
+            field(call, "extra_content"),
         )
-        for call in _get(message, "tool_calls") or ()
-        if _get(call, "function")
+        for call in list_field(message, "tool_calls")
+        if field(call, "function")
     ]
     return _completion(
-        _get(message, "content") or _get(message, "refusal") or "",
+        text_field(message, "content") or text_field(message, "refusal"),
         calls,
-        _get(answer, "model") or "",
-        _get(choice, "finish_reason"),
-        _read_usage(_get(answer, "usage")),
+        text_field(answer, "model"),
+        text_field(choice, "finish_reason") or None,
+        _read_usage(field(answer, "usage")),
     )
-
-
-def _get(value: object, name: str) -> Any:
-    """Returns a field of a JSON object; None of anything else: answers are not validated."""
-    return value.get(name) if isinstance(value, dict) else None
-
-
-def _first(value: object) -> object:
-    return value[0] if isinstance(value, list) and value else None
 
 
 def unfiltered(completion: Completion) -> Completion:
@@ -215,9 +213,9 @@ class _PartialCall:
     def is_followed_by(self, part: object) -> bool:
         # Some compatible providers send whole calls that all carry index 0, or none at all, with ids
         # or without: another id begins a new call, and a name after complete arguments does.
-        if part_id := _get(part, "id"):
+        if part_id := field(part, "id"):
             return self.id not in (None, part_id)
-        return bool(_get(_get(part, "function"), "name")) and _is_json(self.arguments)
+        return bool(field(field(part, "function"), "name")) and _is_json(self.arguments)
 
 
 def _is_json(text: str) -> bool:
@@ -247,18 +245,18 @@ class CompletionReader:
 
     def add(self, chunk: object) -> str:
         """Takes the next chunk, a JSON value, and returns the text in it, which may be empty."""
-        self.model = _get(chunk, "model") or self.model
-        if (usage := _get(chunk, "usage")) is not None:
+        self.model = text_field(chunk, "model") or self.model
+        if (usage := field(chunk, "usage")) is not None:
             self.usage = _read_usage(usage)
-        choice = _first(_get(chunk, "choices"))
-        self._finish_reason = _get(choice, "finish_reason") or self._finish_reason
-        delta = _get(choice, "delta")
+        choice = first(field(chunk, "choices"))
+        self._finish_reason = text_field(choice, "finish_reason") or self._finish_reason
+        delta = field(choice, "delta")
         if delta is None:
             return ""
-        for part in _get(delta, "tool_calls") or ():
+        for part in list_field(delta, "tool_calls"):
             self._add_call(part)
         # The low surrogate of the last character comes with the next chunk.
-        text = self._surrogate + (_get(delta, "content") or _get(delta, "refusal") or "")
+        text = self._surrogate + (text_field(delta, "content") or text_field(delta, "refusal"))
         text, self._surrogate = split_surrogate(text)
         text = repair_surrogates(text)
         self._text.append(text)
@@ -274,16 +272,17 @@ class CompletionReader:
         self._finish_reason = "content_filter"
 
     def _add_call(self, part: object) -> None:
-        index, function = _get(part, "index"), _get(part, "function")
+        given, function = field(part, "index"), field(part, "function")
+        index = given if isinstance(given, int) else None
         slot = self._slots.get(index)
         if slot is None or self._calls[slot].is_followed_by(part):
             slot = self._slots[index] = len(self._calls)
-            self._calls.append(_PartialCall(_get(part, "id") or None))
+            self._calls.append(_PartialCall(text_field(part, "id") or None))
         call = self._calls[slot]
-        call.id = call.id or _get(part, "id")
-        call.extra_content = call.extra_content or _get(part, "extra_content")
-        call.name += _get(function, "name") or ""
-        call.arguments += _get(function, "arguments") or ""
+        call.id = call.id or text_field(part, "id") or None
+        call.extra_content = call.extra_content or field(part, "extra_content")
+        call.name += text_field(function, "name")
+        call.arguments += text_field(function, "arguments")
 
     def result(self) -> Completion:
         """Returns what the chunks add up to."""
@@ -302,11 +301,13 @@ def _read_usage(usage: object) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     return Usage(
-        prompt_tokens=usage.get("prompt_tokens"),
-        completion_tokens=usage.get("completion_tokens"),
-        total_tokens=usage.get("total_tokens"),
-        cached_tokens=_get(usage.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=_get(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        prompt_tokens=reported_count(usage.get("prompt_tokens")),
+        completion_tokens=reported_count(usage.get("completion_tokens")),
+        total_tokens=reported_count(usage.get("total_tokens")),
+        cached_tokens=reported_count(field(usage.get("prompt_tokens_details"), "cached_tokens")),
+        reasoning_tokens=reported_count(
+            field(usage.get("completion_tokens_details"), "reasoning_tokens")
+        ),
     )
 
 

@@ -11,14 +11,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from shared.openai_service.metering import Consumption, Drawing
+from shared.openai_service.answer_fields import MAX_COUNT, reported_count, reported_number
+from shared.openai_service.metering import NOTHING, Consumption, Drawing
 
 BYTES_PER_TOKEN = 4
 MESSAGE_TOKENS = 4
 """Around each message, for its role."""
-
-MAX_COUNT = 10**12
-"""What larger numbers count as, infinity among them."""
 
 PART_TOKENS = 1500
 """Of a picture or file in a message, whose tokens do not depend on its bytes."""
@@ -230,18 +228,21 @@ def reported_usage(usage: object, images: int | None = None) -> Consumption | No
     made = usage.get("output_tokens_details") or usage.get("completion_tokens_details")
     inside, outside = _mapping(given or usage.get("prompt_tokens_details")), _mapping(made)
     output = _number(usage, "completion_tokens", "output_tokens")
-    seconds = usage.get("seconds")
-    return Consumption(
+    if output is None and reported_count(usage.get("prompt_tokens")) is not None:
+        output = 0
+    used = Consumption(
         input_tokens=_number(usage, "prompt_tokens", "input_tokens"),
         cached_tokens=_number(inside, "cached_tokens"),
-        output_tokens=0 if output is None and usage.get("prompt_tokens") is not None else output,
+        output_tokens=output,
         reasoning_tokens=_number(outside, "reasoning_tokens"),
         input_audio_tokens=_number(inside, "audio_tokens"),
         input_image_tokens=_number(inside, "image_tokens"),
         output_image_tokens=output if images else _number(outside, "image_tokens"),
         images=images,
-        seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        seconds=reported_number(usage.get("seconds")),
     )
+    # A report without any number says nothing, and makes no call free.
+    return None if used == NOTHING else used
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -249,5 +250,5 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _number(fields: Mapping[str, Any], *names: str) -> int | None:
-    found = [fields[name] for name in names if isinstance(fields.get(name), int)]
-    return found[0] if found else None
+    found = (reported_count(fields.get(name)) for name in names)
+    return next((number for number in found if number is not None), None)

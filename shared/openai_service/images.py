@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from shared.errors import ProviderUnavailable
 from shared.openai_service import estimates
+from shared.openai_service.answer_fields import reported_count
 from shared.openai_service.client import Clients, InputFile, idempotency_headers
 from shared.openai_service.metering import Consumption
 from shared.openai_service.provider_config import Provider
@@ -173,9 +174,9 @@ def _read_usage(answer: "ImagesResponse") -> ImageUsage | None:
     if usage is None:
         return None
     return ImageUsage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        total_tokens=usage.total_tokens,
+        input_tokens=reported_count(usage.input_tokens),
+        output_tokens=reported_count(usage.output_tokens),
+        total_tokens=reported_count(usage.total_tokens),
     )
 
 
@@ -185,11 +186,14 @@ def _consumption(answer: "ImagesResponse", images: int) -> Consumption | None:
         return None
     seen = getattr(usage, "input_tokens_details", None)
     made = getattr(usage, "output_tokens_details", None)
+    given, output = reported_count(usage.input_tokens), reported_count(usage.output_tokens)
+    if given is None and output is None:
+        return None
     return Consumption(
-        input_tokens=usage.input_tokens,
-        input_image_tokens=getattr(seen, "image_tokens", None),
-        output_tokens=usage.output_tokens,
+        input_tokens=given,
+        input_image_tokens=reported_count(getattr(seen, "image_tokens", None)),
+        output_tokens=output,
         # This API makes nothing but images, and not every provider says so.
-        output_image_tokens=getattr(made, "image_tokens", None) or usage.output_tokens,
+        output_image_tokens=reported_count(getattr(made, "image_tokens", None)) or output,
         images=images,
     )

@@ -20,6 +20,7 @@ DOORS = {
     "/chat": {"message": "hi"},
     "/tools/generate_image": {"prompt": "hi"},
 }
+EVENTS_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 
@@ -142,6 +143,31 @@ async def test_answer_that_is_held_in_memory_is_bounded(
     assert (response.status_code, response.json()["code"]) == (502, "provider_unavailable")
     assert f"more than {MAX_ANSWER_BYTES} bytes" in response.json()["detail"]
     assert faulty[0].count == 1
+
+
+ODD = {
+    "text": {"content": float("nan")},
+    "text in parts": {"content": [{"type": "text", "text": "hello"}]},
+    "refusal": {"refusal": 5},
+    "calls": {"tool_calls": 5},
+    "name of a call": {"tool_calls": [{"index": 0, "function": {"name": 5}}]},
+    "arguments": {"tool_calls": [{"index": 0, "function": {"name": "x", "arguments": {"a": 1}}}]},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+async def test_answer_that_holds_something_else_where_text_belongs_is_no_completion(
+    gateway: httpx2.AsyncClient, faulty: tuple[Faulty, str], odd: dict[str, Any]
+) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "message": odd, "delta": odd}
+    data = json.dumps({"choices": [choice]}).encode()
+    faulty[0].answer = whole(data)
+    whole_answer = await gateway.post("/tools/chat_completion", json={"prompt": "hi"})
+    faulty[0].answer = whole(b"data: " + data + b"\n\n", EVENTS_HEAD)
+    streamed = await gateway.post("/chat", json={"message": "hi"})
+    for response in (whole_answer, streamed):
+        assert (response.status_code, response.json()["code"]) == (502, "provider_unavailable")
+        assert "not a chat completion" in response.json()["detail"]
 
 
 async def test_encoded_answer_is_decoded_once(

@@ -220,6 +220,24 @@ async def test_our_retries_are_one_record(api: httpx2.AsyncClient, stand_in: Sta
     assert (await usage_of(api))["total"]["provider_calls"] == 1
 
 
+@pytest.mark.parametrize("number", ["NaN", "-1e999", "1e999", "-5", "1" + "0" * 22, "true", '"7"'])
+async def test_usage_that_is_no_number_of_tokens_is_no_report_and_the_call_is_settled(
+    api: httpx2.AsyncClient, stand_in: StandIn, number: str
+) -> None:
+    message = '"message": {"role": "assistant", "content": "hello"}'
+    usage = f'"prompt_tokens": {number}, "completion_tokens": {number}, "total_tokens": {number}'
+    body = f'{{"choices": [{{"finish_reason": "stop", {message}}}], "usage": {{{usage}}}}}'
+    stand_in.fault(body=body, times=2)
+    answer = (await post(api, "/tools/chat_completion", {"prompt": "x"})).json()
+    assert (answer["text"], answer["usage"]["prompt_tokens"]) == ("hello", None)
+    await post(api, "/v1/chat/completions", {"model": "gpt-6-luna", "messages": []})
+    total = (await usage_of(api))["total"]
+    assert (total["requests"], total["provider_calls"]) == (2, 2)
+    for record in await records_of(api):
+        assert (record["status"], record["input_tokens"]) == ("ok", None)
+        assert record["cost_usd"] > 0, "the estimate stands"
+
+
 async def test_failed_video_costs_nothing(api: httpx2.AsyncClient, stand_in: StandIn) -> None:
     stand_in.fault(match={"path": "videos"}, video_error="It is dark.")
     job = (await post(api, "/tools/generate_video", {"prompt": "A hill", "seconds": 2})).json()
