@@ -149,6 +149,11 @@ def provider_errors(config: ProviderConfig) -> Iterator[None]:
         # The SDK lets the decoder's error through when a 200 is not the JSON that it says it is, or is
         # nested too deeply.
         raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
+    except ValueError as error:
+        if "integer string conversion" not in str(error):
+            raise
+        # Python turns no number of thousands of digits into an integer; the decoder lets that through.
+        raise ProviderUnavailable("The provider's answer is not valid JSON. Try again.") from error
     except Exception as error:
         if not config.uses_identity or not type(error).__module__.startswith("azure."):
             raise

@@ -117,10 +117,11 @@ async def test_redirect_is_not_followed(
 
 
 @pytest.mark.parametrize("door", ["/tools/chat_completion", "/tools/generate_image"])
-async def test_json_that_is_nested_too_deeply_is_not_valid(
-    gateway: httpx2.AsyncClient, faulty: tuple[Faulty, str], door: str
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"1" * 5000], ids=["levels", "digits"])
+async def test_json_that_python_does_not_read_is_not_valid(
+    gateway: httpx2.AsyncClient, faulty: tuple[Faulty, str], door: str, body: bytes
 ) -> None:
-    faulty[0].answer = whole(b"[" * 100_000)
+    faulty[0].answer = whole(body)
     response = await gateway.post(door, json=DOORS[door])
     assert (response.status_code, response.json()["code"]) == (502, "provider_unavailable")
     assert "not valid JSON" in response.json()["detail"]
