@@ -5,6 +5,9 @@ from collections import deque
 from collections.abc import Callable
 from time import thread_time
 
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
 ROUND_SECONDS = 0.01
 """What the first steps of the requests that begin in one round of the event loop may compute."""
 FIRST_QUOTA = 8
@@ -30,14 +33,21 @@ class Admission:
 
     def __init__(self, clock: Callable[[], float] = thread_time) -> None:
         self._clock = clock
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
         self._is_counting = False
         self._quota = FIRST_QUOTA
         self._left = 0
         self._steps_began = 0.0
 
-    async def enter(self) -> None:
-        """Waits for the turn of a request; one that comes alone does not wait."""
+    async def enter(self, receive: Receive) -> None:
+        """Waits for the turn of a request; one that comes alone does not wait.
+
+        Args:
+            receive: Of the request, watched for the disconnect where it waits.
+
+        Raises:
+            ClientDisconnect: The client has disconnected, or the server ends the request.
+        """
         if not self._is_counting:
             self._is_counting = True
             self._quota = self._left = FIRST_QUOTA
@@ -47,7 +57,13 @@ class Admission:
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        await turn
+        watching = asyncio.create_task(_give_up_on_disconnect(turn, receive))
+        try:
+            if not await turn:
+                raise ClientDisconnect
+        finally:
+            # Not awaited: the first step of the request belongs into this round.
+            watching.cancel()
 
     def _begin_round(self) -> None:
         loop = asyncio.get_running_loop()
@@ -58,9 +74,9 @@ class Admission:
         begun = 0
         while self._waiting and begun < self._quota:
             turn = self._waiting.popleft()
-            # Cancelled where its request was.
+            # Its request may have been cancelled, or its client have disconnected.
             if not turn.done():
-                turn.set_result(None)
+                turn.set_result(True)
                 begun += 1
         self._is_counting = begun > 0
         if begun:
@@ -77,3 +93,10 @@ class Admission:
         elif computed < ROUND_SECONDS / 2:
             self._quota = min(self._quota * 2, MOST_QUOTA)
         self._begin_round()
+
+
+async def _give_up_on_disconnect(turn: asyncio.Future[bool], receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if not turn.done():
+        turn.set_result(False)

@@ -12,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import Message, Scope
 
+from shared.asgi import wait_for_ever
 from shared.context import CallContext
 from shared.deadline import Deadline
 from shared.disconnect import SHUTDOWN_REASON
@@ -103,7 +104,16 @@ class Exchange:
 
     async def receive(self) -> Message:
         """Receives, and notes a disconnect by which the host tells that it stops."""
-        message = await self._receive()
+        return self._noting(await self._receive())
+
+    async def receive_ahead(self) -> Message:
+        """Receives like `receive`, for who waits for a disconnect before the request begins."""
+        if any(name == b"expect" for name, _ in self.scope["headers"]):
+            # Servers ask for the body when one receives, and the caller is not known yet.
+            return await wait_for_ever()
+        return self._noting(await self._receive.receive_ahead())
+
+    def _noting(self, message: Message) -> Message:
         if message.get("reason") == SHUTDOWN_REASON:
             self._state["is_shutting_down"] = True
         return message

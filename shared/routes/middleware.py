@@ -67,7 +67,7 @@ class RequestMiddleware:
             try:
                 try:
                     if scope["path"] != self._probe_path:
-                        await self._admission.enter()
+                        await self._admission.enter(exchange.receive_ahead)
                     await self._app(scope, exchange.receive, exchange.send)
                 except ClientDisconnect:
                     if not exchange.is_shutting_down or exchange.has_started:

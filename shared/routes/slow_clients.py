@@ -7,6 +7,7 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Send
 
+from shared.asgi import wait_for_ever
 from shared.deadline import Deadline
 from shared.errors import RequestTimeout
 
@@ -38,6 +39,7 @@ class BoundedReceive:
         self._receive = receive
         self._seconds = seconds
         self._is_limited = True
+        self._ahead: Message | None = None
 
     def end_limit(self) -> None:
         """Waits for messages as long as it takes: an answer that has begun cannot tell of the limit.
@@ -53,6 +55,10 @@ class BoundedReceive:
         Raises:
             RequestTimeout: The body stopped coming, before an answer began.
         """
+        if self._ahead is not None:
+            message, self._ahead = self._ahead, None
+            self._is_limited = self._is_limited and message.get("more_body", False)
+            return message
         while self._is_limited:
             try:
                 message = await _within(self._seconds, self._receive())
@@ -64,6 +70,19 @@ class BoundedReceive:
                 if not message.get("more_body", False):
                     self._is_limited = False
                 return message
+        return await self._receive()
+
+    async def receive_ahead(self) -> Message:
+        """Receives for who waits for the client's disconnect before the request begins.
+
+        Of the body it takes one message, which the first call gets then. Where more of the body follows,
+        it waits for ever: nobody has been let in yet who could ask for so much.
+        """
+        if self._ahead is None:
+            self._ahead = await self._receive()
+            return self._ahead
+        if self._ahead.get("more_body", False):
+            return await wait_for_ever()
         return await self._receive()
 
 

@@ -1,6 +1,8 @@
 """Requests that come together begin a few at a time, in their order, and probes at once."""
 
 import asyncio
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
@@ -8,6 +10,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from shared.deadline import Deadline
+from shared.disconnect import SHUTDOWN_REASON
 from shared.routes.admission import FIRST_QUOTA, LEAST_QUOTA, MOST_QUOTA, Admission
 from shared.routes.middleware import RequestMiddleware
 
@@ -23,33 +26,59 @@ class App:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
+        self.body: list[Message] = []
         self.may_answer = asyncio.Event()
         self._middleware = RequestMiddleware(self, DEADLINE_SECONDS, probe_path="/probe")
         self._states: dict[str, dict[str, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.begun.append(scope["path"])
+        if scope["path"] == "/body":
+            self.body = [await receive(), await receive(), await receive()]
         await self.may_answer.wait()
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    def request(self, path: str) -> "asyncio.Task[list[Message]]":
-        return asyncio.create_task(self._request(path))
+    def request(
+        self, path: str, *received: Message, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> "asyncio.Task[list[Message]]":
+        return self.ask(path, Received(*received), headers)
+
+    def ask(
+        self, path: str, receive: Receive, headers: Sequence[tuple[bytes, bytes]]
+    ) -> "asyncio.Task[list[Message]]":
+        return asyncio.create_task(self._request(path, receive, headers))
 
     def deadline(self, path: str) -> Deadline:
         deadline: Deadline = self._states[path]["deadline"]
         return deadline
 
-    async def _request(self, path: str) -> list[Message]:
+    async def _request(
+        self, path: str, receive: Receive, headers: Sequence[tuple[bytes, bytes]]
+    ) -> list[Message]:
         sent: list[Message] = []
 
         async def send(message: Message) -> None:
             sent.append(message)
 
         state = self._states[path] = {}
-        scope = {"type": "http", "method": "GET", "path": path, "headers": [], "state": state}
-        await self._middleware(scope, receive_nothing, send)
+        scope = {"type": "http", "method": "GET", "path": path, "headers": headers, "state": state}
+        await self._middleware(scope, receive, send)
         return sent
+
+
+class Received:
+    """A ``receive`` that gives some messages, and then nothing."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.messages = list(messages)
+
+    async def __call__(self) -> Message:
+        return self.messages.pop(0) if self.messages else await receive_nothing()
+
+
+def body_part(text: bytes, *, more: bool) -> Message:
+    return {"type": "http.request", "body": text, "more_body": more}
 
 
 async def receive_nothing() -> Message:
@@ -119,7 +148,7 @@ async def begun_in_each_round(step_seconds: float, other_seconds: float) -> list
 
     async def request() -> None:
         nonlocal begun
-        await admission.enter()
+        await admission.enter(receive_nothing)
         clock.seconds += step_seconds
         begun += 1
 
@@ -177,6 +206,55 @@ async def test_waiting_request_that_is_cancelled_never_begins(app: App) -> None:
     cancelled = [end for end in ends if isinstance(end, asyncio.CancelledError)]
     assert len(cancelled) == 2
     assert app.begun == [*paths(REQUESTS - 3), f"/{REQUESTS - 2}"]
+
+
+@pytest.mark.parametrize("body", [[], [body_part(b"", more=False)]], ids=["none", "read"])
+async def test_waiting_request_whose_client_disconnects_never_begins(
+    app: App, body: list[Message]
+) -> None:
+    tasks = [app.request(path) for path in paths()]
+    left = app.request("/left", *body, {"type": "http.disconnect"})
+    tasks.append(app.request("/last"))
+    app.may_answer.set()
+    answers = await asyncio.gather(*tasks)
+    assert [answer[0]["status"] for answer in answers] == [204] * (REQUESTS + 1)
+    assert await left == []
+    assert app.begun == [*paths(), "/last"]
+
+
+async def test_waiting_request_is_told_at_once_that_the_server_shuts_down(app: App) -> None:
+    tasks = [app.request(path) for path in paths()]
+    end: Message = {"type": "http.disconnect", "reason": SHUTDOWN_REASON}
+    start, body = await app.request("/ended", body_part(b"{}", more=False), end)
+    assert (start["status"], json.loads(body["body"])["code"]) == (503, "shutting_down")
+    assert len(app.begun) < REQUESTS
+    app.may_answer.set()
+    await asyncio.gather(*tasks)
+    assert app.begun == paths()
+
+
+@pytest.mark.parametrize("headers", [[], [(b"expect", b"100-continue")]], ids=["plain", "asked"])
+async def test_body_of_a_request_that_waited_is_whole_and_in_order(
+    app: App, headers: list[tuple[bytes, bytes]]
+) -> None:
+    app.may_answer.set()
+    tasks = [app.request(path) for path in paths()]
+    end: Message = {"type": "http.disconnect"}
+    parts = [body_part(b"first", more=True), body_part(b"last", more=False), end]
+    tasks.append(app.request("/body", *parts, headers=headers))
+    await asyncio.gather(*tasks)
+    assert app.body == parts
+
+
+async def test_body_is_not_asked_for_while_its_request_waits(app: App) -> None:
+    tasks = [app.request(path) for path in paths()]
+    parts = Received(body_part(b"{}", more=False))
+    waiting = app.ask("/waits", parts, [(b"expect", b"100-continue")])
+    await until_begun(app, MOST_QUOTA)
+    assert "/waits" not in app.begun
+    assert len(parts.messages) == 1
+    app.may_answer.set()
+    await asyncio.gather(*tasks, waiting)
 
 
 async def test_deadline_of_a_request_counts_its_waiting(app: App) -> None:
