@@ -13,6 +13,8 @@ MAX_HEAD_BYTES = 64 * 1024
 """Of the head of a request; the Functions host lets 40 KiB through."""
 MAX_OPEN_REQUESTS = 16
 """Of one connection: the one that is answered, and those that its client sent before the answer."""
+MAX_IGNORED_BYTES = 256 * 1024
+"""Of a body that comes after its answer: many clients read the answer only when they have sent all."""
 
 
 class _RefusedError(Exception):
@@ -43,6 +45,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The request whose body is not complete."""
         self._open: list[RequestResponseCycle] = []
         self._refusal = ""
+        self._ignored_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """Parses what came."""
@@ -100,6 +103,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # uvicorn stops reading while a request waits for its turn, and a disconnect would go unnoticed.
         self.flow.resume_reading()
+        if self.cycle.waiting_for_100_continue:
+            # After a refusal nobody can tell its body, which need not come, from the next request
+            # (RFC 9110, section 10.1.1).
+            self.cycle.keep_alive = False
+        self._ignored_bytes = 0
         self._unread = self.cycle
         self._open.append(self.cycle)
         self._received = b""
@@ -111,6 +119,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Takes a part of the body."""
         self._unfinished_bytes = 0
         super().on_body(body)
+        if self.cycle.response_complete:
+            self._ignored_bytes += len(body)
+            if self._ignored_bytes > MAX_IGNORED_BYTES:
+                self.transport.close()
 
     def on_message_complete(self) -> None:
         """Ends the body."""

@@ -25,7 +25,7 @@ class App:
     """Answers with what it got.
 
     ``/quiet`` and ``/slow`` answer when they may, ``/slow`` begins before; ``/early`` begins
-    before it reads the body; ``/wait`` answers 503 after a disconnect.
+    before it reads the body; ``/wait`` answers 503 after a disconnect, and ``/refused`` 401 at once.
     """
 
     def __init__(self) -> None:
@@ -39,6 +39,10 @@ class App:
             return
         path = scope["path"]
         self.paths.append(path)
+        if path == "/refused":
+            await send({**_start(), "status": 401, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body"})
+            return
         if path == "/wait":
             await self._wait(receive)
             await send({**_start(), "status": 503})
@@ -390,3 +394,31 @@ async def test_head_has_no_body(client: Client) -> None:
     both = await client.read_until(b"0\r\n\r\n")
     assert both.count(b"HTTP/1.1 200 OK") == 2
     assert both.count(b'"path"') == 1
+
+
+REFUSED = b"POST /refused HTTP/1.1\r\nHost: h\r\n"
+
+
+async def test_endless_body_of_a_refused_request_is_cut_off(client: Client) -> None:
+    await client.send(REFUSED + b"Transfer-Encoding: chunked\r\n\r\n")
+    assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 401 ")
+    with suppress(ConnectionError):
+        while not client.has_ended:
+            await client.send(b"400\r\n" + b"a" * 1024 + b"\r\n")
+
+
+async def test_rest_of_a_short_body_is_read_after_a_refusal(client: Client) -> None:
+    await client.send(REFUSED + b"Content-Length: 100000\r\n\r\n")
+    assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 401 ")
+    await client.send(b"a" * 100_000, GET)
+    assert (await client.read_until(b"}")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_refusal_of_a_request_that_asks_before_it_sends_ends_the_connection(
+    app: App, client: Client
+) -> None:
+    asking = REFUSED + b"Expect: 100-continue\r\nContent-Length: 100000\r\n\r\n"
+    refusal = await answer(client, asking)
+    assert refusal.startswith("HTTP/1.1 401 ")
+    assert "connection: close" in refusal
+    assert app.paths == ["/refused"]
