@@ -13,8 +13,11 @@ MAX_HEAD_BYTES = 64 * 1024
 """Of the head of a request; the Functions host lets 40 KiB through."""
 MAX_OPEN_REQUESTS = 16
 """Of one connection: the one that is answered, and those that its client sent before the answer."""
-MAX_IGNORED_BYTES = 256 * 1024
-"""Of a body that comes after its answer: many clients read the answer only when they have sent all."""
+MAX_IGNORED_BYTES = 100 * 1024 * 1024
+"""Of a body that comes after its answer, as much as the Functions host lets through.
+
+Many clients read the answer only when they have sent all, and a connection that ends before loses it.
+"""
 
 
 class _RefusedError(Exception):
