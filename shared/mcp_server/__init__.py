@@ -3,14 +3,13 @@
 from shared.mcp_server.content import KINDS, read_kinds
 from shared.mcp_server.endpoint import MAX_MESSAGE_BYTES, McpEndpoint
 from shared.mcp_server.list_answers import ListAnswers
-from shared.mcp_server.messages import BAD_ID, has_valid_id
+from shared.mcp_server.messages import complaint_about
 
 __all__ = [
-    "BAD_ID",
     "KINDS",
     "MAX_MESSAGE_BYTES",
     "ListAnswers",
     "McpEndpoint",
-    "has_valid_id",
+    "complaint_about",
     "read_kinds",
 ]

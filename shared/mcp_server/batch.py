@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from shared.asgi import AsgiApplication, replay
 from shared.disconnect import cancel_on_disconnect
-from shared.mcp_server.messages import BAD_ID, has_valid_id
+from shared.mcp_server.messages import complaint_about
 from shared.outbound import EVENT_STREAM
 
 MAX_BATCH_MESSAGES = 100
@@ -63,8 +63,8 @@ async def answer_batch(
     async def answer_one(message: Any) -> None:
         async with places:
             answer = _EventWriter(send if wants_answer else None)
-            if not has_valid_id(message):
-                await _error(BAD_ID)(scope, receive, answer)
+            if complaint := complaint_about(message):
+                await _error(complaint)(scope, receive, answer)
                 return
             # Every message has a scope of its own: the SDK's parts keep things in it.
             await app({**scope}, replay(json.dumps(message).encode()), answer)

@@ -18,7 +18,7 @@ from shared.errors import (
     NotAcceptable,
     UnsupportedMediaType,
 )
-from shared.mcp_server import BAD_ID, MAX_MESSAGE_BYTES, McpEndpoint, has_valid_id, read_kinds
+from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint, complaint_about, read_kinds
 from shared.routes.body import read_body
 from shared.routes.connection_query import named_connections
 from shared.routes.guarded_route import (
@@ -85,8 +85,10 @@ class _Mcp:
         try:
             _check_headers(request)
             document = read_json(body)
-            if not has_valid_id(document):
-                raise InvalidRequest(BAD_ID)
+            # Of a list the endpoint answers each message.
+            complaint = None if isinstance(document, list) else complaint_about(document)
+            if complaint is not None:
+                raise InvalidRequest(complaint)
         except InvalidRequest as error:
             await _protocol_error(error)(scope, receive, send)
             return

@@ -132,3 +132,22 @@ async def test_calls_of_a_batch_that_fail_leave_the_others_alone(
     errors = {id_: message.get("result", {}).get("isError") for id_, message in found.items()}
     assert errors == {1: True, 2: True, 3: False, 4: None}
     assert found[4]["error"]["code"] == -32602
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        (None, "A message must be a JSON object. Send one."),
+        (1, "A message must be a JSON object. Send one."),
+        ({**request(1, "ping"), "jsonrpc": "1.0"}, "The field jsonrpc of a message must be '2.0'."),
+    ],
+    ids=json.dumps,
+)
+async def test_what_is_no_message_is_refused_with_a_sentence_alone_and_in_a_batch(
+    wire: httpx2.AsyncClient, message: Any, complaint: str
+) -> None:
+    alone = await wire.post("/mcp", content=json.dumps(message))
+    error = {"code": -32600, "message": complaint}
+    assert alone.status_code == 400
+    assert alone.json() == {"jsonrpc": "2.0", "id": None, "error": error}
+    assert by_id(await wire.post("/mcp", json=[message])) == {None: alone.json()}
