@@ -16,6 +16,7 @@ from shared.asgi import replay
 from shared.disconnect import cancel_on_disconnect
 from shared.mcp_server.batch import answer_batch, knows_batches
 from shared.mcp_server.list_answers import ListAnswers, read_list_request
+from shared.mcp_server.messages import version_refusal
 from shared.mcp_server.short_calls import is_short_call
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ class McpEndpoint:
         try:
             managers = await self._start()
             app = managers.streams.asgi_app
-            if isinstance(document, list) and knows_batches(scope):
+            if refusal := version_refusal(scope, document):
+                await refusal(scope, receive, send)
+            elif isinstance(document, list) and knows_batches(scope):
                 await answer_batch(document, app, scope, receive, send)
             elif managers.documents and is_short_call(document, self._short_tools):
                 # The SDK watches the client beside a stream only.

@@ -291,7 +291,13 @@ async def test_unknown_revision_in_the_header_alone_answers_400(wire: httpx2.Asy
     response = await wire.post("/mcp", json=PING, headers=headers)
     body = response.json()
     assert (response.status_code, body["jsonrpc"], body["id"]) == (400, "2.0", 1)
-    assert isinstance(body["error"]["code"], int)
+    supported = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]
+    assert body["error"] == {
+        "code": -32022,
+        "message": "The version in MCP-Protocol-Version is not supported. "
+        f"Send one of {', '.join(supported)}.",
+        "data": {"supported": supported, "requested": "1999-01-01"},
+    }
 
 
 async def test_header_that_contradicts_the_body_answers_400(wire: httpx2.AsyncClient) -> None:
