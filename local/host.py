@@ -30,8 +30,8 @@ def create_host(
 ) -> Starlette:
     """Returns an ASGI application with one route for each HTTP trigger.
 
-    A method that no function of a path has goes to the first of them: the application refuses it as it
-    does everywhere, and names those that the path has.
+    Requests with a method that no function of the path takes go to the path's first function; the
+    application answers 405 and names the methods of the path.
 
     Args:
         function_app: The module of the Functions app, loaded.

@@ -39,7 +39,8 @@ Calls of providers also follow variables that many programs know. `SSL_CERT_FILE
 the certificate authorities to trust instead of the system's, `SSL_CERT_DIR` a folder of them.
 `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` names a proxy for addresses of that kind, as
 `http://HOST:PORT` or `https://HOST:PORT` (SOCKS is not supported), and `NO_PROXY` the hosts that are
-reached without it. Connections to MCP servers and downloads follow the first two only.
+reached without it. Speech over the realtime API goes through no proxy. Connections to MCP servers and
+downloads follow the first two only.
 """
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {

@@ -10,13 +10,14 @@ from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of the head of a request; the Functions host lets 40 KiB through."""
+"""Maximum size of a request's head; the Functions host lets 40 KiB through."""
 MAX_OPEN_REQUESTS = 16
-"""Of one connection: the one that is answered, and those that its client sent before the answer."""
+"""Maximum requests of one connection that have no complete answer yet."""
 MAX_IGNORED_BYTES = 100 * 1024 * 1024
-"""Of a body that comes after its answer, as much as the Functions host lets through.
+"""Maximum of a body that is read after its answer, as much as the Functions host lets through.
 
 Many clients read the answer only when they have sent all, and a connection that ends before loses it.
+So it does where the client asked for its end with ``Connection: close``.
 """
 
 

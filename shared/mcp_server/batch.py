@@ -57,7 +57,7 @@ async def answer_batch(
         refusal = _error(f"A batch holds 1 to {MAX_BATCH_MESSAGES} messages.")
         await refusal(scope, receive, send)
         return
-    wants_answer = not all(map(_wants_no_answer, messages))
+    wants_answer = any(complaint_about(each) or not _wants_no_answer(each) for each in messages)
     places = asyncio.Semaphore(MAX_PARALLEL_MESSAGES)
 
     async def answer_one(message: Any) -> None:

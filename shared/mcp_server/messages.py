@@ -10,11 +10,15 @@ _BAD_ID = "The id of a request must be a string or an integer. Send one."
 
 
 def complaint_about(message: Any) -> str | None:
-    """Returns what is wrong with what is no message of JSON-RPC 2.0; None where it may be one."""
+    """Returns why a value is not a message of JSON-RPC 2.0; None if it may be one."""
     if not isinstance(message, dict):
         return "A message must be a JSON object. Send one."
     if message.get("jsonrpc") != "2.0":
         return "The field jsonrpc of a message must be '2.0'."
+    if not message.keys() & {"method", "result", "error"}:
+        return "A message must have a method, a result or an error."
+    if not isinstance(message.get("method", ""), str):
+        return "The field method of a message must be a string."
     return None if _has_valid_id(message) else _BAD_ID
 
 
@@ -30,15 +34,17 @@ def _has_valid_id(message: dict[str, Any]) -> bool:
 
 
 def version_refusal(scope: Scope, document: Any) -> JSONResponse | None:
-    """Returns the answer to a request whose header names an unknown revision; None where it does not.
+    """Returns the refusal of an unsupported ``MCP-Protocol-Version``; None if it is supported or absent.
 
-    A message that names a revision itself is left to the SDK, which refuses it so, too. Imports the SDK.
+    The SDK checks the version of a message that names one in ``_meta``. Imports the SDK.
     """
-    from mcp_types import UNSUPPORTED_PROTOCOL_VERSION
+    from mcp_types import PROTOCOL_VERSION_META_KEY, UNSUPPORTED_PROTOCOL_VERSION
     from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
 
     version = Headers(scope=scope).get("mcp-protocol-version")
-    if version is None or version in KNOWN_PROTOCOL_VERSIONS or _has_meta(document):
+    if version is None or version in KNOWN_PROTOCOL_VERSIONS:
+        return None
+    if PROTOCOL_VERSION_META_KEY in _meta(document):
         return None
     supported = ", ".join(KNOWN_PROTOCOL_VERSIONS)
     error = {
@@ -50,6 +56,7 @@ def version_refusal(scope: Scope, document: Any) -> JSONResponse | None:
     return JSONResponse({"jsonrpc": "2.0", "id": id_, "error": error}, status_code=400)
 
 
-def _has_meta(document: Any) -> bool:
+def _meta(document: Any) -> dict[str, Any]:
     parameters = document.get("params") if isinstance(document, dict) else None
-    return isinstance(parameters, dict) and "_meta" in parameters
+    meta = parameters.get("_meta") if isinstance(parameters, dict) else None
+    return meta if isinstance(meta, dict) else {}

@@ -5,11 +5,11 @@ from typing import Any
 from shared.errors import ProviderUnavailable
 
 MAX_COUNT = 10**12
-"""A larger number is none that any call uses."""
+"""Larger counts are treated as not reported."""
 
 
 def reported_count(value: object) -> int | None:
-    """Returns a number of tokens; None of what is none, such as ``NaN`` or a negative number.
+    """Returns a number of tokens; None if it is not a valid count, such as ``NaN`` or a negative number.
 
     Args:
         value: What stands in the answer, which nothing has validated.
@@ -19,7 +19,7 @@ def reported_count(value: object) -> int | None:
 
 
 def reported_number(value: object) -> float | None:
-    """Returns a number of something, such as seconds; None of what is none.
+    """Returns a number of something, such as seconds; None if it is not a valid one.
 
     Args:
         value: What stands in the answer, which nothing has validated.

@@ -1,4 +1,4 @@
-"""The HTTP client under the SDK, with which a hostile provider gets no more than under `/v1`.
+"""The HTTP client under the SDK, with the limits of `/v1`.
 
 It follows no redirects, bounds what is held in memory, and tells an answer that broke from none at all:
 the SDK raises the same for both, and only the second may be asked for again.
@@ -20,7 +20,7 @@ _IS_STREAMED = "is_streamed"
 """Extension of a request: whether its answer is read piece by piece, and may be of any length."""
 
 _ENCODED_HEADERS = ("content-encoding", "content-length")
-"""Headers that say nothing of a body that is decoded."""
+"""Headers that no longer apply once the body is decoded."""
 
 
 class HttpClient(httpx2.AsyncClient):

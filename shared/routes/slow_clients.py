@@ -75,8 +75,8 @@ class BoundedReceive:
     async def receive_ahead(self) -> Message:
         """Receives for who waits for the client's disconnect before the request begins.
 
-        Of the body it takes one message, which the first call gets then. Where more of the body follows,
-        it waits for ever: nobody has been let in yet who could ask for so much.
+        It takes one message of the body, which the first call gets then. If more of the body follows, it
+        never returns: the body is not buffered before the request is admitted.
         """
         if self._ahead is None:
             self._ahead = await self._receive()

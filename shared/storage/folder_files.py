@@ -37,7 +37,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 class FolderRoot:
-    """The folder of all containers: one object for all of them, so that each knows that it was there.
+    """The folder of all containers, which share this object: all notice when the folder disappears.
 
     Args:
         path: The folder; made when first written to.
@@ -54,10 +54,12 @@ class FolderRoot:
             NotADirectoryError: Something else is in its place.
             FileNotFoundError: It is gone; before anything is read or written it need not be there.
         """
+        # Before the look: another thread may make it behind that.
+        was_there = self._was_there
         try:
             mode = self.path.stat().st_mode
         except FileNotFoundError:
-            if self._was_there:
+            if was_there:
                 raise
             return
         if not stat.S_ISDIR(mode):

@@ -76,8 +76,8 @@ class Operation:
     """One thing that a caller wants done once, however often it is tried.
 
     What is stored for it gets its id from here, so that a second run finds what the first one stored
-    before it died. Nothing of it can be set. It is equal to itself only, and for one event loop: two
-    threads that ask for the seed first may get two.
+    before it died. It is immutable and compared by identity. It is not thread-safe: two threads that ask
+    for the seed first may get two.
 
     Args:
         seed: 16 random bytes, the same for every run; None to make them when they are asked for.

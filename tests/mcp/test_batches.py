@@ -140,6 +140,15 @@ async def test_calls_of_a_batch_that_fail_leave_the_others_alone(
         (None, "A message must be a JSON object. Send one."),
         (1, "A message must be a JSON object. Send one."),
         ({**request(1, "ping"), "jsonrpc": "1.0"}, "The field jsonrpc of a message must be '2.0'."),
+        (
+            {**notification("notifications/x"), "jsonrpc": "1.0"},
+            "The field jsonrpc of a message must be '2.0'.",
+        ),
+        ({"jsonrpc": "2.0", "id": 1}, "A message must have a method, a result or an error."),
+        (
+            {"jsonrpc": "2.0", "id": 1, "method": 5},
+            "The field method of a message must be a string.",
+        ),
     ],
     ids=json.dumps,
 )

@@ -286,9 +286,12 @@ async def test_unknown_revision_answers_400_with_the_supported_ones(
     }
 
 
-async def test_unknown_revision_in_the_header_alone_answers_400(wire: httpx2.AsyncClient) -> None:
+@pytest.mark.parametrize("parameters", [None, {"_meta": {"progressToken": 1}}, {"_meta": 1}])
+async def test_unknown_revision_in_the_header_alone_answers_400(
+    wire: httpx2.AsyncClient, parameters: dict[str, Any] | None
+) -> None:
     headers = {"MCP-Protocol-Version": "1999-01-01"}
-    response = await wire.post("/mcp", json=PING, headers=headers)
+    response = await wire.post("/mcp", json=request(1, "ping", parameters), headers=headers)
     body = response.json()
     assert (response.status_code, body["jsonrpc"], body["id"]) == (400, "2.0", 1)
     supported = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]

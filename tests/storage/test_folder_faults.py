@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import StorageUnavailable
 from shared.settings import load_settings
-from shared.storage import ObjectMissing, ObjectStore, Storage
+from shared.storage import FolderRoot, ObjectMissing, ObjectStore, Storage
 from tests.conftest import MakeClient
 
 NAME = "things/a.json"
@@ -150,3 +150,22 @@ async def test_lists_say_that_the_folder_is_none(
     response = await client.get(path)
     assert (response.status_code, response.json()["code"]) == (503, "storage_unavailable")
     assert "LOCAL_STORAGE_PATH" in response.json()["detail"]
+
+
+def test_folder_that_another_thread_makes_meanwhile_is_not_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = FolderRoot(tmp_path / "storage")
+    look = Path.stat
+
+    def look_too_early(path: Path) -> os.stat_result:
+        try:
+            return look(path)
+        except FileNotFoundError:
+            monkeypatch.undo()
+            root.make(path / "state")
+            raise
+
+    monkeypatch.setattr(Path, "stat", look_too_early)
+    root.check()
+    assert (tmp_path / "storage" / "state").is_dir()
