@@ -49,8 +49,8 @@ def test_first_start_installs_into_venv_and_runs_there_and_the_second_only_runs(
     assert "Installing" in first.stderr
     second = run(project, BARE_PYTHON)
     assert (second.returncode, second.stdout, second.stderr) == (3, first.stdout, "")
-    newer = (project / ".venv/.run").stat().st_mtime + 1
-    os.utime(project / "requirements.txt", (newer, newer))
+    older = (project / "requirements.txt").stat().st_mtime - 1
+    os.utime(project / ".venv/.run", (older, older))
     assert "Installing" in run(project, BARE_PYTHON).stderr
     # The Makefile has nothing left to install either. `make test VENV=...` hands its variables on
     # in the environment, which is why this make gets one of its own.
