@@ -10,12 +10,11 @@ import json
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from shared.asgi import AsgiApplication, replay
 from shared.disconnect import cancel_on_disconnect
-from shared.mcp_server.messages import complaint_about
+from shared.mcp_server.messages import INVALID_REQUEST, complaint_about, protocol_error
 from shared.outbound import EVENT_STREAM
 
 MAX_BATCH_MESSAGES = 100
@@ -54,7 +53,8 @@ async def answer_batch(
         ClientDisconnect: The client has disconnected.
     """
     if not 0 < len(messages) <= MAX_BATCH_MESSAGES:
-        refusal = _error(f"A batch holds 1 to {MAX_BATCH_MESSAGES} messages.")
+        sentence = f"A batch holds 1 to {MAX_BATCH_MESSAGES} messages."
+        refusal = protocol_error(INVALID_REQUEST, sentence)
         await refusal(scope, receive, send)
         return
     wants_answer = any(complaint_about(each) or not _wants_no_answer(each) for each in messages)
@@ -64,7 +64,7 @@ async def answer_batch(
         async with places:
             answer = _EventWriter(send if wants_answer else None)
             if complaint := complaint_about(message):
-                await _error(complaint)(scope, receive, answer)
+                await protocol_error(INVALID_REQUEST, complaint)(scope, receive, answer)
                 return
             # Every message has a scope of its own: the SDK's parts keep things in it.
             await app({**scope}, replay(json.dumps(message).encode()), answer)
@@ -76,11 +76,6 @@ async def answer_batch(
     if not wants_answer:
         await send({"type": "http.response.start", "status": 202, "headers": []})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _error(message: str) -> Response:
-    error = {"code": -32600, "message": message}
-    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=400)
 
 
 class _EventWriter:

@@ -22,6 +22,7 @@ from shared.connections import ConnectionProblem
 from shared.context import CallContext
 from shared.disconnect import cancel_on_disconnect
 from shared.errors import GatewayError
+from shared.mcp_server.messages import meta_of
 from shared.selection import ToolSelection, ToolSelector
 from shared.tools import ToolSpec
 from shared.tracing import TRACE_FIELDS
@@ -158,9 +159,7 @@ def read_list_request(scope: Scope, body: bytes, message: Any) -> ListRequest | 
     id_ = rest.pop("id", None)
     if type(id_) is not int and not (isinstance(id_, str) and _PLAIN_ID.fullmatch(id_)):
         return None
-    params = rest.get("params")
-    meta = params.get("_meta") if isinstance(params, dict) else None
-    meta = {**meta} if isinstance(meta, dict) else {}
+    meta = {**meta_of(message)}
     if not TRACE_FIELDS.isdisjoint(meta):
         return None
     if isinstance(meta.get("progressToken"), str) or type(meta.get("progressToken")) is int:

@@ -6,6 +6,9 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+
 _BAD_ID = "The id of a request must be a string or an integer. Send one."
 
 
@@ -44,19 +47,35 @@ def version_refusal(scope: Scope, document: Any) -> JSONResponse | None:
     version = Headers(scope=scope).get("mcp-protocol-version")
     if version is None or version in KNOWN_PROTOCOL_VERSIONS:
         return None
-    if PROTOCOL_VERSION_META_KEY in _meta(document):
+    if PROTOCOL_VERSION_META_KEY in meta_of(document):
         return None
     supported = ", ".join(KNOWN_PROTOCOL_VERSIONS)
-    error = {
-        "code": UNSUPPORTED_PROTOCOL_VERSION,
-        "message": f"The version in MCP-Protocol-Version is not supported. Send one of {supported}.",
-        "data": {"supported": [*KNOWN_PROTOCOL_VERSIONS], "requested": version},
-    }
-    id_ = document.get("id") if isinstance(document, dict) else None
-    return JSONResponse({"jsonrpc": "2.0", "id": id_, "error": error}, status_code=400)
+    return protocol_error(
+        UNSUPPORTED_PROTOCOL_VERSION,
+        f"The version in MCP-Protocol-Version is not supported. Send one of {supported}.",
+        id_=document.get("id") if isinstance(document, dict) else None,
+        data={"supported": [*KNOWN_PROTOCOL_VERSIONS], "requested": version},
+    )
 
 
-def _meta(document: Any) -> dict[str, Any]:
-    parameters = document.get("params") if isinstance(document, dict) else None
-    meta = parameters.get("_meta") if isinstance(parameters, dict) else None
+def meta_of(message: Any) -> dict[str, Any]:
+    """Returns the ``_meta`` of a message's parameters; an empty one if there is none."""
+    params = message.get("params") if isinstance(message, dict) else None
+    meta = params.get("_meta") if isinstance(params, dict) else None
     return meta if isinstance(meta, dict) else {}
+
+
+def protocol_error(
+    code: int, message: str, *, status: int = 400, id_: Any = None, data: Any = None
+) -> JSONResponse:
+    """Returns an answer with an error of JSON-RPC 2.0 (section 5.1).
+
+    Args:
+        code: The error's code.
+        message: What is wrong, and what to do.
+        status: The status of the answer.
+        id_: Of the request; None if it has none that can be read.
+        data: More about the error; None for nothing.
+    """
+    error = {"code": code, "message": message} | ({} if data is None else {"data": data})
+    return JSONResponse({"jsonrpc": "2.0", "id": id_, "error": error}, status_code=status)

@@ -19,7 +19,11 @@ from shared.identity import open_credential
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall, observed
 from shared.openai_service.forwarded_answer import ForwardedAnswer, read_error
-from shared.openai_service.provider_config import Provider, ProviderConfig
+from shared.openai_service.provider_config import (
+    CONNECT_TIMEOUT_SECONDS,
+    Provider,
+    ProviderConfig,
+)
 from shared.openai_service.realtime import (
     RealtimeAnswer,
     RealtimeText,
@@ -32,8 +36,6 @@ from shared.tracing import inject
 if TYPE_CHECKING:
     import httpx2
     from azure.core.credentials_async import AsyncTokenCredential
-
-CONNECT_TIMEOUT_SECONDS = 10.0
 
 MAX_URLS = 1024
 """Maximum parsed URLs that are kept: one for each route of a provider."""

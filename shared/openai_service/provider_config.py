@@ -8,6 +8,9 @@ from pydantic import SecretStr
 
 from shared.settings import Settings
 
+CONNECT_TIMEOUT_SECONDS = 10.0
+"""How long connecting to a provider may take."""
+
 _COGNITIVE_SERVICES_SCOPE = "https://cognitiveservices.azure.com/.default"
 _FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 

@@ -11,10 +11,9 @@ from typing import Any
 import httpx2
 
 from shared.openai_service.forwarded_answer import MAX_ANSWER_BYTES, ForwardedAnswer
+from shared.openai_service.provider_config import CONNECT_TIMEOUT_SECONDS
 from shared.outbound.pool import operator_transport
 from shared.tracing import inject
-
-CONNECT_TIMEOUT_SECONDS = 10
 
 _IS_STREAMED = "is_streamed"
 """Extension of a request: whether its answer is read piece by piece, and may be of any length."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from shared.auth import Guard
@@ -18,7 +18,15 @@ from shared.errors import (
     NotAcceptable,
     UnsupportedMediaType,
 )
-from shared.mcp_server import MAX_MESSAGE_BYTES, McpEndpoint, complaint_about, read_kinds
+from shared.mcp_server import (
+    INVALID_REQUEST,
+    MAX_MESSAGE_BYTES,
+    PARSE_ERROR,
+    McpEndpoint,
+    complaint_about,
+    protocol_error,
+    read_kinds,
+)
 from shared.routes.body import read_body
 from shared.routes.connection_query import named_connections
 from shared.routes.guarded_route import (
@@ -40,8 +48,6 @@ CONTENT_PARAMETER = "content"
 DOCUMENT = "application/json"
 STREAM = "text/event-stream"
 
-PARSE_ERROR = -32700
-INVALID_REQUEST = -32600
 
 _REFUSED_METHODS = ("GET", "HEAD", "DELETE")
 
@@ -90,7 +96,7 @@ class _Mcp:
             if complaint is not None:
                 raise InvalidRequest(complaint)
         except InvalidRequest as error:
-            await _protocol_error(error)(scope, receive, send)
+            await _refusal(error)(scope, receive, send)
             return
         await self._endpoint.answer(body, document, scope, receive, _with_late_start(send))
 
@@ -148,14 +154,13 @@ def _with_late_start(send: Send) -> Send:
     return send_late
 
 
-def _protocol_error(error: InvalidRequest) -> JSONResponse:
+def _refusal(error: InvalidRequest) -> Response:
     """Returns the answer to a request that holds no message, as JSON-RPC 2.0 has it (section 5.1)."""
     current_record().fail(error.failure)
     code = PARSE_ERROR if isinstance(error, MalformedJson) else INVALID_REQUEST
-    described = {"code": code, "message": error.detail}
     # Where only its fields are wrong, an error's own status is 422, which the protocol does not have.
     status = 400 if error.status == InvalidRequest.status else error.status
-    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": described}, status_code=status)
+    return protocol_error(code, error.detail, status=status)
 
 
 def _check_headers(request: Request) -> None:

@@ -19,14 +19,13 @@ from shared.errors import ProviderTruncated, ProviderUnavailable
 from shared.openai_service.charge import Charge
 from shared.openai_service.client import ProviderCall, observed
 from shared.openai_service.metering import Consumption
-from shared.openai_service.provider_config import ProviderConfig
+from shared.openai_service.provider_config import CONNECT_TIMEOUT_SECONDS, ProviderConfig
 from shared.openai_service.realtime.clip import RealtimeAnswer, as_wav
 from shared.openai_service.realtime.text import RealtimeText
 
 if TYPE_CHECKING:
     from aiohttp import ClientWebSocketResponse
 
-CONNECT_TIMEOUT_SECONDS = 10.0
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
